@@ -1,0 +1,314 @@
+"""One source from audio to events: feed it chunks, score the windows it asks for.
+
+    detector.feed(chunk)
+    while (window := detector.next_window()) is not None:
+        heard = detector.accept(window, scores_of(window), now_s)
+
+Every chunk size gives the same windows, hence the same events. `end` says that no more audio of
+the segment will come; its last frames are then still scored. `stop` closes at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pe_stream.core.intake import Intake
+from pe_stream.core.ledger import Account, Ledger
+from pe_stream.core.ring import Ring
+from pe_stream.core.stitch import Stitcher
+from pe_stream.core.timebase import Segment
+from pe_stream.core.tracker import Detection, Tracker
+from pe_stream.core.types import (
+    FRAME,
+    SAMPLE_RATE,
+    AudioChunk,
+    Event,
+    FrameScores,
+    LabelRule,
+    Phase,
+    Reason,
+    Window,
+)
+from pe_stream.core.windows import Framing
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What every event of a source says about where it comes from."""
+
+    node: str
+    source: str
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a scored window brought: frames now final, and events.
+
+    start: absolute sample index of the first of the frames; scores: (frames, labels).
+    """
+
+    start: int
+    scores: FrameScores
+    events: list[Event]
+
+
+@dataclass(slots=True)
+class _Open:
+    """A started event: its identity and the latency of its start."""
+
+    id: str
+    latency_ms: float
+
+
+class Detector:
+    """The engine-side state of one source; single-threaded, pure.
+
+    With `live`, being behind first leaves out windows (the hop stretches, no frame is lost) and
+    then, past the window length, drops the oldest audio, which ends the segment. Otherwise
+    nothing is ever left out.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        framing: Framing,
+        rules: Sequence[LabelRule],
+        *,
+        live: bool,
+        new_id: Callable[[], str],
+    ) -> None:
+        """Begin with no audio; `rules` are in the order of the score columns."""
+        self._origin = origin
+        self._framing = framing
+        self._live = live
+        self._new_id = new_id
+        self._trackers = [Tracker(rule) for rule in rules]
+        self._open: dict[str, _Open] = {}
+        self._ledger = Ledger()
+        self._intakes: deque[Intake] = deque()
+        self._next: int | None = None
+        self._ring = Ring(framing.window * FRAME)
+        self._segment: Segment | None = None
+        self._stitcher = Stitcher(framing.lookahead)
+        self._scored = 0
+        self._frames = 0
+        self._stretched = 0
+        self._owed: list[Event] = []
+
+    @property
+    def rules(self) -> list[LabelRule]:
+        """The rules in force, in the order of the score columns."""
+        return [tracker.rule for tracker in self._trackers]
+
+    @property
+    def account(self) -> Account:
+        """What the source has heard so far."""
+        return self._ledger.account
+
+    @property
+    def scored_frames(self) -> int:
+        """Frames made final since the source began."""
+        return self._frames + (self._stitcher.final if self._segment else 0)
+
+    @property
+    def stretched(self) -> int:
+        """Windows left out because scoring was behind."""
+        return self._stretched
+
+    @property
+    def earliest_onset(self) -> int | None:
+        """No event yet to come has an onset before this absolute sample; None before any audio."""
+        if self._segment is None:
+            return None
+        onsets = [t.onset for t in self._trackers if t.onset is not None]
+        return self._segment.sample(min([self.scored_frames, *onsets]))
+
+    def feed(self, chunk: AudioChunk) -> None:
+        """Take the next audio. Raises ValueError where it neither follows on nor has an anchor."""
+        if chunk.anchor_ns is not None:
+            self.end(Reason.GAP)
+            if self._next is not None:
+                self._ledger.lose(chunk.start - self._next)
+            self._intakes.append(Intake(chunk.start, chunk.anchor_ns, chunk.start))
+        elif not self._intakes or self._intakes[-1].ended or chunk.start != self._next:
+            raise ValueError(f"a chunk at {chunk.start} follows {self._next} without an anchor")
+        self._intakes[-1].add(chunk, self._ledger.hear(chunk.samples))
+        self._next = chunk.end
+
+    def end(self, reason: Reason | None) -> None:
+        """The segment ends here; what is open then is closed with `reason` once scored."""
+        if self._intakes and not self._intakes[-1].ended:
+            self._ledger.settle()
+            self._intakes[-1].ended, self._intakes[-1].reason = True, reason
+
+    def silence(self) -> None:
+        """The source delivers nothing any more: ends the segment as a gap and accounts for it."""
+        self.end(Reason.GAP)
+        self._ledger.silence()
+
+    def next_window(self) -> Window | None:
+        """The next window to score, or None until more audio comes.
+
+        The scores must be given to `accept` before the next window is asked for.
+        """
+        while self._intakes:
+            intake = self._intakes[0]
+            if self._segment is None:
+                self._begin(intake)
+            if self._live:
+                self._drop_unreachable(intake)
+            window = self._due(intake)
+            if window is not None or not intake.ended:
+                return window
+            self._finish()
+        return None
+
+    def accept(self, window: Window, scores: FrameScores, now_s: float) -> Heard:
+        """Take the scores (frames, labels) of the window asked for.
+
+        now_s: the monotonic time at which they are handed on, on the clock of `captured_s`.
+        """
+        segment, intake = self._current()
+        begin = (window.start - segment.start) // FRAME
+        first = segment.first_frame + self._stitcher.final
+        clean = np.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)
+        final = self._stitcher.accept(begin, clean, last=window.last)
+        self._scored = begin + window.frames
+        events, self._owed = self._owed, []
+        intake.forget(segment.sample(first))
+        for frame, row in enumerate(final.tolist(), first):
+            for tracker, score in zip(self._trackers, row, strict=True):
+                for detection in tracker.step(frame, score):
+                    if detection.phase is Phase.START:
+                        decided = min(segment.sample(frame + 1), intake.end)
+                        latency_ms = 1000 * (now_s - intake.captured_s(decided))
+                        self._open[tracker.rule.name] = _Open(self._new_id(), latency_ms)
+                    events.append(self._event(tracker.rule.name, detection))
+        if window.last:
+            events += self._close(intake.reason)
+            self._finish()
+        return Heard(segment.sample(first), final, events)
+
+    def stop(self, reason: Reason) -> list[Event]:
+        """Close what is open at once, leaving unscored what was not scored yet."""
+        events, self._owed = self._owed + self._close(reason), []
+        self._ledger.settle()
+        self._intakes.clear()
+        self._segment = None
+        return events
+
+    def change(self, rules: Sequence[LabelRule]) -> list[Event]:
+        """Go on under other rules, in the order of the score columns from now on.
+
+        Labels are known by name; an event of a label that is gone or disabled ends.
+        """
+        kept = {rule.name: rule for rule in rules}
+        events: list[Event] = []
+        trackers: dict[str, Tracker] = {}
+        for tracker in self._trackers:
+            name = tracker.rule.name
+            if name in kept:
+                said = tracker.change(kept[name])
+                trackers[name] = tracker
+            else:
+                said = tracker.close(Reason.STOPPED)
+            events += [self._event(name, detection) for detection in said]
+        self._trackers = [trackers.get(rule.name) or Tracker(rule) for rule in rules]
+        return events
+
+    def _due(self, intake: Intake) -> Window | None:
+        """Cut the window that is due, if its audio has arrived."""
+        segment, framing = self._current()[0], self._framing
+        samples = intake.end - intake.start
+        end = framing.due(self._scored, samples // FRAME, stretch=self._live)
+        total = -(-samples // FRAME) if intake.ended else None
+        if total and (end is None or self._live):
+            end = total
+        if end is None:
+            return None
+        self._stretched += max(0, (end - self._scored - 1) // framing.hop)
+        begin = segment.start + framing.begin(end) * FRAME
+        stop = min(segment.start + end * FRAME, intake.end)
+        for piece in intake.take(stop - self._ring.end):
+            self._ring.append(piece)
+        audio = self._ring.read(begin, stop)
+        missing = -len(audio) % FRAME
+        if missing:  # as PeAudioFeatureExtractor pads a last partial frame
+            audio = np.pad(audio, (0, missing), "reflect")
+        return Window(begin, audio, last=end == total)
+
+    def _drop_unreachable(self, intake: Intake) -> None:
+        """Being behind by more than a window, begin a new segment that one window can reach."""
+        segment = self._current()[0]
+        available = -(-(intake.end - intake.start) // FRAME)
+        lost = self._framing.lost(self._stitcher.final, available)
+        if not lost:
+            return
+        done = segment.start + self._stitcher.final * FRAME
+        start = done + lost * FRAME
+        held = self._ring.read(start, self._ring.end) if start < self._ring.end else None
+        for _ in intake.take(start - self._ring.end):
+            pass
+        if held is not None:
+            intake.chunks.appendleft(held)
+        self._owed += self._close(Reason.GAP)
+        self._ledger.drop(start - done)
+        self._frames += self._stitcher.final
+        intake.start, intake.anchor_ns = start, segment.utc_ns(start)
+        self._begin(intake)
+
+    def _event(self, label: str, detection: Detection) -> Event:
+        """The contract's event for a phase of a label."""
+        segment, intake = self._current()
+        ended = detection.phase is Phase.END
+        opened = self._open.pop(label) if ended else self._open[label]
+        onset = segment.sample(detection.onset)
+        offset = min(segment.sample(detection.offset), intake.end)
+        return Event(
+            id=opened.id,
+            phase=detection.phase,
+            node=self._origin.node,
+            source=self._origin.source,
+            label=label,
+            onset=segment.utc(onset),
+            onset_s=segment.seconds(onset),
+            offset=segment.utc(offset) if ended else None,
+            offset_s=segment.seconds(offset) if ended else None,
+            duration_s=round((offset - onset) / SAMPLE_RATE, 3),
+            peak=round(detection.peak, 4),
+            peak_s=segment.seconds(segment.sample(detection.peak_frame)),
+            mean=round(detection.mean, 4),
+            threshold=detection.threshold,
+            latency_ms=round(opened.latency_ms, 1),
+            late=False,
+            reason=detection.reason,
+            checkpoint=self._origin.checkpoint,
+        )
+
+    def _close(self, reason: Reason | None) -> list[Event]:
+        return [
+            self._event(tracker.rule.name, detection)
+            for tracker in self._trackers
+            for detection in tracker.close(reason)
+        ]
+
+    def _begin(self, intake: Intake) -> None:
+        self._segment = Segment(intake.start, intake.anchor_ns, self._frames)
+        self._ring.restart(intake.start)
+        self._stitcher = Stitcher(self._framing.lookahead)
+        self._scored = 0
+
+    def _finish(self) -> None:
+        self._frames += self._stitcher.final
+        self._segment = None
+        self._intakes.popleft()
+
+    def _current(self) -> tuple[Segment, Intake]:
+        if self._segment is None:
+            raise ValueError("no window was asked for")
+        return self._segment, self._intakes[0]

@@ -1,0 +1,133 @@
+"""What a source really heard: samples heard, lost, flat, clipped; its level; its state.
+
+This is what tells a quiet room from a deaf microphone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from pe_stream.core.types import SAMPLE_RATE, Samples
+
+BLOCK = SAMPLE_RATE // 10
+"""Samples looked at together (0.1 s), on a grid of their own whatever the chunks' sizes."""
+
+CLIPPED = 0.999
+"""Magnitude from which a sample counts as clipped."""
+
+FLAT_BLOCKS = 20
+"""A state of "flat" needs this many flat blocks in a row (2 s)."""
+
+ALIVE_BLOCKS = 5
+"""And "hearing" after it this many blocks with sound (0.5 s), so that the state cannot flap."""
+
+
+class Hearing(StrEnum):
+    """State of a source."""
+
+    STARTING = "starting"
+    HEARING = "hearing"
+    FLAT = "flat"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a source has heard so far. All counts are samples at 48 kHz.
+
+    flat: samples in blocks that held one single value; clipped: samples at full scale;
+    nonfinite: samples that were NaN or infinite and were taken as 0; level_dbfs: RMS of the last
+    block (dB re full scale), None before the first and where it held only zeros.
+    """
+
+    state: Hearing
+    heard: int
+    lost: int
+    flat: int
+    clipped: int
+    nonfinite: int
+    level_dbfs: float | None
+
+
+class Ledger:
+    """Keeps account of one source. It is fed every sample once, in order."""
+
+    def __init__(self) -> None:
+        """Start with nothing heard."""
+        self._state = Hearing.STARTING
+        self._heard = self._lost = self._flat = self._clipped = self._nonfinite = 0
+        self._level_dbfs: float | None = None
+        self._block = np.empty(BLOCK, np.float32)
+        self._filled = 0
+        self._flat_row = self._alive_row = 0
+
+    @property
+    def account(self) -> Account:
+        """How things stand."""
+        return Account(
+            self._state,
+            self._heard,
+            self._lost,
+            self._flat,
+            self._clipped,
+            self._nonfinite,
+            self._level_dbfs,
+        )
+
+    def hear(self, samples: Samples) -> Samples:
+        """Count (n,) samples; returns them with what is not finite replaced by 0."""
+        finite = np.isfinite(samples)
+        if not finite.all():
+            self._nonfinite += int(len(samples) - finite.sum())
+            samples = np.where(finite, samples, np.float32(0))
+        self._heard += len(samples)
+        rest = samples
+        while len(rest):
+            taken = rest[: BLOCK - self._filled]
+            self._block[self._filled : self._filled + len(taken)] = taken
+            self._filled += len(taken)
+            rest = rest[len(taken) :]
+            if self._filled == BLOCK:
+                self.settle()
+        return samples
+
+    def settle(self) -> None:
+        """Account for a last block that is not full: a segment ends here."""
+        block = self._block[: self._filled]
+        if not len(block):
+            return
+        self._filled = 0
+        self._clipped += int((np.abs(block) >= CLIPPED).sum())
+        power = float(np.mean(np.square(block, dtype=np.float64)))
+        self._level_dbfs = round(10 * float(np.log10(power)), 1) if power > 0 else None
+        if block.min() == block.max():
+            self._flat += len(block)
+            self._flat_row, self._alive_row = self._flat_row + 1, 0
+        else:
+            self._flat_row, self._alive_row = 0, self._alive_row + 1
+        self._judge()
+
+    def lose(self, count: int) -> None:
+        """Count samples that never came."""
+        self._lost += count
+
+    def drop(self, count: int) -> None:
+        """Count samples that came but could not be scored in time: lost, not heard."""
+        self._heard -= count
+        self._lost += count
+
+    def silence(self) -> None:
+        """The source delivers nothing any more."""
+        self.settle()
+        self._state = Hearing.LOST
+        self._flat_row = self._alive_row = 0
+
+    def _judge(self) -> None:
+        needed = ALIVE_BLOCKS if self._state is Hearing.FLAT else 1
+        if self._flat_row >= FLAT_BLOCKS:
+            self._state = Hearing.FLAT
+        elif self._alive_row >= needed:
+            self._state = Hearing.HEARING

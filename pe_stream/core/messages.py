@@ -1,0 +1,137 @@
+"""Events to MQTT messages: topics, payloads, QoS and retain, as the contract has them."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pe_stream.core.types import Event, Phase
+
+ANY = "any"
+"""Topic part that stands for "any label of this source"; no label may have it as its slug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One MQTT message to publish. An empty payload with `retain` removes a retained topic."""
+
+    topic: str
+    payload: str
+    qos: int
+    retain: bool
+
+
+def slug(name: str) -> str:
+    """Topic part for a name: lower case, accents dropped, the rest of what is not a-z 0-9 - as `_`.
+
+    Returns "" where nothing of the name is usable.
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9-]+", "_", plain.lower()).strip("_")
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Topic names of one node; `prefix` is used as written, the other parts as slugs."""
+
+    prefix: str
+    node: str
+
+    @property
+    def status(self) -> str:
+        """`online` / `offline`, retained."""
+        return f"{self.prefix}/{slug(self.node)}/status"
+
+    def events(self, source: str) -> str:
+        """Every phase of every event of a source."""
+        return self._of(source, "events")
+
+    def health(self, source: str) -> str:
+        """What a source hears, retained."""
+        return self._of(source, "health")
+
+    def scores(self, source: str) -> str:
+        """Top labels each hop."""
+        return self._of(source, "scores")
+
+    def state(self, source: str, label: str) -> str:
+        """`ON` / `OFF`, retained; `label` may be ANY."""
+        return self._of(source, slug(label), "state")
+
+    def set_filter(self) -> str:
+        """Subscription that matches every `set` topic of this node."""
+        return f"{self.prefix}/{slug(self.node)}/+/+/set"
+
+    def parse_set(self, topic: str) -> tuple[str, str] | None:
+        """(source slug, label slug) of a `set` topic of this node; None for any other topic."""
+        head = f"{self.prefix}/{slug(self.node)}/"
+        match topic.removeprefix(head).split("/"):
+            case [source, label, "set"] if topic.startswith(head):
+                return source, label
+        return None
+
+    def _of(self, source: str, *parts: str) -> str:
+        return "/".join([self.prefix, slug(self.node), slug(source), *parts])
+
+
+class StateBoard:
+    """Which labels of which source are on, and the messages that say so."""
+
+    def __init__(self, topics: Topics, labels: Mapping[str, Iterable[str]]) -> None:
+        """Take `labels`: per source, the labels it listens for. All begin OFF."""
+        self._topics = topics
+        self._on: dict[str, dict[str, bool]] = {
+            source: dict.fromkeys(names, False) for source, names in labels.items()
+        }
+
+    def retained(self) -> list[Message]:
+        """Every state as it is now, for a start or a new connection."""
+        return [
+            message
+            for source, labels in self._on.items()
+            for message in (
+                *(self._state(source, label, on) for label, on in labels.items()),
+                self._state(source, ANY, any(labels.values())),
+            )
+        ]
+
+    def messages(self, event: Event) -> list[Message]:
+        """What an event has to say: its JSON, then the states it changed."""
+        said = [Message(self._topics.events(event.source), event.to_json(), qos=1, retain=False)]
+        labels = self._on[event.source]
+        before = any(labels.values())
+        on = event.phase is not Phase.END
+        if labels.get(event.label) != on:
+            labels[event.label] = on
+            said.append(self._state(event.source, event.label, on))
+        if any(labels.values()) != before:
+            said.append(self._state(event.source, ANY, not before))
+        return said
+
+    def relabel(self, labels: Mapping[str, Iterable[str]]) -> list[Message]:
+        """Take new labels (sources stay); returns messages that add and remove states.
+
+        Events of labels that go must have ended before.
+        """
+        said = []
+        for source, names in labels.items():
+            old, wanted = self._on[source], list(names)
+            gone = {self._topics.state(source, n) for n in old if n not in wanted}
+            added = [n for n in wanted if n not in old]
+            self._on[source] = {n: old.get(n, False) for n in wanted}
+            kept = {self._topics.state(source, n) for n in wanted}
+            said += [Message(topic, "", qos=1, retain=True) for topic in sorted(gone - kept)]
+            said += [self._state(source, n, on=False) for n in added]
+        return said
+
+    def _state(self, source: str, label: str, on: bool) -> Message:
+        return Message(self._topics.state(source, label), "ON" if on else "OFF", qos=1, retain=True)
+
+
+def scores_message(topics: Topics, source: str, top: Mapping[str, float]) -> Message:
+    """The highest scores of a hop, for the optional scores topic."""
+    payload = json.dumps({label: round(score, 4) for label, score in top.items()})
+    return Message(topics.scores(source), payload, qos=0, retain=False)

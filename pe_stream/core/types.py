@@ -1,0 +1,155 @@
+"""What flows through the core, with units and shapes.
+
+Time is an integer here: the *absolute sample index* of a source at 48 kHz. It never runs
+backwards over the life of a source, also across breaks. UTC comes from the anchor of the
+segment a sample belongs to.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 48_000
+"""Samples per second of everything inside the core (Hz)."""
+
+FRAME = 1920
+"""Samples per frame (40 ms): the product of the codec's strides in every PE Audio checkpoint."""
+
+FRAME_S = FRAME / SAMPLE_RATE
+"""Length of a frame (s)."""
+
+Samples = NDArray[np.float32]
+"""Mono audio, shape (n,), float32, nominally in -1..1."""
+
+FrameScores = NDArray[np.float32]
+"""Scores in 0..1, shape (frames, labels), float32."""
+
+
+class Phase(StrEnum):
+    """Where an event is in its life."""
+
+    START = "start"
+    UPDATE = "update"
+    END = "end"
+
+
+class Reason(StrEnum):
+    """Why an event was closed other than by its score falling."""
+
+    GAP = "gap"
+    RESTART = "restart"
+    MAX_LENGTH = "max_length"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """A run of samples without a break inside.
+
+    start: absolute sample index of `samples[0]`. Where it lies beyond the end of the chunk
+        before, the samples between were lost.
+    samples: (n,) float32 mono at 48 kHz; whoever receives the chunk may keep it.
+    anchor_ns: UTC (ns since 1970) of `samples[0]` if and only if a new segment begins here:
+        on the first chunk of a source and after every break.
+    captured_s: when the last sample was captured, on a monotonic clock (s). Only differences
+        to the time given with the scores are ever taken.
+    """
+
+    start: int
+    samples: Samples
+    anchor_ns: int | None = None
+    captured_s: float = 0.0
+
+    @property
+    def end(self) -> int:
+        """Absolute index one past the last sample."""
+        return self.start + len(self.samples)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Audio to be scored.
+
+    start: absolute sample index of `samples[0]`, on the frame grid of its segment.
+    samples: (frames * FRAME,) float32, 1 to `window` frames.
+    last: no more audio of this segment will come.
+    """
+
+    start: int
+    samples: Samples
+    last: bool = False
+
+    @property
+    def frames(self) -> int:
+        """Number of frames, each FRAME samples."""
+        return len(self.samples) // FRAME
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRule:
+    """When scores of a label make an event. Durations in frames of 40 ms.
+
+    An event starts with a frame at or above `threshold`; its onset is taken back to where the
+    score rose to `off_threshold`. Gaps below `off_threshold` shorter than `min_off` are bridged;
+    what is shorter than `min_on` is no event; what reaches `max_length` is closed there; no
+    event begins within `cooldown` of the end of the one before.
+    """
+
+    name: str
+    threshold: float
+    off_threshold: float
+    min_on: int = 0
+    min_off: int = 0
+    max_length: int = 1500
+    cooldown: int = 0
+    update_every: int = 25
+    enabled: bool = True
+
+
+EVENT_SCHEMA = 1
+"""Version of the event contract; fields are only ever added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A sound heard, in one phase of its life; all phases share `id`.
+
+    The fields, their names and their order are the contract (schema 1; `pe-stream schema
+    event`). `*_s` count seconds from the start of the source's segment (of the file, for
+    files); `onset` and `offset` are UTC. `latency_ms`: from the end of the audio that made the
+    start decidable to the moment the event was handed over.
+    """
+
+    id: str
+    phase: Phase
+    node: str
+    source: str
+    label: str
+    onset: str
+    onset_s: float
+    offset: str | None
+    offset_s: float | None
+    duration_s: float
+    peak: float
+    peak_s: float
+    mean: float
+    threshold: float
+    latency_ms: float
+    late: bool
+    reason: Reason | None
+    checkpoint: str
+    clip: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The event as the contract's JSON object, keys in the contract's order."""
+        return {"schema": EVENT_SCHEMA} | {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def to_json(self) -> str:
+        """The event as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)

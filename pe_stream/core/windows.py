@@ -1,0 +1,47 @@
+"""Which window of a segment is due, and what gives way when scoring falls behind.
+
+All numbers are frames counted from the start of the segment. Windows end on multiples of the
+hop, whatever the sizes in which audio arrives, so that the same sound always gets the same
+scores. The first windows are short: they begin at the segment's start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """Lengths in frames: the window, the hop between scorings, the lookahead of a final score."""
+
+    window: int
+    hop: int
+    lookahead: int
+
+    def __post_init__(self) -> None:
+        """Refuse lengths with which some frame would never be final inside a window."""
+        if self.hop < 1 or self.lookahead < 0 or self.hop + self.lookahead > self.window:
+            msg = f"hop >= 1, lookahead >= 0, hop + lookahead <= window needed, not {self}"
+            raise ValueError(msg)
+
+    def due(self, scored: int, available: int, *, stretch: bool) -> int | None:
+        """End of the next window; None where it has not arrived.
+
+        scored: end of the last window; available: whole frames that have arrived. With
+        `stretch`, the newest multiple of the hop is taken and those between are left out.
+        """
+        end = (scored // self.hop + 1) * self.hop
+        if end > available:
+            return None
+        return available // self.hop * self.hop if stretch else end
+
+    def begin(self, end: int) -> int:
+        """Where the window that ends at `end` begins."""
+        return max(0, end - self.window)
+
+    def lost(self, final: int, available: int) -> int:
+        """How many of the oldest frames no window can reach any more, with `final` frames done.
+
+        While this is 0, stretching the hop loses nothing.
+        """
+        return max(0, available - self.window - final)

@@ -1,0 +1,24 @@
+"""What can go wrong that its user can mend, and the exit code each kind ends with."""
+
+from __future__ import annotations
+
+
+class PeStreamError(Exception):
+    """One clear line for the user; `exit_code` is what the command ends with.
+
+    The message names the thing (file, key, device, host) and what would mend it.
+    """
+
+    exit_code = 1
+
+
+class ConfigError(PeStreamError):
+    """The configuration is wrong: sysexits' EX_CONFIG. The unit does not restart on it."""
+
+    exit_code = 78
+
+
+class UnavailableError(PeStreamError):
+    """Something needed is not there: a device, a file, a checkpoint, a broker (EX_UNAVAILABLE)."""
+
+    exit_code = 69

@@ -1,0 +1,302 @@
+"""The detector with a stand-in scorer whose scores depend on the whole window."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import count, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pe_stream.core.detector import Detector, Heard, Origin
+from pe_stream.core.types import (
+    FRAME,
+    AudioChunk,
+    Event,
+    FrameScores,
+    LabelRule,
+    Phase,
+    Reason,
+    Samples,
+    Window,
+)
+from pe_stream.core.windows import Framing
+
+FRAMING = Framing(window=20, hop=4, lookahead=3)
+RULES = [
+    LabelRule("loud", 0.5, 0.4, min_on=2, min_off=2, update_every=5),
+    LabelRule("soft", 0.3, 0.2, min_off=4),
+]
+
+
+def scores_of(window: Window) -> FrameScores:
+    """Frame level, shifted a little by the window's length and mean, so that windows matter."""
+    frames = window.samples.reshape(-1, FRAME)
+    level = np.sqrt((frames**2).mean(1)) + 0.05 * np.abs(window.samples).mean()
+    level += 0.001 * window.frames
+    return np.stack([level, 0.7 * level], axis=1).astype(np.float32)
+
+
+def detector(*, live: bool = False, framing: Framing = FRAMING) -> Detector:
+    ids = count()
+    return Detector(
+        Origin("node", "mic", "test"), framing, RULES, live=live, new_id=lambda: f"{next(ids)}"
+    )
+
+
+def bursts(seconds: float, seed: int = 0) -> Samples:
+    """Noise that comes and goes, in runs of a few frames, not aligned to them."""
+    rng = np.random.default_rng(seed)
+    size = int(seconds * 48_000)
+    gains = np.repeat(rng.choice([0.05, 0.3, 0.6, 0.9], size // 5000 + 1), 5000)[:size]
+    return (rng.choice([-1.0, 1.0], size) * gains).astype(np.float32)
+
+
+def chunks(samples: Samples, cuts: Iterable[int] = (), start: int = 0) -> list[AudioChunk]:
+    edges = [0, *sorted({c for c in cuts if 0 < c < len(samples)}), len(samples)]
+    return [
+        AudioChunk(start + a, samples[a:b], 0 if a == 0 else None, (start + b) / 48_000)
+        for a, b in pairwise(edges)
+    ]
+
+
+def drain(source: Detector, now_s: float = 0.0) -> list[Heard]:
+    heard = []
+    while (window := source.next_window()) is not None:
+        heard.append(source.accept(window, scores_of(window), now_s))
+    return heard
+
+
+def all_events(heard: Iterable[Heard]) -> list[Event]:
+    return [replace(event, latency_ms=0.0) for h in heard for event in h.events]
+
+
+def listen(samples: Samples, cuts: Iterable[int] = ()) -> list[Heard]:
+    source, heard = detector(), []
+    for chunk in chunks(samples, cuts):
+        source.feed(chunk)
+        heard += drain(source)
+    source.end(None)
+    return heard + drain(source)
+
+
+@pytest.mark.parametrize("size", [997, 1920, 48_000])
+def test_pieces_of_any_size_give_identical_events(size: int) -> None:
+    signal = bursts(6.03)
+    whole = listen(signal)
+    pieces = listen(signal, range(size, len(signal), size))
+    assert len(all_events(whole)) > 10
+    assert all_events(pieces) == all_events(whole)
+    assert np.array_equal(
+        np.concatenate([h.scores for h in pieces]), np.concatenate([h.scores for h in whole])
+    )
+
+
+def test_single_samples_give_identical_events() -> None:
+    signal = bursts(1.51, seed=3)
+    assert all_events(listen(signal, range(1, len(signal)))) == all_events(listen(signal))
+
+
+@settings(max_examples=30, deadline=None)
+@given(cuts=st.lists(st.integers(0, 96_000), max_size=12), size=st.integers(1, 96_000))
+def test_random_pieces_give_identical_events(cuts: list[int], size: int) -> None:
+    signal = bursts(2.0, seed=5)[:size]
+    heard = listen(signal, cuts)
+    assert all_events(heard) == all_events(listen(signal))
+    assert sum(len(h.scores) for h in heard) == -(-size // FRAME)
+
+
+def test_every_frame_is_scored_as_the_framing_says() -> None:
+    """The slow twin: cut each window from the whole signal by hand."""
+    signal = bursts(3.0)[: 70 * FRAME]
+    final: list[list[float]] = []
+    for end in [*range(4, 70, 4), 70]:
+        begin = max(0, end - 20)
+        scores = scores_of(Window(begin * FRAME, signal[begin * FRAME : end * FRAME]))
+        stop = end if end == 70 else end - 3
+        final += scores[len(final) - begin : stop - begin].tolist()
+    assert np.concatenate([h.scores for h in listen(signal)]).tolist() == final
+
+
+def test_a_last_partial_frame_is_padded_by_reflection_and_ends_with_the_audio() -> None:
+    signal = np.full(FRAME * 5 + 100, 0.9, np.float32)
+    source = detector()
+    source.feed(chunks(signal)[0])
+    source.end(None)
+    windows = []
+    while (window := source.next_window()) is not None:
+        windows.append(window)
+        heard = source.accept(window, scores_of(window), 0.0)
+    assert windows[-1].last
+    assert windows[-1].frames == 6
+    end = heard.events[-1]
+    assert end.phase is Phase.END
+    assert end.offset_s == round(len(signal) / 48_000, 3)
+
+
+def test_times_come_from_the_anchor_and_the_latency_from_the_capture() -> None:
+    signal = np.zeros(FRAME * 40, np.float32)
+    signal[FRAME * 10 : FRAME * 18] = 0.9
+    source = detector()
+    for chunk in chunks(signal, range(FRAME, len(signal), FRAME), start=480_000):
+        anchor = None if chunk.anchor_ns is None else 1_000_000_000
+        source.feed(replace(chunk, anchor_ns=anchor))
+        heard = drain(source, now_s=chunk.captured_s + 0.1)
+        for event in (e for h in heard for e in h.events if e.label == "loud"):
+            if event.phase is Phase.START:
+                start = event
+            end = event
+    assert (start.onset, start.onset_s, start.offset) == ("1970-01-01T00:00:01.400Z", 0.4, None)
+    # decidable with frame 11 (min_on 2), final once frame 14 came, scored with frame 15 (hop 4)
+    assert start.latency_ms == pytest.approx(4 * 40 + 100)
+    assert (end.phase, end.offset, end.duration_s) == (Phase.END, "1970-01-01T00:00:01.720Z", 0.32)
+    assert (end.id, end.latency_ms) == (start.id, start.latency_ms)
+
+
+def test_a_break_closes_what_is_open_and_the_time_goes_on_from_the_new_anchor() -> None:
+    loud = np.full(FRAME * 30, 0.9, np.float32)
+    source = detector()
+    source.feed(AudioChunk(0, loud, anchor_ns=0))
+    source.feed(AudioChunk(len(loud) + 5000, loud, anchor_ns=9_000_000_000))
+    source.end(None)
+    events = [e for e in all_events(drain(source)) if e.label == "loud" and e.phase is Phase.END]
+    assert [(e.onset_s, e.offset_s, e.reason) for e in events] == [
+        (0.0, 1.2, Reason.GAP),
+        (0.0, 1.2, None),
+    ]
+    assert events[1].onset == "1970-01-01T00:00:09.000Z"
+    assert source.account.lost == 5000
+    assert source.account.heard == 2 * len(loud)
+    assert source.scored_frames == 60
+
+
+def test_a_chunk_that_does_not_follow_is_refused() -> None:
+    source = detector()
+    with pytest.raises(ValueError, match="anchor"):
+        source.feed(AudioChunk(0, np.zeros(10, np.float32)))
+    source.feed(AudioChunk(0, np.zeros(10, np.float32), anchor_ns=0))
+    with pytest.raises(ValueError, match="12 follows 10"):
+        source.feed(AudioChunk(12, np.zeros(10, np.float32)))
+
+
+def test_stop_closes_at_once_without_another_score() -> None:
+    source = detector()
+    source.feed(AudioChunk(0, np.full(FRAME * 10, 0.9, np.float32), anchor_ns=0))
+    drain(source)
+    events = source.stop(Reason.STOPPED)
+    assert [(e.label, e.phase, e.reason) for e in events] == [
+        ("loud", Phase.END, Reason.STOPPED),
+        ("soft", Phase.END, Reason.STOPPED),
+    ]
+    assert source.next_window() is None
+
+
+def test_live_and_behind_the_hop_stretches_and_no_frame_is_lost() -> None:
+    source = detector(live=True)
+    signal = bursts(20 * FRAME / 48_000)
+    source.feed(AudioChunk(0, signal, anchor_ns=0))
+    window = source.next_window()
+    assert window is not None
+    assert (window.start, window.frames) == (0, 20)
+    heard = source.accept(window, scores_of(window), 0.0)
+    assert len(heard.scores) == 17
+    assert source.stretched == 4
+    assert source.account.lost == 0
+
+
+def test_live_and_behind_by_more_than_a_window_the_oldest_audio_is_dropped() -> None:
+    source = detector(live=True)
+    loud = np.full(FRAME * 80, 0.9, np.float32)
+    source.feed(AudioChunk(0, loud[: FRAME * 20], anchor_ns=0))
+    drain(source)  # 17 frames final, an event open
+    source.feed(AudioChunk(FRAME * 20, loud[: FRAME * 30]))
+    window = source.next_window()
+    assert window is not None
+    assert (window.start, window.frames) == (FRAME * 30, 20)
+    heard = source.accept(window, scores_of(window), 0.0)
+    ended = [e for e in heard.events if e.phase is Phase.END and e.label == "loud"]
+    assert [(e.offset_s, e.reason) for e in ended] == [(17 * 0.04, Reason.GAP)]
+    begun = next(e for e in heard.events if e.phase is Phase.START and e.label == "loud")
+    assert (begun.onset_s, begun.onset) == (0.0, "1970-01-01T00:00:01.200Z")
+    assert source.account.lost == FRAME * 13
+    assert source.account.heard + source.account.lost == FRAME * 50
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12), seed=st.integers(0, 9))
+def test_live_heard_and_lost_add_up_and_each_frame_leaves_once(
+    sizes: list[int], seed: int
+) -> None:
+    source, signal = detector(live=True), bursts(30.0, seed)
+    fed, heard = 0, []
+    for size in sizes:
+        source.feed(
+            AudioChunk(fed, signal[fed : fed + size * FRAME], None if fed else 0, fed / 48_000)
+        )
+        fed += size * FRAME
+        window = source.next_window()  # one window a turn: the scorer is slow
+        if window is not None:
+            assert window.frames <= FRAMING.window
+            heard.append(source.accept(window, scores_of(window), 0.0))
+    source.end(Reason.GAP)
+    heard += drain(source)
+    assert source.account.heard + source.account.lost == fed
+    frames = [h.start + i * FRAME for h in heard for i in range(len(h.scores))]
+    assert frames == sorted(set(frames))
+    assert len(frames) * FRAME == source.account.heard == source.scored_frames * FRAME
+    open_: dict[str, int] = {}
+    for event in all_events(heard):
+        open_[event.id] = open_.get(event.id, 0) + {"start": 1, "end": -1}.get(event.phase, 0)
+    assert not any(open_.values())
+
+
+def test_labels_change_between_windows_and_lose_nothing() -> None:
+    source = detector()
+    loud = np.full(FRAME * 40, 0.9, np.float32)
+    source.feed(AudioChunk(0, loud[: FRAME * 20], anchor_ns=0))
+    drain(source)
+    gone = source.change([LabelRule("new", 0.5, 0.4), RULES[1]])
+    assert [(e.label, e.phase, e.reason) for e in gone] == [("loud", Phase.END, Reason.STOPPED)]
+    source.feed(AudioChunk(FRAME * 20, loud[: FRAME * 20]))
+    source.end(None)
+    events = all_events(drain(source))
+    assert [(e.label, e.phase) for e in events if e.phase is not Phase.UPDATE] == [
+        ("new", Phase.START),
+        ("new", Phase.END),
+        ("soft", Phase.END),
+    ]
+    assert events[0].onset_s == 17 * 0.04  # the first frame that was not final yet
+
+
+def test_no_later_event_has_an_onset_before_the_earliest_said() -> None:
+    signal, source = bursts(8.0, seed=2), detector()
+    bound = 0
+    for chunk in chunks(signal, range(FRAME, len(signal), FRAME)):
+        source.feed(chunk)
+        for heard in drain(source):
+            for event in heard.events:
+                if event.phase is Phase.START:
+                    assert round(event.onset_s * 48_000) >= bound
+        bound = source.earliest_onset or 0
+
+
+def test_scores_that_are_not_finite_make_no_event() -> None:
+    source = detector()
+    source.feed(AudioChunk(0, np.full(FRAME * 20, 0.9, np.float32), anchor_ns=0))
+    window = source.next_window()
+    assert window is not None
+    heard = source.accept(window, np.full((window.frames, 2), np.nan, np.float32), 0.0)
+    assert heard.events == []
+    assert not heard.scores.any()
+
+
+def test_a_quiet_month_keeps_nothing() -> None:
+    source = detector()
+    silent = np.zeros(FRAME * 4, np.float32)
+    for turn in range(500):
+        source.feed(AudioChunk(turn * len(silent), silent, None if turn else 0))
+        drain(source)
+    intake = source._intakes[0]  # noqa: SLF001 - what must not grow is not public
+    assert len(intake.captured) < 20
+    assert len(intake.chunks) < 5

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pe_stream.core.ledger import BLOCK, Account, Hearing, Ledger
+
+NOISE = np.random.default_rng(1).normal(0, 0.1, 40 * BLOCK).astype(np.float32)
+ZEROS = np.zeros(40 * BLOCK, np.float32)
+
+
+def test_level_is_the_rms_of_the_last_block() -> None:
+    ledger = Ledger()
+    assert ledger.account.state is Hearing.STARTING
+    tone = np.sin(2 * np.pi * 1000 * np.arange(BLOCK) / 48_000).astype(np.float32)
+    ledger.hear(0.5 * tone)
+    assert ledger.account.level_dbfs == pytest.approx(-9.0, abs=0.1)
+    assert ledger.account.state is Hearing.HEARING
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25, -1.0])
+def test_a_constant_is_flat_after_two_seconds_and_hears_again_after_half_a_second(
+    value: float,
+) -> None:
+    ledger = Ledger()
+    ledger.hear(NOISE)
+    ledger.hear(np.full(19 * BLOCK, value, np.float32))
+    assert ledger.account.state is Hearing.HEARING
+    ledger.hear(np.full(BLOCK, value, np.float32))
+    assert ledger.account.state is Hearing.FLAT
+    assert ledger.account.flat == 20 * BLOCK
+    ledger.hear(NOISE[: 4 * BLOCK])
+    assert ledger.account.state is Hearing.FLAT
+    ledger.hear(NOISE[:BLOCK])
+    assert ledger.account.state is Hearing.HEARING
+
+
+def test_quiet_is_not_deaf() -> None:
+    ledger = Ledger()
+    ledger.hear(NOISE * 1e-4)
+    assert ledger.account.state is Hearing.HEARING
+    assert ledger.account.flat == 0
+
+
+def test_what_is_not_finite_is_counted_and_becomes_zero() -> None:
+    ledger = Ledger()
+    clean = ledger.hear(np.array([0.1, np.nan, np.inf, -np.inf, 0.2], np.float32))
+    assert clean.tolist() == pytest.approx([0.1, 0, 0, 0, 0.2])
+    assert ledger.account.nonfinite == 3
+
+
+def test_a_square_wave_at_full_scale_is_clipped() -> None:
+    ledger = Ledger()
+    ledger.hear(np.tile(np.array([1, -1], np.float32), BLOCK))
+    assert ledger.account.clipped == 2 * BLOCK
+
+
+def test_lost_and_dropped_add_up_and_a_silent_source_is_lost() -> None:
+    ledger = Ledger()
+    ledger.hear(NOISE[:1000])
+    ledger.lose(300)
+    ledger.drop(200)
+    ledger.silence()
+    account = ledger.account
+    assert (account.heard, account.lost, account.state) == (800, 500, Hearing.LOST)
+    ledger.hear(NOISE[:BLOCK])
+    assert ledger.account.state is Hearing.HEARING
+
+
+@given(cuts=st.lists(st.integers(0, 6 * BLOCK), max_size=20))
+def test_the_sizes_of_chunks_do_not_matter(cuts: list[int]) -> None:
+    signal = np.concatenate([NOISE[: 2 * BLOCK], ZEROS[: 3 * BLOCK + 7], NOISE[:BLOCK] * 20])
+
+    def account(pieces: list[int]) -> Account:
+        ledger = Ledger()
+        for a, b in zip([0, *pieces], [*pieces, len(signal)], strict=True):
+            ledger.hear(signal[a:b])
+        ledger.settle()
+        return ledger.account
+
+    assert account(sorted(cuts)) == account([])
