@@ -12,6 +12,12 @@ class PeStreamError(Exception):
     exit_code = 1
 
 
+class UsageError(PeStreamError):
+    """The command was called with arguments that cannot go together."""
+
+    exit_code = 2
+
+
 class ConfigError(PeStreamError):
     """The configuration is wrong: sysexits' EX_CONFIG. The unit does not restart on it."""
 

@@ -137,7 +137,8 @@ class Detector:
             self._intakes.append(Intake(chunk.start, chunk.anchor_ns, chunk.start))
         elif not self._intakes or self._intakes[-1].ended or chunk.start != self._next:
             raise ValueError(f"a chunk at {chunk.start} follows {self._next} without an anchor")
-        self._intakes[-1].add(chunk, self._ledger.hear(chunk.samples))
+        self._intakes[-1].add(chunk)
+        self._ledger.hear(chunk.samples)
         self._next = chunk.end
 
     def end(self, reason: Reason | None) -> None:

@@ -26,9 +26,9 @@ class Intake:
     ended: bool = False
     reason: Reason | None = None
 
-    def add(self, chunk: AudioChunk, samples: Samples) -> None:
-        """Take the next chunk, with `samples` in the place of its own."""
-        self.chunks.append(samples)
+    def add(self, chunk: AudioChunk) -> None:
+        """Take the next chunk."""
+        self.chunks.append(chunk.samples)
         self.captured.append((chunk.end, chunk.captured_s))
         self.end = chunk.end
 

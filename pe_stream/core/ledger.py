@@ -39,8 +39,8 @@ class Account:
     """What a source has heard so far. All counts are samples at 48 kHz.
 
     flat: samples in blocks that held one single value; clipped: samples at full scale;
-    nonfinite: samples that were NaN or infinite and were taken as 0; level_dbfs: RMS of the last
-    block (dB re full scale), None before the first and where it held only zeros.
+    level_dbfs: RMS of the last block (dB re full scale), None before the first and where it held
+    only zeros.
     """
 
     state: Hearing
@@ -48,7 +48,6 @@ class Account:
     lost: int
     flat: int
     clipped: int
-    nonfinite: int
     level_dbfs: float | None
 
 
@@ -58,7 +57,7 @@ class Ledger:
     def __init__(self) -> None:
         """Start with nothing heard."""
         self._state = Hearing.STARTING
-        self._heard = self._lost = self._flat = self._clipped = self._nonfinite = 0
+        self._heard = self._lost = self._flat = self._clipped = 0
         self._level_dbfs: float | None = None
         self._block = np.empty(BLOCK, np.float32)
         self._filled = 0
@@ -73,26 +72,19 @@ class Ledger:
             self._lost,
             self._flat,
             self._clipped,
-            self._nonfinite,
             self._level_dbfs,
         )
 
-    def hear(self, samples: Samples) -> Samples:
-        """Count (n,) samples; returns them with what is not finite replaced by 0."""
-        finite = np.isfinite(samples)
-        if not finite.all():
-            self._nonfinite += int(len(samples) - finite.sum())
-            samples = np.where(finite, samples, np.float32(0))
+    def hear(self, samples: Samples) -> None:
+        """Count (n,) samples."""
         self._heard += len(samples)
-        rest = samples
-        while len(rest):
-            taken = rest[: BLOCK - self._filled]
+        while len(samples):
+            taken = samples[: BLOCK - self._filled]
             self._block[self._filled : self._filled + len(taken)] = taken
             self._filled += len(taken)
-            rest = rest[len(taken) :]
+            samples = samples[len(taken) :]
             if self._filled == BLOCK:
                 self.settle()
-        return samples
 
     def settle(self) -> None:
         """Account for a last block that is not full: a segment ends here."""

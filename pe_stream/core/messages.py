@@ -7,8 +7,9 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from pe_stream.core.types import Event, Phase
+from pe_stream.core.types import EVENT_SCHEMA, Event, Phase, Reason
 
 ANY = "any"
 """Topic part that stands for "any label of this source"; no label may have it as its slug."""
@@ -75,6 +76,63 @@ class Topics:
 
     def _of(self, source: str, *parts: str) -> str:
         return "/".join([self.prefix, slug(self.node), slug(source), *parts])
+
+
+def event_schema() -> dict[str, Any]:
+    """JSON Schema of the event, version 1."""
+
+    def seconds(of: str) -> dict[str, Any]:
+        return {"type": "number", "minimum": 0, "description": f"{of} (s)"}
+
+    def score(of: str) -> dict[str, Any]:
+        return {"type": "number", "minimum": 0, "maximum": 1, "description": of}
+
+    def text(of: str) -> dict[str, Any]:
+        return {"type": "string", "description": of}
+
+    def utc(of: str) -> dict[str, Any]:
+        pattern = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
+        return {"type": "string", "pattern": pattern, "description": f"{of} (UTC)"}
+
+    def or_null(schema: dict[str, Any]) -> dict[str, Any]:
+        return schema | {"type": [schema["type"], "null"]}
+
+    properties = {
+        "schema": {"const": EVENT_SCHEMA, "description": "version of this contract"},
+        "id": {"type": "string", "format": "uuid", "description": "UUIDv7; all phases share it"},
+        "phase": {"enum": [phase.value for phase in Phase]},
+        "node": text("which daemon"),
+        "source": text("which microphone or stream; the file, for files"),
+        "label": text("name of the label, or the prompt where there is no configuration"),
+        "onset": utc("when it began"),
+        "onset_s": seconds("when it began, from the start of the source's segment or file"),
+        "offset": or_null(utc("when it ended; null before")),
+        "offset_s": or_null(seconds("when it ended, from the same start; null before")),
+        "duration_s": seconds("length so far"),
+        "peak": score("highest score so far"),
+        "peak_s": seconds("when that was, from the same start"),
+        "mean": score("mean score so far"),
+        "threshold": score("threshold in force when it started"),
+        "latency_ms": {
+            "type": "number",
+            "description": "from the end of the audio that made the start decidable to the "
+            "moment the start was handed over (ms)",
+        },
+        "late": {"type": "boolean", "description": "delivered after an outage"},
+        "reason": {
+            "enum": [None, *(reason.value for reason in Reason)],
+            "description": "why it ended other than by its score falling",
+        },
+        "checkpoint": text("the checkpoint that heard it"),
+        "clip": or_null(text("path or URL of its audio")),
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "pe_stream event",
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+    }
 
 
 class StateBoard:

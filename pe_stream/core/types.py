@@ -25,7 +25,7 @@ FRAME_S = FRAME / SAMPLE_RATE
 """Length of a frame (s)."""
 
 Samples = NDArray[np.float32]
-"""Mono audio, shape (n,), float32, nominally in -1..1."""
+"""Mono audio, shape (n,), float32, nominally in -1..1, every sample finite."""
 
 FrameScores = NDArray[np.float32]
 """Scores in 0..1, shape (frames, labels), float32."""

@@ -42,13 +42,6 @@ def test_quiet_is_not_deaf() -> None:
     assert ledger.account.flat == 0
 
 
-def test_what_is_not_finite_is_counted_and_becomes_zero() -> None:
-    ledger = Ledger()
-    clean = ledger.hear(np.array([0.1, np.nan, np.inf, -np.inf, 0.2], np.float32))
-    assert clean.tolist() == pytest.approx([0.1, 0, 0, 0, 0.2])
-    assert ledger.account.nonfinite == 3
-
-
 def test_a_square_wave_at_full_scale_is_clipped() -> None:
     ledger = Ledger()
     ledger.hear(np.tile(np.array([1, -1], np.float32), BLOCK))

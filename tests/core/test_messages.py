@@ -1,10 +1,19 @@
 import json
 from dataclasses import replace
 
+import jsonschema
 import pytest
 
-from pe_stream.core.messages import ANY, Message, StateBoard, Topics, scores_message, slug
-from pe_stream.core.types import Event, Phase
+from pe_stream.core.messages import (
+    ANY,
+    Message,
+    StateBoard,
+    Topics,
+    event_schema,
+    scores_message,
+    slug,
+)
+from pe_stream.core.types import Event, Phase, Reason
 
 START = Event(
     id="0193",
@@ -126,3 +135,18 @@ def test_scores_are_not_retained() -> None:
     assert scores_message(TOPICS, "porch", {"dog": 0.123456}) == Message(
         "pe_stream/pi_kitchen/porch/scores", '{"dog": 0.1235}', 0, retain=False
     )
+
+
+def test_the_schema_of_events_accepts_events_and_nothing_less() -> None:
+    check = jsonschema.Draft202012Validator(event_schema())
+    for event in (START, END, replace(END, reason=Reason.GAP)):
+        check.validate(event.to_dict())
+    for broken in (
+        {"phase": "begin"},
+        {"onset": "2026-11-21 02:15:49"},
+        {"peak": 1.5},
+        {"offset_s": "3"},
+        {"reason": "lost"},
+    ):
+        assert not check.is_valid(START.to_dict() | broken), broken
+    assert not check.is_valid({k: v for k, v in START.to_dict().items() if k != "late"})
