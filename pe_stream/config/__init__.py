@@ -1,0 +1,28 @@
+"""Settings of the daemon: what may be configured, its defaults and bounds, its JSON Schema.
+
+The keys and their order are a contract; `pe_stream.config_file` reads them from YAML. A check
+sits at the key it belongs to, so that one pass finds as many problems as there are.
+"""
+
+from pe_stream.config.labels import DEFAULT_THRESHOLD, OFF_RATIO, LabelSettings
+from pe_stream.config.model import ModelSettings
+from pe_stream.config.mqtt import PASSWORD_VARIABLE, MqttSettings, TlsSettings
+from pe_stream.config.settings import Settings, config_schema, default_node
+from pe_stream.config.sources import SourceSettings, masked_url
+from pe_stream.config.values import MASK
+
+__all__ = [
+    "DEFAULT_THRESHOLD",
+    "MASK",
+    "OFF_RATIO",
+    "PASSWORD_VARIABLE",
+    "LabelSettings",
+    "ModelSettings",
+    "MqttSettings",
+    "Settings",
+    "SourceSettings",
+    "TlsSettings",
+    "config_schema",
+    "default_node",
+    "masked_url",
+]

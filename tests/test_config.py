@@ -1,0 +1,416 @@
+"""Settings: defaults, bounds, what contradicts what, and the JSON Schema that says the same."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pe_stream.config import (
+    PASSWORD_VARIABLE,
+    LabelSettings,
+    ModelSettings,
+    MqttSettings,
+    Settings,
+    SourceSettings,
+    config_schema,
+    masked_url,
+)
+from pe_stream.core.types import LabelRule
+from pe_stream.errors import ConfigError
+
+SCHEMA = jsonschema.Draft202012Validator(config_schema())
+
+
+def settings(**sections: Any) -> Settings:
+    return Settings.model_validate({"labels": {"dog_bark": None}} | sections)
+
+
+def refused(**sections: Any) -> str:
+    """What Settings says against these sections."""
+    with pytest.raises(ValidationError) as caught:
+        settings(**sections)
+    return str(caught.value)
+
+
+def label(**keys: Any) -> LabelSettings:
+    return LabelSettings.model_validate(keys)
+
+
+def mqtt(**keys: Any) -> MqttSettings:
+    return MqttSettings.model_validate(keys)
+
+
+class TestDefaults:
+    def test_are_the_contracts(self) -> None:
+        made = settings()
+        assert made.node == socket.gethostname()
+        assert made.model.checkpoint == "embedded"
+        assert (made.model.window_s, made.model.hop_s, made.model.lookahead_s) == (10, 0.48, 0.48)
+        assert (made.mqtt.host, made.mqtt.port, made.mqtt.prefix) == (
+            "localhost",
+            1883,
+            "pe_stream",
+        )
+        assert made.sources == {}
+        assert made.log_level == "info"
+
+    def test_sections_may_be_empty(self) -> None:
+        assert settings(model=None, mqtt=None, sources=None) == settings()
+
+    def test_are_frozen(self) -> None:
+        with pytest.raises(ValidationError):
+            settings().node = "other"
+
+
+class TestModel:
+    def test_durations_in_frames(self) -> None:
+        model = ModelSettings(window_s=10.0, hop_s=0.56, lookahead_s=0.0)
+        assert (model.window_frames, model.hop_frames, model.lookahead_frames) == (250, 14, 0)
+
+    @given(st.integers(1, 1500))
+    def test_every_whole_number_of_frames_is_taken(self, frames: int) -> None:
+        model = ModelSettings(window_s=frames * 0.04, hop_s=0.04, lookahead_s=0.0)
+        assert model.window_frames == frames
+
+    def test_a_duration_off_the_grid_names_the_nearest_on_it(self) -> None:
+        assert "0.48 and 0.52" in refused(model={"hop_s": 0.5})
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"window_s": 0.4}, "at most window_s"),
+            ({"window_s": 0.8, "lookahead_s": 0.4}, "together"),
+            ({"window_s": 60.04}, "less than or equal to 60"),
+            ({"hop_s": 0.0}, "greater than or equal to 0.04"),
+            ({"device": "gpu"}, "cuda:N"),
+            ({"threads": 0}, "greater than or equal to 1"),
+            ({"revision": "main"}, "no revisions"),
+            ({"checkpoint": " "}, "not blank"),
+        ],
+    )
+    def test_refused(self, keys: dict[str, Any], said: str) -> None:
+        assert said in refused(model=keys)
+
+    def test_hop_and_lookahead_may_fill_the_window(self) -> None:
+        assert ModelSettings(window_s=0.96).window_frames == 24
+
+    def test_a_path_may_begin_at_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", "/home/someone")
+        assert ModelSettings(checkpoint="~/model").checkpoint == "/home/someone/model"
+
+
+class TestSources:
+    @pytest.mark.parametrize("given_", [{"microphone": 0}, {"microphone": "default"}, {"url": "a"}])
+    def test_one_origin(self, given_: dict[str, Any]) -> None:
+        assert settings(sources={"kitchen": given_})
+
+    @pytest.mark.parametrize(
+        ("source", "said"),
+        [
+            ({}, "exactly one"),
+            ({"microphone": "default", "url": "a.wav"}, "exactly one"),
+            ({"url": None}, "exactly one"),
+            ({"microphone": -1}, "pe-stream devices"),
+            ({"microphone": True}, "pe-stream devices"),
+            ({"microphone": None}, "pe-stream devices"),
+            ({"microphone": "default", "loop": True}, "loop is for files"),
+            ({"url": "rtsp://camera", "loop": True}, "loop is for files"),
+            ({"url": "a.wav", "channel": -1}, "greater than or equal to 0"),
+        ],
+    )
+    def test_refused(self, source: dict[str, Any], said: str) -> None:
+        assert said in refused(sources={"kitchen": source})
+
+    def test_names_share_no_topic(self) -> None:
+        one = {"microphone": 0}
+        said = refused(sources={"Küche": one, "kuche": one})
+        assert "'kuche' and 'Küche' are both 'kuche'" in said
+
+    @pytest.mark.parametrize("name", ["", "!!", "客厅"])
+    def test_a_name_needs_a_slug(self, name: str) -> None:
+        assert "leaves nothing for MQTT topics" in refused(sources={name: {"microphone": 0}})
+
+    def test_are_needed_only_on_demand(self) -> None:
+        with pytest.raises(ConfigError, match="pe-stream devices"):
+            settings().require_sources()
+        settings(sources={"kitchen": {"microphone": 0}}).require_sources()
+
+
+class TestLabels:
+    def test_the_name_is_the_default_prompt(self) -> None:
+        labels = settings(labels={"door_bell-ring": None, "cat": {"prompts": "a cat"}}).labels
+        assert labels["door_bell-ring"].prompts == ("door bell ring",)
+        assert labels["cat"].prompts == ("a cat",)
+
+    def test_the_key_of_negatives_is_not(self) -> None:
+        assert label(**{"not": "a dog on television"}).negatives == ("a dog on television",)
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"prompts": []}, "at least 1"),
+            ({"prompts": ["a dog", "  "]}, "a prompt is empty"),
+            ({"prompts": ["a dog", " a dog"]}, "given twice"),
+            ({"prompts": ["a dog"], "not": ["a dog"]}, "own prompts"),
+            ({"threshold": 0.0}, "greater than 0"),
+            ({"threshold": 1.0}, "less than 1"),
+            ({"threshold": 0.5, "off_threshold": 0.6}, r"(0.6) is above threshold (0.5)"),
+            ({"min_on_s": -1.0}, "greater than or equal to 0"),
+            ({"max_s": 1.0, "min_on_s": 2.0}, "at least min_on_s (2)"),
+            ({"sources": []}, "at least 1"),
+            ({"enabled": 1}, "valid boolean"),
+        ],
+    )
+    def test_refused(self, keys: dict[str, Any], said: str) -> None:
+        assert said in refused(labels={"dog_bark": keys})
+
+    @pytest.mark.parametrize("name", ["any", "ANY", "Any!"])
+    def test_any_is_reserved(self, name: str) -> None:
+        assert "reserved" in refused(labels={name: None})
+
+    def test_at_least_one_is_needed(self) -> None:
+        assert "at least 1" in refused(labels={})
+
+    def test_one_topic_is_not_for_two(self) -> None:
+        said = refused(labels={"dog bark": None, "dog_bark": {"threshold": 2.0}})
+        assert "'dog_bark' and 'dog bark'" in said
+        assert "less than 1" in said, "what the labels themselves say is not lost"
+
+    def test_sources_exist(self) -> None:
+        said = refused(
+            sources={"kitchen": {"microphone": 0}}, labels={"cat": {"sources": ["kichen"]}}
+        )
+        assert "no source 'kichen'; sources: kitchen" in said
+        assert "labels.cat.sources.0" in said
+
+    def test_sources_of_labels_made_in_python_exist_too(self) -> None:
+        with pytest.raises(ValidationError, match="no source 'porch'"):
+            Settings(labels={"cat": LabelSettings(sources=("porch",))})
+
+    def test_where_a_label_listens(self) -> None:
+        microphone = SourceSettings(microphone=0)
+        made = settings(
+            sources={"kitchen": microphone, "porch": microphone},
+            labels={"cat": None, "dog": {"sources": ["porch"], "enabled": False}},
+        )
+        assert list(made.labels_of("kitchen")) == ["cat"]
+        assert list(made.labels_of("porch")) == ["cat", "dog"]
+        assert not made.hears("kitchen", "dog")
+
+
+class TestRule:
+    def test_defaults(self) -> None:
+        assert label().rule("cat") == LabelRule(
+            "cat", 0.5, 0.4, min_on=5, min_off=10, max_length=1500, cooldown=0, update_every=25
+        )
+
+    @pytest.mark.parametrize(
+        ("own", "recommended", "threshold"), [(0.7, 0.6, 0.7), (None, 0.6, 0.6), (None, None, 0.5)]
+    )
+    def test_threshold(
+        self, own: float | None, recommended: float | None, threshold: float
+    ) -> None:
+        rule = label(threshold=own).rule("cat", recommended)
+        assert rule.threshold == threshold
+        assert rule.off_threshold == pytest.approx(0.8 * threshold)
+
+    def test_an_off_threshold_above_the_recommendation(self) -> None:
+        with pytest.raises(ConfigError, match=r"labels\.cat\.off_threshold: 0\.55 .* 0\.3 "):
+            label(off_threshold=0.55).rule("cat", 0.3)
+
+    @pytest.mark.parametrize(
+        ("seconds", "frames"), [(0.0, 0), (0.019, 0), (0.02, 1), (0.06, 2), (0.14, 4), (0.1, 3)]
+    )
+    def test_durations_are_rounded_half_up(self, seconds: float, frames: int) -> None:
+        assert label(min_on_s=seconds).rule("cat").min_on == frames
+
+    def test_what_may_not_be_no_frame_at_all(self) -> None:
+        rule = label(max_s=0.01, min_on_s=0.0, update_s=0.001).rule("cat")
+        assert (rule.max_length, rule.update_every) == (1, 1)
+
+    def test_no_updates(self) -> None:
+        assert label(update_s=0.0).rule("cat").update_every == 0
+
+    def test_not_enabled(self) -> None:
+        assert not label(enabled=False).rule("cat").enabled
+
+
+class TestMqtt:
+    def test_tls_moves_the_port(self) -> None:
+        assert mqtt(tls=True).port == 8883
+        assert mqtt(tls={"ca": "ca.pem"}).port == 8883
+        assert mqtt(tls=True, port=1).port == 1
+        assert mqtt(tls=False) == mqtt()
+
+    def test_a_bare_5_is_a_protocol(self) -> None:
+        assert mqtt(protocol=5).protocol == "5"
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"port": 0}, "greater than or equal to 1"),
+            ({"port": True}, "valid integer"),
+            ({"host": "mqtt://broker"}, "without a port"),
+            ({"protocol": 4}, "'auto', '5'"),
+            ({"prefix": "a/#"}, "without + and #"),
+            ({"prefix": "/a"}, "none of them empty"),
+            ({"prefix": "$SYS"}, "not beginning with $"),
+            ({"password": "x"}, "needs a `username`"),
+            ({"username": "u", "password": ""}, "at least 1"),
+            ({"username": "u", "password": "x", "password_file": "f"}, "both given"),
+            ({"tls": {"key": "k.pem"}}, "needs its `certificate`"),
+            ({"embedded": True, "host": "broker"}, "host contradicts"),
+            ({"embedded": True, "tls": True}, "tls contradicts"),
+            ({"embedded": True, "username": "u", "password": "x"}, "password contradicts"),
+        ],
+    )
+    def test_refused(self, keys: dict[str, Any], said: str) -> None:
+        assert said in refused(mqtt=keys)
+
+    def test_embedded_takes_a_port_and_what_is_default_anyway(self) -> None:
+        assert mqtt(embedded=True, port=1884, host="localhost").port == 1884
+
+    def test_secrets_are_not_shown(self) -> None:
+        made = mqtt(username="u", password="hunter2")
+        assert "hunter2" not in repr(made) + made.model_dump_json()
+        assert "hunter2" not in refused(mqtt={"password": ["hunter2"]})
+
+
+class TestPassword:
+    @pytest.fixture(autouse=True)
+    def _environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(PASSWORD_VARIABLE, "from the environment")
+
+    def test_of_the_file_goes_before_the_environment(self, tmp_path: Path) -> None:
+        file = tmp_path / "password"
+        file.write_bytes("pässword \r\n".encode())
+        assert mqtt(username="u", password_file=str(file)).read_password() == "pässword "
+
+    def test_in_clear_goes_before_the_environment(self) -> None:
+        assert mqtt(username="u", password="in clear").read_password() == "in clear"
+
+    def test_of_the_environment(self) -> None:
+        assert mqtt(username="u").read_password() == "from the environment"
+
+    def test_belongs_to_a_user(self) -> None:
+        assert mqtt().read_password() is None
+
+    def test_may_be_absent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv(PASSWORD_VARIABLE)
+        assert mqtt(username="u").read_password() is None
+
+    @pytest.mark.parametrize(
+        ("content", "said"), [(None, "No such file"), (b"\n", "is empty"), (b"\xff", "UTF-8")]
+    )
+    def test_a_file_that_holds_none(self, tmp_path: Path, content: bytes | None, said: str) -> None:
+        file = tmp_path / "password"
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(ConfigError, match=said) as caught:
+            mqtt(username="u", password_file=str(file)).read_password()
+        assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("rtsp://user:p@ss@camera/live", "rtsp://********@camera/live"),
+        (
+            "http://camera/live?user=a&password=b",
+            "http://camera/live?user=********&password=********",
+        ),
+        ("rtsp://camera/live", "rtsp://camera/live"),
+        ("/sounds/a=b@c.wav", "/sounds/a=b@c.wav"),
+    ],
+)
+def test_masked_url(url: str, shown: str) -> None:
+    assert masked_url(url) == shown
+
+
+class TestSchema:
+    def test_is_one(self) -> None:
+        jsonschema.Draft202012Validator.check_schema(config_schema())
+
+    def test_describes_every_key_with_a_title(self) -> None:
+        schema = config_schema()
+        for section in [schema, *schema["$defs"].values()]:
+            for name, key in section["properties"].items():
+                assert key.get("description"), name
+                assert key.get("title") or "$ref" in str(key), name
+        assert schema["$defs"]["ModelSettings"]["properties"]["hop_s"]["title"] == "Hop (s)"
+
+    @pytest.mark.parametrize(
+        "sections",
+        [
+            {"model": {"window_s": 61.0}},
+            {"model": {"hop_s": "0.48"}},
+            {"model": {"device": "gpu"}},
+            {"model": {"modell": 1}},
+            {"sources": {"a": {}}},
+            {"sources": {"a": {"microphone": 0, "url": "x"}}},
+            {"sources": {"a": {"microphone": -1}}},
+            {"labels": {}},
+            {"labels": None},
+            {"labels": {"a": {"prompts": []}}},
+            {"labels": {"a": {"prompts": ["b", "b"]}}},
+            {"labels": {"a": {"threshold": 1.0}}},
+            {"labels": {"a": {"negatives": ["b"]}}},
+            {"mqtt": {"port": 65536}},
+            {"mqtt": {"prefix": "a/+"}},
+            {"mqtt": {"tls": {"insecure": 1}}},
+            {"log_level": "loud"},
+        ],
+    )
+    def test_refuses_what_settings_refuse(self, sections: dict[str, Any]) -> None:
+        refused(**sections)
+        assert not SCHEMA.is_valid({"labels": {"dog_bark": None}} | sections)
+
+    @given(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "prompts": st.text(max_size=3) | st.lists(st.text(max_size=3), max_size=3),
+                "not": st.lists(st.text(max_size=3), max_size=2),
+                "threshold": st.none() | st.floats(-0.5, 1.5),
+                "off_threshold": st.floats(0, 1),
+                "max_s": st.floats(-1, 100) | st.integers(-1, 100),
+                "sources": st.none() | st.lists(st.just("kitchen"), max_size=2),
+                "enabled": st.booleans() | st.integers(0, 1),
+            },
+        )
+        | st.none(),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "microphone": st.integers(-2, 3) | st.text(max_size=3) | st.none() | st.booleans(),
+                "url": st.text(max_size=3) | st.none(),
+                "channel": st.integers(-2, 70) | st.none(),
+                "loop": st.booleans(),
+            },
+        ),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "tls": st.booleans() | st.none() | st.just({"ca": "x"}),
+                "protocol": st.sampled_from(["5", 5, 5.0, "auto", None]),
+                "prefix": st.text("a/+#$\n ", max_size=4),
+                "port": st.integers(-1, 70000) | st.booleans(),
+            },
+        ),
+    )
+    def test_accepts_what_settings_accept(
+        self, dog: dict[str, Any] | None, kitchen: dict[str, Any], mqtt: dict[str, Any]
+    ) -> None:
+        data = {"labels": {"dog": dog}, "sources": {"kitchen": kitchen}, "mqtt": mqtt}
+        try:
+            Settings.model_validate(data)
+        except ValidationError:
+            return
+        SCHEMA.validate(data)
