@@ -1,0 +1,211 @@
+"""Recordings, read as fast as they can be decoded: files, and arrays from Python."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pe_stream.audio.decode import Block, Decoder, open_file
+from pe_stream.audio.pcm import CHUNK, Resampler, mix, regroup, to_float
+from pe_stream.core.types import SAMPLE_RATE, AudioChunk, Samples
+from pe_stream.errors import UnavailableError
+
+_HOLE_S = 0.015
+"""Shorter steps between time stamps are rounding; a lost MP3, AAC or Opus packet is longer."""
+
+_LONGEST_HOLE_S = 600.0
+"""A longer step of the time stamps is a clock that was set anew, not missing audio."""
+
+_STEP_BACK_S = 1.0
+"""So is a step back by more than this; by less, it is jitter."""
+
+
+class Recording:
+    """An iterator over the chunks of something recorded: 48 kHz, mono, about 0.1 s each.
+
+    Indices count from 0 at the start of the recording, which is one segment. Audio missing
+    inside (damaged packets) is silence of the same length, so that later sounds keep their place.
+
+    name: what errors call it.
+    duration_s: length (s) as far as known beforehand.
+    started_ns: UTC (ns since 1970) of the first sample.
+    values, nonfinite: values read so far, over all channels taken, and how many of them were
+        NaN, infinite or beyond all reason, and were taken as 0. Equal: there was nothing else.
+
+    Iterating raises UnavailableError where there are no samples at all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        blocks: Iterable[Block],
+        *,
+        channel: int | None,
+        duration_s: float | None,
+        started_ns: int,
+        decoder: Decoder | None = None,
+    ) -> None:
+        self.name = name
+        self.duration_s = duration_s
+        self.started_ns = started_ns
+        self.values = 0
+        self.nonfinite = 0
+        self._channel = channel
+        self._decoder = decoder
+        self._chunks = self._read(blocks)
+
+    @property
+    def damaged(self) -> int:
+        """Packets that could not be decoded so far."""
+        return self._decoder.damaged if self._decoder else 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> AudioChunk:
+        return next(self._chunks)
+
+    def _read(self, blocks: Iterable[Block]) -> Iterator[AudioChunk]:
+        start = 0
+        for samples in regroup(self._mono(blocks)):
+            anchor_ns = self.started_ns if start == 0 else None
+            yield AudioChunk(start, samples, anchor_ns, time.monotonic())
+            start += len(samples)
+        if not start:
+            raise UnavailableError(f"{self.name}: its audio track is empty")
+
+    def _mono(self, blocks: Iterable[Block]) -> Iterator[Samples]:
+        rate = float(SAMPLE_RATE)
+        resampler = Resampler(rate)
+        for block in blocks:
+            if block.rate != rate:
+                yield resampler.flush()
+                rate = block.rate
+                resampler = Resampler(rate)
+            yield resampler.feed(self._mix(block.planes))
+        yield resampler.flush()
+
+    def _mix(self, planes: NDArray[np.float32]) -> Samples:
+        if self._channel is not None and self._channel >= len(planes):
+            raise UnavailableError(
+                f"{self.name}: there is no channel {self._channel}; "
+                f"it has {len(planes)}, counted from 0"
+            )
+        mixed = mix(planes, self._channel)
+        self.values += planes.size if self._channel is None else planes.shape[1]
+        self.nonfinite += mixed.nonfinite
+        return mixed.samples
+
+
+def read(path: str, *, channel: int | None = None) -> Recording:
+    """The recording in a file, of any format and rate that FFmpeg's libraries read.
+
+    channel: take this one (from 0) instead of the mean of all. The recording is taken to start
+    at its `creation_time` tag, else to have ended when the file was last changed.
+
+    Raises UnavailableError naming the file: missing, a folder, not readable, not audio, without
+    an audio track, empty.
+    """
+    decoder = open_file(path)
+    duration_s = decoder.duration_s
+    return Recording(
+        path,
+        _without_holes(decoder.blocks(), decoder.picture_start_s),
+        channel=channel,
+        duration_s=duration_s,
+        started_ns=_created_ns(decoder) or _modified_ns(path, duration_s),
+        decoder=decoder,
+    )
+
+
+def from_array(
+    samples: ArrayLike,
+    sampling_rate: float,
+    *,
+    channel: int | None = None,
+    started_ns: int | None = None,
+) -> Recording:
+    """The recording in an array: (n,) or (channels, n).
+
+    dtype: float (nominally -1..1), or int16, int32 or uint8 PCM, which is scaled.
+    sampling_rate: Hz. started_ns: UTC (ns since 1970) of the first sample, default now.
+
+    Raises ValueError for another dtype, shape or rate, and for an array without samples.
+    """
+    array = np.asarray(samples)
+    if array.dtype.kind != "f" and array.dtype not in (np.int16, np.int32, np.uint8):
+        raise ValueError(f"samples are {array.dtype}: give float, int16, int32 or uint8 PCM")
+    if array.ndim not in (1, 2) or array.size == 0:
+        raise ValueError(f"samples have shape {array.shape}: give (n,) or (channels, n), n > 0")
+    planes = np.atleast_2d(array)
+    channels, length = planes.shape
+    if channels > length:
+        raise ValueError(f"samples have shape {array.shape}: (channels, n) is wanted; transpose it")
+    if not (math.isfinite(sampling_rate) and sampling_rate > 0):
+        raise ValueError(f"a sampling rate of {sampling_rate} Hz is none")
+    if channel is not None and not 0 <= channel < channels:
+        raise ValueError(f"there is no channel {channel} in {channels}, counted from 0")
+    return Recording(
+        "array",
+        _pieces(planes, sampling_rate),
+        channel=channel,
+        duration_s=length / sampling_rate,
+        started_ns=time.time_ns() if started_ns is None else started_ns,
+    )
+
+
+def _without_holes(blocks: Iterable[Block], picture_start_s: float | None) -> Iterator[Block]:
+    """The blocks, with silence where time stamps say that audio is missing.
+
+    Before the first block too, where a film's picture begins earlier than its sound.
+    """
+    due_s: float | None = None
+    for block in blocks:
+        if block.time_s is not None:
+            if due_s is None:
+                starts = [block.time_s, picture_start_s]
+                due_s = min(start_s for start_s in starts if start_s is not None)
+            missing_s = block.time_s - due_s
+            if _HOLE_S < missing_s <= _LONGEST_HOLE_S:
+                yield from _silence(block, missing_s)
+            if missing_s > _HOLE_S or missing_s < -_STEP_BACK_S:
+                due_s = block.time_s
+        yield block
+        if due_s is not None:
+            due_s += block.duration_s
+
+
+def _silence(like: Block, duration_s: float) -> Iterator[Block]:
+    rest = round(duration_s * like.rate)
+    while rest > 0:
+        count = min(rest, math.ceil(like.rate))
+        yield Block(np.zeros((len(like.planes), count), np.float32), like.rate, None)
+        rest -= count
+
+
+def _pieces(planes: NDArray[Any], rate: float) -> Iterator[Block]:
+    size = max(1, round(rate * CHUNK / SAMPLE_RATE))
+    for start in range(0, planes.shape[1], size):
+        yield Block(to_float(planes[:, start : start + size]), rate, None)
+
+
+def _created_ns(decoder: Decoder) -> int | None:
+    text = decoder.container.metadata.get("creation_time")
+    try:
+        created = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    if created.tzinfo is None:
+        created = created.replace(tzinfo=UTC)
+    return round(created.timestamp() * 1e6) * 1000
+
+
+def _modified_ns(path: str, duration_s: float | None) -> int:
+    return Path(path).stat().st_mtime_ns - round((duration_s or 0) * 1e9)

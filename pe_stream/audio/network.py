@@ -1,0 +1,178 @@
+"""Live streams over the network: RTSP, HTTP and whatever else FFmpeg's libraries fetch.
+
+FFmpeg's calls block, at worst for their whole time limit, and cannot be interrupted safely from
+another thread. So they have a thread of their own, which hands blocks over; the iterator waits
+on the hand-over only and can stop at any time, whatever the other thread is stuck in.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from pe_stream.audio.decode import Block, masked, open_network
+from pe_stream.audio.pcm import Resampler, mix
+from pe_stream.audio.timeline import Timeline
+from pe_stream.core.types import AudioChunk, Samples
+from pe_stream.errors import UnavailableError
+
+_MOST_BLOCKS = 500
+"""Blocks that may wait (about 10 s). Then the receiver stops reading and the sender waits."""
+
+_POLL_S = 0.2
+"""How long (s) either thread waits before it looks whether the stream was closed."""
+
+_GAP_S = 0.2
+"""A larger step between time stamps is missing audio, or a sender that began anew."""
+
+_CLOCK_SET_S = 0.5
+"""A larger change (s) between UTC and the monotonic clock: the wall clock was set."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A block and when it came: monotonic (s) and UTC (ns), both for its end."""
+
+    block: Block
+    at_s: float
+    utc_ns: int
+
+
+class NetworkStream:
+    """An iterator over the chunks of a network stream, as they arrive.
+
+    A stream is one segment, anchored at the arrival of its first block. Where time stamps jump by
+    more than 0.2 s or the wall clock is set, a new one begins. Reconnecting is the caller's part.
+    What states its length is no live stream but a recording on a server: it is played in real
+    time and ends the iteration as a file does.
+
+    channel: take this one (from 0) instead of the mean of all. first_sample: index of the first
+    sample. timeout_s: for opening, and for every read.
+
+    `close` ends the iteration within 0.2 s, from any thread; a read under way then is left to its
+    time limit on a thread of its own. Iterating raises UnavailableError, with the URL masked, when
+    a live stream cannot be opened, fails, falls silent or ends.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        channel: int | None = None,
+        first_sample: int = 0,
+        timeout_s: float = 10.0,
+    ) -> None:
+        self.describe = masked(url)
+        self._url = url
+        self._channel = channel
+        self._timeout_s = timeout_s
+        self._closed = threading.Event()
+        self._received: queue.Queue[_Received | Exception | None] = queue.Queue(_MOST_BLOCKS)
+        self._chunks = self._listen(first_sample)
+        threading.Thread(target=self._receive, name=f"receive {self.describe}", daemon=True).start()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> AudioChunk:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        """End the iteration."""
+        self._closed.set()
+
+    def _receive(self) -> None:
+        """The receiving thread."""
+        try:
+            decoder = open_network(self._url, timeout_s=self._timeout_s)
+            due_s = time.monotonic()
+            for block in decoder.blocks():
+                if decoder.duration_s:
+                    due_s += block.duration_s
+                    self._closed.wait(max(0.0, due_s - time.monotonic()))
+                if not self._hand_over(_Received(block, time.monotonic(), time.time_ns())):
+                    return
+            ended = UnavailableError(f"{self.describe}: the stream ended")
+            self._hand_over(None if decoder.duration_s else ended)
+        except Exception as error:  # noqa: BLE001 - raised again by the iterator
+            self._hand_over(error)
+
+    def _hand_over(self, item: _Received | Exception | None) -> bool:
+        """Queue `item`, None at the end; False once the stream is closed."""
+        while not self._closed.is_set():
+            try:
+                self._received.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _arrivals(self) -> Iterator[_Received]:
+        while not self._closed.is_set():
+            try:
+                item = self._received.get(timeout=_POLL_S)
+            except queue.Empty:
+                continue
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                return
+            yield item
+
+    def _listen(self, first_sample: int) -> Iterator[AudioChunk]:
+        timeline = Timeline(first_sample)
+        continuity = _Continuity()
+        resampler: Resampler | None = None
+        for received in self._arrivals():
+            block = received.block
+            if continuity.broken_by(received) or resampler is None:
+                if resampler is not None and len(rest := resampler.flush()):
+                    yield timeline.chunk(rest, received.at_s - block.duration_s)
+                resampler = Resampler(block.rate)
+                timeline.begin(
+                    received.at_s - block.duration_s,
+                    received.utc_ns - round(block.duration_s * 1e9),
+                    lost=True,
+                )
+            samples = resampler.feed(self._mix(block))
+            if len(samples):
+                yield timeline.chunk(samples, received.at_s)
+        if resampler is not None and len(rest := resampler.flush()):
+            yield timeline.chunk(rest, time.monotonic())
+
+    def _mix(self, block: Block) -> Samples:
+        if self._channel is not None and self._channel >= len(block.planes):
+            self.close()
+            raise UnavailableError(
+                f"{self.describe}: there is no channel {self._channel}; "
+                f"it has {len(block.planes)}, counted from 0"
+            )
+        return mix(block.planes, self._channel).samples
+
+
+class _Continuity:
+    """Notices where a block does not go on from the one before."""
+
+    def __init__(self) -> None:
+        self._rate = 0.0
+        self._due_s: float | None = None
+        self._clock_s = 0.0
+
+    def broken_by(self, received: _Received) -> bool:
+        """Whether a new segment begins with this block: the first does."""
+        block = received.block
+        clock_s = received.utc_ns / 1e9 - received.at_s
+        jumped = (
+            block.time_s is not None
+            and self._due_s is not None
+            and abs(block.time_s - self._due_s) > _GAP_S
+        )
+        broken = block.rate != self._rate or jumped or abs(clock_s - self._clock_s) > _CLOCK_SET_S
+        if broken:
+            self._rate, self._clock_s = block.rate, clock_s
+        self._due_s = None if block.time_s is None else block.time_s + block.duration_s
+        return broken

@@ -1,0 +1,64 @@
+"""What the daemon asks of a source of sound, and how it gets one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from pe_stream.audio.decode import is_network
+from pe_stream.audio.microphone import Microphone
+from pe_stream.audio.network import NetworkStream
+from pe_stream.audio.playback import Playback
+from pe_stream.core.types import AudioChunk
+from pe_stream.errors import ConfigError
+
+
+class SourceSpec(Protocol):
+    """Where sound comes from, as configured: `microphone` or `url`, exactly one of them.
+
+    loop: repeat a file for ever. channel: take this one (from 0) instead of the mean of all.
+    """
+
+    @property
+    def microphone(self) -> str | int | None: ...
+    @property
+    def url(self) -> str | None: ...
+    @property
+    def loop(self) -> bool: ...
+    @property
+    def channel(self) -> int | None: ...
+
+
+class Source(Protocol):
+    """A live iterator over chunks: 48 kHz, mono, indices that only grow.
+
+    It ends (StopIteration) where there is nothing more to come: at the end of a file, or after
+    `close`. It raises UnavailableError where the source is lost; a new one may then be opened.
+
+    describe: one line for the log, without secrets.
+    """
+
+    describe: str
+
+    def __iter__(self) -> Iterator[AudioChunk]: ...
+
+    def __next__(self) -> AudioChunk: ...
+
+    def close(self) -> None:
+        """End the iteration within 0.2 s; may be called from any thread, and again."""
+
+
+def open_source(spec: SourceSpec, *, first_sample: int = 0) -> Source:
+    """The source that `spec` describes; its first sample gets the index `first_sample`.
+
+    After a loss, `first_sample` is what the samples would count to by now had they not been lost.
+    Raises UnavailableError; a network stream raises it while iterating, since opening one takes
+    time in which it could not be closed.
+    """
+    if spec.microphone is not None:
+        return Microphone(spec.microphone, channel=spec.channel, first_sample=first_sample)
+    if spec.url is None:
+        raise ConfigError("a source needs either `microphone` or `url`")
+    if not is_network(spec.url):
+        return Playback(spec.url, loop=spec.loop, channel=spec.channel, first_sample=first_sample)
+    return NetworkStream(spec.url, channel=spec.channel, first_sample=first_sample)

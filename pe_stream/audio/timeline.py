@@ -1,0 +1,55 @@
+"""Where live audio lies in time: absolute indices and segments, across breaks."""
+
+from __future__ import annotations
+
+from pe_stream.core.types import SAMPLE_RATE, AudioChunk, Samples
+
+_STRAY_S = 0.5
+
+
+class Timeline:
+    """Numbers the samples of a live source; single-threaded.
+
+    Call `begin` before the first sample and at every break, `chunk` for every run of samples.
+    """
+
+    def __init__(self, first_sample: int) -> None:
+        self._next = first_sample
+        self._origin = first_sample
+        self._origin_s: float | None = None
+        self._origin_ns = 0
+        self._announced = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether a segment has begun."""
+        return self._origin_s is not None
+
+    def begin(self, at_s: float, utc_ns: int, *, lost: bool) -> None:
+        """A segment begins with the next sample, captured at `at_s` (monotonic) and `utc_ns`.
+
+        lost: samples are missing before it; the index advances by as many as the time since the
+        segment before began has room for.
+        """
+        if lost and self._origin_s is not None:
+            expected = self._origin + round((at_s - self._origin_s) * SAMPLE_RATE)
+            self._next = max(self._next, expected)
+        self._origin, self._origin_s, self._origin_ns = self._next, at_s, utc_ns
+        self._announced = False
+
+    def strayed(self, utc_ns: int) -> bool:
+        """Whether UTC counted in samples is off by more than 0.5 s, the next being at `utc_ns`.
+
+        The wall clock was set (a machine without a battery-backed clock has just heard from a
+        time server), or the source's clock has drifted away over hours.
+        """
+        counted_ns = self._origin_ns + (self._next - self._origin) * 1_000_000_000 // SAMPLE_RATE
+        return abs(utc_ns - counted_ns) > _STRAY_S * 1e9
+
+    def chunk(self, samples: Samples, captured_s: float) -> AudioChunk:
+        """The next samples, the last of which was captured at `captured_s` (monotonic)."""
+        anchor_ns = None if self._announced else self._origin_ns
+        chunk = AudioChunk(self._next, samples, anchor_ns, captured_s)
+        self._next = chunk.end
+        self._announced = True
+        return chunk

@@ -1,0 +1,242 @@
+"""Recordings of every kind against the truth they were made from."""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike, NDArray
+from recordings import LENGTH_S, ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
+
+from pe_stream.audio.media import Recording, from_array, read
+from pe_stream.errors import UnavailableError
+
+
+def samples_of(recording: Recording) -> NDArray[np.float32]:
+    """Everything, after a look at the chunks."""
+    chunks = list(recording)
+    assert chunks[0].start == 0
+    assert chunks[0].anchor_ns == recording.started_ns
+    for before, after in pairwise(chunks):
+        assert after.start == before.end
+        assert after.anchor_ns is None
+        assert after.captured_s >= before.captured_s > 0
+    assert all(chunk.samples.dtype == np.float32 for chunk in chunks)
+    assert max(len(chunk.samples) for chunk in chunks) <= 4800
+    return np.concatenate([chunk.samples for chunk in chunks])
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000, 96_000, 192_000])
+def test_onset_and_length_are_right_at_every_rate(tmp_path: Path, rate: int) -> None:
+    samples = samples_of(read(str(write_wav(tmp_path / "a.wav", bursts(rate), rate))))
+    assert abs(len(samples) - LENGTH_S * 48_000) <= 1
+    assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.0005)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.wav", "pcm_s16le"),
+        ("a.wav", "pcm_u8"),
+        ("a.wav", "pcm_s24le"),
+        ("a.wav", "pcm_s32le"),
+        ("a.wav", "pcm_f32le"),
+        ("a.wav", "pcm_f64le"),
+        ("a.wav", "pcm_alaw"),
+        ("a.flac", "flac"),
+        ("a.mp3", "libmp3lame"),
+        ("a.ogg", "libvorbis"),
+        ("a.opus", "libopus"),
+        ("a.webm", "libopus"),
+        ("a.m4a", "aac"),
+    ],
+)
+@pytest.mark.parametrize("rate", [44_100, 48_000])
+def test_every_format_keeps_the_onsets(tmp_path: Path, name: str, codec: str, rate: int) -> None:
+    wav = write_wav(tmp_path / "truth.wav", bursts(rate), rate)
+    ffmpeg("-i", wav, "-c:a", codec, tmp_path / name)
+    recording = read(str(tmp_path / name))
+    samples = samples_of(recording)
+    assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.001)
+    assert np.abs(samples).max() == pytest.approx(0.5, abs=0.1)
+    assert len(samples) / 48_000 == pytest.approx(LENGTH_S, abs=0.025)
+    assert recording.duration_s == pytest.approx(LENGTH_S, abs=0.05)
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.7])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_the_sound_of_a_film_is_timed_by_its_picture(
+    tmp_path: Path, name: str, late_s: float
+) -> None:
+    wav = write_wav(tmp_path / "truth.wav", bursts(48_000), 48_000)
+    picture = ("-f", "lavfi", "-i", "testsrc=s=64x64:r=10:d=3")
+    codecs = ("-c:v", "mpeg4", "-c:a", "aac" if name == "a.mp4" else "libopus")
+    ffmpeg(*picture, "-itsoffset", str(late_s), "-i", wav, *codecs, tmp_path / name)
+    expected = [onset + late_s for onset in ONSETS_S]
+    assert onsets_s(samples_of(read(str(tmp_path / name)))) == pytest.approx(expected, abs=0.008)
+
+
+def test_cover_art_is_no_film(tmp_path: Path) -> None:
+    wav = write_wav(tmp_path / "truth.wav", bursts(44_100), 44_100)
+    ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64:d=1", "-frames:v", "1", tmp_path / "cover.png")
+    tags = ("-map", "0", "-map", "1", "-c:v", "png", "-disposition:v", "attached_pic")
+    ffmpeg("-i", wav, "-i", tmp_path / "cover.png", *tags, tmp_path / "a.mp3")
+    assert onsets_s(samples_of(read(str(tmp_path / "a.mp3")))) == pytest.approx(ONSETS_S, abs=0.001)
+
+
+def test_48_khz_passes_bit_exactly(tmp_path: Path) -> None:
+    truth = np.random.default_rng(0).integers(-32768, 32767, 10_000, np.int16)
+    path = write_wav(tmp_path / "a.wav", truth / 32767, 48_000)
+    assert (samples_of(read(str(path))) * 32768).astype(np.int16).tolist() == truth.tolist()
+
+
+def test_eight_channels_at_192_khz_are_averaged_or_picked(tmp_path: Path) -> None:
+    levels = np.array([0.8, 0, 0, 0, 0.4, 0, 0, 0])
+    path = write_wav(tmp_path / "a.wav", np.tile(levels, (19_200, 1)), 192_000)
+    inner = slice(1000, -1000)
+    assert samples_of(read(str(path)))[inner] == pytest.approx(0.15, abs=1e-4)
+    assert samples_of(read(str(path), channel=4))[inner] == pytest.approx(0.4, abs=1e-4)
+    with pytest.raises(UnavailableError, match="no channel 8; it has 8, counted from 0"):
+        list(read(str(path), channel=8))
+
+
+def test_lost_packets_leave_silence_not_a_shift(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    noise = np.random.default_rng(0)
+    truth = bursts(48_000)
+    truth += noise.normal(0, 0.01, len(truth))  # makes packets of about equal size
+    wav = write_wav(tmp_path / "truth.wav", truth, 48_000)
+    ffmpeg("-i", wav, "-c:a", "aac", "-b:a", "96k", tmp_path / "a.m4a")
+    data = bytearray((tmp_path / "a.m4a").read_bytes())
+    middle = len(data) * 4 // 10  # between the bursts
+    data[middle : middle + 2000] = noise.bytes(2000)
+    (tmp_path / "a.m4a").write_bytes(data)
+    with caplog.at_level(logging.WARNING):
+        recording = read(str(tmp_path / "a.m4a"))
+        samples = samples_of(recording)
+    assert recording.damaged > 0
+    assert f"skipped {recording.damaged} damaged packets" in caplog.text
+    assert onsets_s(samples)[-1] == pytest.approx(ONSETS_S[-1], abs=0.002)
+
+
+def test_a_recording_knows_when_it_began(tmp_path: Path) -> None:
+    wav = write_wav(tmp_path / "a.wav", bursts(48_000), 48_000)
+    os.utime(wav, ns=(0, 5_000_000_000))
+    assert read(str(wav)).started_ns == 3_000_000_000
+    ffmpeg("-i", wav, "-metadata", "creation_time=2026-11-21T02:15:49Z", tmp_path / "a.m4a")
+    created = datetime(2026, 11, 21, 2, 15, 49, tzinfo=UTC).timestamp()
+    assert read(str(tmp_path / "a.m4a")).started_ns == round(created * 1e9)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_file_of_nothing_but_nan_can_be_told(tmp_path: Path, value: float) -> None:
+    (tmp_path / "raw").write_bytes(np.full(4800, value, "<f4").tobytes())
+    raw = ("-f", "f32le", "-ar", "48000", "-i", tmp_path / "raw")
+    ffmpeg(*raw, "-c:a", "pcm_f32le", tmp_path / "a.wav")
+    recording = read(str(tmp_path / "a.wav"))
+    assert not samples_of(recording).any()
+    assert recording.nonfinite == recording.values == 4800
+
+
+def test_file_names_are_not_taken_for_protocols(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("12:30.wav", "concat:a|b.wav", "Küche %d.wav"):
+        write_wav(tmp_path / name, bursts(8000), 8000)
+        assert len(samples_of(read(name))) == LENGTH_S * 48_000
+
+
+def broken_file(folder: Path, kind: str) -> Path:
+    path = folder / "a.wav"
+    if kind == "text":
+        path.write_text("not a sound\n" * 100)
+    elif kind == "zero bytes":
+        path.touch()
+    elif kind == "zero length":
+        write_wav(path, np.zeros(0), 48_000)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "film without sound":
+        path = folder / "a.mp4"
+        ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x64:d=1", "-c:v", "mpeg4", path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "No such file or directory"),
+        ("folder", "this is a folder, not a recording"),
+        ("text", "this is no audio that FFmpeg can read"),
+        ("zero bytes", "the file is empty"),
+        ("zero length", "its audio track is empty"),
+        ("film without sound", "it has no audio track"),
+    ],
+)
+def test_what_cannot_be_read_is_named_in_one_line(
+    tmp_path: Path, kind: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = str(broken_file(tmp_path, kind))
+    with pytest.raises(UnavailableError) as caught:
+        list(read(path))
+    assert str(caught.value) == f"{path}: {message}"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(write_wav(tmp_path / "a.wav", bursts(8000), 8000))
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    with pytest.raises(UnavailableError, match=r"a\.wav: no permission to read it"):
+        read(path)
+
+
+def test_arrays_of_every_kind_are_the_same_recording() -> None:
+    truth = np.round(bursts(48_000) * 16384) / 32768
+    whole = samples_of(from_array(truth, 48_000))
+    assert whole.tolist() == truth.tolist()
+    for same in (
+        truth.astype(np.float32),
+        (truth * 32768).astype(np.int16),
+        (truth * 2**31).astype(np.int32),
+        truth[np.newaxis],
+        np.stack([truth * 2, truth * 0]),
+    ):
+        assert samples_of(from_array(same, 48_000)).tolist() == whole.tolist()
+    stereo = np.stack([truth, -truth])
+    assert not samples_of(from_array(stereo, 48_000)).any()
+    assert samples_of(from_array(stereo, 48_000, channel=1)).tolist() == (-truth).tolist()
+
+
+def test_an_array_is_resampled_and_anchored() -> None:
+    recording = from_array(bursts(16_000), 16_000, started_ns=123)
+    assert recording.started_ns == 123
+    assert recording.duration_s == LENGTH_S
+    assert onsets_s(samples_of(recording)) == pytest.approx(ONSETS_S, abs=0.0005)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "channel", "message"),
+    [
+        (np.zeros(10, np.int64), 48_000, None, "samples are int64"),
+        (np.zeros(10, complex), 48_000, None, "samples are complex128"),
+        (["a"], 48_000, None, "samples are <U1"),
+        (np.zeros((2, 2, 2)), 48_000, None, r"shape \(2, 2, 2\)"),
+        (np.zeros(0), 48_000, None, r"shape \(0,\)"),
+        (np.zeros((48_000, 2)), 48_000, None, "transpose"),
+        (np.zeros(10), 0, None, "sampling rate of 0 Hz"),
+        (np.zeros(10), float("nan"), None, "sampling rate of nan Hz"),
+        (np.zeros((2, 10)), 48_000, 2, "no channel 2 in 2"),
+    ],
+)
+def test_arrays_that_are_no_audio_are_refused(
+    samples: ArrayLike, rate: int, channel: int | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        from_array(samples, rate, channel=channel)

@@ -1,0 +1,123 @@
+"""Streams over real connections on loopback."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+import pytest
+from recordings import ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
+from stream_servers import http_file, rtsp_camera
+
+from pe_stream.audio.network import NetworkStream
+from pe_stream.core.types import AudioChunk
+from pe_stream.errors import UnavailableError
+
+
+def receive(stream: NetworkStream) -> tuple[list[AudioChunk], str]:
+    """Everything up to the loss of the stream, and the message of the loss."""
+    chunks: list[AudioChunk] = []
+    with pytest.raises(UnavailableError) as caught:  # noqa: PT012 - the loop is what raises
+        for chunk in stream:
+            assert 0 <= time.monotonic() - chunk.captured_s < 0.5
+            chunks.append(chunk)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    return chunks, str(caught.value)
+
+
+def test_a_camera_is_heard_until_it_hangs_up(capfd: pytest.CaptureFixture[str]) -> None:
+    truth = bursts(48_000)
+    with rtsp_camera(truth) as url:
+        began_ns = time.time_ns()
+        stream = NetworkStream(url, first_sample=500)
+        chunks, message = receive(stream)
+    assert stream.describe == url.replace("admin:secret", "***").replace("=secret", "=***")
+    assert message == f"{stream.describe}: the stream ended"
+    assert chunks[0].start == 500
+    assert chunks[0].anchor_ns == pytest.approx(began_ns, abs=1e9)
+    assert {chunk.anchor_ns for chunk in chunks[1:]} == {None}
+    samples = np.concatenate([chunk.samples for chunk in chunks])
+    assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.001)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_jump_of_the_time_stamps_begins_a_new_segment() -> None:
+    with rtsp_camera(np.full(48_000, 0.5), jump_at=25) as url:
+        chunks, _ = receive(NetworkStream(url))
+    anchored = [chunk for chunk in chunks if chunk.anchor_ns is not None]
+    assert [chunk.start for chunk in anchored] == [0, pytest.approx(24_000, abs=6000)]
+    assert anchored[1].start >= 24_000
+    assert sum(len(chunk.samples) for chunk in chunks) == 48_000
+
+
+def test_silence_on_the_line_is_a_loss() -> None:
+    with rtsp_camera(np.zeros(48_000), stall_at=20) as url:
+        began_s = time.monotonic()
+        chunks, message = receive(NetworkStream(url, timeout_s=1.0))
+    assert chunks[-1].end == 20 * 960
+    assert message.endswith("no answer within the time limit")
+    assert time.monotonic() - began_s < 4
+
+
+def test_closing_interrupts_a_read_that_would_last() -> None:
+    with rtsp_camera(np.zeros(48_000), stall_at=20) as url:
+        stream = NetworkStream(url, timeout_s=20.0)
+        while next(stream).end < 20 * 960:
+            pass
+        threading.Timer(0.3, stream.close).start()
+        began_s = time.monotonic()
+        assert list(stream) == []
+        assert time.monotonic() - began_s < 1
+        stream.close()
+
+
+def test_a_camera_that_is_not_there() -> None:
+    chunks, message = receive(NetworkStream("rtsp://user:secret@127.0.0.1:1/live"))
+    assert chunks == []
+    assert message == "rtsp://***@127.0.0.1:1/live: Connection refused"
+
+
+def test_a_channel_it_has_not() -> None:
+    with rtsp_camera(np.zeros(48_000)) as url:
+        _, message = receive(NetworkStream(url, channel=1))
+    assert message.endswith("there is no channel 1; it has 1, counted from 0")
+
+
+@pytest.fixture
+def mp3(tmp_path: Path) -> bytes:
+    wav = write_wav(tmp_path / "a.wav", bursts(44_100), 44_100)
+    ffmpeg("-i", wav, "-b:a", "128k", tmp_path / "a.mp3")
+    return (tmp_path / "a.mp3").read_bytes()
+
+
+def test_a_radio_is_heard_as_it_comes(mp3: bytes) -> None:
+    with http_file(mp3, live=True) as url:
+        chunks, message = receive(NetworkStream(url))
+    assert message.startswith(url)
+    samples = np.concatenate([chunk.samples for chunk in chunks])
+    assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.001)
+
+
+def test_a_recording_on_a_server_plays_in_real_time_and_ends(mp3: bytes) -> None:
+    with http_file(mp3, live=False) as url:
+        began_s = time.monotonic()
+        chunks = list(NetworkStream(url))
+    assert time.monotonic() - began_s == pytest.approx(2.0, abs=0.7)
+    samples = np.concatenate([chunk.samples for chunk in chunks])
+    assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.001)
+
+
+def test_a_wall_clock_that_is_set_begins_a_new_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rtsp_camera(np.zeros(96_000)) as url:
+        stream = NetworkStream(url)
+        first = next(stream)
+        real_ns = time.time_ns
+        monkeypatch.setattr(time, "time_ns", lambda: real_ns() + 3_600_000_000_000)
+        later = next(chunk for chunk in stream if chunk.anchor_ns is not None)
+        stream.close()
+    assert first.anchor_ns is not None
+    assert later.anchor_ns is not None
+    assert later.anchor_ns - first.anchor_ns == pytest.approx(3.6e12, abs=3e9)
