@@ -1,0 +1,19 @@
+"""Files shipped inside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+
+EMBEDDED = _FOLDER / "embedded"
+"""The embedded checkpoint's folder; its README.md is the model card."""
+
+EVERYDAY = _FOLDER / "everyday.yaml"
+"""A configuration of everyday sounds, for use without one of one's own."""
+
+DEMO_RECORDING = _FOLDER / "demo.opus"
+"""A minute of a made-up house; `pe_stream.assets.make_demo` makes it."""
+
+DEMO_TRUTH = _FOLDER / "demo.csv"
+"""What the demo recording holds: onset_s, offset_s, label, text."""

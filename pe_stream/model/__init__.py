@@ -1,0 +1,1 @@
+"""What hears: checkpoints, prompts and the engine. Only this package imports torch."""

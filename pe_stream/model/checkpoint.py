@@ -1,0 +1,223 @@
+"""A PE Audio checkpoint: found or downloaded, verified, loaded.
+
+Everything a checkpoint folder can get wrong is an error here, never a warning: a daemon that
+listens with half of its weights random would look healthy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import (
+    AutoTokenizer,
+    PeAudioConfig,
+    PeAudioFrameLevelModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.model.files import (
+    EMBEDDED_NAME,
+    find,
+    first_line,
+    read_config,
+    read_recommended,
+    unavailable,
+)
+
+_AUDIO_VISUAL_KEYS = {
+    r"^audio_model\.": "",
+    r"^video_model\.text_model\.": "text_model.",
+    r"^audio_video_encoder\.embedder\.audio_encoder\.": "audio_encoder.",
+}
+"""Where PeAudioVideoModel keeps the weights of PeAudioFrameLevelModel. Its text tower and audio
+encoder are shared between several places, and a checkpoint stores them under one or more."""
+
+_UNUSED_WEIGHTS = ("text_model.final_norm.", "text_model.pooler.")
+"""Text tower weights that PE Audio's text embedding never touches; a checkpoint may lack them."""
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    SafetensorError,
+    StrictDataclassError,
+)
+"""What transformers raises on folders that are damaged or hold something else."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A loaded PE Audio model with its tokenizer.
+
+    name: as configured; goes into events.
+    model: in evaluation mode on `device`. The audio encoder's weights are in `dtype`; text tower,
+        heads, logit scale and bias stay in float32. A text tower with a final norm has it
+        replaced by the identity: PE Audio takes the state before it.
+    recommended: thresholds by label, from `thresholds.json` beside the weights; may be empty.
+    """
+
+    name: str
+    model: PeAudioFrameLevelModel
+    tokenizer: PreTrainedTokenizerBase
+    device: torch.device
+    dtype: torch.dtype
+    recommended: Mapping[str, float]
+
+    def describe(self) -> str:
+        """Name, size, device and precision in one line for people."""
+        name = "embedded prototype" if self.name == EMBEDDED_NAME else self.name
+        millions = sum(weight.numel() for weight in self.model.parameters()) / 1e6
+        size = f"{millions:.1f}" if millions < 10 else f"{millions:.0f}"
+        return f"{name} ({size} M parameters) on {self.device}, {_dtype_name(self.dtype)}"
+
+
+def load(
+    name: str,
+    *,
+    revision: str | None = None,
+    cache: Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    threads: int | None = None,
+) -> Checkpoint:
+    """Load `name`: "embedded", a folder, or a hub id such as "facebook/pe-a-frame-small".
+
+    PeAudioFrameLevelModel, PeAudioModel (same weights) and PeAudioVideoModel checkpoints (of which
+    the audio part is read) are understood. The first use of a hub id downloads it, with a progress
+    bar on a terminal; later uses do without the hub if it cannot be reached.
+
+    revision: branch, tag or commit of a hub checkpoint; it has no meaning for the others.
+    cache: folder for downloads; the hub client's own by default.
+    device: "auto" (CUDA if there is one, else the CPU) or a torch device.
+    dtype: of the audio encoder: "float32", "bfloat16" or "auto" (bfloat16 on CUDA devices that
+        have it, else float32).
+    threads: CPU threads torch uses in the whole process; its own choice by default.
+
+    Raises UnavailableError if the checkpoint or device is absent or unfit, ConfigError on an
+    unknown dtype.
+    """
+    torch_device = _resolve_device(device)
+    torch_dtype = _resolve_dtype(dtype, torch_device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    folder = find(name, revision, cache)
+    with _quiet_transformers():
+        config = read_config(name, folder)
+        model = _load_model(name, folder, config)
+        tokenizer = _load_tokenizer(name, folder)
+    recommended = read_recommended(name, folder)
+    _drop_final_norm(model)
+    _move(name, model, torch_device, torch_dtype)
+    return Checkpoint(name, model, tokenizer, torch_device, torch_dtype, recommended)
+
+
+def _resolve_device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        probe = torch.zeros(1, device=device)
+        probe.cpu()  # fails on "meta", which torch can name but not compute on
+    except (RuntimeError, AssertionError) as error:
+        raise UnavailableError(
+            f"device {device!r} is not available ({first_line(error)}); "
+            '"device: auto" takes what there is'
+        ) from error
+    return probe.device
+
+
+def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    if dtype == "auto":
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+    if dtype not in _DTYPES:
+        raise ConfigError(f"dtype {dtype!r} is unknown; use auto, {' or '.join(_DTYPES)}")
+    return _DTYPES[dtype]
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Silence transformers' own report on loading: what matters in it is raised as an error."""
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _load_model(name: str, folder: Path, config: PeAudioConfig) -> PeAudioFrameLevelModel:
+    try:
+        # In float32 whatever the stored type: the text tower runs in it.
+        loaded: Any = PeAudioFrameLevelModel.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            key_mapping=_AUDIO_VISUAL_KEYS,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except _UNREADABLE as error:
+        raise unavailable(name, f"its weights cannot be read ({first_line(error)})") from error
+    model: PeAudioFrameLevelModel = loaded[0]
+    absent = loaded[1]["missing_keys"]
+    missing = sorted(key for key in absent if not key.startswith(_UNUSED_WEIGHTS))
+    if missing:
+        raise unavailable(name, f"its weights lack {missing[0]} ({len(missing)} missing in all)")
+    for weight in model.parameters():
+        weight.requires_grad = False
+    return model
+
+
+def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
+    if not (folder / "tokenizer.json").exists():
+        raise unavailable(name, f"there is no tokenizer.json in {folder}")
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    # The tokenizers library raises bare Exceptions.
+    except Exception as error:
+        raise unavailable(name, f"its tokenizer cannot be read ({first_line(error)})") from error
+
+
+def _drop_final_norm(model: PeAudioFrameLevelModel) -> None:
+    """Make the text tower's last state the one before ModernBERT's final norm.
+
+    That is what Meta trained on (`hidden_states[22]` of a 28-layer tower). transformers 5.0
+    returns it as `hidden_states[-1]`, later versions return the state after the norm there; with
+    the norm gone, every version's states and its own forward agree with Meta's.
+    """
+    if hasattr(model.text_model, "final_norm"):
+        model.text_model.final_norm = torch.nn.Identity()
+
+
+def _move(name: str, model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    try:
+        # Only parameters are cast: the rotary frequencies are a buffer, and rounded to bfloat16
+        # (8 bits) they would be off by half a radian at the end of a window of 10 s.
+        for weight in model.get_submodule("audio_encoder").parameters():
+            weight.data = weight.data.to(dtype)
+        model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise unavailable(name, f"there is not enough memory on {device}") from error

@@ -1,0 +1,179 @@
+"""The files of a checkpoint: where they are, and what those that are not weights say."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    StrictDataclassError,
+)
+from huggingface_hub.utils.tqdm import (
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+from transformers import PeAudioConfig
+
+from pe_stream.assets import EMBEDDED
+from pe_stream.core.types import FRAME, SAMPLE_RATE
+from pe_stream.errors import UnavailableError
+
+EMBEDDED_NAME = "embedded"
+"""Configured name of the checkpoint shipped in the package."""
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+_DOWNLOADED = ("*.json", "*.safetensors")
+"""Configuration, tokenizer and weights; never pickles, never code."""
+
+
+def find(name: str, revision: str | None = None, cache: Path | None = None) -> Path:
+    """Return the folder of checkpoint `name`, downloaded from the hub if need be.
+
+    A hub checkpoint is looked up at the hub each time, for changes; where the hub cannot be
+    reached, what was downloaded before is used. Raises UnavailableError.
+    """
+    if name == EMBEDDED_NAME:
+        return EMBEDDED
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _HUB_ID.fullmatch(name):
+        raise unavailable(name, "there is no such folder, and it is no hub id (owner/name)")
+    return _download(name, revision, cache)
+
+
+def read_config(name: str, folder: Path) -> PeAudioConfig:
+    """Read the configuration of the audio and text parts; of PeAudioVideoModel, just those.
+
+    Raises UnavailableError if the model is another, or its frames are not FRAME samples at
+    SAMPLE_RATE.
+    """
+    found = _read_json(name, folder, "config.json")
+    kind = found.get("model_type")
+    if kind not in {"pe_audio", "pe_audio_video"}:
+        raise unavailable(name, f"its config.json says model_type {kind!r}, which is not PE Audio")
+    try:
+        parts = found if kind == "pe_audio" else found["audio_video_config"]
+        config = PeAudioConfig(text_config=found["text_config"], audio_config=parts["audio_config"])
+        audio: Any = config.audio_config
+        frame = math.prod(audio.dac_config.downsampling_ratios)
+    except KeyError as error:
+        raise unavailable(name, f"its config.json lacks {error}") from error
+    except (ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+        raise unavailable(
+            name, f"its config.json describes no PE Audio model ({first_line(error)})"
+        ) from error
+    rate = _sampling_rate(name, folder, default=audio.dac_config.sampling_rate)
+    if (rate, frame) != (SAMPLE_RATE, FRAME):
+        raise unavailable(
+            name,
+            f"it hears frames of {frame} samples at {rate} Hz; "
+            f"this program is built for {FRAME} at {SAMPLE_RATE} Hz",
+        )
+    return config
+
+
+def read_recommended(name: str, folder: Path) -> Mapping[str, float]:
+    """Read the thresholds recommended by label: `{"labels": {"dog_bark": 0.42}}`.
+
+    They are in `thresholds.json`, which a checkpoint may lack: then there are none. Raises
+    UnavailableError if the file is there and wrong.
+    """
+    if not (folder / "thresholds.json").exists():
+        return MappingProxyType({})
+    labels = _read_json(name, folder, "thresholds.json").get("labels")
+    if not isinstance(labels, dict) or not all(map(_is_score, labels.values())):
+        raise unavailable(
+            name, 'its thresholds.json is not {"labels": {name: number from 0 to 1, ...}}'
+        )
+    return MappingProxyType({label: float(value) for label, value in labels.items()})
+
+
+def unavailable(name: str, what: str) -> UnavailableError:
+    """Say in one line what is wrong with checkpoint `name`, and which one always works."""
+    return UnavailableError(
+        f'checkpoint {name!r}: {what}; "checkpoint: {EMBEDDED_NAME}" needs no download'
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _download(name: str, revision: str | None, cache: Path | None) -> Path:
+    at = f" at revision {revision!r}" if revision else ""
+    try:
+        with _progress_on_terminals_only():
+            return Path(
+                snapshot_download(
+                    name, revision=revision, cache_dir=cache, allow_patterns=list(_DOWNLOADED)
+                )
+            )
+    except GatedRepoError as error:
+        raise unavailable(
+            name, "the hub wants its terms accepted first (log in with: hf auth login)"
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise unavailable(name, f"the hub has no such checkpoint{at}") from error
+    # The client lets errors of its HTTP library through, and which library that is varies.
+    except Exception as error:
+        raise unavailable(
+            name, f"it is not in the cache and cannot be downloaded{at} ({first_line(error)})"
+        ) from error
+
+
+@contextmanager
+def _progress_on_terminals_only() -> Iterator[None]:
+    hide = not sys.stderr.isatty() and not are_progress_bars_disabled()
+    if hide:
+        disable_progress_bars()
+    try:
+        yield
+    finally:
+        if hide:
+            enable_progress_bars()
+
+
+def _sampling_rate(name: str, folder: Path, default: object) -> object:
+    """Return the rate (Hz) of the feature extractor; without one, the codec's (`default`).
+
+    Nothing in the model reads the codec's rate, so a checkpoint may well carry DacConfig's
+    default of 16 kHz there.
+    """
+    if (folder / "preprocessor_config.json").exists():
+        extractor = _read_json(name, folder, "preprocessor_config.json")
+    elif (folder / "processor_config.json").exists():
+        extractor = _read_json(name, folder, "processor_config.json").get("feature_extractor", {})
+    else:
+        return default
+    return extractor.get("sampling_rate", default)
+
+
+def _is_score(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _read_json(name: str, folder: Path, file: str) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / file).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise unavailable(name, f"there is no {file} in {folder}") from None
+    except (OSError, ValueError) as error:
+        raise unavailable(name, f"its {file} cannot be read ({first_line(error)})") from error
+    if not isinstance(found, dict):
+        raise unavailable(name, f"its {file} is not a JSON object")
+    return found

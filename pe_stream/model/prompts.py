@@ -1,0 +1,105 @@
+"""Text prompts to embeddings, once; the engine then only multiplies.
+
+A logit is linear in the prompt's embedding, so a label with several prompts needs one row: the
+mean of their embeddings gives the mean of their logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pe_stream.errors import ConfigError
+from pe_stream.model.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class LabelPrompts:
+    """What a label sounds like, in words.
+
+    prompts: averaged; at least one.
+    negatives: where one of these scores higher than the label, the label is suppressed.
+    """
+
+    prompts: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelEmbeddings:
+    """Labels as the engine multiplies with them.
+
+    names: the labels, in the order of the engine's columns.
+    rows: (labels + negatives, D) float32, on the checkpoint's device; labels first.
+    suppresses: (negatives,) int64, same device: the label that each negative suppresses.
+    """
+
+    names: tuple[str, ...]
+    rows: Tensor
+    suppresses: Tensor
+
+
+def embed_labels(checkpoint: Checkpoint, labels: Mapping[str, LabelPrompts]) -> LabelEmbeddings:
+    """Embed every label's prompts and negatives, keeping the mapping's order.
+
+    Raises ConfigError on no labels, a label without prompts, and prompts that `embed` refuses.
+    """
+    if not labels:
+        raise ConfigError("there are no labels; describe at least one sound")
+    for name, label in labels.items():
+        if not label.prompts:
+            raise ConfigError(f"label {name!r} has no prompts; give it at least one")
+    counts = [len(label.prompts) for label in labels.values()]
+    prompts = [text for label in labels.values() for text in label.prompts]
+    negatives = [text for label in labels.values() for text in label.negatives]
+    suppresses = [i for i, label in enumerate(labels.values()) for _ in label.negatives]
+    positive, negative = torch.split(
+        embed(checkpoint, prompts + negatives), [len(prompts), len(negatives)]
+    )
+    means = [rows.mean(dim=0) for rows in torch.split(positive, counts)]
+    return LabelEmbeddings(
+        names=tuple(labels),
+        rows=torch.cat([torch.stack(means), negative]),
+        suppresses=torch.tensor(suppresses, dtype=torch.int64, device=checkpoint.device),
+    )
+
+
+def embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
+    """Embed `texts` into the space of the audio frames: (n, D) float32 on the checkpoint's device.
+
+    PE Audio's embedding of a text is its first token's state in the text tower's last layer,
+    before any final norm, through the text head. Texts of equal length go in together and nothing
+    is padded, so an embedding does not depend on its neighbours.
+
+    Raises ConfigError on a blank text and on one too long for the checkpoint.
+    """
+    tokens = [_tokenize(checkpoint, text) for text in texts]
+    width = checkpoint.model.text_audio_head.proj.out_features
+    embeddings = torch.empty(len(texts), width, device=checkpoint.device)
+    with torch.inference_mode():
+        for length in sorted(set(map(len, tokens))):
+            chosen = [i for i, ids in enumerate(tokens) if len(ids) == length]
+            ids = torch.tensor([tokens[i] for i in chosen], device=checkpoint.device)
+            # Not get_text_audio_embeds(): it asks for hidden states it never requested.
+            states = checkpoint.model.text_model(input_ids=ids).last_hidden_state
+            embeddings[chosen] = checkpoint.model.text_audio_head(states[:, 0])
+    return embeddings
+
+
+def _tokenize(checkpoint: Checkpoint, text: str) -> list[int]:
+    """Return the token ids of `text` with the special tokens around it."""
+    if not text.strip():
+        raise ConfigError("a prompt is empty; describe the sound in words")
+    ids: list[int] = checkpoint.tokenizer(text, truncation=False, verbose=False)["input_ids"]
+    text_config: Any = checkpoint.model.config.text_config
+    limit = min(checkpoint.tokenizer.model_max_length, text_config.max_position_embeddings)
+    if len(ids) > limit:
+        raise ConfigError(
+            f"prompt {text!r} is too long for checkpoint {checkpoint.name!r}: "
+            f"{len(ids)} tokens, {limit} at most"
+        )
+    return ids

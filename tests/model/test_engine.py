@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import wave
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soxr
+import torch
+from numpy.typing import NDArray
+from transformers import AutoFeatureExtractor
+
+from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples
+from pe_stream.model.checkpoint import Checkpoint, load
+from pe_stream.model.engine import MAX_BATCH, Engine
+from pe_stream.model.prompts import LabelPrompts, embed_labels
+
+PROMPTS = ("a dog barking", "a door bell rings twice", "speech", "glass")
+LABELS = {prompt: LabelPrompts((prompt,)) for prompt in PROMPTS}
+
+
+@pytest.mark.parametrize("name", ["small", "base", "large", "embedded"])
+def test_logits_equal_the_models_own_forward(name: str, folders: dict[str, Path]) -> None:
+    checkpoint = load(str(folders[name]), device="cpu", dtype="float32")
+    window = _noise(25)
+    expected = _forward(checkpoint, window)
+    [found] = _engine(checkpoint, LABELS).logits([window])
+    assert found.shape == (25, 4)
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert expected.std(axis=0).min() > 0.01  # the frames differ, so a mix-up would show
+
+
+def test_feature_extractor_leaves_a_window_as_it_is(folders: dict[str, Path]) -> None:
+    extractor = AutoFeatureExtractor.from_pretrained(folders["small"])
+    window = _noise(7)
+    extracted = extractor(window, sampling_rate=SAMPLE_RATE, return_tensors="np")["input_values"]
+    assert np.array_equal(np.asarray(extracted)[0, 0], window)
+
+
+def test_windows_of_any_length_score_as_if_alone(small: Checkpoint) -> None:
+    engine = _engine(small, LABELS)
+    windows = [_noise(frames, seed) for seed, frames in enumerate([5, 12, 1, 12, 5, 30])]
+    together = engine.logits(windows)
+    for window, found in zip(windows, together, strict=True):
+        assert found.shape == (len(window) // FRAME, 4)
+        np.testing.assert_allclose(found, engine.logits([window])[0], rtol=1e-5, atol=1e-4)
+
+
+def test_batches_are_bounded_and_never_masked(small: Checkpoint) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def watch(_module: object, args: tuple[object, ...], kwargs: dict[str, torch.Tensor]) -> None:
+        assert not args
+        assert set(kwargs) == {"input_values"}
+        seen.append(tuple(kwargs["input_values"].shape))
+
+    hook = small.model.audio_encoder.register_forward_pre_hook(watch, with_kwargs=True)
+    try:
+        _engine(small, LABELS).score([_noise(2)] * (MAX_BATCH + 1) + [_noise(3)])
+    finally:
+        hook.remove()
+    assert seen == [(MAX_BATCH, 1, 2 * FRAME), (1, 1, 2 * FRAME), (1, 1, 3 * FRAME)]
+
+
+@pytest.mark.parametrize("samples", [0, 1, FRAME - 1, FRAME + 1])
+def test_part_of_a_frame_is_refused(samples: int, small: Checkpoint) -> None:
+    with pytest.raises(ValueError, match="whole frames of 1920"):
+        _engine(small, LABELS).score([np.zeros(samples, np.float32)])
+
+
+def test_nothing_to_score_is_no_score(small: Checkpoint) -> None:
+    assert _engine(small, LABELS).score([]) == []
+
+
+def test_scores_are_the_sigmoid_of_the_logits(small: Checkpoint) -> None:
+    engine = _engine(small, LABELS)
+    [scores], [logits] = engine.score([_noise(10)]), engine.logits([_noise(10)])
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), rtol=1e-5, atol=1e-7)
+    assert engine.labels.names == PROMPTS
+
+
+# Measured: 0.977 and 0.9978; random weights make noise of any rounding, trained ones do not.
+@pytest.mark.parametrize(("name", "least"), [("base", 0.96), ("embedded", 0.996)])
+def test_bfloat16_hears_the_same(name: str, least: float, folders: dict[str, Path]) -> None:
+    exact = load(str(folders[name]), device="cpu", dtype="float32")
+    rounded = load(str(folders[name]), device="cpu", dtype="bfloat16")
+    window = _noise(250)
+    [expected] = _engine(exact, LABELS).logits([window])
+    [found] = _engine(rounded, LABELS).logits([window])
+    assert found.dtype == np.float32
+    assert not np.array_equal(found, expected)
+    assert _cosine(found, expected) >= least
+
+
+def test_negatives_suppress_where_they_score_higher(small: Checkpoint) -> None:
+    window = _noise(40)
+    plain = _engine(small, LABELS)
+    [logits], [scores] = plain.logits([window]), plain.score([window])
+    louder = logits[:, 1] > logits[:, 0]
+    assert 0 < louder.sum() < len(louder)  # both kinds of frame are there
+
+    labels = LABELS | {PROMPTS[0]: LabelPrompts((PROMPTS[0],), (PROMPTS[1],))}
+    [suppressed] = _engine(small, labels).score([window])
+    expected = scores.copy()
+    expected[louder, 0] = 0
+    np.testing.assert_allclose(suppressed, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_strongest_of_several_negatives_counts(small: Checkpoint) -> None:
+    window = _noise(40)
+    [logits] = _engine(small, LABELS).logits([window])
+    louder = logits[:, 1:].max(axis=1) > logits[:, 0]
+    assert 0 < louder.sum() < len(louder)  # both kinds of frame are there
+    labels = {"dog": LabelPrompts(PROMPTS[:1], PROMPTS[1:])}
+    [suppressed] = _engine(small, labels).score([window])
+    assert suppressed.shape == (40, 1)
+    assert np.array_equal(suppressed[:, 0] == 0, louder)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_scores_that_are_no_numbers_are_zero(broken: float, small: Checkpoint) -> None:
+    window = _noise(10)
+    window[FRAME] = broken
+    labels = LABELS | {"glass": LabelPrompts(("glass",), ("speech",))}
+    scores, intact = _engine(small, labels).score([window, _noise(10)])
+    assert np.array_equal(scores, np.zeros((10, 4)))
+    assert intact.any()
+
+
+def test_other_labels_change_the_columns(small: Checkpoint) -> None:
+    engine = _engine(small, LABELS)
+    [before] = engine.score([_noise(10)])
+    engine.labels = embed_labels(small, {"glass": LABELS["glass"]})
+    [after] = engine.score([_noise(10)])
+    assert engine.labels.names == ("glass",)
+    np.testing.assert_allclose(after[:, 0], before[:, 3], rtol=1e-5, atol=1e-7)
+
+
+def test_embedded_checkpoint_hears_speech(embedded: Checkpoint) -> None:
+    if not shutil.which("espeak-ng"):
+        pytest.skip("espeak-ng is missing; install the Debian package espeak-ng")
+    window = _spoken("Good morning. Today it will rain in the north, and the wind will rise.")
+    labels = {name: LabelPrompts((name,)) for name in ("speech", "a dog barking")}
+    [logits] = _engine(embedded, labels).logits([window])
+    speech, dog = logits.mean(axis=0)
+    assert speech > dog + 1
+
+
+def _engine(checkpoint: Checkpoint, labels: Mapping[str, LabelPrompts]) -> Engine:
+    return Engine(checkpoint, embed_labels(checkpoint, labels))
+
+
+def _noise(frames: int, seed: int = 0) -> Samples:
+    """Noise whose level changes from frame to frame."""
+    rng = np.random.default_rng(seed)
+    level = np.repeat(rng.uniform(0.01, 0.5, frames), FRAME)
+    return (level * rng.standard_normal(frames * FRAME)).astype(np.float32)
+
+
+def _forward(checkpoint: Checkpoint, window: Samples) -> NDArray[np.float32]:
+    """PeAudioFrameLevelModel.forward on one window, texts padded as its processor does."""
+    tokens = checkpoint.tokenizer(list(PROMPTS), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        output = checkpoint.model(
+            input_ids=tokens["input_ids"],
+            attention_mask=tokens["attention_mask"],
+            input_values=torch.from_numpy(window)[None, None],
+        )
+    logits: NDArray[np.float32] = np.asarray(output.logits_audio_text[0].T)
+    return logits
+
+
+def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Cosine of the labels' courses over the frames, each without its mean; the worst label."""
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    norms = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
+    return float(((a * b).sum(axis=0) / norms).min())
+
+
+def _spoken(text: str) -> Samples:
+    """Speak `text` with espeak-ng: 48 kHz, whole frames."""
+    command = ["espeak-ng", "--stdout", text]
+    spoken = subprocess.run(command, check=True, capture_output=True).stdout
+    with wave.open(io.BytesIO(spoken)) as file:
+        rate = file.getframerate()
+        samples = np.frombuffer(file.readframes(-1), np.int16).astype(np.float32) / 32768
+    resampled = soxr.resample(samples, rate, SAMPLE_RATE)
+    return resampled[: len(resampled) // FRAME * FRAME].astype(np.float32)

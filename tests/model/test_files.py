@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from damage import Change, both, edit, edit_codec, refused, remove, write
+from hub import COMMIT, serve
+from huggingface_hub import constants
+
+from pe_stream.assets import EMBEDDED
+from pe_stream.model.files import find, read_config, read_recommended
+
+TINY = "someone/pe-a-frame-tiny"
+
+
+def test_embedded_checkpoint_and_its_card_are_in_the_package() -> None:
+    assert find("embedded") == EMBEDDED
+    assert "prototype" in (EMBEDDED / "README.md").read_text(encoding="utf-8")
+
+
+def test_folder_is_found_where_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert find(str(folder)) == find(f"~/{folder.name}") == folder
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./nothing", "~/nothing/here", "nothing"])
+def test_missing_folder_is_refused(name: str) -> None:
+    with refused(name, "no such folder"):
+        find(name)
+
+
+UNFIT: dict[str, tuple[Change, str]] = {
+    "no config": (remove("config.json"), "no config.json in "),
+    "broken config": (write("config.json", "{"), "config.json cannot be read"),
+    "config is a list": (write("config.json", "[]"), "config.json is not a JSON object"),
+    "another model": (edit("config.json", lambda c: c.update(model_type="bert")), "'bert'.* not"),
+    "no model type": (edit("config.json", lambda c: c.pop("model_type")), "None.* not PE Audio"),
+    "no text tower": (edit("config.json", lambda c: c.pop("text_config")), "lacks 'text_config'"),
+    "text tower is a word": (
+        edit("config.json", lambda c: c.update(text_config="bert")),
+        "no PE Audio model",
+    ),
+    "another frame": (edit_codec(downsampling_ratios=[2, 8, 10, 6]), "960 samples at 48000 Hz"),
+    "another rate": (
+        edit("preprocessor_config.json", lambda c: c.update(sampling_rate=44_100)),
+        "1920 samples at 44100 Hz",
+    ),
+    "another rate, in processor_config.json": (
+        both(
+            remove("preprocessor_config.json"),
+            write("processor_config.json", '{"feature_extractor": {"sampling_rate": 16000}}'),
+        ),
+        "at 16000 Hz",
+    ),
+    "another rate, of the codec": (
+        both(remove("preprocessor_config.json"), edit_codec(sampling_rate=44_100)),
+        "at 44100 Hz",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_unfit_configuration_is_refused(case: str, folder: Path) -> None:
+    change, message = UNFIT[case]
+    change(folder)
+    with refused("mine", message):
+        read_config("mine", folder)
+
+
+def test_codecs_own_rate_gives_way_to_the_extractors(folder: Path) -> None:
+    edit_codec(sampling_rate=16_000)(folder)
+    read_config("mine", folder)
+
+
+def test_recommended_thresholds_are_read(folder: Path) -> None:
+    assert read_recommended("mine", folder) == {}
+    (folder / "thresholds.json").write_text('{"labels": {"dog_bark": 0.42, "speech": 1}}')
+    assert read_recommended("mine", folder) == {"dog_bark": 0.42, "speech": 1.0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"labels": []}',
+        '{"labels": {"a": 1.1}}',
+        '{"labels": {"a": true}}',
+        '{"labels": {"a": "0.5"}}',
+        '{"labels": {"a": NaN}}',
+    ],
+)
+def test_wrong_thresholds_are_refused(text: str, folder: Path) -> None:
+    (folder / "thresholds.json").write_text(text)
+    with refused("mine", "its thresholds.json"):
+        read_recommended("mine", folder)
+
+
+def test_hub_checkpoint_is_downloaded_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"a pickle")
+    (folder / "modeling.py").write_text("raise SystemExit")
+    (folder / "thresholds.json").write_text('{"labels": {}}')
+    with serve(TINY, folder) as hub:
+        _point_to(hub.url, monkeypatch)
+        found = find(TINY, cache=tmp_path / "cache")
+        assert find(TINY, cache=tmp_path / "cache") == found
+        assert find(TINY, revision=COMMIT, cache=tmp_path / "cache") == found
+    expected = ["config.json", "model.safetensors", "preprocessor_config.json", "thresholds.json"]
+    expected += ["tokenizer.json", "tokenizer_config.json"]
+    assert sorted(hub.served) == expected
+    assert sorted(path.name for path in found.iterdir()) == expected
+    assert found.is_relative_to(tmp_path / "cache")
+    assert capfd.readouterr().err == ""  # no terminal, no progress bar
+    # The hub is gone; what was downloaded is still found.
+    assert find(TINY, cache=tmp_path / "cache") == found
+
+
+def test_hub_without_the_checkpoint(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve(TINY, folder) as hub:
+        _point_to(hub.url, monkeypatch)
+        with refused("someone/else", "the hub has no such checkpoint"):
+            find("someone/else", cache=tmp_path)
+        with refused(TINY, "no such checkpoint at revision 'v9'"):
+            find(TINY, revision="v9", cache=tmp_path)
+
+
+def test_unreachable_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _point_to("http://127.0.0.1:9", monkeypatch)
+    with refused("facebook/pe-a-frame-small", "cannot be downloaded"):
+        find("facebook/pe-a-frame-small", cache=tmp_path)
+
+
+def test_offline_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with refused("facebook/pe-a-frame-small", "not in the cache"):
+        find("facebook/pe-a-frame-small", cache=tmp_path)
+
+
+def _point_to(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make `url` the hub, as HF_ENDPOINT would before the client is imported."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", url)
+    template = re.sub(r"^https?://[^/]+", url, constants.HUGGINGFACE_CO_URL_TEMPLATE)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
