@@ -1,0 +1,252 @@
+"""One connection to the broker, from CONNECT to its end, and words for why there is none."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import LogLevel
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from pe_stream.core.messages import Message
+from pe_stream.errors import UnavailableError
+
+CONNECT_TIMEOUT_S = 5.0
+"""How long a broker may take to accept a connection, for each protocol version tried."""
+
+IN_FLIGHT = 20
+"""Most unacknowledged messages at a time: what mosquitto takes by default."""
+
+# Reason codes of MQTT 5 (section 2.4); paho translates those of 3.1.1 into them.
+_UNSUPPORTED_VERSION = 0x84
+_BAD_CLIENT_ID = 0x85
+_BAD_LOGIN = 0x86
+_NOT_AUTHORIZED = 0x87
+_KEEPALIVE_TIMEOUT = 0x8D
+_TAKEN_OVER = 0x8E
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """The broker has the message sent under `packet_id`, or refuses it for the reason given."""
+
+    packet_id: int
+    refusal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message from the broker; `retained`: it was said before we subscribed."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionRefused:
+    """The broker does not let us subscribe, for this reason."""
+
+    reason: str
+
+
+Arrival = Acknowledged | Received | SubscriptionRefused
+
+
+class VersionRefusedError(UnavailableError):
+    """The broker does not speak this version of MQTT, or it looks like that; try an older one."""
+
+
+class Connection:
+    """One connection with a clean session, driven by one thread through `step`.
+
+    in_flight_limit: most unacknowledged messages the broker takes at a time.
+    """
+
+    def __init__(self, client: paho.Client, where: str) -> None:
+        """Take a client that has not connected yet, and the words for its broker."""
+        self.in_flight_limit = IN_FLIGHT
+        self._client = client
+        self._where = where
+        self._arrivals: list[Arrival] = []
+        self._accepted = False
+        self._reason: ReasonCode | None = None  # why the broker refuses or ends the connection
+        self._error = ""  # what the network said last
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_log = self._on_log
+
+    def open(self, host: str, port: int, keepalive_s: int, give_up: Callable[[], bool]) -> None:
+        """Return when the broker has accepted; raises UnavailableError."""
+        try:
+            self._client.connect(host, port, keepalive_s)
+        except (OSError, UnicodeError) as error:
+            raise UnavailableError(_unreachable(self._where, error)) from error
+        deadline = time.monotonic() + CONNECT_TIMEOUT_S
+        while not self._accepted:
+            self.step(0.1)
+            if self._accepted:
+                return
+            if give_up():
+                self.close()
+                raise UnavailableError(f"{self._where}: attempt given up")
+            if time.monotonic() > deadline:
+                self.close()
+                # amqtt waits in silence for the rest of a CONNECT of MQTT 5.
+                raise VersionRefusedError(
+                    f"{self._where} takes the connection but does not answer: is it an MQTT broker?"
+                )
+
+    def publish(self, message: Message) -> int:
+        """Hand a message to the network; returns the packet id its acknowledgement will have."""
+        sent = self._client.publish(message.topic, message.payload, message.qos, message.retain)
+        return sent.mid
+
+    def subscribe(self, topic_filter: str) -> None:
+        """Ask for messages at QoS 1."""
+        self._client.subscribe(topic_filter, qos=1)
+
+    def step(self, timeout_s: float, wake: socket.socket | None = None) -> list[Arrival]:
+        """Wait for the network, or for `wake` to become readable; move bytes both ways.
+
+        Returns what arrived, within `timeout_s`. Raises UnavailableError once the connection has
+        ended and everything that arrived on it was returned.
+        """
+        connection = self._client.socket()
+        if connection is not None:
+            readable, writable = self._wait(connection, timeout_s, wake)
+            if readable:
+                self._client.loop_read()
+            if writable:
+                self._client.loop_write()
+            self._client.loop_misc()
+        if self._client.socket() is None and not self._arrivals:
+            raise self._ended()
+        arrivals, self._arrivals = self._arrivals, []
+        return arrivals
+
+    def disconnect(self) -> None:
+        """Take leave: the broker forgets the will."""
+        self._client.disconnect()
+        self.close()
+
+    def close(self) -> None:
+        """Break off without a word: the broker publishes the will."""
+        connection = self._client.socket()
+        if connection is not None:
+            connection.close()
+
+    def _wait(
+        self, connection: Any, timeout_s: float, wake: socket.socket | None
+    ) -> tuple[bool, bool]:
+        write = selectors.EVENT_WRITE if self._client.want_write() else 0
+        # What TLS has decrypted already is not seen by a selector.
+        pending = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection, selectors.EVENT_READ | write)
+            if wake is not None:
+                selector.register(wake, selectors.EVENT_READ)
+            ready = {
+                key.fileobj: mask for key, mask in selector.select(0 if pending else timeout_s)
+            }
+        mask = ready.get(connection, 0)
+        return pending or bool(mask & selectors.EVENT_READ), bool(mask & selectors.EVENT_WRITE)
+
+    def _ended(self) -> UnavailableError:
+        if self._accepted:
+            return UnavailableError(f"connection to {self._where} lost: {self._why_lost()}")
+        if self._reason is not None:
+            return _refused(self._where, self._reason)
+        if self._error.startswith("[SSL"):
+            # The broker's side was checked before; what fails now is what it thinks of ours.
+            return UnavailableError(
+                f"{self._where}: TLS failed: {self._error}; check mqtt.tls.certificate and "
+                "mqtt.tls.key"
+            )
+        return VersionRefusedError(
+            f"{self._where} closes the connection without an answer: is it an MQTT broker, and "
+            "does it want TLS (mqtt.tls) or a client certificate (mqtt.tls.certificate)?"
+        )
+
+    def _why_lost(self) -> str:
+        if self._reason is None:
+            return self._error or "closed by the broker"
+        if self._reason.value == _TAKEN_OVER:
+            return "another client uses the same mqtt.client_id"
+        return str(self._reason)
+
+    def _on_connect(
+        self, _: paho.Client, __: Any, ___: Any, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._reason = reason
+            return
+        self._accepted = True
+        limit = getattr(properties, "ReceiveMaximum", IN_FLIGHT)
+        self.in_flight_limit = min(IN_FLIGHT, limit)
+
+    def _on_disconnect(
+        self, _: paho.Client, __: Any, flags: paho.DisconnectFlags, reason: ReasonCode, ___: Any
+    ) -> None:
+        if flags.is_disconnect_packet_from_server or reason.value == _KEEPALIVE_TIMEOUT:
+            self._reason = reason
+
+    def _on_publish(
+        self, _: paho.Client, __: Any, packet_id: int, reason: ReasonCode, ___: Any
+    ) -> None:
+        refusal = str(reason) if reason.is_failure else None
+        self._arrivals.append(Acknowledged(packet_id, refusal))
+
+    def _on_subscribe(
+        self, _: paho.Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Any
+    ) -> None:
+        self._arrivals += [SubscriptionRefused(str(r)) for r in reasons if r.is_failure]
+
+    def _on_message(self, _: paho.Client, __: Any, message: paho.MQTTMessage) -> None:
+        self._arrivals.append(Received(message.topic, bytes(message.payload), message.retain))
+
+    def _on_log(self, _: paho.Client, __: Any, level: int, text: str) -> None:
+        if level == LogLevel.MQTT_LOG_ERR:
+            self._error = text.removeprefix("failed to receive on socket: ")
+
+
+def _unreachable(where: str, error: Exception) -> str:
+    match error:
+        case socket.gaierror() | UnicodeError():
+            return f"{where}: the host name is unknown; check mqtt.host"
+        case ConnectionRefusedError():
+            return (
+                f"{where}: nothing listens there; is the broker running, are host and port right?"
+            )
+        case ssl.SSLCertVerificationError():
+            return (
+                f"{where}: TLS failed: {error.verify_message}; check mqtt.tls.ca, and that "
+                "mqtt.host is a name in the broker's certificate"
+            )
+        case ssl.SSLError() | ConnectionResetError():
+            return f"{where}: TLS failed: {error.strerror}; does that port speak TLS?"
+        case TimeoutError():
+            return f"{where}: no answer within {CONNECT_TIMEOUT_S:.0f} s"
+        case _:
+            return f"{where}: {error}"
+
+
+def _refused(where: str, reason: ReasonCode) -> UnavailableError:
+    if reason.value == _UNSUPPORTED_VERSION:
+        return VersionRefusedError(f"{where} does not speak the version set in mqtt.protocol")
+    if reason.value in (_BAD_LOGIN, _NOT_AUTHORIZED):
+        advice = "check mqtt.username and its password"
+        return UnavailableError(f"{where} refuses user name or password ({reason}): {advice}")
+    if reason.value == _BAD_CLIENT_ID:
+        return UnavailableError(f"{where} refuses the client id: set another mqtt.client_id")
+    return UnavailableError(f"{where} refuses the connection: {reason}")
