@@ -1,0 +1,62 @@
+# Everything is made inside .venv; nothing is installed elsewhere.
+#
+#     make demo                          hear the bundled recording, end to end
+#     make demo PYTHON=python3.12        with another Python (3.11 or later)
+#     make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+#                                        without CUDA's libraries (saves some GB)
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+OLDEST ?= transformers==5.0.0
+DEMO_ARGS ?=
+PYTEST_ARGS ?=
+
+VENV := .venv/bin/python
+INSTALL := $(VENV) -m pip install --quiet --disable-pip-version-check
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-oldest demo-recording clean
+
+help:  ## these words
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: .venv/.installed  ## play the bundled recording through the whole daemon
+	.venv/bin/pe-stream demo $(DEMO_ARGS)
+
+test: .venv/.installed-test  ## lint, types, tests
+	$(VENV) -m ruff check
+	$(VENV) -m ruff format --check
+	$(VENV) -m mypy
+	$(VENV) -m pytest $(PYTEST_ARGS)
+
+test-oldest: .oldest/.installed  ## the model's tests with the oldest transformers allowed
+	PYTHONPATH=.oldest $(VENV) -m pytest tests/model $(PYTEST_ARGS)
+
+demo-recording: .venv/.installed  ## make the demo recording anew (needs espeak-ng)
+	$(VENV) -m pe_stream.assets.make_demo pe_stream/assets
+
+clean:  ## remove everything made here
+	rm -rf .venv .oldest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+.venv/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "pe-stream needs Python 3.11 or later; name one: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.torch: .venv/.made
+	$(INSTALL) $(TORCH)
+	@touch $@
+
+.venv/.installed: .venv/.torch pyproject.toml
+	$(INSTALL) --editable .
+	@touch $@
+
+.venv/.installed-test: .venv/.torch pyproject.toml
+	$(INSTALL) --editable '.[test]'
+	@touch $@ .venv/.installed
+
+.oldest/.installed: .venv/.installed-test
+	rm -rf .oldest
+	$(INSTALL) --target .oldest '$(OLDEST)'
+	@touch $@

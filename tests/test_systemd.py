@@ -1,0 +1,66 @@
+"""The shipped unit: valid, hardened, and in step with the program's exit codes."""
+
+from __future__ import annotations
+
+import configparser
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pe_stream.errors import ConfigError, UnavailableError
+
+UNIT = Path(__file__).parents[1] / "systemd" / "pe-stream.service"
+PROGRAM = "/opt/pe-stream/bin/pe-stream"
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing: install systemd"
+)
+
+
+@needs_systemd
+def test_verify_is_clean(tmp_path: Path) -> None:
+    # The program is not installed in /opt here; everything else is checked as shipped.
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace(PROGRAM, sys.executable))
+    result = analyze("verify", str(unit))
+    assert (result.returncode, result.stdout + result.stderr) == (0, "")
+
+
+@needs_systemd
+def test_exposure_is_at_most_three() -> None:
+    result = analyze("security", "--offline=true", "--threshold=30", str(UNIT))
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_restarts_on_what_a_restart_can_mend() -> None:
+    service = read_service()
+    refused = service["RestartPreventExitStatus"].split()
+    assert service["Restart"] == "on-failure"
+    assert str(ConfigError.exit_code) in refused
+    assert str(UnavailableError.exit_code) not in refused
+    assert service["SuccessExitStatus"] == "143"
+
+
+def test_notify_reload_and_watchdog() -> None:
+    service = read_service()
+    assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
+    assert service["ExecStart"] == f"{PROGRAM} run -c /etc/pe-stream/config.yaml"
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert int(service["WatchdogSec"]) > 0
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["systemd-analyze", "--no-pager", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def read_service() -> configparser.SectionProxy:
+    # Keys such as Environment may stand more than once; none of those is asked for.
+    parser = configparser.RawConfigParser(strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # keep the case of keys
+    parser.read(UNIT)
+    return parser["Service"]
