@@ -1,1 +1,42 @@
-"""pe_stream: an always-on daemon that listens and tells the house what it hears."""
+"""pe_stream: listens, and tells what it hears. Labels are text prompts.
+
+    import pe_stream
+
+    for event in pe_stream.detect("yard.wav", ["a dog barking", "a siren"]):
+        print(event.label, event.onset_s, event.offset_s)
+
+    for event in pe_stream.listen("config.yaml"):
+        print(event.to_json())
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pe_stream.core.types import Event, Phase, Reason
+from pe_stream.errors import ConfigError, PeStreamError, UnavailableError
+from pe_stream.version import __version__
+
+if TYPE_CHECKING:
+    from pe_stream.api import detect, listen
+
+__all__ = [
+    "ConfigError",
+    "Event",
+    "PeStreamError",
+    "Phase",
+    "Reason",
+    "UnavailableError",
+    "__version__",
+    "detect",
+    "listen",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    """Import `detect` and `listen` when they are first asked for: they bring torch along."""
+    if name in {"detect", "listen"}:
+        from pe_stream import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,109 @@
+"""The Python API: events of a recording or an array, and events as they happen."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from pe_stream.audio import media
+from pe_stream.config import LabelSettings, ModelSettings, Settings, default_node
+from pe_stream.config_file import load
+from pe_stream.core.detector import Heard
+from pe_stream.core.types import Event
+from pe_stream.hearing import labels_from_prompts, prepare
+from pe_stream.live import Live, openers
+from pe_stream.offline import detect as detect_recording
+
+MAX_WAITING = 10_000
+"""Events of `listen` that wait for a caller who does not read."""
+
+
+def detect(
+    audio: str | PathLike[str] | ArrayLike,
+    prompts: Sequence[str] | Mapping[str, LabelSettings],
+    *,
+    sampling_rate: float | None = None,
+    threshold: float | None = None,
+    model: ModelSettings | None = None,
+) -> Iterator[Event]:
+    """Yield the finished events of a recording, in the order of their onsets.
+
+    audio: a path of anything that FFmpeg reads, or samples of shape (n,) or (channels, n), float
+        in -1..1 or integer PCM; then `sampling_rate` (Hz) is needed.
+    prompts: texts, each a label of its own; or labels by name, with all that the configuration
+        can say of them.
+    threshold: for every label given as a text; default: 0.5, or what the checkpoint recommends.
+    model: checkpoint, device, window and hop; default: the embedded checkpoint.
+
+    Raises ConfigError, UnavailableError (see `pe_stream.errors`), or ValueError for an array that
+    is not audio.
+    """
+    if isinstance(audio, str | PathLike):
+        recording = media.read(str(audio))
+    elif sampling_rate is None:
+        raise ValueError("samples need their sampling_rate (Hz)")
+    else:
+        recording = media.from_array(audio, sampling_rate)
+    labels = prompts if isinstance(prompts, Mapping) else labels_from_prompts(prompts, threshold)
+    hearing = prepare(model or ModelSettings(), labels)
+    return detect_recording(recording, hearing, node=default_node())
+
+
+def listen(config: str | PathLike[str] | Settings) -> Iterator[Event]:
+    """Yield every phase of every event of the configured sources, as they happen, without MQTT.
+
+    Ends when all sources have ended; closing the iterator stops the listening. Raises ConfigError,
+    UnavailableError, or what ended a thread.
+    """
+    settings = config if isinstance(config, Settings) else load(Path(config))
+    settings.require_sources()
+    inbox = _Inbox()
+    hearing = prepare(settings.model, settings.labels)
+    live = Live(openers(settings), hearing, inbox, node=settings.node, hears=settings.hears)
+    try:
+        live.open()
+        live.start()
+        yield from inbox
+    finally:
+        live.stop()
+
+
+class _Inbox:
+    """Events on their way from the scoring thread to the caller's."""
+
+    def __init__(self) -> None:
+        # Full when the caller does not read for long: the oldest events go.
+        self._events: deque[Event] = deque(maxlen=MAX_WAITING)
+        self._changed = threading.Condition()
+        self._over = False
+        self._error: BaseException | None = None
+
+    def events(self, events: Sequence[Event]) -> None:
+        with self._changed:
+            self._events.extend(events)
+            self._changed.notify()
+
+    def scores(self, source: str, heard: Heard) -> None:
+        """Nobody asked for them."""
+
+    def ended(self, error: BaseException | None) -> None:
+        with self._changed:
+            self._over, self._error = True, error
+            self._changed.notify()
+
+    def __iter__(self) -> Iterator[Event]:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._events or self._over)
+                waiting = list(self._events)
+                self._events.clear()
+            yield from waiting
+            if self._over and not waiting:
+                break
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,95 @@
+"""`pe-stream check`: does everything the daemon needs work? One line each on stdout."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pe_stream import mqtt
+from pe_stream.audio.source import SourceSpec, open_source
+from pe_stream.config import MqttSettings, Settings
+from pe_stream.config_file import load
+from pe_stream.core.ledger import Ledger
+from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples
+from pe_stream.errors import ConfigError, PeStreamError, UnavailableError
+from pe_stream.hearing import prepare
+
+LISTEN_S = 1.5
+"""How much of each source is listened to (s)."""
+
+
+def run(path: Path) -> int:
+    """Check the configuration at `path` and what it names; returns the exit code.
+
+    What fails does not keep the rest from being checked; a wrong configuration does.
+    """
+    try:
+        settings = load(path)
+        settings.require_sources()
+    except ConfigError as error:
+        _line("config", error)
+        return error.exit_code
+    _line("config", f"{path}: {len(settings.sources)} sources, {len(settings.labels)} labels")
+    checks: list[tuple[str, Callable[[], str]]] = [("model", lambda: _model(settings))]
+    for name, spec in settings.sources.items():
+        checks.append((f"source {name}", lambda spec=spec: _source(spec)))
+    checks.append(("broker", lambda: _broker(settings.mqtt)))
+    return max([_check(what, check) for what, check in checks])
+
+
+def _check(what: str, check: Callable[[], str]) -> int:
+    try:
+        _line(what, check())
+    except PeStreamError as error:
+        _line(what, error)
+        return error.exit_code
+    return 0
+
+
+def _line(what: str, outcome: str | PeStreamError) -> None:
+    verdict = "FAILED" if isinstance(outcome, PeStreamError) else "ok"
+    print(f"{verdict:7}{what}: {outcome}", flush=True)
+
+
+def _model(settings: Settings) -> str:
+    hearing = prepare(settings.model, settings.labels)
+    window = np.random.default_rng(0).normal(0, 0.01, hearing.framing.window * FRAME)
+    audio: Samples = window.astype(np.float32)
+    hearing.engine.score([audio])  # the first call allocates
+    begun_s = time.monotonic()
+    hearing.engine.score([audio])
+    rtf = (time.monotonic() - begun_s) / settings.model.hop_s
+    verdict = "keeps up" if rtf * len(settings.sources) < 1 else "falls behind: stretches the hop"
+    return f"{hearing.checkpoint.describe}; a hop takes {rtf:.2f} of its time, {verdict}"
+
+
+def _source(spec: SourceSpec) -> str:
+    ledger, heard = Ledger(), 0
+    source = open_source(spec)
+    try:
+        for chunk in source:
+            ledger.hear(chunk.samples)
+            heard += len(chunk.samples)
+            if heard >= LISTEN_S * SAMPLE_RATE:
+                break
+    finally:
+        source.close()
+    ledger.settle()
+    account = ledger.account
+    if account.flat == heard:
+        raise UnavailableError(
+            f"{source.describe}: delivers one single value: muted, or not a microphone?"
+        )
+    level = "silent" if account.level_dbfs is None else f"{account.level_dbfs} dBFS"
+    clipped = f", {account.clipped} samples clipped" if account.clipped else ""
+    return f"{source.describe}: level {level}{clipped}"
+
+
+def _broker(settings: MqttSettings) -> str:
+    if settings.embedded:
+        return f"embedded, on port {settings.port}"
+    mqtt.probe(settings)
+    return f"{settings.host}:{settings.port} accepts us"

@@ -1,0 +1,216 @@
+"""The command line: arguments to functions, errors to exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pe_stream.errors import PeStreamError
+from pe_stream.version import __version__
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    a fault of pe_stream; please report it
+  2    wrong usage
+  69   something needed is unavailable: a device, a file, a checkpoint, a broker
+  78   the configuration is wrong
+  130  interrupted, 143 terminated"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; see EXIT_CODES."""
+    options = _parser().parse_args(arguments)
+    _log_to_stderr(verbose=options.verbose)
+    try:
+        code: int = options.command(options)
+        sys.stdout.flush()
+    except PeStreamError as error:
+        print(f"pe-stream: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read our output has gone; nothing to tell anyone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception:
+        logging.getLogger(__name__).critical("a fault of pe_stream", exc_info=True)
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pe-stream",
+        description="Listens to microphones and tells the house what it hears.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pe-stream {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log in more detail")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="the daemon")
+    run.set_defaults(command=_run)
+
+    demo = commands.add_parser(
+        "demo", help="a bundled recording through everything, to a real MQTT subscriber"
+    )
+    demo.add_argument("--seconds", type=_seconds, help="stop after so many seconds")
+    demo.set_defaults(command=_demo)
+
+    detect = commands.add_parser("detect", help="the same on files, as fast as it goes")
+    detect.add_argument("files", nargs="+", metavar="FILE", help="anything FFmpeg reads")
+    detect.add_argument(
+        "--prompt",
+        action="append",
+        dest="prompts",
+        metavar="TEXT",
+        help="a sound in words, instead of the configured labels; may be repeated",
+    )
+    detect.add_argument("--checkpoint", help="embedded, a hub id, or a folder")
+    detect.add_argument("--threshold", type=_threshold, help="for every label, above 0, below 1")
+    detect.add_argument("--format", choices=("jsonl", "tsv", "audacity"), default="jsonl")
+    detect.add_argument("--scores", type=Path, metavar="FOLDER", help="write STEM.npz per file")
+    detect.add_argument("--plot", type=Path, metavar="FOLDER", help="write STEM.png per file")
+    detect.set_defaults(command=_detect)
+
+    devices = commands.add_parser("devices", help="microphones, with the ids for the config")
+    devices.add_argument("--json", action="store_true")
+    devices.set_defaults(command=_devices)
+
+    check = commands.add_parser("check", help="configuration, model, sources, broker: a line each")
+    check.set_defaults(command=_check)
+
+    config = commands.add_parser("config", help="effective settings, secrets masked")
+    config.set_defaults(command=_config)
+
+    schema = commands.add_parser("schema", help="JSON Schema of the configuration or of events")
+    schema.add_argument("of", choices=("config", "event"))
+    schema.set_defaults(command=_schema)
+
+    for command in (run, detect, check, config):
+        command.add_argument(
+            "-c",
+            "--config",
+            type=Path,
+            metavar="FILE",
+            help="default: ./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/",
+        )
+    return parser
+
+
+# The parts are imported where they are used: torch alone takes seconds, and `devices` or
+# `config` need none of it.
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pe_stream.config_file import find, load
+    from pe_stream.daemon import Daemon
+
+    path = options.config or find()
+    settings = load(path)
+    if not options.verbose:
+        logging.getLogger("pe_stream").setLevel(settings.log_level.upper())
+    return Daemon(settings, reload=lambda: load(path)).run()
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from pe_stream.demo import run
+
+    return run(options.seconds)
+
+
+def _detect(options: argparse.Namespace) -> int:
+    from pe_stream.detect_command import DetectOptions, run
+
+    return run(
+        DetectOptions(
+            files=tuple(options.files),
+            config=options.config,
+            prompts=tuple(options.prompts or ()),
+            checkpoint=options.checkpoint,
+            threshold=options.threshold,
+            format=options.format,
+            scores=options.scores,
+            plot=options.plot,
+        )
+    )
+
+
+def _devices(options: argparse.Namespace) -> int:
+    from pe_stream.audio.devices import list_devices
+
+    devices = list_devices()
+    if options.json:
+        print(json.dumps([device.to_dict() for device in devices], indent=2))
+        return 0
+    for device in devices:
+        mark = "*" if device.default else " "
+        print(
+            f"{mark} {device.index:3d}  {device.id}  {device.name}  "
+            f"({device.hostapi}, {device.channels} channels, {device.rate:g} Hz)"
+        )
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from pe_stream.check import run
+    from pe_stream.config_file import find
+
+    return run(options.config or find())
+
+
+def _config(options: argparse.Namespace) -> int:
+    from pe_stream.config_file import effective, find, load
+
+    print(effective(load(options.config or find())), end="")
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from pe_stream.config import config_schema
+    from pe_stream.core.messages import event_schema
+
+    schema = config_schema() if options.of == "config" else event_schema()
+    print(json.dumps(schema, indent=2))
+    return 0
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    # systemd adds time and host itself
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format=f"{stamp}%(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+    logging.getLogger("pe_stream").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value

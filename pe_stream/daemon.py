@@ -1,0 +1,262 @@
+"""The daemon: sources and engine on one side, MQTT on the other, and the signals between.
+
+Read `Daemon.run` from top to bottom: start, main loop, stop. Threads: one a source, one that
+scores (both in `live`), one for MQTT, one for the embedded broker if there is one, and this one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from types import FrameType
+
+import sdnotify
+
+from pe_stream.broker import EmbeddedBroker
+from pe_stream.config import Settings
+from pe_stream.core.detector import Heard
+from pe_stream.core.messages import Message, StateBoard, Topics, scores_message, slug
+from pe_stream.core.types import SAMPLE_RATE, Event
+from pe_stream.errors import ConfigError, PeStreamError
+from pe_stream.hearing import Hearing, prepare, prepare_labels
+from pe_stream.live import Live, Vital, openers
+from pe_stream.mqtt import Publisher, SetCommand
+
+log = logging.getLogger(__name__)
+
+TURN_S = 0.25
+"""The main loop looks at its flags this often (s)."""
+
+TICK_S = 1.0
+"""Watchdog and health are seen to this often (s)."""
+
+HEALTH_S = 10.0
+"""Health is published on change and at least this often (s)."""
+
+STUCK_S = 20.0
+"""A source that delivered this much audio (s) since its scores last advanced is stuck."""
+
+TOP_SCORES = 5
+"""Labels in a message on the optional scores topic."""
+
+
+class Daemon:
+    """One run of the daemon under one configuration.
+
+    reload: reads the configuration again; raises ConfigError where it is wrong.
+    """
+
+    def __init__(self, settings: Settings, reload: Callable[[], Settings]) -> None:
+        settings.require_sources()
+        self._settings = settings
+        self._reload = reload
+        self._topics = Topics(settings.mqtt.prefix, settings.node)
+        self._board = StateBoard(self._topics, _labels_by_source(settings))
+        self._systemd = sdnotify.SystemdNotifier()
+        self._signals: list[int] = []
+        self._over = threading.Event()
+        self._error: BaseException | None = None
+        self._health: dict[str, _Health] = {}
+        self._progress: dict[str, tuple[int, int]] = {}
+
+    def run(self) -> int:
+        """Run until a signal, the end of every source, or a fault; returns the exit code."""
+        with ExitStack() as stack:
+            hearing = prepare(self._settings.model, self._settings.labels)
+            self._start_mqtt(stack)
+            self._live = Live(
+                openers(self._settings),
+                hearing,
+                self,
+                node=self._settings.node,
+                hears=self._settings.hears,
+            )
+            stack.callback(self._live.stop)
+            self._announce(hearing, self._live.open())
+            self._catch_signals(stack)
+            self._publisher.publish(self._board.retained())
+            self._live.start()
+            self._systemd.notify("READY=1")
+            code = self._loop(hearing)
+            self._systemd.notify("STOPPING=1")
+        return code
+
+    def events(self, events: Sequence[Event]) -> None:
+        """Publish events and the states they change."""
+        for event in events:
+            log.info("%s", _in_words(event))
+            self._publisher.publish(self._board.messages(event))
+
+    def scores(self, source: str, heard: Heard) -> None:
+        """Publish the top labels of a hop, where that is wanted."""
+        if self._settings.mqtt.scores and len(heard.scores):
+            names = self._live.labels
+            peaks = dict(zip(names, heard.scores.max(axis=0).tolist(), strict=True))
+            top = dict(sorted(peaks.items(), key=lambda item: -item[1])[:TOP_SCORES])
+            self._publisher.publish([scores_message(self._topics, source, top)])
+
+    def ended(self, error: BaseException | None) -> None:
+        """Note that every source has ended, or what ended a thread."""
+        self._error = error
+        self._over.set()
+
+    def _start_mqtt(self, stack: ExitStack) -> None:
+        settings = self._settings.mqtt
+        if settings.embedded:
+            broker = EmbeddedBroker(settings.port, on_failure=self.ended)
+            broker.start()
+            stack.callback(broker.stop)
+            settings = settings.model_copy(update={"port": broker.port})
+        self._publisher = Publisher(
+            settings, self._topics, on_set=self._set, on_failure=self.ended
+        )
+        self._publisher.start()
+        stack.callback(self._publisher.stop)
+        self._where = f"{settings.host}:{settings.port}"
+
+    def _announce(self, hearing: Hearing, sources: dict[str, str]) -> None:
+        log.info("checkpoint: %s", hearing.checkpoint.describe)
+        for name, what in sources.items():
+            labels = ", ".join(self._settings.labels_of(name))
+            log.info("%s: listening to %s for %s", name, what, labels)
+        log.info("publishing on %s under %s", self._where, self._topics.status.rpartition("/")[0])
+
+    def _catch_signals(self, stack: ExitStack) -> None:
+        def note(number: int, _: FrameType | None) -> None:
+            self._signals.append(number)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            stack.callback(signal.signal, number, signal.signal(number, note))
+
+    def _loop(self, hearing: Hearing) -> int:
+        next_tick_s = time.monotonic()
+        while not self._over.wait(TURN_S):
+            while self._signals:
+                number = self._signals.pop(0)
+                if number != signal.SIGHUP:
+                    log.info("stopping on %s", signal.Signals(number).name)
+                    return 128 + number
+                self._change_labels(hearing)
+            if time.monotonic() >= next_tick_s:
+                next_tick_s = time.monotonic() + TICK_S
+                self._tick()
+        if self._error is None:
+            log.info("every source has ended")
+            return 0
+        if isinstance(self._error, PeStreamError):
+            raise self._error
+        log.critical("a thread has died", exc_info=self._error)
+        return 1
+
+    def _change_labels(self, hearing: Hearing) -> None:
+        """Take labels, prompts and thresholds anew from the configuration, if it is right."""
+        self._systemd.notify("RELOADING=1")
+        try:
+            wanted = self._reload()
+            labels = prepare_labels(hearing.checkpoint, wanted.labels)
+            self._warn_of_restart(wanted)
+            settings = self._settings.model_copy(update={"labels": wanted.labels})
+            by_source = _labels_by_source(settings)
+            self._live.change(
+                labels,
+                settings.hears,
+                done=lambda: self._publisher.publish(self._board.relabel(by_source)),
+            )
+            self._settings = settings
+            log.info("reloaded: %d labels", len(wanted.labels))
+        except PeStreamError as error:
+            log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400
+        self._systemd.notify("READY=1")
+
+    def _warn_of_restart(self, wanted: Settings) -> None:
+        for part in ("node", "model", "sources", "mqtt"):
+            if getattr(wanted, part) != getattr(self._settings, part):
+                log.warning("%s has changed in the configuration: that needs a restart", part)
+
+    def _set(self, source_slug: str, label_slug: str, command: SetCommand) -> None:
+        """Obey a `set` message; on the MQTT thread."""
+        source = _by_slug(self._settings.sources, source_slug)
+        label = _by_slug(self._settings.labels, label_slug)
+        try:
+            if source is None or label is None:
+                raise LookupError
+            self._live.set_rule(source, label, command.threshold, enabled=command.enabled)
+        except LookupError:
+            log.warning("set: %s has no label %s", source_slug, label_slug)
+        except PeStreamError as error:
+            log.error("set: %s %s: %s", source, label, error)  # noqa: TRY400
+        else:
+            log.info("set: %s %s: %s", source, label, command)
+
+    def _tick(self) -> None:
+        vitals = self._live.vitals
+        if self._advancing(vitals):
+            self._systemd.notify("WATCHDOG=1")
+        for source, vital in vitals.items():
+            health = self._health.setdefault(source, _Health())
+            if (payload := health.due(vital, time.monotonic())) is not None:
+                topic = self._topics.health(source)
+                self._publisher.publish([Message(topic, payload, qos=1, retain=True)])
+
+    def _advancing(self, vitals: dict[str, Vital]) -> bool:
+        """Whether no source has delivered audio for long without its scores advancing."""
+        stuck = False
+        for source, vital in vitals.items():
+            scored, delivered = self._progress.get(source, (-1, 0))
+            if vital.scored_frames != scored:
+                self._progress[source] = (vital.scored_frames, vital.delivered)
+            else:
+                stuck = stuck or vital.delivered - delivered > STUCK_S * SAMPLE_RATE
+        return not stuck
+
+
+class _Health:
+    """When a source's health is worth a message, and that message."""
+
+    def __init__(self) -> None:
+        self._state = ""
+        self._since = ""
+        self._next_s = 0.0
+
+    def due(self, vital: Vital, now_s: float) -> str | None:
+        account = vital.account
+        if account.state == self._state and now_s < self._next_s:
+            return None
+        if account.state != self._state:
+            self._state = account.state
+            self._since = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._next_s = now_s + HEALTH_S
+        counted = {
+            f"{name}_s": round(getattr(account, name) / SAMPLE_RATE, 3)
+            for name in ("heard", "lost", "flat", "clipped")
+        }
+        return json.dumps(
+            {
+                "state": account.state,
+                "since": self._since.replace("+00:00", "Z"),
+                **counted,
+                "level_dbfs": account.level_dbfs,
+                "rtf": vital.rtf,
+            }
+        )
+
+
+def _labels_by_source(settings: Settings) -> dict[str, list[str]]:
+    return {source: list(settings.labels_of(source)) for source in settings.sources}
+
+
+def _by_slug(names: Sequence[str] | dict[str, object], wanted: str) -> str | None:
+    return next((name for name in names if slug(name) == wanted), None)
+
+
+def _in_words(event: Event) -> str:
+    return (
+        f"{event.source}: {event.label} {event.phase} at {event.onset}, "
+        f"{event.duration_s:.2f} s, peak {event.peak:.2f}"
+    )

@@ -1,0 +1,161 @@
+"""One thread per source: from the source into a bounded queue, opening it again when it breaks."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from enum import Enum, auto
+
+from pe_stream.audio.source import Source
+from pe_stream.core.timebase import Segment
+from pe_stream.core.types import SAMPLE_RATE, AudioChunk
+from pe_stream.errors import UnavailableError
+
+log = logging.getLogger(__name__)
+
+QUEUE_CHUNKS = 300
+"""About 30 s of audio in chunks of 0.1 s."""
+
+Opener = Callable[[int], Source]
+"""Opens a source whose first sample gets the absolute index given; raises UnavailableError."""
+
+RETRY_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+"""Waits before a lost source is opened again; the last one repeats."""
+
+
+class Mark(Enum):
+    """What may come out of a feed's queue besides audio."""
+
+    LOST = auto()
+    """Nothing comes until the source was opened again."""
+    ENDED = auto()
+    """Nothing comes any more."""
+
+
+class Feed:
+    """Reads a source on its own thread until it ends or `stop` is called.
+
+    arrived: called after each thing put in the queue, from the feed's thread.
+    failed: called with what ended the thread, if that was an error of ours.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        opener: Opener,
+        *,
+        arrived: Callable[[], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.name = name
+        self._opener = opener
+        self._arrived = arrived
+        self._failed = failed
+        # Full when scoring stood still for 30 s: the newest audio is dropped, as a gap.
+        self._queue: queue.Queue[AudioChunk | Mark] = queue.Queue(QUEUE_CHUNKS)
+        self._stopping = threading.Event()
+        self._source: Source | None = None
+        self._segment = Segment(0, 0)
+        self._dropping = False
+        self._next = 0
+        self._heard_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
+
+    def open(self) -> str:
+        """Open the source for the first time and say what it is; raises UnavailableError."""
+        self._source = self._opener(0)
+        return self._source.describe
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the reading; may be called more than once, from any thread."""
+        self._stopping.set()
+        source = self._source
+        if source is not None:
+            source.close()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread's end, if it was started."""
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    @property
+    def delivered(self) -> int:
+        """Absolute index one past the last sample that came."""
+        return self._next
+
+    def take(self) -> Iterator[AudioChunk | Mark]:
+        """Everything that has arrived, oldest first, without waiting."""
+        while True:
+            try:
+                yield self._queue.get_nowait()
+            except queue.Empty:
+                return
+
+    def _run(self) -> None:
+        try:
+            self._read_until_ended()
+        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
+            self._failed(error)
+
+    def _read_until_ended(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            before = self._next
+            try:
+                self._read()
+            except UnavailableError as error:
+                failures = failures + 1 if self._next == before else 1
+                wait_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
+                log.warning("%s: %s; trying again in %g s", self.name, error, wait_s)
+                self._mark(Mark.LOST)
+                self._stopping.wait(wait_s)
+            else:
+                self._mark(Mark.ENDED)
+                return
+
+    def _read(self) -> None:
+        """Read the source to its end; raises UnavailableError when it is lost."""
+        if self._source is None:
+            away_s = time.monotonic() - self._heard_s
+            self._source = self._opener(self._next + round(away_s * SAMPLE_RATE))
+            log.info("%s: opened again: %s", self.name, self._source.describe)
+        source = self._source
+        try:
+            for chunk in source:
+                self._put(chunk)
+        finally:
+            source.close()
+            self._source = None
+
+    def _put(self, chunk: AudioChunk) -> None:
+        if chunk.anchor_ns is not None:
+            self._segment = Segment(chunk.start, chunk.anchor_ns)
+        elif self._dropping:
+            chunk = replace(chunk, anchor_ns=self._segment.utc_ns(chunk.start))
+        self._next, self._heard_s = chunk.end, time.monotonic()
+        try:
+            self._queue.put_nowait(chunk)
+        except queue.Full:
+            if not self._dropping:
+                log.warning("%s: scoring stands still; audio is lost", self.name)
+            self._dropping = True
+        else:
+            self._dropping = False
+            self._arrived()
+
+    def _mark(self, mark: Mark) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._queue.put(mark, timeout=0.5)
+            except queue.Full:
+                continue
+            self._arrived()
+            return

@@ -1,0 +1,77 @@
+"""Settings to what hears: the checkpoint loaded, the labels embedded, the rules of each source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.core.types import LabelRule
+from pe_stream.core.windows import Framing
+from pe_stream.errors import ConfigError
+from pe_stream.model.checkpoint import Checkpoint, load
+from pe_stream.model.engine import Engine
+from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, embed_labels
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labels ready for use: what the engine multiplies with, and when a score makes an event.
+
+    rules: one for each column of the engine, in its order.
+    """
+
+    embeddings: LabelEmbeddings
+    rules: tuple[LabelRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """What hears: the same for files and live sources."""
+
+    checkpoint: Checkpoint
+    engine: Engine
+    framing: Framing
+    labels: Labels
+
+
+def prepare(model: ModelSettings, labels: Mapping[str, LabelSettings]) -> Hearing:
+    """Load the checkpoint and embed the labels; raises UnavailableError or ConfigError."""
+    checkpoint = load(
+        model.checkpoint,
+        revision=model.revision,
+        cache=model.cache,
+        device=model.device,
+        dtype=model.dtype,
+        threads=model.threads,
+    )
+    prepared = prepare_labels(checkpoint, labels)
+    framing = Framing(model.window_frames, model.hop_frames, model.lookahead_frames)
+    return Hearing(checkpoint, Engine(checkpoint, prepared.embeddings), framing, prepared)
+
+
+def labels_from_prompts(
+    prompts: Sequence[str], threshold: float | None = None
+) -> dict[str, LabelSettings]:
+    """Each text a label of its own, in the order given.
+
+    Raises ConfigError on a text that is empty or given twice.
+    """
+    for text in prompts:
+        if not text.strip():
+            raise ConfigError("a prompt is empty; describe the sound in words")
+        if prompts.count(text) > 1:
+            raise ConfigError(f"the prompt {text!r} is given more than once")
+    return {text: LabelSettings(prompts=(text,), threshold=threshold) for text in prompts}
+
+
+def prepare_labels(checkpoint: Checkpoint, labels: Mapping[str, LabelSettings]) -> Labels:
+    """Embed the labels' prompts and settle their thresholds; raises ConfigError."""
+    prompts = {
+        name: LabelPrompts(tuple(label.prompts), tuple(label.negatives))
+        for name, label in labels.items()
+    }
+    rules = (
+        label.rule(name, checkpoint.recommended.get(name)) for name, label in labels.items()
+    )
+    return Labels(embed_labels(checkpoint, prompts), tuple(rules))

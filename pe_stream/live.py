@@ -1,0 +1,296 @@
+"""Live sources to events: one thread feeds every detector and scores what is due.
+
+    feeds (a thread and a bounded queue each)  ->  this thread: detectors, engine  ->  events
+
+The scoring thread alone touches the detectors; others ask it with `change` and `set_rule`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from uuid6 import uuid7
+
+from pe_stream.audio.source import open_source
+from pe_stream.config import Settings
+from pe_stream.core.detector import Detector, Heard, Origin
+from pe_stream.core.ledger import Account
+from pe_stream.core.types import FRAME_S, Event, LabelRule, Reason, Window
+from pe_stream.errors import UnavailableError
+from pe_stream.feed import Feed, Mark, Opener
+from pe_stream.hearing import Hearing, Labels
+
+IDLE_S = 0.5
+"""The scoring thread looks around at least this often."""
+
+STOP_S = 3.0
+"""How long a scoring under way is waited for at a stop before it is left behind."""
+
+MAX_REQUESTS = 100
+"""Requests that may wait for the scoring thread."""
+
+_RTF_MEMORY = 0.95
+"""Weight of what was before in the real-time factor, per window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vital:
+    """How a source does.
+
+    delivered: samples that came from it, lost ones counted in; scored_frames: frames made final;
+    stretched: windows left out to keep up; rtf: scoring time per second of audio lately, over 1
+    is falling behind, None before the first window.
+    """
+
+    account: Account
+    delivered: int
+    scored_frames: int
+    stretched: int
+    rtf: float | None
+
+
+class _Channel:
+    """One source as the scoring thread sees it."""
+
+    def __init__(self, feed: Feed, detector: Detector) -> None:
+        self.feed = feed
+        self.detector = detector
+        self.ended = False
+        self._busy_s = self._audio_s = 0.0
+
+    @property
+    def vital(self) -> Vital:
+        detector = self.detector
+        return Vital(
+            detector.account,
+            self.feed.delivered,
+            detector.scored_frames,
+            detector.stretched,
+            round(self._busy_s / self._audio_s, 3) if self._audio_s else None,
+        )
+
+    def drain(self) -> None:
+        for item in self.feed.take():
+            if item is Mark.LOST:
+                self.detector.silence()
+            elif item is Mark.ENDED:
+                self.detector.end(None)
+                self.ended = True
+            else:
+                self.detector.feed(item)
+
+    def spend(self, busy_s: float, heard: Heard) -> None:
+        self._busy_s = _RTF_MEMORY * self._busy_s + busy_s
+        self._audio_s = _RTF_MEMORY * self._audio_s + len(heard.scores) * FRAME_S
+
+
+class Handler(Protocol):
+    """What a Live tells; on its scoring thread, but for what `stop` still brings."""
+
+    def events(self, events: Sequence[Event]) -> None:
+        """Take events of one source, in their order."""
+
+    def scores(self, source: str, heard: Heard) -> None:
+        """Take the frames that became final, columns in the order of the labels in force."""
+
+    def ended(self, error: BaseException | None) -> None:
+        """Learn that every source has ended, or what ended a thread; called at most once."""
+
+
+class Live:
+    """Listens to every source until all have ended or `stop` is called.
+
+    openers: per source, what opens it; see Feed.
+    hears: says whether a source listens for a label.
+    """
+
+    def __init__(
+        self,
+        openers: Mapping[str, Opener],
+        hearing: Hearing,
+        handler: Handler,
+        *,
+        node: str,
+        hears: Callable[[str, str], bool],
+    ) -> None:
+        self._engine = hearing.engine
+        self._handler = handler
+        self._hears = hears
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._over = threading.Lock()
+        # Full when scoring stands still: the request is refused, and its asker says so.
+        self._requests: queue.Queue[Callable[[], None]] = queue.Queue(MAX_REQUESTS)
+        self._channels = {
+            name: _Channel(
+                Feed(name, opener, arrived=self._wake.set, failed=self._end),
+                Detector(
+                    Origin(node, name, hearing.checkpoint.name),
+                    hearing.framing,
+                    _rules(hearing.labels, name, hears),
+                    live=True,
+                    new_id=lambda: str(uuid7()),
+                ),
+            )
+            for name, opener in openers.items()
+        }
+        self._vitals = {name: channel.vital for name, channel in self._channels.items()}
+        self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
+
+    @property
+    def vitals(self) -> Mapping[str, Vital]:
+        """How each source does."""
+        return {
+            name: replace(vital, delivered=self._channels[name].feed.delivered)
+            for name, vital in self._vitals.items()
+        }
+
+    def open(self) -> dict[str, str]:
+        """Open every source and say what each is; raises UnavailableError."""
+        return {name: channel.feed.open() for name, channel in self._channels.items()}
+
+    def start(self) -> None:
+        """Begin to listen."""
+        for channel in self._channels.values():
+            channel.feed.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close open events with reason "stopped" and end the threads."""
+        self._stopping.set()
+        self._wake.set()
+        for channel in self._channels.values():
+            channel.feed.stop()
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)  # one still scoring touches nothing afterwards
+        for channel in self._channels.values():
+            self._handler.events(channel.detector.stop(Reason.STOPPED))
+            channel.feed.join(STOP_S)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels in force, in the order of the columns; for `Handler.scores`."""
+        return self._engine.labels.names
+
+    def change(
+        self,
+        labels: Labels,
+        hears: Callable[[str, str], bool],
+        done: Callable[[], None],
+    ) -> None:
+        """Go on with other labels, without losing a sample; raises UnavailableError if stuck.
+
+        done: called on the scoring thread, after the events that this ends.
+        """
+
+        def apply() -> None:
+            self._engine.labels = labels.embeddings
+            for name, channel in self._channels.items():
+                self._handler.events(channel.detector.change(_rules(labels, name, hears)))
+            done()
+
+        self._request(apply)
+        self._hears = hears
+
+    def set_rule(
+        self, source: str, label: str, threshold: float | None, *, enabled: bool | None
+    ) -> None:
+        """Change one label of one source; what is None stays. The off threshold keeps its ratio.
+
+        Raises LookupError for a source or a label that is not there, UnavailableError if stuck.
+        """
+        channel = self._channels[source]
+        if label not in self.labels or not self._hears(source, label):
+            raise LookupError(label)
+
+        def changed(rule: LabelRule) -> LabelRule:
+            on = rule.threshold if threshold is None else threshold
+            off = rule.off_threshold * on / rule.threshold
+            wanted = rule.enabled if enabled is None else enabled
+            return replace(rule, threshold=on, off_threshold=off, enabled=wanted)
+
+        def apply() -> None:
+            detector = channel.detector
+            rules = [changed(rule) if rule.name == label else rule for rule in detector.rules]
+            self._handler.events(detector.change(rules))
+
+        self._request(apply)
+
+    def _request(self, apply: Callable[[], None]) -> None:
+        try:
+            self._requests.put_nowait(apply)
+        except queue.Full:
+            raise UnavailableError("scoring stands still; the change was not made") from None
+        self._wake.set()
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._over.acquire(blocking=False):
+            self._handler.ended(error)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._wake.wait(IDLE_S)
+                self._wake.clear()
+                self._turn()
+                if all(channel.ended for channel in self._channels.values()):
+                    return self._end(None)
+        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
+            self._end(error)
+        return None
+
+    def _turn(self) -> None:
+        """Take what has arrived and score until nothing is due."""
+        while not self._stopping.is_set():
+            self._serve()
+            due: list[tuple[str, Window]] = []
+            for name, channel in self._channels.items():
+                channel.drain()
+                window = channel.detector.next_window()
+                if window is not None:
+                    due.append((name, window))
+                self._vitals[name] = channel.vital
+            if not due:
+                return
+            self._score(due)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                self._requests.get_nowait()()
+            except queue.Empty:
+                return
+
+    def _score(self, due: Sequence[tuple[str, Window]]) -> None:
+        begun_s = time.monotonic()
+        scores = self._engine.score([window.samples for _, window in due])
+        now_s = time.monotonic()
+        if self._stopping.is_set():
+            return
+        for (name, window), frames in zip(due, scores, strict=True):
+            channel = self._channels[name]
+            heard = channel.detector.accept(window, frames, now_s)
+            channel.spend((now_s - begun_s) / len(due), heard)
+            self._handler.events(heard.events)
+            self._handler.scores(name, heard)
+
+
+def openers(settings: Settings) -> dict[str, Opener]:
+    """What opens each source of the settings."""
+    return {
+        name: lambda first, spec=spec: open_source(spec, first_sample=first)
+        for name, spec in settings.sources.items()
+    }
+
+
+def _rules(labels: Labels, source: str, hears: Callable[[str, str], bool]) -> list[LabelRule]:
+    """One rule a column; labels that the source does not listen for are switched off."""
+    return [
+        rule if hears(source, rule.name) else replace(rule, enabled=False)
+        for rule in labels.rules
+    ]

@@ -1,0 +1,157 @@
+"""The real daemon as a process, and mosquitto_sub as its subscriber."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Self
+
+import pytest
+from mosquitto import HOST, wait_until
+
+from pe_stream.cli import main
+
+
+class _Reading:
+    """Reads a stream's lines on a thread of its own, so that no pipe ever fills."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.lines: list[str] = []
+        self._thread = threading.Thread(target=self._read, args=(stream,), daemon=True)
+        self._thread.start()
+
+    def _read(self, stream: IO[str]) -> None:
+        for line in stream:
+            self.lines.append(line.rstrip("\n"))
+
+    def join(self) -> None:
+        self._thread.join(10)
+
+
+class Daemon:
+    """`pe-stream run` on a configuration text, as a process of its own."""
+
+    def __init__(
+        self, folder: Path, config: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.config = folder / "config.yaml"
+        self.config.write_text(config, "utf-8")
+        self._environment = {**os.environ, **(environment or {})}
+
+    def __enter__(self) -> Self:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pe_stream", "run", "-c", str(self.config)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self._environment,
+        )
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self._out, self._err = _Reading(self.process.stdout), _Reading(self.process.stderr)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(10)
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self._err.lines)
+
+    @property
+    def out(self) -> str:
+        return "\n".join(self._out.lines)
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait_for_log(self, text: str, timeout_s: float = 60.0) -> None:
+        try:
+            wait_until(lambda: text in self.log or self.process.poll() is not None, text, timeout_s)
+        finally:
+            if text not in self.log:
+                print(self.log)
+        assert text in self.log
+
+    def exit_code(self, timeout_s: float = 60.0) -> int:
+        """Wait for the end."""
+        code = self.process.wait(timeout_s)
+        self._out.join()
+        self._err.join()
+        return code
+
+
+class MosquittoSub:
+    """`mosquitto_sub` on every topic; keeps (UTC seconds of arrival, topic, payload)."""
+
+    def __init__(self, port: int, *arguments: str) -> None:
+        program = shutil.which("mosquitto_sub")
+        if program is None:
+            pytest.skip("needs mosquitto_sub: apt-get install mosquitto-clients")
+        self._command = [program, "-h", HOST, "-p", str(port), "-t", "#", "-q", "1"]
+        self._command += ["-F", "%U\t%r\t%t\t%p", *arguments]
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self._reading = _Reading(self._process.stdout)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    @property
+    def received(self) -> list[tuple[str, str]]:
+        """(topic, payload) in the order of arrival."""
+        return [(t, p) for _, _, t, p in (line.split("\t", 3) for line in self._reading.lines)]
+
+    def payloads(self, topic: str) -> list[str]:
+        return [payload for name, payload in self.received if name == topic]
+
+    def events(self, topic: str) -> list[dict[str, Any]]:
+        return [json.loads(payload) for payload in self.payloads(topic)]
+
+    def wait_for(self, topic: str, payload: str, timeout_s: float = 60.0) -> None:
+        """Wait until `payload` (or one that contains it) arrives on `topic`."""
+        wait_until(
+            lambda: any(payload in p for p in self.payloads(topic)),
+            f"{payload} on {topic}",
+            timeout_s,
+        )
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def pe_stream(*arguments: str | Path, cwd: Path | None = None) -> Done:
+    """Run a command to its end, in this process: importing torch anew takes seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            code = main([*map(str, arguments)])
+        except SystemExit as usage:  # argparse
+            code = int(usage.code or 0)
+    return Done(code, out.getvalue(), err.getvalue())

@@ -1,0 +1,105 @@
+"""Stand-ins for what unit tests steer by hand: a source, and an engine whose scores are known."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any, Self, cast
+
+import numpy as np
+
+from pe_stream.core.types import FRAME, AudioChunk, FrameScores, LabelRule, Samples
+from pe_stream.core.windows import Framing
+from pe_stream.errors import UnavailableError
+from pe_stream.hearing import Hearing, Labels
+
+
+class ScriptedSource:
+    """Yields what the test hands it: chunks, an error to raise, or None for the end."""
+
+    describe = "a scripted source"
+
+    def __init__(self, first_sample: int = 0) -> None:
+        self.first_sample = first_sample
+        self.closed = threading.Event()
+        self._items: queue.SimpleQueue[AudioChunk | Exception | None] = queue.SimpleQueue()
+
+    def give(self, *items: AudioChunk | Exception | None) -> Self:
+        for item in items:
+            self._items.put(item)
+        return self
+
+    def close(self) -> None:
+        self.closed.set()
+        self._items.put(None)
+
+    def __iter__(self) -> Iterator[AudioChunk]:
+        return self
+
+    def __next__(self) -> AudioChunk:
+        item = self._items.get()
+        if self.closed.is_set() or item is None:
+            raise StopIteration
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+
+class LevelEngine:
+    """Scores each frame with its RMS level, the same for every label.
+
+    before: called before each scoring, to slow it down or to make it fail.
+    """
+
+    def __init__(self, names: Sequence[str], before: Callable[[], None] = lambda: None) -> None:
+        self.labels = SimpleNamespace(names=tuple(names))
+        self.batches: list[int] = []
+        self._before = before
+
+    def score(self, windows: Sequence[Samples]) -> list[FrameScores]:
+        labels = self.labels
+        self._before()
+        self.batches.append(len(windows))
+        levels = [np.sqrt((w.reshape(-1, FRAME) ** 2).mean(axis=1)) for w in windows]
+        return [np.repeat(level[:, None], len(labels.names), axis=1) for level in levels]
+
+
+def hearing(
+    rules: Sequence[LabelRule],
+    *,
+    framing: Framing = Framing(window=50, hop=5, lookahead=5),  # noqa: B008 - frozen
+    before: Callable[[], None] = lambda: None,
+) -> Hearing:
+    engine = LevelEngine([rule.name for rule in rules], before)
+    return Hearing(
+        checkpoint=cast("Any", SimpleNamespace(name="level")),
+        engine=cast("Any", engine),
+        framing=framing,
+        labels=Labels(cast("Any", engine.labels), tuple(rules)),
+    )
+
+
+def tone(frames: int, level: float) -> Samples:
+    """A square wave of that RMS level."""
+    return np.tile(np.array([level, -level], np.float32), frames * FRAME // 2)
+
+
+def chunk(start_frame: int, frames: int, level: float, *, anchor_ns: int | None = None) -> AudioChunk:
+    return AudioChunk(start_frame * FRAME, tone(frames, level), anchor_ns, time.monotonic())
+
+
+def lost(message: str = "unplugged") -> UnavailableError:
+    return UnavailableError(message)
+
+
+def eventually(condition: Callable[[], object], within_s: float = 10.0) -> bool:
+    """Whether the condition comes true before the deadline."""
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.01)
+    return True

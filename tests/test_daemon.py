@@ -1,0 +1,305 @@
+"""The daemon as a process: a real (virtual) microphone, a real broker, a real subscriber."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+import virtual_microphone
+from level_checkpoint import make_level_checkpoint
+from mosquitto import HOST, Mosquitto, free_port, wait_until
+from processes import Daemon, MosquittoSub
+from sounds import noise, write_float_wav
+from virtual_microphone import VirtualMicrophone
+
+LISTENER = """
+import sys, time, sounddevice, numpy
+def callback(data, frames, when, status):
+    first = time.time() - (when.currentTime - when.inputBufferAdcTime)
+    loud = numpy.flatnonzero(numpy.abs(data[:, 0]) > 0.05)
+    if len(loud):
+        print(first + loud[0] / 48000, first + loud[-1] / 48000, flush=True)
+with sounddevice.InputStream(samplerate=48000, channels=1, dtype="float32", callback=callback):
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+"""An independent witness: prints from when to when each block was loud (UTC, s)."""
+
+
+@pytest.fixture(scope="module")
+def level(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_level_checkpoint(tmp_path_factory.mktemp("level"))
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with Mosquitto(folder) as mosquitto:
+        yield mosquitto
+
+
+@pytest.fixture
+def microphone() -> Iterator[VirtualMicrophone]:
+    problem = virtual_microphone.missing()
+    if problem:
+        pytest.skip(problem)
+    with virtual_microphone.virtual_microphone() as plugged_in:
+        yield plugged_in
+
+
+def config(level: Path, port: int, source: str, labels: str = "  loud: {min_on_s: 0.12}") -> str:
+    return f"""
+node: Test Node
+model: {{checkpoint: {level}, window_s: 1.0, hop_s: 0.2, lookahead_s: 0.2, threads: 1}}
+sources:
+  kitchen: {source}
+labels:
+{labels}
+mqtt: {{host: 127.0.0.1, port: {port}}}
+"""
+
+
+def topic(*parts: str) -> str:
+    return "/".join(["pe_stream/test_node", *parts])
+
+
+def utc_s(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def test_a_sound_at_the_microphone_becomes_an_event_with_the_right_times(
+    tmp_path: Path, level: Path, broker: Mosquitto, microphone: VirtualMicrophone
+) -> None:
+    wav = write_float_wav(tmp_path / "sound.wav", noise((0.5, 0), (2.5, 0.2), (0.5, 0)))
+    text = config(level, broker.port, "{microphone: default}")
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, text, microphone.environment) as daemon,
+        subprocess.Popen(
+            [sys.executable, "-c", LISTENER],
+            env=daemon._environment,  # noqa: SLF001 - the witness hears the same microphone
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as witness,
+    ):
+        assert witness.stdin is not None
+        assert witness.stdout is not None
+        house.wait_for(topic("status"), "online")
+        house.wait_for(topic("kitchen", "health"), '"flat"')  # a null sink gives exact zeros
+        assert witness.stdout.readline() == "ready\n"
+        assert microphone.play(wav).wait(20) == 0
+        house.wait_for(topic("kitchen", "loud", "state"), "ON")
+        house.wait_for(topic("kitchen", "events"), '"end"')
+        house.wait_for(topic("kitchen", "health"), '"hearing"')
+        daemon.send(signal.SIGTERM)
+        begun_s = time.monotonic()
+        assert daemon.exit_code() == 143
+        assert time.monotonic() - begun_s < 5
+        house.wait_for(topic("status"), "offline")
+        witness.stdin.close()
+        heard = [line.split() for line in witness.stdout]
+    start, *updates, end = house.events(topic("kitchen", "events"))
+    onset_s, offset_s = float(heard[0][0]), float(heard[-1][1])
+    assert [start["phase"], end["phase"]] == ["start", "end"]
+    assert {event["phase"] for event in updates} == {"update"}
+    assert len({event["id"] for event in (start, *updates, end)}) == 1
+    assert utc_s(start["onset"]) == pytest.approx(onset_s, abs=0.08)
+    assert utc_s(end["offset"]) == pytest.approx(offset_s, abs=0.08)
+    assert end["duration_s"] == pytest.approx(2.5, abs=0.08)
+    assert 0 < start["latency_ms"] < 3000
+    for label in ("loud", "any"):
+        assert house.payloads(topic("kitchen", label, "state")) == ["OFF", "ON", "OFF"]
+    assert (start["node"], start["checkpoint"]) == ("Test Node", str(level))
+    assert "listening to microphone" in daemon.log
+    assert daemon.out == ""
+
+
+def test_term_closes_what_is_open(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
+    wav = write_float_wav(tmp_path / "sound.wav", noise((0.5, 0), (60, 0.2)))
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, config(level, broker.port, f"{{url: {wav}}}")) as daemon,
+    ):
+        house.wait_for(topic("kitchen", "events"), '"start"')
+        begun_s = time.monotonic()
+        daemon.send(signal.SIGTERM)
+        assert daemon.exit_code() == 143
+        assert time.monotonic() - begun_s < 5
+        house.wait_for(topic("status"), "offline")
+    end = house.events(topic("kitchen", "events"))[-1]
+    assert (end["phase"], end["reason"]) == ("end", "stopped")
+    assert house.payloads(topic("kitchen", "loud", "state"))[-1] == "OFF"
+    said = [name for name, _ in house.received]
+    assert said.index(topic("kitchen", "events")) < len(said) - 1
+    assert house.received[-1] == (topic("status"), "offline")
+
+
+def test_the_end_of_every_source_is_a_clean_end(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    wav = write_float_wav(tmp_path / "sound.wav", noise((1.0, 0.001), (1.03, 0.2)))
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, config(level, broker.port, f"{{url: {wav}}}")) as daemon,
+    ):
+        assert daemon.exit_code() == 0
+        house.wait_for(topic("status"), "offline")
+    end = house.events(topic("kitchen", "events"))[-1]
+    assert (end["phase"], end["reason"], end["offset_s"]) == ("end", None, 2.03)
+    assert end["onset_s"] == pytest.approx(1.0, abs=0.08)
+
+
+def test_set_and_reload_change_what_fires_without_losing_a_sample(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    wav = write_float_wav(tmp_path / "sound.wav", noise(*[(0.6, 0.2), (0.9, 0.001)] * 40))
+    text = config(level, broker.port, f"{{url: {wav}, loop: true}}")
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, text) as daemon,
+    ):
+        events = topic("kitchen", "events")
+        house.wait_for(events, '"end"')
+
+        def send(payload: str) -> None:
+            subprocess.run(
+                ["mosquitto_pub", "-h", HOST, "-p", str(broker.port), "-q", "1"]
+                + ["-t", topic("kitchen", "loud", "set"), "-m", payload],
+                check=True,
+                timeout=10,
+            )
+
+        send("not json")
+        daemon.wait_for_log("not JSON")
+        send('{"threshold": 0.999999}')
+        daemon.wait_for_log("SetCommand(threshold=0.999999, enabled=None)")
+        settled = len(house.events(events))
+        house.wait_for(events, '"end"')
+        send('{"threshold": 0.3}')
+        wait_until(
+            lambda: any(e["threshold"] == 0.3 for e in house.events(events)), "threshold 0.3"
+        )
+        assert len(house.events(events)) <= settled + 4
+
+        broken = text.replace("loud:", "laud: {treshold: 0.3}\n  loud:")
+        daemon.config.write_text(broken, "utf-8")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for_log("not reloaded")
+        assert "did you mean 'threshold'" in daemon.log
+        daemon.config.write_text(text.replace("loud:", "noisy:"), "utf-8")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for_log("reloaded: 1 labels")
+        wait_until(lambda: any(e["label"] == "noisy" for e in house.events(events)), "noisy")
+        house.wait_for(topic("kitchen", "noisy", "state"), "ON")
+        wait_until(
+            lambda: house.payloads(topic("kitchen", "loud", "state"))[-1] == "",
+            "the old state removed",
+        )
+        house.wait_for(topic("kitchen", "health"), '"lost_s": 0.0')
+        daemon.send(signal.SIGINT)
+        assert daemon.exit_code() == 130
+    # every burst is there: onsets are 1.5 s apart through the reload
+    noisy = [e["onset_s"] for e in house.events(events) if e["phase"] == "start"]
+    assert max(np.diff(noisy[-3:])) < 1.6
+
+
+def test_a_thread_that_dies_ends_the_process(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    wav = write_float_wav(tmp_path / "sound.wav", noise((60, 0.2)))
+    text = config(level, broker.port, f"{{url: {wav}}}")
+    sabotage = tmp_path / "sitecustomize.py"
+    sabotage.write_text(
+        "import pe_stream.model.engine as engine\n"
+        "calls = []\n"
+        "score = engine.Engine.score\n"
+        "def broken(self, windows):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) > 3: raise RuntimeError('device lost')\n"
+        "    return score(self, windows)\n"
+        "engine.Engine.score = broken\n",
+        "utf-8",
+    )
+    environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, text, environment) as daemon,
+    ):
+        assert daemon.exit_code() == 1
+        house.wait_for(topic("status"), "offline")
+    assert "device lost" in daemon.log
+    assert house.events(topic("kitchen", "events"))[-1]["phase"] == "end"
+
+
+def test_systemd_is_told_on_a_real_socket(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
+    wav = write_float_wav(tmp_path / "sound.wav", noise((4, 0.2)))
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(path))
+        systemd.settimeout(60)
+        text = config(level, broker.port, f"{{url: {wav}}}")
+        with Daemon(tmp_path, text, {"NOTIFY_SOCKET": str(path)}) as daemon:
+            said = [systemd.recv(100).decode()]
+            assert daemon.exit_code() == 0
+            systemd.setblocking(False)
+            while True:
+                try:
+                    said.append(systemd.recv(100).decode())
+                except BlockingIOError:
+                    break
+    assert (said[0], said[-1]) == ("READY=1", "STOPPING=1")
+    assert said.count("WATCHDOG=1") >= 3
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{microphone: no such thing}", "no such thing"),
+        ("{url: /no/such/file.wav}", "/no/such/file.wav"),
+    ],
+)
+def test_a_source_that_is_not_there_at_start(
+    tmp_path: Path, level: Path, source: str, message: str
+) -> None:
+    with Daemon(tmp_path, config(level, free_port(), source)) as daemon:
+        assert daemon.exit_code() == 69
+    line = daemon.log.splitlines()[-1]
+    assert line.startswith("pe-stream: ")
+    assert message in line
+
+
+def test_health_counts_every_second(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
+    wav = write_float_wav(tmp_path / "sound.wav", noise((3.0, 0.2), (3.0, 0)))
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, config(level, broker.port, f"{{url: {wav}}}")) as daemon,
+    ):
+        house.wait_for(topic("kitchen", "health"), '"flat"')
+        assert daemon.exit_code() == 0
+    health = [json.loads(p) for p in house.payloads(topic("kitchen", "health"))]
+    assert list(health[0]) == [
+        "state",
+        "since",
+        "heard_s",
+        "lost_s",
+        "flat_s",
+        "clipped_s",
+        "level_dbfs",
+        "rtf",
+    ]
+    assert [h["state"] for h in health if h["state"] != "starting"][:2] == ["hearing", "flat"]
+    flat = health[-1]
+    assert flat["flat_s"] >= 2.0
+    assert flat["lost_s"] == 0
+    assert flat["level_dbfs"] is None

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+from stand_ins import ScriptedSource, chunk, eventually, lost
+
+from pe_stream import feed as feed_module
+from pe_stream.core.types import FRAME, AudioChunk
+from pe_stream.errors import UnavailableError
+from pe_stream.feed import QUEUE_CHUNKS, Feed, Mark
+
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "RETRY_S", (0.01, 0.02))
+
+
+class Bench:
+    """A feed over scripted sources, and all that came out of it."""
+
+    def __init__(self, *openings: ScriptedSource | Exception) -> None:
+        self.opened: list[ScriptedSource] = []
+        self.failures: list[BaseException] = []
+        self.items: list[AudioChunk | Mark] = []
+        self._openings = iter(openings)
+        self.feed = Feed(
+            "kitchen", self._open, arrived=lambda: None, failed=self.failures.append
+        )
+
+    def _open(self, first_sample: int) -> ScriptedSource:
+        opening = next(self._openings)
+        if isinstance(opening, Exception):
+            raise opening
+        opening.first_sample = first_sample
+        self.opened.append(opening)
+        return opening
+
+    def take(self, count: int) -> list[AudioChunk | Mark]:
+        def enough() -> bool:
+            self.items += self.feed.take()
+            return len(self.items) >= count
+
+        assert eventually(enough), self.items
+        return self.items
+
+    def __enter__(self) -> Bench:
+        self.feed.open()
+        self.feed.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.feed.stop()
+        self.feed.join(2)
+
+
+def test_chunks_come_out_in_order_and_the_end_is_marked() -> None:
+    chunks = [chunk(0, 2, 0.1, anchor_ns=7), chunk(2, 2, 0.2)]
+    with Bench(ScriptedSource().give(*chunks, None)) as bench:
+        assert bench.take(3) == [*chunks, Mark.ENDED]
+    assert bench.feed.delivered == 4 * FRAME
+
+
+def test_a_source_missing_at_first_is_told_to_whoever_opens() -> None:
+    bench = Bench(lost("no such device"))
+    with pytest.raises(UnavailableError, match="no such device"):
+        bench.feed.open()
+
+
+def test_a_lost_source_is_marked_and_opened_again_until_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before, after = chunk(0, 2, 0.1, anchor_ns=7), chunk(100, 2, 0.1, anchor_ns=9)
+    with (
+        caplog.at_level(logging.INFO, "pe_stream.feed"),
+        Bench(
+            ScriptedSource().give(before, lost("unplugged")),
+            lost("still away"),
+            ScriptedSource().give(after),
+        ) as bench,
+    ):
+        assert bench.take(4) == [before, Mark.LOST, Mark.LOST, after]
+    # the samples that would have come meanwhile are counted on
+    assert bench.opened[1].first_sample >= 2 * FRAME + 0.01 * 48_000
+    assert "kitchen: unplugged; trying again" in caplog.text
+    assert "kitchen: still away; trying again" in caplog.text
+
+
+def test_an_error_of_ours_ends_the_feed_and_is_told() -> None:
+    with Bench(ScriptedSource().give(KeyError("bug"))) as bench:
+        assert eventually(lambda: bench.failures)
+    assert isinstance(bench.failures[0], KeyError)
+
+
+def test_what_finds_the_queue_full_is_dropped_and_the_next_has_an_anchor() -> None:
+    fill = [chunk(i, 1, 0.1, anchor_ns=None if i else 0) for i in range(QUEUE_CHUNKS + 3)]
+    source = ScriptedSource().give(*fill)
+    with Bench(source) as bench:
+        assert eventually(lambda: bench.feed.delivered == len(fill) * FRAME)
+        assert len(bench.take(QUEUE_CHUNKS)) == QUEUE_CHUNKS
+        source.give(chunk(len(fill), 1, 0.1))
+        last = bench.take(QUEUE_CHUNKS + 1)[-1]
+    assert isinstance(last, AudioChunk)
+    assert last.start == len(fill) * FRAME
+    assert last.anchor_ns == len(fill) * 40_000_000
+
+
+def test_stop_ends_a_feed_that_waits_for_sound() -> None:
+    with Bench(ScriptedSource()) as bench:
+        bench.feed.stop()
+        bench.feed.join(2)
+        assert "source kitchen" not in {thread.name for thread in threading.enumerate()}
+    assert bench.opened[0].closed.is_set()

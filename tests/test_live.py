@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, hearing, lost
+
+from pe_stream import feed as feed_module
+from pe_stream.core.detector import Heard
+from pe_stream.core.ledger import Hearing as HearingState
+from pe_stream.core.types import Event, LabelRule, Phase, Reason
+from pe_stream.errors import UnavailableError
+from pe_stream.hearing import Hearing, Labels
+from pe_stream.live import Live
+
+LOUD = LabelRule("loud", 0.5, 0.4, update_every=0)
+OTHER = LabelRule("other", 0.7, 0.6, update_every=0)
+
+
+class Told:
+    """A handler that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[Event] = []
+        self.frames: dict[str, int] = {}
+        self.end: list[BaseException | None] = []
+
+    def events(self, events: Sequence[Event]) -> None:
+        self.said += events
+
+    def scores(self, source: str, heard: Heard) -> None:
+        self.frames[source] = self.frames.get(source, 0) + len(heard.scores)
+
+    def ended(self, error: BaseException | None) -> None:
+        self.end.append(error)
+
+    def phases(self, label: str = "loud") -> list[tuple[str, str]]:
+        return [(e.source, e.phase) for e in self.said if e.label == label]
+
+
+@contextmanager
+def listening(
+    sources: dict[str, list[ScriptedSource]],
+    hears: Hearing,
+    allowed: Callable[[str, str], bool] = lambda _source, _label: True,
+) -> Iterator[tuple[Live, Told]]:
+    told = Told()
+    openings = {name: iter(each) for name, each in sources.items()}
+
+    def opener(name: str) -> Callable[[int], ScriptedSource]:
+        def open_next(_first: int) -> ScriptedSource:
+            try:
+                return next(openings[name])
+            except StopIteration:
+                raise lost() from None
+
+        return open_next
+
+    live = Live({name: opener(name) for name in sources}, hears, told, node="n", hears=allowed)
+    live.open()
+    live.start()
+    try:
+        yield live, told
+    finally:
+        live.stop()
+
+
+def test_sources_are_scored_together_and_their_events_kept_apart() -> None:
+    a, b = ScriptedSource(), ScriptedSource()
+    with listening({"a": [a], "b": [b]}, hearing([LOUD])) as (_, told):
+        a.give(chunk(0, 20, 0.9, anchor_ns=0), chunk(20, 20, 0.1), None)
+        b.give(chunk(0, 20, 0.1, anchor_ns=0), chunk(20, 20, 0.9), None)
+        assert eventually(lambda: told.end)
+    assert told.end == [None]
+    by_source = {s: [e for e in told.said if e.source == s] for s in "ab"}
+    assert [(e.phase, e.onset_s, e.offset_s) for e in by_source["a"]] == [
+        (Phase.START, 0.0, None),
+        (Phase.END, 0.0, 0.8),
+    ]
+    assert [(e.phase, e.onset_s, e.offset_s) for e in by_source["b"]] == [
+        (Phase.START, 0.8, None),
+        (Phase.END, 0.8, 1.6),
+    ]
+    assert told.frames == {"a": 40, "b": 40}
+
+
+def test_a_label_is_heard_only_where_it_is_wanted() -> None:
+    a, b = ScriptedSource(), ScriptedSource()
+    loud = [chunk(0, 20, 0.9, anchor_ns=0), None]
+    with listening(
+        {"a": [a], "b": [b]}, hearing([LOUD, OTHER]), lambda s, label: (s, label) != ("b", "loud")
+    ) as (live, told):
+        a.give(*loud)
+        b.give(*loud)
+        with pytest.raises(LookupError):
+            live.set_rule("b", "loud", 0.3, enabled=True)
+        assert eventually(lambda: told.end)
+    assert {source for source, _ in told.phases("loud")} == {"a"}
+    assert {source for source, _ in told.phases("other")} == {"a", "b"}
+
+
+def test_stop_closes_open_events_even_while_a_scoring_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pe_stream.live.STOP_S", 0.1)
+    hang, release = threading.Event(), threading.Event()
+
+    def before() -> None:
+        if hang.is_set():
+            release.wait(10)
+
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD], before=before)) as (live, told):
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert eventually(lambda: told.said)
+        hang.set()
+        source.give(chunk(20, 20, 0.9))
+        live.stop()
+        assert [(e.phase, e.reason) for e in told.said] == [
+            (Phase.START, None),
+            (Phase.END, Reason.STOPPED),
+        ]
+        before_release = list(told.said)
+        release.set()
+    assert told.said == before_release
+
+
+def test_a_lost_source_closes_its_events_and_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed_module, "RETRY_S", (0.01,))
+    first, back, other = ScriptedSource(), ScriptedSource(), ScriptedSource()
+    with listening({"a": [first, back], "b": [other]}, hearing([LOUD])) as (live, told):
+        other.give(chunk(0, 20, 0.9, anchor_ns=0))
+        first.give(chunk(0, 20, 0.9, anchor_ns=0), lost())
+        assert eventually(lambda: ("a", Phase.END) in told.phases())
+        assert told.said[-1].reason is Reason.GAP
+        back.give(chunk(100, 20, 0.9, anchor_ns=5))
+        assert eventually(lambda: told.phases().count(("a", Phase.START)) == 2)
+        assert eventually(lambda: live.vitals["a"].account.state is HearingState.HEARING)
+        assert live.vitals["a"].account.lost == 80 * 1920
+        assert ("b", Phase.END) not in told.phases()
+
+
+def test_set_rule_changes_one_label_and_keeps_the_ratio() -> None:
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD, OTHER])) as (live, told):
+        live.set_rule("a", "loud", 0.25, enabled=None)
+        source.give(chunk(0, 20, 0.22, anchor_ns=0), chunk(20, 10, 0.26), None)
+        assert eventually(lambda: told.end)
+        (start, end) = told.said
+        assert (start.threshold, start.onset_s, end.label) == (0.25, 0.0, "loud")
+    with pytest.raises(LookupError):
+        live.set_rule("a", "nothing", 0.5, enabled=None)
+    with pytest.raises(LookupError):
+        live.set_rule("nowhere", "loud", 0.5, enabled=None)
+
+
+def test_disabling_a_label_ends_its_event() -> None:
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD])) as (live, told):
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert eventually(lambda: told.said)
+        live.set_rule("a", "loud", None, enabled=False)
+        assert eventually(lambda: told.phases() == [("a", Phase.START), ("a", Phase.END)])
+        source.give(chunk(20, 20, 0.9), None)
+        assert eventually(lambda: told.end)
+        assert len(told.said) == 2
+
+
+def test_labels_change_without_losing_a_frame() -> None:
+    source = ScriptedSource()
+    hears = hearing([LOUD])
+    with listening({"a": [source]}, hears) as (live, told):
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert eventually(lambda: told.said)
+        embeddings = LevelEngine(["other", "loud"]).labels
+        done = threading.Event()
+        new = Labels(embeddings, (OTHER, replace(LOUD, threshold=0.8)))  # type: ignore[arg-type]
+        live.change(new, lambda _s, _l: True, done.set)
+        assert done.wait(5)
+        assert live.labels == ("other", "loud")
+        source.give(chunk(20, 20, 0.9), None)
+        assert eventually(lambda: told.end)
+    assert told.frames == {"a": 40}
+    assert told.phases("loud") == [("a", Phase.START), ("a", Phase.END)]
+    assert told.phases("other") == [("a", Phase.START), ("a", Phase.END)]
+
+
+def test_falling_behind_stretches_the_hop_and_then_loses_the_oldest() -> None:
+    go = threading.Semaphore(0)
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD], before=lambda: go.acquire())) as (live, told):
+        source.give(chunk(0, 5, 0.1, anchor_ns=0))
+        go.release()  # the first window is scored; the next scoring waits
+        source.give(chunk(5, 5, 0.1))
+        assert eventually(lambda: live.vitals["a"].delivered == 10 * 1920)
+        for start in range(10, 110, 10):
+            source.give(chunk(start, 10, 0.1))
+        assert eventually(lambda: live.vitals["a"].delivered == 110 * 1920)
+        for _ in range(50):
+            go.release()
+        source.give(None)
+        assert eventually(lambda: told.end)
+        vital = live.vitals["a"]
+    assert vital.stretched > 0
+    assert vital.account.lost > 0
+    assert vital.account.heard + vital.account.lost == 110 * 1920
+    assert told.frames["a"] * 1920 == vital.account.heard
+
+
+def test_a_scoring_that_fails_is_told_once() -> None:
+    def broken() -> None:
+        raise RuntimeError("device lost")
+
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD], before=broken)) as (_, told):
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert eventually(lambda: told.end)
+        source.give(KeyError("and then this"))
+    assert len(told.end) == 1
+    assert str(told.end[0]) == "device lost"
+
+
+def test_requests_are_bounded() -> None:
+    block = threading.Event()
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD], before=lambda: bool(block.wait(10)))) as (
+        live,
+        _,
+    ):
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        with pytest.raises(UnavailableError, match="stands still"):
+            for _turn in range(1000):
+                live.set_rule("a", "loud", 0.5, enabled=None)
+        block.set()
