@@ -1,12 +1,12 @@
 """pe_stream: listens, and tells what it hears. Labels are text prompts.
 
-    import pe_stream
+import pe_stream
 
-    for event in pe_stream.detect("yard.wav", ["a dog barking", "a siren"]):
-        print(event.label, event.onset_s, event.offset_s)
+for event in pe_stream.detect("yard.wav", ["a dog barking", "a siren"]):
+print(event.label, event.onset_s, event.offset_s)
 
-    for event in pe_stream.listen("config.yaml"):
-        print(event.to_json())
+for event in pe_stream.listen("config.yaml"):
+print(event.to_json())
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+def __getattr__(name: str) -> Any:
     """Import `detect` and `listen` when they are first asked for: they bring torch along."""
     if name in {"detect", "listen"}:
         from pe_stream import api

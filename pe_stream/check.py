@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,10 @@ def run(path: Path) -> int:
         _line("config", error)
         return error.exit_code
     _line("config", f"{path}: {len(settings.sources)} sources, {len(settings.labels)} labels")
-    checks: list[tuple[str, Callable[[], str]]] = [("model", lambda: _model(settings))]
+    checks: list[tuple[str, Callable[[], str]]] = [("model", partial(_model, settings))]
     for name, spec in settings.sources.items():
-        checks.append((f"source {name}", lambda spec=spec: _source(spec)))
-    checks.append(("broker", lambda: _broker(settings.mqtt)))
+        checks.append((f"source {name}", partial(_source, spec)))
+    checks.append(("broker", partial(_broker, settings.mqtt)))
     return max([_check(what, check) for what, check in checks])
 
 
@@ -63,7 +64,7 @@ def _model(settings: Settings) -> str:
     hearing.engine.score([audio])
     rtf = (time.monotonic() - begun_s) / settings.model.hop_s
     verdict = "keeps up" if rtf * len(settings.sources) < 1 else "falls behind: stretches the hop"
-    return f"{hearing.checkpoint.describe}; a hop takes {rtf:.2f} of its time, {verdict}"
+    return f"{hearing.checkpoint.describe()}; a hop takes {rtf:.2f} of its time, {verdict}"
 
 
 def _source(spec: SourceSpec) -> str:

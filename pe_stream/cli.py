@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pe_stream.errors import PeStreamError
@@ -149,7 +150,7 @@ def _devices(options: argparse.Namespace) -> int:
 
     devices = list_devices()
     if options.json:
-        print(json.dumps([device.to_dict() for device in devices], indent=2))
+        print(json.dumps([asdict(device) for device in devices], indent=2))
         return 0
     for device in devices:
         mark = "*" if device.default else " "

@@ -14,7 +14,8 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pe_stream.config import MASK, Settings, config_schema, masked_url
+from pe_stream.addresses import MASK, masked_url
+from pe_stream.config import Settings, config_schema
 from pe_stream.errors import ConfigError
 from pe_stream.yaml_lines import Document, Keys, NotYamlError, Place, Problem, read
 

@@ -11,7 +11,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from types import FrameType
@@ -23,7 +23,7 @@ from pe_stream.config import Settings
 from pe_stream.core.detector import Heard
 from pe_stream.core.messages import Message, StateBoard, Topics, scores_message, slug
 from pe_stream.core.types import SAMPLE_RATE, Event
-from pe_stream.errors import ConfigError, PeStreamError
+from pe_stream.errors import PeStreamError
 from pe_stream.hearing import Hearing, prepare, prepare_labels
 from pe_stream.live import Live, Vital, openers
 from pe_stream.mqtt import Publisher, SetCommand
@@ -113,15 +113,13 @@ class Daemon:
             broker.start()
             stack.callback(broker.stop)
             settings = settings.model_copy(update={"port": broker.port})
-        self._publisher = Publisher(
-            settings, self._topics, on_set=self._set, on_failure=self.ended
-        )
+        self._publisher = Publisher(settings, self._topics, on_set=self._set, on_failure=self.ended)
         self._publisher.start()
         stack.callback(self._publisher.stop)
         self._where = f"{settings.host}:{settings.port}"
 
     def _announce(self, hearing: Hearing, sources: dict[str, str]) -> None:
-        log.info("checkpoint: %s", hearing.checkpoint.describe)
+        log.info("checkpoint: %s", hearing.checkpoint.describe())
         for name, what in sources.items():
             labels = ", ".join(self._settings.labels_of(name))
             log.info("%s: listening to %s for %s", name, what, labels)
@@ -183,12 +181,11 @@ class Daemon:
         """Obey a `set` message; on the MQTT thread."""
         source = _by_slug(self._settings.sources, source_slug)
         label = _by_slug(self._settings.labels, label_slug)
+        if source is None or label is None or not self._settings.hears(source, label):
+            log.warning("set: no source %s that listens for %s", source_slug, label_slug)
+            return
         try:
-            if source is None or label is None:
-                raise LookupError
             self._live.set_rule(source, label, command.threshold, enabled=command.enabled)
-        except LookupError:
-            log.warning("set: %s has no label %s", source_slug, label_slug)
         except PeStreamError as error:
             log.error("set: %s %s: %s", source, label, error)  # noqa: TRY400
         else:
@@ -204,7 +201,7 @@ class Daemon:
                 topic = self._topics.health(source)
                 self._publisher.publish([Message(topic, payload, qos=1, retain=True)])
 
-    def _advancing(self, vitals: dict[str, Vital]) -> bool:
+    def _advancing(self, vitals: Mapping[str, Vital]) -> bool:
         """Whether no source has delivered audio for long without its scores advancing."""
         stuck = False
         for source, vital in vitals.items():
@@ -251,7 +248,7 @@ def _labels_by_source(settings: Settings) -> dict[str, list[str]]:
     return {source: list(settings.labels_of(source)) for source in settings.sources}
 
 
-def _by_slug(names: Sequence[str] | dict[str, object], wanted: str) -> str | None:
+def _by_slug(names: Iterable[str], wanted: str) -> str | None:
     return next((name for name in names if slug(name) == wanted), None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.types import LabelRule
@@ -40,7 +41,7 @@ def prepare(model: ModelSettings, labels: Mapping[str, LabelSettings]) -> Hearin
     checkpoint = load(
         model.checkpoint,
         revision=model.revision,
-        cache=model.cache,
+        cache=Path(model.cache) if model.cache else None,
         device=model.device,
         dtype=model.dtype,
         threads=model.threads,
@@ -71,7 +72,5 @@ def prepare_labels(checkpoint: Checkpoint, labels: Mapping[str, LabelSettings]) 
         name: LabelPrompts(tuple(label.prompts), tuple(label.negatives))
         for name, label in labels.items()
     }
-    rules = (
-        label.rule(name, checkpoint.recommended.get(name)) for name, label in labels.items()
-    )
+    rules = (label.rule(name, checkpoint.recommended.get(name)) for name, label in labels.items())
     return Labels(embed_labels(checkpoint, prompts), tuple(rules))

@@ -17,7 +17,7 @@ from typing import Protocol
 from uuid6 import uuid7
 
 from pe_stream.audio.source import open_source
-from pe_stream.config import Settings
+from pe_stream.config import Settings, SourceSettings
 from pe_stream.core.detector import Detector, Heard, Origin
 from pe_stream.core.ledger import Account
 from pe_stream.core.types import FRAME_S, Event, LabelRule, Reason, Window
@@ -282,15 +282,15 @@ class Live:
 
 def openers(settings: Settings) -> dict[str, Opener]:
     """What opens each source of the settings."""
-    return {
-        name: lambda first, spec=spec: open_source(spec, first_sample=first)
-        for name, spec in settings.sources.items()
-    }
+
+    def opener(spec: SourceSettings) -> Opener:
+        return lambda first_sample: open_source(spec, first_sample=first_sample)
+
+    return {name: opener(spec) for name, spec in settings.sources.items()}
 
 
 def _rules(labels: Labels, source: str, hears: Callable[[str, str], bool]) -> list[LabelRule]:
     """One rule a column; labels that the source does not listen for are switched off."""
     return [
-        rule if hears(source, rule.name) else replace(rule, enabled=False)
-        for rule in labels.rules
+        rule if hears(source, rule.name) else replace(rule, enabled=False) for rule in labels.rules
     ]

@@ -8,10 +8,10 @@ near 0 where a frame's level is well below LEVEL, near 1 where it is well above.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from checkpoints import make_model, make_tokenizer
-from torch import nn
 from transformers import PeAudioFeatureExtractor
 
 LEVEL = 0.03
@@ -24,7 +24,7 @@ _LINEAR = 1e-4
 
 def make_level_checkpoint(folder: Path) -> Path:
     """Write it to `folder`."""
-    model = make_model("small", encoder_hidden_size=2)
+    model: Any = make_model("small", encoder_hidden_size=2)
     encoder = model.audio_encoder
     encoder.layers = encoder.layers[:1]  # what passes everything on need not be deep
     encoder.config.num_hidden_layers = 1
@@ -42,7 +42,7 @@ def make_level_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def _silence_text(model: nn.Module) -> None:
+def _silence_text(model: Any) -> None:
     """Every text has the same embedding: 1 in the first dimension."""
     head = model.text_audio_head
     head.layer_norm.weight.zero_()
@@ -51,7 +51,7 @@ def _silence_text(model: nn.Module) -> None:
     head.proj.weight[0, 0] = 1.0
 
 
-def _measure_power(encoder: nn.Module) -> None:
+def _measure_power(encoder: Any) -> None:
     """The first hidden dimension becomes a frame's power over LEVEL squared, the second 1."""
     codec = encoder.embedder.dac_encoder
     for module in codec.modules():
@@ -70,7 +70,7 @@ def _measure_power(encoder: nn.Module) -> None:
     embedder.data_proj.bias[1] = 1.0
 
 
-def _pass_on(model: nn.Module) -> None:
+def _pass_on(model: Any) -> None:
     """The score follows the difference of the first two dimensions, after the norms."""
     encoder = model.audio_encoder
     for module in encoder.modules():

@@ -31,8 +31,9 @@ class _Reading:
         self._thread.start()
 
     def _read(self, stream: IO[str]) -> None:
-        for line in stream:
-            self.lines.append(line.rstrip("\n"))
+        with stream:
+            for line in stream:
+                self.lines.append(line.rstrip("\n"))
 
     def join(self) -> None:
         self._thread.join(10)
@@ -65,6 +66,8 @@ class Daemon:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(10)
+        self._out.join()
+        self._err.join()
 
     @property
     def log(self) -> str:
@@ -112,6 +115,7 @@ class MosquittoSub:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait(10)
+        self._reading.join()
 
     @property
     def received(self) -> list[tuple[str, str]]:

@@ -54,7 +54,7 @@ class LevelEngine:
     before: called before each scoring, to slow it down or to make it fail.
     """
 
-    def __init__(self, names: Sequence[str], before: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, names: Sequence[str], before: Callable[[], object] = lambda: None) -> None:
         self.labels = SimpleNamespace(names=tuple(names))
         self.batches: list[int] = []
         self._before = before
@@ -71,7 +71,7 @@ def hearing(
     rules: Sequence[LabelRule],
     *,
     framing: Framing = Framing(window=50, hop=5, lookahead=5),  # noqa: B008 - frozen
-    before: Callable[[], None] = lambda: None,
+    before: Callable[[], object] = lambda: None,
 ) -> Hearing:
     engine = LevelEngine([rule.name for rule in rules], before)
     return Hearing(
@@ -87,7 +87,9 @@ def tone(frames: int, level: float) -> Samples:
     return np.tile(np.array([level, -level], np.float32), frames * FRAME // 2)
 
 
-def chunk(start_frame: int, frames: int, level: float, *, anchor_ns: int | None = None) -> AudioChunk:
+def chunk(
+    start_frame: int, frames: int, level: float, *, anchor_ns: int | None = None
+) -> AudioChunk:
     return AudioChunk(start_frame * FRAME, tone(frames, level), anchor_ns, time.monotonic())
 
 

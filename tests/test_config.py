@@ -20,7 +20,6 @@ from pe_stream.config import (
     Settings,
     SourceSettings,
     config_schema,
-    masked_url,
 )
 from pe_stream.core.types import LabelRule
 from pe_stream.errors import ConfigError
@@ -316,22 +315,6 @@ class TestPassword:
         with pytest.raises(ConfigError, match=said) as caught:
             mqtt(username="u", password_file=str(file)).read_password()
         assert str(file) in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("rtsp://user:p@ss@camera/live", "rtsp://********@camera/live"),
-        (
-            "http://camera/live?user=a&password=b",
-            "http://camera/live?user=********&password=********",
-        ),
-        ("rtsp://camera/live", "rtsp://camera/live"),
-        ("/sounds/a=b@c.wav", "/sounds/a=b@c.wav"),
-    ],
-)
-def test_masked_url(url: str, shown: str) -> None:
-    assert masked_url(url) == shown
 
 
 class TestSchema:

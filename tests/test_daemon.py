@@ -87,7 +87,7 @@ def test_a_sound_at_the_microphone_becomes_an_event_with_the_right_times(
         Daemon(tmp_path, text, microphone.environment) as daemon,
         subprocess.Popen(
             [sys.executable, "-c", LISTENER],
-            env=daemon._environment,  # noqa: SLF001 - the witness hears the same microphone
+            env=daemon._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -174,8 +174,10 @@ def test_set_and_reload_change_what_fires_without_losing_a_sample(
 
         def send(payload: str) -> None:
             subprocess.run(
-                ["mosquitto_pub", "-h", HOST, "-p", str(broker.port), "-q", "1"]
-                + ["-t", topic("kitchen", "loud", "set"), "-m", payload],
+                [
+                    *("mosquitto_pub", "-h", HOST, "-p", str(broker.port), "-q", "1"),
+                    *("-t", topic("kitchen", "loud", "set"), "-m", payload),
+                ],
                 check=True,
                 timeout=10,
             )

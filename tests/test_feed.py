@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from typing import Self
 
 import pytest
 from stand_ins import ScriptedSource, chunk, eventually, lost
@@ -10,7 +11,6 @@ from pe_stream import feed as feed_module
 from pe_stream.core.types import FRAME, AudioChunk
 from pe_stream.errors import UnavailableError
 from pe_stream.feed import QUEUE_CHUNKS, Feed, Mark
-
 
 
 @pytest.fixture(autouse=True)
@@ -26,9 +26,7 @@ class Bench:
         self.failures: list[BaseException] = []
         self.items: list[AudioChunk | Mark] = []
         self._openings = iter(openings)
-        self.feed = Feed(
-            "kitchen", self._open, arrived=lambda: None, failed=self.failures.append
-        )
+        self.feed = Feed("kitchen", self._open, arrived=lambda: None, failed=self.failures.append)
 
     def _open(self, first_sample: int) -> ScriptedSource:
         opening = next(self._openings)
@@ -46,7 +44,7 @@ class Bench:
         assert eventually(enough), self.items
         return self.items
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         self.feed.open()
         self.feed.start()
         return self

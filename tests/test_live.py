@@ -193,7 +193,7 @@ def test_labels_change_without_losing_a_frame() -> None:
 def test_falling_behind_stretches_the_hop_and_then_loses_the_oldest() -> None:
     go = threading.Semaphore(0)
     source = ScriptedSource()
-    with listening({"a": [source]}, hearing([LOUD], before=lambda: go.acquire())) as (live, told):
+    with listening({"a": [source]}, hearing([LOUD], before=go.acquire)) as (live, told):
         source.give(chunk(0, 5, 0.1, anchor_ns=0))
         go.release()  # the first window is scored; the next scoring waits
         source.give(chunk(5, 5, 0.1))
@@ -228,12 +228,16 @@ def test_a_scoring_that_fails_is_told_once() -> None:
 def test_requests_are_bounded() -> None:
     block = threading.Event()
     source = ScriptedSource()
-    with listening({"a": [source]}, hearing([LOUD], before=lambda: bool(block.wait(10)))) as (
+    with listening({"a": [source]}, hearing([LOUD], before=lambda: block.wait(10))) as (
         live,
         _,
     ):
         source.give(chunk(0, 20, 0.9, anchor_ns=0))
-        with pytest.raises(UnavailableError, match="stands still"):
+
+        def flood() -> None:
             for _turn in range(1000):
                 live.set_rule("a", "loud", 0.5, enabled=None)
+
+        with pytest.raises(UnavailableError, match="stands still"):
+            flood()
         block.set()

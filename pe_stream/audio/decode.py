@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from pe_stream.addresses import masked_url
 from pe_stream.audio.pcm import to_float
 from pe_stream.errors import UnavailableError
 
@@ -50,22 +50,6 @@ class Block:
     def duration_s(self) -> float:
         """Length (s)."""
         return float(self.planes.shape[1] / self.rate)
-
-
-def is_network(url: str) -> bool:
-    """Whether `url` is fetched over a network; anything else is the path of a file."""
-    return re.match(r"[a-z][a-z0-9+.-]*://", url, re.IGNORECASE) is not None
-
-
-def masked(url: str) -> str:
-    """`url` fit for logs and errors: no user, no password, no values of parameters.
-
-    Cameras take passwords before an `@`, in the query, or as `password=...` in the path.
-    """
-    if not is_network(url):
-        return url
-    without_user = re.sub(r"^([^:]+://).*@", r"\1***@", url)
-    return re.sub(r"=[^&;/?#]*", "=***", without_user)
 
 
 class Decoder:
@@ -162,7 +146,7 @@ def open_network(url: str, *, timeout_s: float) -> Decoder:
     Raises UnavailableError. Its message has the URL masked, and FFmpeg's own error, which has
     not, is kept out of the traceback.
     """
-    name = masked(url)
+    name = masked_url(url)
     try:
         options = _NETWORK_OPTIONS if url.lower().startswith("rtsp") else {}
         container = av.open(url, options=options, timeout=(timeout_s, timeout_s))

@@ -92,7 +92,7 @@ class Microphone:
         self._captured.put(None)
         portaudio.close_input(self._stream)
 
-    def _open(self, device: devices.Device) -> Any:  # noqa: ANN401 - sounddevice has no types
+    def _open(self, device: devices.Device) -> Any:
         channels = _channels(device, self._channel)
         refused = None
         for rate in dict.fromkeys((float(SAMPLE_RATE), device.rate)):
@@ -112,7 +112,7 @@ class Microphone:
             f"{self.describe} cannot be opened: {refused}; is something else using it?"
         ) from refused
 
-    def _receive(self, indata: NDArray[np.float32], _count: int, _time: Any, status: Any) -> None:  # noqa: ANN401
+    def _receive(self, indata: NDArray[np.float32], _count: int, _time: Any, status: Any) -> None:
         """PortAudio's callback, on its thread: copy and hand over, nothing else."""
         if self._captured.qsize() >= _MOST_BLOCKS:
             self._gap = True

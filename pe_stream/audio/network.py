@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from pe_stream.audio.decode import Block, masked, open_network
+from pe_stream.addresses import masked_url
+from pe_stream.audio.decode import Block, open_network
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.audio.timeline import Timeline
 from pe_stream.core.types import AudioChunk, Samples
@@ -66,7 +67,7 @@ class NetworkStream:
         first_sample: int = 0,
         timeout_s: float = 10.0,
     ) -> None:
-        self.describe = masked(url)
+        self.describe = masked_url(url)
         self._url = url
         self._channel = channel
         self._timeout_s = timeout_s

@@ -53,7 +53,7 @@ def open_input(
     blocksize: int,
     callback: Callable[..., None],
     finished: Callable[[], None],
-) -> Any:  # noqa: ANN401 - sounddevice has no types
+) -> Any:
     """A running float32 input stream. Raises sounddevice.PortAudioError."""
     global _open_streams  # noqa: PLW0603 - PortAudio itself is global
     sounddevice = load()
@@ -76,7 +76,7 @@ def open_input(
         return stream
 
 
-def close_input(stream: Any) -> None:  # noqa: ANN401
+def close_input(stream: Any) -> None:
     """Close what `open_input` returned, once; what is still in flight is dropped."""
     global _open_streams  # noqa: PLW0603
     with _lock:

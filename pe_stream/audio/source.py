@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from pe_stream.audio.decode import is_network
+from pe_stream.addresses import is_network
 from pe_stream.audio.microphone import Microphone
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.playback import Playback
@@ -14,19 +14,23 @@ from pe_stream.errors import ConfigError
 
 
 class SourceSpec(Protocol):
-    """Where sound comes from, as configured: `microphone` or `url`, exactly one of them.
-
-    loop: repeat a file for ever. channel: take this one (from 0) instead of the mean of all.
-    """
+    """Where sound comes from, as configured: `microphone` or `url`, exactly one of them."""
 
     @property
-    def microphone(self) -> str | int | None: ...
+    def microphone(self) -> str | int | None:
+        """Name, stable id or index of a microphone."""
+
     @property
-    def url(self) -> str | None: ...
+    def url(self) -> str | None:
+        """Address of a stream, or path of a file."""
+
     @property
-    def loop(self) -> bool: ...
+    def loop(self) -> bool:
+        """Whether a file is repeated for ever."""
+
     @property
-    def channel(self) -> int | None: ...
+    def channel(self) -> int | None:
+        """The one channel to take, from 0; None is the mean of all."""
 
 
 class Source(Protocol):

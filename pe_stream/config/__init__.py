@@ -8,12 +8,10 @@ from pe_stream.config.labels import DEFAULT_THRESHOLD, OFF_RATIO, LabelSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import PASSWORD_VARIABLE, MqttSettings, TlsSettings
 from pe_stream.config.settings import Settings, config_schema, default_node
-from pe_stream.config.sources import SourceSettings, masked_url
-from pe_stream.config.values import MASK
+from pe_stream.config.sources import SourceSettings
 
 __all__ = [
     "DEFAULT_THRESHOLD",
-    "MASK",
     "OFF_RATIO",
     "PASSWORD_VARIABLE",
     "LabelSettings",
@@ -24,5 +22,4 @@ __all__ = [
     "TlsSettings",
     "config_schema",
     "default_node",
-    "masked_url",
 ]

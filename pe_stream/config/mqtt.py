@@ -17,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from pe_stream.addresses import MASK
 from pe_stream.config.values import (
-    MASK,
     Host,
     PathText,
     Protocol,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Self
 
 from pydantic import (
@@ -14,18 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from pe_stream.config.values import MASK, Microphone, PathText, Section
-
-
-def masked_url(url: str) -> str:
-    """`url` fit to be shown: no user, no password, no values of parameters; paths stay.
-
-    Cameras take passwords before an `@`, in the query, or as `password=...` in the path.
-    """
-    if not _is_network(url):
-        return url
-    without_user = re.sub(r"^([^:]+://).*@", rf"\1{MASK}@", url)
-    return re.sub(r"=[^&;/?#]*", f"={MASK}", without_user)
+from pe_stream.addresses import is_network, masked_url
+from pe_stream.config.values import Microphone, PathText, Section
 
 
 class SourceSettings(Section):
@@ -51,7 +40,7 @@ class SourceSettings(Section):
     @classmethod
     def _loop_of_a_file(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's
         url = info.data.get("url", "")
-        if value and (url is None or _is_network(url)):
+        if value and (url is None or is_network(url)):
             raise ValueError("loop is for files given as `url`: live sound cannot be repeated")
         return value
 
@@ -65,7 +54,3 @@ class SourceSettings(Section):
     @field_serializer("url", when_used="json-unless-none")
     def _show_url(self, url: str) -> str:
         return masked_url(url)
-
-
-def _is_network(url: str) -> bool:
-    return re.match(r"[a-z][a-z0-9+.-]*://", url, re.IGNORECASE) is not None

@@ -27,9 +27,6 @@ from pydantic_core import CoreSchema, core_schema
 from pe_stream.core.messages import ANY, slug
 from pe_stream.core.types import FRAME_S
 
-MASK = "********"
-"""Stands for a secret wherever settings are shown."""
-
 
 class Section(BaseModel):
     """Settings that belong together: frozen, no keys but its own, nothing converted in silence.

@@ -151,8 +151,8 @@ class StateBoard:
             message
             for source, labels in self._on.items()
             for message in (
-                *(self._state(source, label, on) for label, on in labels.items()),
-                self._state(source, ANY, any(labels.values())),
+                *(self._state(source, label, on=on) for label, on in labels.items()),
+                self._state(source, ANY, on=any(labels.values())),
             )
         ]
 
@@ -164,9 +164,9 @@ class StateBoard:
         on = event.phase is not Phase.END
         if labels.get(event.label) != on:
             labels[event.label] = on
-            said.append(self._state(event.source, event.label, on))
+            said.append(self._state(event.source, event.label, on=on))
         if any(labels.values()) != before:
-            said.append(self._state(event.source, ANY, not before))
+            said.append(self._state(event.source, ANY, on=not before))
         return said
 
     def relabel(self, labels: Mapping[str, Iterable[str]]) -> list[Message]:
@@ -185,7 +185,7 @@ class StateBoard:
             said += [self._state(source, n, on=False) for n in added]
         return said
 
-    def _state(self, source: str, label: str, on: bool) -> Message:
+    def _state(self, source: str, label: str, *, on: bool) -> Message:
         return Message(self._topics.state(source, label), "ON" if on else "OFF", qos=1, retain=True)
 
 

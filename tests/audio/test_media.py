@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from audio.recordings import LENGTH_S, ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
 from numpy.typing import ArrayLike, NDArray
-from recordings import LENGTH_S, ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
 
 from pe_stream.audio.media import Recording, from_array, read
 from pe_stream.errors import UnavailableError

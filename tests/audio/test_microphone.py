@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import virtual_microphone
-from recordings import write_wav
+from audio.recordings import write_wav
 from virtual_microphone import VirtualMicrophone
 
 from pe_stream.audio import microphone, portaudio
@@ -34,7 +34,7 @@ def virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualMicrophone]:
 
 
 @pytest.fixture
-def opened(virtual: VirtualMicrophone) -> Iterator[Microphone]:  # noqa: ARG001 - must run before it is opened
+def opened(virtual: VirtualMicrophone) -> Iterator[Microphone]:
     recording = Microphone("default", first_sample=7000)
     yield recording
     recording.close()
@@ -162,5 +162,5 @@ def test_a_channel_or_device_it_has_not() -> None:
 
 def test_the_virtual_microphone_leaves_nothing_behind(virtual: VirtualMicrophone) -> None:
     folder = Path(virtual.environment["XDG_RUNTIME_DIR"])
-    assert folder.is_relative_to(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108
+    assert folder.is_relative_to(os.environ.get("TMPDIR", "/tmp"))
     assert virtual.environment["PULSE_SERVER"] == f"unix:{folder}/socket"

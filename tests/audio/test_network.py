@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
-from stream_servers import http_file, rtsp_camera
+from audio.recordings import ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
+from audio.stream_servers import http_file, rtsp_camera
 
 from pe_stream.audio.network import NetworkStream
 from pe_stream.core.types import AudioChunk
@@ -34,7 +34,9 @@ def test_a_camera_is_heard_until_it_hangs_up(capfd: pytest.CaptureFixture[str]) 
         began_ns = time.time_ns()
         stream = NetworkStream(url, first_sample=500)
         chunks, message = receive(stream)
-    assert stream.describe == url.replace("admin:secret", "***").replace("=secret", "=***")
+    assert stream.describe == url.replace("admin:secret", "********").replace(
+        "=secret", "=********"
+    )
     assert message == f"{stream.describe}: the stream ended"
     assert chunks[0].start == 500
     assert chunks[0].anchor_ns == pytest.approx(began_ns, abs=1e9)
@@ -77,7 +79,7 @@ def test_closing_interrupts_a_read_that_would_last() -> None:
 def test_a_camera_that_is_not_there() -> None:
     chunks, message = receive(NetworkStream("rtsp://user:secret@127.0.0.1:1/live"))
     assert chunks == []
-    assert message == "rtsp://***@127.0.0.1:1/live: Connection refused"
+    assert message == "rtsp://********@127.0.0.1:1/live: Connection refused"
 
 
 def test_a_channel_it_has_not() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import LENGTH_S, ONSETS_S, bursts, onsets_s, write_wav
+from audio.recordings import LENGTH_S, ONSETS_S, bursts, onsets_s, write_wav
 
 from pe_stream.audio.playback import Playback
 from pe_stream.errors import UnavailableError

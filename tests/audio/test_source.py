@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import write_wav
+from audio.recordings import write_wav
 
 from pe_stream.audio import open_source, portaudio
 from pe_stream.audio.network import NetworkStream
@@ -36,7 +36,7 @@ def test_a_file_is_played_with_all_that_is_asked_for(tmp_path: Path) -> None:
 def test_an_address_is_a_stream_that_fails_only_once_it_is_listened_to() -> None:
     source = open_source(Spec(url="http://user:secret@127.0.0.1:1/"), first_sample=9)
     assert isinstance(source, NetworkStream)
-    assert source.describe == "http://***@127.0.0.1:1/"
+    assert source.describe == "http://********@127.0.0.1:1/"
     with pytest.raises(UnavailableError, match="Connection refused"):
         next(source)
 

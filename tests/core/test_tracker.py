@@ -160,7 +160,7 @@ def slow_twin(rule: LabelRule, scores: list[float]) -> list[tuple[int, int, Reas
     cooldown=st.integers(0, 8),
     update_every=st.integers(0, 5),
 )
-def test_equals_the_slow_twin(  # noqa: PLR0913 - one argument per parameter of a rule
+def test_equals_the_slow_twin(  # noqa: PLR0917 - hypothesis passes them by name
     scores: list[float],
     min_on: int,
     min_off: int,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from damage import Change, edit, edit_weights, refused, remove, write
+from model.damage import Change, edit, edit_weights, refused, remove, write
 from safetensors.torch import load_file
 
 from pe_stream.errors import ConfigError, UnavailableError

@@ -190,5 +190,5 @@ def _spoken(text: str) -> Samples:
     with wave.open(io.BytesIO(spoken)) as file:
         rate = file.getframerate()
         samples = np.frombuffer(file.readframes(-1), np.int16).astype(np.float32) / 32768
-    resampled = soxr.resample(samples, rate, SAMPLE_RATE)
-    return resampled[: len(resampled) // FRAME * FRAME].astype(np.float32)
+    resampled: Samples = soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
+    return resampled[: len(resampled) // FRAME * FRAME]

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from damage import Change, both, edit, edit_codec, refused, remove, write
-from hub import COMMIT, serve
 from huggingface_hub import constants
+from model.damage import Change, both, edit, edit_codec, refused, remove, write
+from model.hub import COMMIT, serve
 
 from pe_stream.assets import EMBEDDED
 from pe_stream.model.files import find, read_config, read_recommended

@@ -73,9 +73,12 @@ def arrivals(connection: Connection) -> list[Arrival]:
 
 
 def ending(connection: Connection) -> str:
-    with pytest.raises(UnavailableError) as caught:
+    def step_for_ever() -> None:
         while True:
             connection.step(0.1)
+
+    with pytest.raises(UnavailableError) as caught:
+        step_for_ever()
     return str(caught.value)
 
 

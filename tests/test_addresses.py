@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from pe_stream.audio.decode import is_network, masked
+from pe_stream.addresses import is_network, masked_url
 
 
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("rtsp://camera/stream", "rtsp://camera/stream"),
-        ("rtsp://user:secret@camera:554/stream", "rtsp://***@camera:554/stream"),
-        ("rtsp://user:sec@re/t@camera/stream", "rtsp://***@camera/stream"),
+        ("rtsp://user:secret@camera:554/stream", "rtsp://********@camera:554/stream"),
+        ("rtsp://user:sec@re/t@camera/stream", "rtsp://********@camera/stream"),
         (
             "http://camera/flv?user=me&password=secret#top",
-            "http://camera/flv?user=***&password=***#top",
+            "http://camera/flv?user=********&password=********#top",
         ),
         (
             "rtsp://camera/user=me&password=secret&channel=1/live",
-            "rtsp://camera/user=***&password=***&channel=***/live",
+            "rtsp://camera/user=********&password=********&channel=********/live",
         ),
-        ("RTSP://user:secret@camera/", "RTSP://***@camera/"),
+        ("RTSP://user:secret@camera/", "RTSP://********@camera/"),
         ("recordings/a=b@c.wav", "recordings/a=b@c.wav"),
     ],
 )
 def test_secrets_in_addresses_are_masked(url: str, shown: str) -> None:
-    assert masked(url) == shown
+    assert masked_url(url) == shown
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,24 @@
+"""Addresses of sound: what is fetched over a network, and how to show one without its secrets."""
+
+from __future__ import annotations
+
+import re
+
+MASK = "********"
+"""Stands for a secret wherever one would be shown."""
+
+
+def is_network(url: str) -> bool:
+    """Whether `url` is fetched over a network; anything else is the path of a file."""
+    return re.match(r"[a-z][a-z0-9+.-]*://", url, re.IGNORECASE) is not None
+
+
+def masked_url(url: str) -> str:
+    """`url` fit to be shown: no user, no password, no values of parameters; paths stay.
+
+    Cameras take passwords before an `@`, in the query, or as `password=...` in the path.
+    """
+    if not is_network(url):
+        return url
+    without_user = re.sub(r"^([^:]+://).*@", rf"\1{MASK}@", url)
+    return re.sub(r"=[^&;/?#]*", f"={MASK}", without_user)
