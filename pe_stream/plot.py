@@ -57,7 +57,7 @@ class Spectrogram:
     @property
     def decibels(self) -> NDArray[np.float32]:
         """(bands, columns) in dB, loudest of neighbours where there are too many to draw."""
-        columns = np.array(self._columns or [np.zeros(_BANDS)], np.float32)
+        columns = np.array(self._columns or np.zeros((1, _BANDS)), np.float32)
         pooled = -(-len(columns) // _MAX_COLUMNS)
         starts = np.arange(0, len(columns), pooled)
         return np.maximum.reduceat(columns, starts, axis=0).T

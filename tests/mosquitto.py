@@ -149,10 +149,11 @@ def make_certificates(folder: Path, names: str = "DNS:localhost,IP:127.0.0.1") -
     if shutil.which("openssl") is None:
         pytest.skip("needs certificates: apt-get install openssl")
     made = Certificates(
-        *(
-            folder / name
-            for name in ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
-        ),
+        ca=folder / "ca.pem",
+        server=folder / "server.pem",
+        server_key=folder / "server.key",
+        client=folder / "client.pem",
+        client_key=folder / "client.key",
         other_ca=folder / "other-ca.pem",
     )
     ca_key, other_key = folder / "ca.key", folder / "other-ca.key"

@@ -51,7 +51,8 @@ def bursts(seconds: float, seed: int = 0) -> Samples:
     rng = np.random.default_rng(seed)
     size = int(seconds * 48_000)
     gains = np.repeat(rng.choice([0.05, 0.3, 0.6, 0.9], size // 5000 + 1), 5000)[:size]
-    return (rng.choice([-1.0, 1.0], size) * gains).astype(np.float32)
+    samples: Samples = (rng.choice([-1.0, 1.0], size) * gains).astype(np.float32)
+    return samples
 
 
 def chunks(samples: Samples, cuts: Iterable[int] = (), start: int = 0) -> list[AudioChunk]:
