@@ -46,7 +46,7 @@ class ModelSettings(Section):
     multiple of 0.04; with `hop_s` at most `window_s`."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """CPU threads of the model; default: one for each core."""
+    """CPU threads of the model; default: half of the cores, so that others can run beside."""
 
     @property
     def window_frames(self) -> int:

@@ -6,6 +6,7 @@ listens with half of its weights random would look healthy.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,15 +106,16 @@ def load(
     device: "auto" (CUDA if there is one, else the CPU) or a torch device.
     dtype: of the audio encoder: "float32", "bfloat16" or "auto" (bfloat16 on CUDA devices that
         have it, else float32).
-    threads: CPU threads torch uses in the whole process; its own choice by default.
+    threads: CPU threads torch uses in the whole process; by default half of the cores.
 
     Raises UnavailableError if the checkpoint or device is absent or unfit, ConfigError on an
     unknown dtype.
     """
     torch_device = _resolve_device(device)
     torch_dtype = _resolve_dtype(dtype, torch_device)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    # A kernel waits for its slowest thread: with a thread on every core, whatever else runs there
+    # slows each of the thousands of kernels of a window (45 times, seen on two busy cores).
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // 2))
     folder = find(name, revision, cache)
     with _quiet_transformers():
         config = read_config(name, folder)

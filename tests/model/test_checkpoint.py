@@ -142,11 +142,19 @@ def test_unknown_dtype_is_refused() -> None:
         load("embedded", device="cpu", dtype="int8")
 
 
-def test_threads_are_torchs(folders: dict[str, Path]) -> None:
+@pytest.mark.parametrize(("cores", "threads", "expected"), [(8, None, 4), (1, None, 1), (8, 3, 3)])
+def test_threads_are_those_given_else_half_of_the_cores(
+    folders: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int,
+    threads: int | None,
+    expected: int,
+) -> None:
     before = torch.get_num_threads()
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
     try:
-        load(str(folders["small"]), device="cpu", threads=before + 1)
-        assert torch.get_num_threads() == before + 1
+        load(str(folders["small"]), device="cpu", threads=threads)
+        assert torch.get_num_threads() == expected
     finally:
         torch.set_num_threads(before)
 
