@@ -25,7 +25,7 @@ MAX_WAITING = 10_000
 
 def detect(
     audio: str | PathLike[str] | ArrayLike,
-    prompts: Sequence[str] | Mapping[str, LabelSettings],
+    prompts: str | Sequence[str] | Mapping[str, LabelSettings],
     *,
     sampling_rate: float | None = None,
     threshold: float | None = None,
@@ -35,8 +35,8 @@ def detect(
 
     audio: a path of anything that FFmpeg reads, or samples of shape (n,) or (channels, n), float
         in -1..1 or integer PCM; then `sampling_rate` (Hz) is needed.
-    prompts: texts, each a label of its own; or labels by name, with all that the configuration
-        can say of them.
+    prompts: a text, or texts, each a label of its own; or labels by name, with all that the
+        configuration can say of them.
     threshold: for every label given as a text; default: 0.5, or what the checkpoint recommends.
     model: checkpoint, device, window and hop; default: the embedded checkpoint.
 
@@ -49,7 +49,11 @@ def detect(
         raise ValueError("samples need their sampling_rate (Hz)")
     else:
         recording = media.from_array(audio, sampling_rate)
-    labels = prompts if isinstance(prompts, Mapping) else labels_from_prompts(prompts, threshold)
+    if isinstance(prompts, Mapping):
+        labels = {name: label.named(name) for name, label in prompts.items()}
+    else:
+        texts = [prompts] if isinstance(prompts, str) else prompts
+        labels = labels_from_prompts(texts, threshold)
     hearing = prepare(model or ModelSettings(), labels)
     return detect_recording(recording, hearing, node=default_node())
 
@@ -57,14 +61,19 @@ def detect(
 def listen(config: str | PathLike[str] | Settings) -> Iterator[Event]:
     """Yield every phase of every event of the configured sources, as they happen, without MQTT.
 
-    Ends when all sources have ended; closing the iterator stops the listening. Raises ConfigError,
-    UnavailableError, or what ended a thread.
+    Sources are opened with the first event asked for. Ends when all have ended; closing the
+    iterator stops the listening. Raises ConfigError, UnavailableError, or what ended a thread;
+    what was open then is not closed by an event.
     """
     settings = config if isinstance(config, Settings) else load(Path(config))
     settings.require_sources()
     inbox = _Inbox()
     hearing = prepare(settings.model, settings.labels)
     live = Live(openers(settings), hearing, inbox, node=settings.node, hears=settings.hears)
+    return _events_of(live, inbox)
+
+
+def _events_of(live: Live, inbox: _Inbox) -> Iterator[Event]:
     try:
         live.open()
         live.start()

@@ -51,7 +51,7 @@ class EmbeddedBroker:
         """Take the port to listen on; 0 means any free one."""
         self.failure: BaseException | None = None
         self._port = port
-        self._on_failure = on_failure
+        self.on_failure = on_failure
         self._ready: Future[int] = Future()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -83,8 +83,8 @@ class EmbeddedBroker:
                 self._ready.set_exception(error)
                 return
             self.failure = error
-            if self._on_failure is not None:
-                self._on_failure(error)
+            if self.on_failure is not None:
+                self.on_failure(error)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ import numpy as np
 
 from pe_stream import mqtt
 from pe_stream.audio.source import SourceSpec, open_source
+from pe_stream.broker import EmbeddedBroker
 from pe_stream.config import MqttSettings, Settings
 from pe_stream.config_file import load
 from pe_stream.core.ledger import Ledger
@@ -91,6 +92,9 @@ def _source(spec: SourceSpec) -> str:
 
 def _broker(settings: MqttSettings) -> str:
     if settings.embedded:
+        broker = EmbeddedBroker(settings.port)
+        broker.start()
+        broker.stop()
         return f"embedded, on port {settings.port}"
     mqtt.probe(settings)
     return f"{settings.host}:{settings.port} accepts us"

@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -114,12 +115,18 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from pe_stream.config_file import find, load
     from pe_stream.daemon import Daemon
+    from pe_stream.live import SCORING
 
     path = options.config or find()
     settings = load(path)
     if not options.verbose:
         logging.getLogger("pe_stream").setLevel(settings.log_level.upper())
-    return Daemon(settings, reload=lambda: load(path)).run()
+    code = Daemon(settings, reload=lambda: load(path)).run()
+    if any(thread.name == SCORING for thread in threading.enumerate()):
+        # Left behind inside torch; Python would wait for it, or abort.
+        logging.shutdown()
+        os._exit(code)
+    return code
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import threading
 import time
@@ -42,6 +43,9 @@ HEALTH_S = 10.0
 STUCK_S = 20.0
 """A source that delivered this much audio (s) since its scores last advanced is stuck."""
 
+FLUSH_S = 1.5
+"""At a stop, events that wait for the broker get this long (s)."""
+
 TOP_SCORES = 5
 """Labels in a message on the optional scores topic."""
 
@@ -65,11 +69,14 @@ class Daemon:
         self._health: dict[str, _Health] = {}
         self._progress: dict[str, tuple[int, int]] = {}
 
-    def run(self) -> int:
-        """Run until a signal, the end of every source, or a fault; returns the exit code."""
+    def run(self, seconds: float | None = None) -> int:
+        """Run until a signal, the end of every source, or a fault; returns the exit code.
+
+        seconds: listen no longer than that.
+        """
         with ExitStack() as stack:
             hearing = prepare(self._settings.model, self._settings.labels)
-            self._start_mqtt(stack)
+            self._catch_signals(stack)
             self._live = Live(
                 openers(self._settings),
                 hearing,
@@ -77,13 +84,14 @@ class Daemon:
                 node=self._settings.node,
                 hears=self._settings.hears,
             )
+            self._start_mqtt(stack)
             stack.callback(self._live.stop)
             self._announce(hearing, self._live.open())
-            self._catch_signals(stack)
             self._publisher.publish(self._board.retained())
             self._live.start()
             self._systemd.notify("READY=1")
-            code = self._loop(hearing)
+            until_s = math.inf if seconds is None else time.monotonic() + seconds
+            code = self._loop(hearing, until_s)
             self._systemd.notify("STOPPING=1")
         return code
 
@@ -103,7 +111,7 @@ class Daemon:
 
     def ended(self, error: BaseException | None) -> None:
         """Note that every source has ended, or what ended a thread."""
-        self._error = error
+        self._error = self._error or error
         self._over.set()
 
     def _start_mqtt(self, stack: ExitStack) -> None:
@@ -115,7 +123,7 @@ class Daemon:
             settings = settings.model_copy(update={"port": broker.port})
         self._publisher = Publisher(settings, self._topics, on_set=self._set, on_failure=self.ended)
         self._publisher.start()
-        stack.callback(self._publisher.stop)
+        stack.callback(self._publisher.stop, FLUSH_S)
         self._where = f"{settings.host}:{settings.port}"
 
     def _announce(self, hearing: Hearing, sources: dict[str, str]) -> None:
@@ -132,7 +140,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             stack.callback(signal.signal, number, signal.signal(number, note))
 
-    def _loop(self, hearing: Hearing) -> int:
+    def _loop(self, hearing: Hearing, until_s: float) -> int:
         next_tick_s = time.monotonic()
         while not self._over.wait(TURN_S):
             while self._signals:
@@ -141,13 +149,15 @@ class Daemon:
                     log.info("stopping on %s", signal.Signals(number).name)
                     return 128 + number
                 self._change_labels(hearing)
+            if time.monotonic() >= until_s:
+                return 0
             if time.monotonic() >= next_tick_s:
                 next_tick_s = time.monotonic() + TICK_S
                 self._tick()
         if self._error is None:
             log.info("every source has ended")
             return 0
-        if isinstance(self._error, PeStreamError):
+        if isinstance(self._error, PeStreamError | BrokenPipeError):
             raise self._error
         log.critical("a thread has died", exc_info=self._error)
         return 1
@@ -173,7 +183,7 @@ class Daemon:
         self._systemd.notify("READY=1")
 
     def _warn_of_restart(self, wanted: Settings) -> None:
-        for part in ("node", "model", "sources", "mqtt"):
+        for part in ("node", "model", "sources", "mqtt", "log_level"):
             if getattr(wanted, part) != getattr(self._settings, part):
                 log.warning("%s has changed in the configuration: that needs a restart", part)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import threading
+from collections.abc import Callable
 from typing import Any, Self
 
 from paho.mqtt.client import Client, MQTTMessage
@@ -31,11 +32,8 @@ def run(seconds: float | None) -> int:
     try:
         with _Subscriber(broker.port) as subscriber:
             daemon = Daemon(_settings(broker.port), reload=lambda: _settings(broker.port))
-            if seconds is not None:
-                timer = threading.Timer(seconds, daemon.ended, [None])
-                timer.daemon = True
-                timer.start()
-            code = daemon.run()
+            subscriber.on_failure = broker.on_failure = daemon.ended
+            code = daemon.run(seconds)
             subscriber.wait_for_farewell()
         _compare(subscriber.heard, seconds)
     finally:
@@ -58,12 +56,13 @@ class _Subscriber:
 
     def __init__(self, port: int) -> None:
         self.heard: list[dict[str, Any]] = []
+        self.on_failure: Callable[[BaseException], None] | None = None
         self._farewell = threading.Event()
         self._subscribed = threading.Event()
         self._client = Client(
             CallbackAPIVersion.VERSION2, "demo-subscriber", protocol=MQTTProtocolVersion.MQTTv311
         )
-        self._client.on_message = lambda _client, _data, message: self._receive(message)
+        self._client.on_message = self._on_message
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.connect(HOST, port)
 
@@ -80,6 +79,13 @@ class _Subscriber:
     def wait_for_farewell(self) -> None:
         """Return once the daemon's `offline` has arrived, which it sends last."""
         self._farewell.wait(_FAREWELL_S)
+
+    def _on_message(self, _client: Client, _data: object, message: MQTTMessage) -> None:
+        try:
+            self._receive(message)
+        except BrokenPipeError as error:  # nobody reads what we print
+            if self.on_failure is not None:
+                self.on_failure(error)
 
     def _receive(self, message: MQTTMessage) -> None:
         payload = message.payload.decode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -145,16 +146,26 @@ def _detect_file(file: str, hearing: Hearing, node: str, options: DetectOptions)
         log.warning("%s: %d samples were NaN or infinite, taken as 0", file, recording.nonfinite)
     stem = Path(file).stem
     if options.scores:
-        _write_scores(options.scores / f"{stem}.npz", hearing, np.concatenate(scores))
+        with _writing(options.scores / f"{stem}.npz") as path:
+            _write_scores(path, hearing, np.concatenate(scores))
     if options.plot and spectrogram is not None:
-        plot.save(
-            options.plot / f"{stem}.png",
-            title=Path(file).name,
-            spectrogram=spectrogram,
-            scores=np.concatenate(scores),
-            rules=hearing.labels.rules,
-            events=events,
-        )
+        with _writing(options.plot / f"{stem}.png") as path:
+            plot.save(
+                path,
+                title=Path(file).name,
+                spectrogram=spectrogram,
+                scores=np.concatenate(scores),
+                rules=hearing.labels.rules,
+                events=events,
+            )
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _write_scores(path: Path, hearing: Hearing, scores: FrameScores) -> None:

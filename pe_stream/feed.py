@@ -17,8 +17,8 @@ from pe_stream.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
-QUEUE_CHUNKS = 300
-"""About 30 s of audio in chunks of 0.1 s."""
+QUEUE_S = 30.0
+"""Audio that may wait to be scored (s)."""
 
 Opener = Callable[[int], Source]
 """Opens a source whose first sample gets the absolute index given; raises UnavailableError."""
@@ -55,8 +55,10 @@ class Feed:
         self._opener = opener
         self._arrived = arrived
         self._failed = failed
-        # Full when scoring stood still for 30 s: the newest audio is dropped, as a gap.
-        self._queue: queue.Queue[AudioChunk | Mark] = queue.Queue(QUEUE_CHUNKS)
+        # Bounded by QUEUE_S, which is full when scoring stood still: the newest audio is then
+        # dropped, as a gap. The detector drops the oldest long before.
+        self._queue: queue.SimpleQueue[AudioChunk | Mark] = queue.SimpleQueue()
+        self._put_samples = self._taken_samples = 0
         self._stopping = threading.Event()
         self._source: Source | None = None
         self._segment = Segment(0, 0)
@@ -95,9 +97,12 @@ class Feed:
         """Everything that has arrived, oldest first, without waiting."""
         while True:
             try:
-                yield self._queue.get_nowait()
+                item = self._queue.get_nowait()
             except queue.Empty:
                 return
+            if not isinstance(item, Mark):
+                self._taken_samples += len(item.samples)
+            yield item
 
     def _run(self) -> None:
         try:
@@ -111,6 +116,8 @@ class Feed:
             before = self._next
             try:
                 self._read()
+            except _GoneError:
+                raise
             except UnavailableError as error:
                 failures = failures + 1 if self._next == before else 1
                 wait_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
@@ -128,9 +135,15 @@ class Feed:
             self._source = self._opener(self._next + round(away_s * SAMPLE_RATE))
             log.info("%s: opened again: %s", self.name, self._source.describe)
         source = self._source
+        if self._stopping.is_set():  # `stop` came while it was being opened
+            source.close()
         try:
             for chunk in source:
                 self._put(chunk)
+        except UnavailableError as error:
+            if source.returns:
+                raise
+            raise _GoneError(str(error)) from error
         finally:
             source.close()
             self._source = None
@@ -141,21 +154,20 @@ class Feed:
         elif self._dropping:
             chunk = replace(chunk, anchor_ns=self._segment.utc_ns(chunk.start))
         self._next, self._heard_s = chunk.end, time.monotonic()
-        try:
-            self._queue.put_nowait(chunk)
-        except queue.Full:
+        if self._put_samples - self._taken_samples > QUEUE_S * SAMPLE_RATE:
             if not self._dropping:
                 log.warning("%s: scoring stands still; audio is lost", self.name)
             self._dropping = True
-        else:
-            self._dropping = False
-            self._arrived()
+            return
+        self._dropping = False
+        self._put_samples += len(chunk.samples)
+        self._queue.put(chunk)
+        self._arrived()
 
     def _mark(self, mark: Mark) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._queue.put(mark, timeout=0.5)
-            except queue.Full:
-                continue
-            self._arrived()
-            return
+        self._queue.put(mark)
+        self._arrived()
+
+
+class _GoneError(UnavailableError):
+    """A source has failed that would fail again: a file that cannot be read on."""

@@ -28,8 +28,11 @@ from pe_stream.hearing import Hearing, Labels
 IDLE_S = 0.5
 """The scoring thread looks around at least this often."""
 
-STOP_S = 3.0
-"""How long a scoring under way is waited for at a stop before it is left behind."""
+STOP_S = 2.0
+"""How long threads are waited for at a stop before they are left behind."""
+
+SCORING = "scoring"
+"""Name of the scoring thread."""
 
 MAX_REQUESTS = 100
 """Requests that may wait for the scoring thread."""
@@ -120,7 +123,6 @@ class Live:
     ) -> None:
         self._engine = hearing.engine
         self._handler = handler
-        self._hears = hears
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._over = threading.Lock()
@@ -140,7 +142,7 @@ class Live:
             for name, opener in openers.items()
         }
         self._vitals = {name: channel.vital for name, channel in self._channels.items()}
-        self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=SCORING, daemon=True)
 
     @property
     def vitals(self) -> Mapping[str, Vital]:
@@ -166,11 +168,13 @@ class Live:
         self._wake.set()
         for channel in self._channels.values():
             channel.feed.stop()
+        deadline_s = time.monotonic() + STOP_S
         if self._thread.is_alive():
             self._thread.join(STOP_S)  # one still scoring touches nothing afterwards
         for channel in self._channels.values():
             self._handler.events(channel.detector.stop(Reason.STOPPED))
-            channel.feed.join(STOP_S)
+        for channel in self._channels.values():
+            channel.feed.join(max(0.0, deadline_s - time.monotonic()))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -195,18 +199,15 @@ class Live:
             done()
 
         self._request(apply)
-        self._hears = hears
 
     def set_rule(
         self, source: str, label: str, threshold: float | None, *, enabled: bool | None
     ) -> None:
         """Change one label of one source; what is None stays. The off threshold keeps its ratio.
 
-        Raises LookupError for a source or a label that is not there, UnavailableError if stuck.
+        A label that has just gone is nothing to change. Raises UnavailableError if stuck.
         """
         channel = self._channels[source]
-        if label not in self.labels or not self._hears(source, label):
-            raise LookupError(label)
 
         def changed(rule: LabelRule) -> LabelRule:
             on = rule.threshold if threshold is None else threshold

@@ -86,7 +86,7 @@ def save(
     top = figure.add_subplot(grid[0])
     _draw_spectrogram(top, spectrogram, length_s)
     hidden = len(rules) - rows
-    note = f"   ({hidden} more labels stayed lower)" if hidden else ""
+    note = f"   ({hidden} more labels not drawn)" if hidden else ""
     top.set_title(f"{title}   {len(events)} events{note}", loc="left", fontsize=11)
     for row, column in enumerate(shown):
         axes = figure.add_subplot(grid[row + 1], sharex=top)
@@ -143,6 +143,7 @@ def _draw_track(
             axes.text(event.onset_s + event.duration_s, -0.14, "…", color=color, va="bottom")
     axes.plot(times, scores, color=color, linewidth=1.1)
     axes.axhline(rule.threshold, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.axhline(rule.off_threshold, color="#999999", linewidth=0.7, linestyle=(0, (1, 3)))
     axes.set_ylim(-0.16, 1.05)
     axes.set_yticks([rule.threshold], [f"{rule.threshold:.2g}"], fontsize=7)
     axes.set_ylabel(rule.name, rotation=0, ha="right", va="center", fontsize=9, labelpad=22)

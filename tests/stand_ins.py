@@ -21,6 +21,7 @@ class ScriptedSource:
     """Yields what the test hands it: chunks, an error to raise, or None for the end."""
 
     describe = "a scripted source"
+    returns = True
 
     def __init__(self, first_sample: int = 0) -> None:
         self.first_sample = first_sample

@@ -244,6 +244,57 @@ def test_a_thread_that_dies_ends_the_process(
     assert house.events(topic("kitchen", "events"))[-1]["phase"] == "end"
 
 
+def test_a_scoring_that_takes_for_ever_does_not_hold_up_the_end(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    wav = write_float_wav(tmp_path / "sound.wav", noise((60, 0.2)))
+    sabotage = tmp_path / "sitecustomize.py"
+    sabotage.write_text(
+        "import torch\n"
+        "import pe_stream.model.engine as engine\n"
+        "calls = []\n"
+        "score = engine.Engine.score\n"
+        "def slow(self, windows):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) > 5:\n"
+        "        print('inside torch', flush=True)\n"
+        "        big = torch.ones(8000, 8000, dtype=torch.float64)\n"
+        "        for _ in range(9): big @ big\n"
+        "    return score(self, windows)\n"
+        "engine.Engine.score = slow\n",
+        "utf-8",
+    )
+    text = config(level, broker.port, f"{{url: {wav}}}")
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, text, {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}) as daemon,
+    ):
+        wait_until(lambda: "inside torch" in daemon.out, "a long scoring", 60)
+        begun_s = time.monotonic()
+        daemon.send(signal.SIGTERM)
+        daemon.send(signal.SIGTERM)  # an impatient second one changes nothing
+        assert daemon.exit_code() == 143
+        assert time.monotonic() - begun_s < 5
+        house.wait_for(topic("status"), "offline")
+    assert house.events(topic("kitchen", "events"))[-1]["reason"] == "stopped"
+
+
+def test_what_waits_for_the_broker_is_late(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
+    wav = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (20, 0.001)))
+    broker.kill()
+    with Daemon(tmp_path, config(level, broker.port, f"{{url: {wav}}}")) as daemon:
+        daemon.wait_for_log("loud end")
+        broker.start()
+        with MosquittoSub(broker.port) as house:
+            house.wait_for(topic("kitchen", "events"), '"end"')
+        daemon.send(signal.SIGTERM)
+        assert daemon.exit_code() == 143
+    events = house.events(topic("kitchen", "events"))
+    assert [e["phase"] for e in events] == ["start", "end"]
+    assert all(e["late"] for e in events)
+    assert "nothing listens" in daemon.log
+
+
 def test_systemd_is_told_on_a_real_socket(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
     wav = write_float_wav(tmp_path / "sound.wav", noise((4, 0.2)))
     path = tmp_path / "notify"

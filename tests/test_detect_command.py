@@ -194,6 +194,13 @@ def test_an_output_folder_that_cannot_be_made(config: Path, wav: Path) -> None:
     assert str(wav / "below") in done.stderr
 
 
+def test_an_output_file_that_cannot_be_written(config: Path, wav: Path, tmp_path: Path) -> None:
+    (tmp_path / "bursts.npz").mkdir()
+    done = pe_stream("detect", wav, "-c", config, "--scores", tmp_path)
+    assert done.returncode == 69
+    assert "bursts.npz: cannot be written" in done.stderr
+
+
 def test_a_reader_that_goes_away_is_no_fault(config: Path, wav: Path) -> None:
     import sys
 

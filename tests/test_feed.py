@@ -8,9 +8,10 @@ import pytest
 from stand_ins import ScriptedSource, chunk, eventually, lost
 
 from pe_stream import feed as feed_module
-from pe_stream.core.types import FRAME, AudioChunk
+from pe_stream.audio.source import Source
+from pe_stream.core.types import FRAME, FRAME_S, AudioChunk
 from pe_stream.errors import UnavailableError
-from pe_stream.feed import QUEUE_CHUNKS, Feed, Mark
+from pe_stream.feed import QUEUE_S, Feed, Mark
 
 
 @pytest.fixture(autouse=True)
@@ -93,16 +94,39 @@ def test_an_error_of_ours_ends_the_feed_and_is_told() -> None:
 
 
 def test_what_finds_the_queue_full_is_dropped_and_the_next_has_an_anchor() -> None:
-    fill = [chunk(i, 1, 0.1, anchor_ns=None if i else 0) for i in range(QUEUE_CHUNKS + 3)]
+    room = round(QUEUE_S / FRAME_S) + 1
+    fill = [chunk(i, 1, 0.1, anchor_ns=None if i else 0) for i in range(room + 3)]
     source = ScriptedSource().give(*fill)
     with Bench(source) as bench:
         assert eventually(lambda: bench.feed.delivered == len(fill) * FRAME)
-        assert len(bench.take(QUEUE_CHUNKS)) == QUEUE_CHUNKS
+        assert len(bench.take(room)) == room
         source.give(chunk(len(fill), 1, 0.1))
-        last = bench.take(QUEUE_CHUNKS + 1)[-1]
+        last = bench.take(room + 1)[-1]
     assert isinstance(last, AudioChunk)
     assert last.start == len(fill) * FRAME
     assert last.anchor_ns == len(fill) * 40_000_000
+
+
+def test_a_source_that_cannot_come_back_ends_the_feed() -> None:
+    source = ScriptedSource().give(chunk(0, 2, 0.1, anchor_ns=7), lost("broken file"))
+    source.returns = False
+    with Bench(source) as bench:
+        assert eventually(lambda: bench.failures)
+    assert isinstance(bench.failures[0], UnavailableError)
+    assert str(bench.failures[0]) == "broken file"
+
+
+def test_a_stop_while_the_source_is_being_opened_again_closes_it() -> None:
+    late = ScriptedSource()
+    with Bench(ScriptedSource().give(lost()), late) as bench:
+        reopen = bench.feed._opener
+
+        def slow(first_sample: int) -> Source:
+            bench.feed._stopping.set()
+            return reopen(first_sample)
+
+        bench.feed._opener = slow
+        assert eventually(late.closed.is_set)
 
 
 def test_stop_ends_a_feed_that_waits_for_sound() -> None:

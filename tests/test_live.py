@@ -92,11 +92,9 @@ def test_a_label_is_heard_only_where_it_is_wanted() -> None:
     loud = [chunk(0, 20, 0.9, anchor_ns=0), None]
     with listening(
         {"a": [a], "b": [b]}, hearing([LOUD, OTHER]), lambda s, label: (s, label) != ("b", "loud")
-    ) as (live, told):
+    ) as (_, told):
         a.give(*loud)
         b.give(*loud)
-        with pytest.raises(LookupError):
-            live.set_rule("b", "loud", 0.3, enabled=True)
         assert eventually(lambda: told.end)
     assert {source for source, _ in told.phases("loud")} == {"a"}
     assert {source for source, _ in told.phases("other")} == {"a", "b"}
@@ -149,14 +147,11 @@ def test_set_rule_changes_one_label_and_keeps_the_ratio() -> None:
     source = ScriptedSource()
     with listening({"a": [source]}, hearing([LOUD, OTHER])) as (live, told):
         live.set_rule("a", "loud", 0.25, enabled=None)
+        live.set_rule("a", "just gone", 0.25, enabled=None)
         source.give(chunk(0, 20, 0.22, anchor_ns=0), chunk(20, 10, 0.26), None)
         assert eventually(lambda: told.end)
         (start, end) = told.said
         assert (start.threshold, start.onset_s, end.label) == (0.25, 0.0, "loud")
-    with pytest.raises(LookupError):
-        live.set_rule("a", "nothing", 0.5, enabled=None)
-    with pytest.raises(LookupError):
-        live.set_rule("nowhere", "loud", 0.5, enabled=None)
 
 
 def test_disabling_a_label_ends_its_event() -> None:

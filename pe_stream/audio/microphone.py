@@ -61,6 +61,8 @@ class Microphone:
     not there or cannot be opened and, while iterating, when it goes away.
     """
 
+    returns = True
+
     def __init__(
         self, device: str | int, *, channel: int | None = None, first_sample: int = 0
     ) -> None:

@@ -59,6 +59,8 @@ class NetworkStream:
     a live stream cannot be opened, fails, falls silent or ends.
     """
 
+    returns = True
+
     def __init__(
         self,
         url: str,

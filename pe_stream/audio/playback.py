@@ -21,6 +21,8 @@ class Playback:
     while iterating.
     """
 
+    returns = False
+
     def __init__(
         self,
         path: str,

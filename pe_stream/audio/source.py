@@ -39,10 +39,12 @@ class Source(Protocol):
     It ends (StopIteration) where there is nothing more to come: at the end of a file, or after
     `close`. It raises UnavailableError where the source is lost; a new one may then be opened.
 
-    describe: one line for the log, without secrets.
+    describe: one line for the log, without secrets. returns: whether what was lost may come back;
+    a file that cannot be read on does not.
     """
 
     describe: str
+    returns: bool
 
     def __iter__(self) -> Iterator[AudioChunk]: ...
 

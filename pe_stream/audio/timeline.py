@@ -6,6 +6,9 @@ from pe_stream.core.types import SAMPLE_RATE, AudioChunk, Samples
 
 _STRAY_S = 0.5
 
+_STRAY_BLOCKS = 8
+"""As often in a row; a single block may just have been held up."""
+
 
 class Timeline:
     """Numbers the samples of a live source; single-threaded.
@@ -19,6 +22,7 @@ class Timeline:
         self._origin_s: float | None = None
         self._origin_ns = 0
         self._announced = False
+        self._astray = 0
 
     @property
     def begun(self) -> bool:
@@ -35,16 +39,21 @@ class Timeline:
             expected = self._origin + round((at_s - self._origin_s) * SAMPLE_RATE)
             self._next = max(self._next, expected)
         self._origin, self._origin_s, self._origin_ns = self._next, at_s, utc_ns
+        self._astray = 0
         self._announced = False
 
     def strayed(self, utc_ns: int) -> bool:
-        """Whether UTC counted in samples is off by more than 0.5 s, the next being at `utc_ns`.
+        """Whether UTC counted in samples is off by more than 0.5 s, as asked 8 times in a row.
+
+        utc_ns: when the next sample was captured.
 
         The wall clock was set (a machine without a battery-backed clock has just heard from a
         time server), or the source's clock has drifted away over hours.
         """
         counted_ns = self._origin_ns + (self._next - self._origin) * 1_000_000_000 // SAMPLE_RATE
-        return abs(utc_ns - counted_ns) > _STRAY_S * 1e9
+        astray = abs(utc_ns - counted_ns) > _STRAY_S * 1e9
+        self._astray = self._astray + 1 if astray else 0
+        return self._astray >= _STRAY_BLOCKS
 
     def chunk(self, samples: Samples, captured_s: float) -> AudioChunk:
         """The next samples, the last of which was captured at `captured_s` (monotonic)."""

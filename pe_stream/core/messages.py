@@ -6,7 +6,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pe_stream.core.types import EVENT_SCHEMA, Event, Phase, Reason
@@ -17,12 +17,21 @@ ANY = "any"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One MQTT message to publish. An empty payload with `retain` removes a retained topic."""
+    """One MQTT message to publish. An empty payload with `retain` removes a retained topic.
+
+    late_payload: what is said instead where an outage delays it; None: the same.
+    """
 
     topic: str
     payload: str
     qos: int
     retain: bool
+    late_payload: str | None = None
+
+    @property
+    def delayed(self) -> Message:
+        """The message as it is after an outage."""
+        return replace(self, payload=self.late_payload) if self.late_payload else self
 
 
 def slug(name: str) -> str:
@@ -158,7 +167,9 @@ class StateBoard:
 
     def messages(self, event: Event) -> list[Message]:
         """What an event has to say: its JSON, then the states it changed."""
-        said = [Message(self._topics.events(event.source), event.to_json(), qos=1, retain=False)]
+        late = replace(event, late=True).to_json()
+        topic = self._topics.events(event.source)
+        said = [Message(topic, event.to_json(), qos=1, retain=False, late_payload=late)]
         labels = self._on[event.source]
         before = any(labels.values())
         on = event.phase is not Phase.END

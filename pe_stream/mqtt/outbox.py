@@ -16,7 +16,8 @@ class Outbox:
       begins with all of them as they are then. While connected, every change is sent in its turn.
       An empty payload removes the topic, and is forgotten once the broker has it.
     - Events (QoS 1, not retained) wait in line until the broker has acknowledged them. What was
-      unacknowledged when a connection broke is sent again, before the rest of the line.
+      unacknowledged when a connection broke is sent again, before the rest of the line. What
+      waited while there was no connection is sent as delayed.
     - QoS 0 is sent if there is a connection, else forgotten.
 
     The line holds at most `limit` messages. When it is full the oldest goes: an event is counted
@@ -61,7 +62,7 @@ class Outbox:
             if message.retain:
                 self._latest[message.topic] = message
             if self._connected or _is_event(message):
-                self._line.append(message)
+                self._line.append(message if self._connected else message.delayed)
                 self._shorten()
 
     def connected(self) -> None:
@@ -98,7 +99,7 @@ class Outbox:
         with self._lock:
             self._connected = False
             pending = (*self._unacknowledged.values(), *self._line)
-            self._line = deque(filter(_is_event, pending))
+            self._line = deque(message.delayed for message in pending if _is_event(message))
             self._unacknowledged.clear()
             self._states_due.clear()
             self._shorten()

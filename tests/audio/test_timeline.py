@@ -41,7 +41,10 @@ def test_a_clock_that_was_set_is_noticed_and_costs_no_samples() -> None:
     timeline.begin(10.0, 50 * NS, lost=False)
     timeline.chunk(SECOND, 11.0)
     assert not timeline.strayed(51 * NS + NS // 4)
-    assert timeline.strayed(52 * NS)
+    for _ in range(7):  # a block or two may only have been held up
+        assert not timeline.strayed(52 * NS)
+    assert not timeline.strayed(51 * NS)
+    assert [timeline.strayed(52 * NS) for _ in range(8)] == [False] * 7 + [True]
     assert timeline.strayed(49 * NS)
     timeline.begin(20.0, 52 * NS, lost=False)
     after = timeline.chunk(SECOND, 21.0)

@@ -107,7 +107,14 @@ def test_state_goes_on_and_off_and_any_follows_the_first_and_the_last() -> None:
 
     def states(event: Event) -> list[tuple[str, str]]:
         events, *rest = board.messages(event)
-        assert events == Message(TOPICS.events("Kitchen"), event.to_json(), 1, retain=False)
+        assert events == Message(
+            TOPICS.events("Kitchen"),
+            event.to_json(),
+            1,
+            retain=False,
+            late_payload=replace(event, late=True).to_json(),
+        )
+        assert json.loads(events.delayed.payload) == event.to_dict() | {"late": True}
         assert all(m.retain and m.qos == 1 for m in rest)
         return [(m.topic, m.payload) for m in rest]
 

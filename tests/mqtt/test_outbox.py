@@ -206,3 +206,18 @@ def test_whatever_happens_events_arrive_in_order_and_states_end_right(
     while wire.acknowledge():
         pass
     assert wire.outbox.empty
+
+
+def test_what_waited_without_a_connection_is_delayed() -> None:
+    event = Message("events", "on time", qos=1, retain=False, late_payload="late")
+    outbox = Outbox(10)
+    outbox.put(event)
+    outbox.connected()
+    assert outbox.next() == event.delayed
+    outbox.put(event)
+    assert outbox.next() == event
+    outbox.sent(1, event)
+    outbox.disconnected()
+    outbox.connected()
+    assert outbox.next() == event.delayed
+    assert event.delayed.payload == "late"

@@ -1,0 +1,157 @@
+"""The other commands as a user runs them, and the Python API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import virtual_microphone
+import yaml
+from level_checkpoint import make_level_checkpoint
+from mosquitto import HOST, Mosquitto, free_port
+from processes import pe_stream
+from sounds import noise, write_float_wav
+
+import pe_stream as api
+from pe_stream.config import LabelSettings, ModelSettings
+
+
+@pytest.fixture(scope="module")
+def level(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_level_checkpoint(tmp_path_factory.mktemp("level"))
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    return write_float_wav(tmp_path / "sound.wav", noise((1.0, 0.001), (0.6, 0.2), (0.4, 0.001)))
+
+
+def write_config(folder: Path, level: Path, source: str, mqtt: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(
+        f"model: {{checkpoint: {level}, window_s: 1.0, hop_s: 0.2, lookahead_s: 0.2, threads: 1}}\n"
+        f"sources: {{kitchen: {source}}}\nlabels: {{loud: }}\nmqtt: {mqtt}\n",
+        "utf-8",
+    )
+    return path
+
+
+def test_check_says_a_line_each(tmp_path: Path, level: Path, wav: Path) -> None:
+    with Mosquitto(tmp_path) as broker:
+        config = write_config(
+            tmp_path, level, f"{{url: {wav}}}", f"{{host: {HOST}, port: {broker.port}}}"
+        )
+        done = pe_stream("check", "-c", config)
+    assert done.returncode == 0, done.stdout
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0].split(maxsplit=1) for line in lines] == [
+        ["ok", "config"],
+        ["ok", "model"],
+        ["ok", "source kitchen"],
+        ["ok", "broker"],
+    ]
+    assert "dBFS" in lines[2]
+
+
+def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
+    silent = write_float_wav(tmp_path / "silent.wav", np.zeros(96_000, np.float32))
+    closed = free_port()
+    config = write_config(
+        tmp_path, level, f"{{url: {silent}}}", f"{{host: {HOST}, port: {closed}}}"
+    )
+    done = pe_stream("check", "-c", config)
+    assert done.returncode == 69
+    verdicts = [line.split()[0] for line in done.stdout.splitlines()]
+    assert verdicts == ["ok", "ok", "FAILED", "FAILED"]
+    assert f"{HOST}:{closed}" in done.stdout
+
+
+def test_check_of_a_wrong_config_is_78(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("labels: {dog: {treshold: 0.5}}", "utf-8")
+    done = pe_stream("check", "-c", path)
+    assert done.returncode == 78
+    assert "config.yaml:1: labels.dog.treshold: unknown key (did you mean 'threshold'?)" in (
+        done.stdout
+    )
+
+
+def test_config_is_found_where_one_stands_and_shown_without_secrets(
+    tmp_path: Path, level: Path
+) -> None:
+    write_config(tmp_path, level, "{microphone: default}", "{username: me, password: hush}")
+    done = pe_stream("config", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "hush" not in done.stdout
+    shown = yaml.safe_load(done.stdout)
+    assert shown["mqtt"]["password"] == "********"
+    assert shown["labels"]["loud"]["prompts"] == ["loud"]
+
+
+def test_no_config_anywhere_names_the_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    done = pe_stream("run", cwd=tmp_path)
+    assert done.returncode == 78
+    assert "/etc/pe-stream/config.yaml" in done.stderr
+
+
+def test_run_needs_a_source(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("labels: {dog: }", "utf-8")
+    done = pe_stream("run", "-c", path)
+    assert done.returncode == 78
+    assert "microphone: default" in done.stderr
+
+
+@pytest.mark.parametrize("of", ["config", "event"])
+def test_schemas_are_json_schema(of: str) -> None:
+    schema = json.loads(pe_stream("schema", of).stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_devices_are_listed_with_their_ids() -> None:
+    problem = virtual_microphone.missing()
+    if problem:
+        pytest.skip(problem)
+    done = pe_stream("devices", "--json")
+    assert done.returncode == 0
+    for device in json.loads(done.stdout):
+        assert {"index", "id", "name", "channels", "rate", "default"} <= set(device)
+    assert len(pe_stream("devices").stdout.splitlines()) == len(json.loads(done.stdout))
+
+
+def test_detect_from_python(level: Path, wav: Path) -> None:
+    model = ModelSettings(
+        checkpoint=str(level), window_s=1.0, hop_s=0.2, lookahead_s=0.2, threads=1
+    )
+    (of_file,) = api.detect(wav, "loud", model=model)
+    samples = noise((1.0, 0.001), (0.6, 0.2), (0.4, 0.001))
+    (of_array,) = api.detect(samples, {"a": LabelSettings()}, sampling_rate=48_000, model=model)
+    assert isinstance(of_file, api.Event)
+    assert (of_file.label, of_array.label) == ("loud", "a")
+    assert (of_file.onset_s, of_file.offset_s) == (of_array.onset_s, of_array.offset_s)
+    assert json.loads(of_file.to_json())["phase"] == "end"
+    with pytest.raises(ValueError, match="sampling_rate"):
+        api.detect(samples, ["loud"])
+
+
+def test_listen_from_python(tmp_path: Path, level: Path, wav: Path) -> None:
+    config = write_config(tmp_path, level, f"{{url: {wav}}}", "{}")
+    phases = [(event.phase, event.label) for event in api.listen(config)]
+    assert phases == [("start", "loud"), ("end", "loud")]
+    with pytest.raises(api.ConfigError):
+        api.listen(tmp_path / "none.yaml")
+
+
+def test_the_demo_plays_to_a_subscriber() -> None:
+    done = pe_stream("demo", "--seconds", "4")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.split() == ["pe_stream/demo/status", "online"] for line in lines)
+    assert any("start  door_knock at 1.4" in line for line in lines), done.stdout
+    assert "four knocks on a door" in done.stdout
