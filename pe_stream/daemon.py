@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import signal
 import threading
 import time
@@ -62,7 +63,6 @@ class Daemon:
         self._reload = reload
         self._topics = Topics(settings.mqtt.prefix, settings.node)
         self._board = StateBoard(self._topics, _labels_by_source(settings))
-        self._systemd = sdnotify.SystemdNotifier()
         self._signals: list[int] = []
         self._over = threading.Event()
         self._error: BaseException | None = None
@@ -89,10 +89,10 @@ class Daemon:
             self._announce(hearing, self._live.open())
             self._publisher.publish(self._board.retained())
             self._live.start()
-            self._systemd.notify("READY=1")
+            _tell_systemd("READY=1")
             until_s = math.inf if seconds is None else time.monotonic() + seconds
             code = self._loop(hearing, until_s)
-            self._systemd.notify("STOPPING=1")
+            _tell_systemd("STOPPING=1")
         return code
 
     def events(self, events: Sequence[Event]) -> None:
@@ -164,7 +164,7 @@ class Daemon:
 
     def _change_labels(self, hearing: Hearing) -> None:
         """Take labels, prompts and thresholds anew from the configuration, if it is right."""
-        self._systemd.notify("RELOADING=1")
+        _tell_systemd("RELOADING=1")
         try:
             wanted = self._reload()
             labels = prepare_labels(hearing.checkpoint, wanted.labels)
@@ -180,7 +180,7 @@ class Daemon:
             log.info("reloaded: %d labels", len(wanted.labels))
         except PeStreamError as error:
             log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400
-        self._systemd.notify("READY=1")
+        _tell_systemd("READY=1")
 
     def _warn_of_restart(self, wanted: Settings) -> None:
         for part in ("node", "model", "sources", "mqtt", "log_level"):
@@ -204,7 +204,7 @@ class Daemon:
     def _tick(self) -> None:
         vitals = self._live.vitals
         if self._advancing(vitals):
-            self._systemd.notify("WATCHDOG=1")
+            _tell_systemd("WATCHDOG=1")
         for source, vital in vitals.items():
             health = self._health.setdefault(source, _Health())
             if (payload := health.due(vital, time.monotonic())) is not None:
@@ -252,6 +252,14 @@ class _Health:
                 "rtf": vital.rtf,
             }
         )
+
+
+def _tell_systemd(state: str) -> None:
+    if "NOTIFY_SOCKET" in os.environ:  # without it, the library leaves a socket open
+        notifier = sdnotify.SystemdNotifier()
+        notifier.notify(state)
+        if notifier.socket is not None:
+            notifier.socket.close()
 
 
 def _labels_by_source(settings: Settings) -> dict[str, list[str]]:
