@@ -34,7 +34,7 @@ def run(path: Path) -> int:
     except ConfigError as error:
         _line("config", error)
         return error.exit_code
-    _line("config", f"{path}: {len(settings.sources)} sources, {len(settings.labels)} labels")
+    _line("config", f"{path}: sources: {len(settings.sources)}, labels: {len(settings.labels)}")
     checks: list[tuple[str, Callable[[], str]]] = [("model", partial(_model, settings))]
     for name, spec in settings.sources.items():
         checks.append((f"source {name}", partial(_source, spec)))

@@ -156,6 +156,8 @@ def _devices(options: argparse.Namespace) -> int:
     from pe_stream.audio.devices import list_devices
 
     devices = list_devices()
+    if not devices:
+        print("pe-stream: this machine has no microphone", file=sys.stderr)
     if options.json:
         print(json.dumps([asdict(device) for device in devices], indent=2))
         return 0

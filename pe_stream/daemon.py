@@ -199,7 +199,9 @@ class Daemon:
         except PeStreamError as error:
             log.error("set: %s %s: %s", source, label, error)  # noqa: TRY400
         else:
-            log.info("set: %s %s: %s", source, label, command)
+            changes = {"threshold": command.threshold, "enabled": command.enabled}
+            said = ", ".join(f"{key} {to}" for key, to in changes.items() if to is not None)
+            log.info("set: %s %s: %s", source, label, said)
 
     def _tick(self) -> None:
         vitals = self._live.vitals

@@ -185,7 +185,7 @@ def test_set_and_reload_change_what_fires_without_losing_a_sample(
         send("not json")
         daemon.wait_for_log("not JSON")
         send('{"threshold": 0.999999}')
-        daemon.wait_for_log("SetCommand(threshold=0.999999, enabled=None)")
+        daemon.wait_for_log("set: kitchen loud: threshold 0.999999")
         settled = len(house.events(events))
         house.wait_for(events, '"end"')
         send('{"threshold": 0.3}')

@@ -47,7 +47,8 @@ class NetworkStream:
     """An iterator over the chunks of a network stream, as they arrive.
 
     A stream is one segment, anchored at the arrival of its first block. Where time stamps jump by
-    more than 0.2 s or the wall clock is set, a new one begins. Reconnecting is the caller's part.
+    more than 0.2 s or the wall clock is set, a new one begins; so it does after a burst of stored
+    audio at the start, which came faster than it was recorded. Reconnecting is the caller's part.
     What states its length is no live stream but a recording on a server: it is played in real
     time and ends the iteration as a file does.
 
@@ -130,15 +131,21 @@ class NetworkStream:
         timeline = Timeline(first_sample)
         continuity = _Continuity()
         resampler: Resampler | None = None
+        before_s = 0.0
         for received in self._arrivals():
             block = received.block
-            if continuity.broken_by(received) or resampler is None:
+            begin_ns = received.utc_ns - round(block.duration_s * 1e9)
+            # A server sends what it has stored at once; that is over when a block takes its time.
+            burst = received.at_s - before_s < block.duration_s / 2
+            before_s = received.at_s
+            mistimed = timeline.begun and not burst and timeline.ahead(begin_ns)
+            if continuity.broken_by(received) or mistimed or resampler is None:
                 if resampler is not None and len(rest := resampler.flush()):
                     yield timeline.chunk(rest, received.at_s - block.duration_s)
                 resampler = Resampler(block.rate)
                 timeline.begin(
                     received.at_s - block.duration_s,
-                    received.utc_ns - round(block.duration_s * 1e9),
+                    begin_ns,
                     lost=True,
                 )
             samples = resampler.feed(self._mix(block))

@@ -50,10 +50,13 @@ class Timeline:
         The wall clock was set (a machine without a battery-backed clock has just heard from a
         time server), or the source's clock has drifted away over hours.
         """
-        counted_ns = self._origin_ns + (self._next - self._origin) * 1_000_000_000 // SAMPLE_RATE
-        astray = abs(utc_ns - counted_ns) > _STRAY_S * 1e9
+        astray = abs(utc_ns - self._counted_ns) > _STRAY_S * 1e9
         self._astray = self._astray + 1 if astray else 0
         return self._astray >= _STRAY_BLOCKS
+
+    def ahead(self, utc_ns: int) -> bool:
+        """Whether samples were counted into the future, by more than 0.5 s, as `strayed` has it."""
+        return self._counted_ns - utc_ns > _STRAY_S * 1e9
 
     def chunk(self, samples: Samples, captured_s: float) -> AudioChunk:
         """The next samples, the last of which was captured at `captured_s` (monotonic)."""
@@ -62,3 +65,7 @@ class Timeline:
         self._next = chunk.end
         self._announced = True
         return chunk
+
+    @property
+    def _counted_ns(self) -> int:
+        return self._origin_ns + (self._next - self._origin) * 1_000_000_000 // SAMPLE_RATE

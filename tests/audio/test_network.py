@@ -12,6 +12,8 @@ import pytest
 from audio.recordings import ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
 from audio.stream_servers import http_file, rtsp_camera
 
+from pe_stream.audio import network
+from pe_stream.audio.decode import Block
 from pe_stream.audio.network import NetworkStream
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import UnavailableError
@@ -123,3 +125,23 @@ def test_a_wall_clock_that_is_set_begins_a_new_segment(monkeypatch: pytest.Monke
     assert first.anchor_ns is not None
     assert later.anchor_ns is not None
     assert later.anchor_ns - first.anchor_ns == pytest.approx(3.6e12, abs=3e9)
+
+
+def test_a_burst_of_stored_audio_does_not_put_later_sounds_in_the_future(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = NetworkStream("http://127.0.0.1:1/")
+    tenth = np.full((1, 4800), 0.1, np.float32)
+    # 10 s at once, then in real time
+    arrivals = [0.0] * 100 + [0.1 * i for i in range(1, 21)]
+    received = [
+        network._Received(Block(tenth, 48_000, None), 100 + at_s, round((1000 + at_s) * 1e9))
+        for at_s in arrivals
+    ]
+    monkeypatch.setattr(stream, "_arrivals", lambda: iter(received))
+    chunks = list(stream._listen(0))
+    stream.close()
+    anchored = [chunk for chunk in chunks if chunk.anchor_ns is not None]
+    assert len(anchored) == 2
+    assert anchored[1].anchor_ns == 1000 * 10**9  # the first block in real time
+    assert [c.start for c in chunks[1:]] == [c.end for c in chunks[:-1]]
