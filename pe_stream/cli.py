@@ -83,6 +83,40 @@ def _parser() -> argparse.ArgumentParser:
     detect.add_argument("--plot", type=Path, metavar="FOLDER", help="write STEM.png per file")
     detect.set_defaults(command=_detect)
 
+    evaluation = commands.add_parser("eval", help="score a checkpoint on labelled audio")
+    evaluation.add_argument("folder", type=Path, metavar="FOLDER", help="with a manifest.csv")
+    evaluation.add_argument("--checkpoint", help="embedded, a hub id, or a folder")
+    listened = evaluation.add_mutually_exclusive_group()
+    listened.add_argument("--set", choices=("everyday", "esc50"), default="everyday")
+    listened.add_argument("--prompts", type=Path, metavar="FILE", help="labels of your own: YAML")
+    evaluation.add_argument(
+        "--phrasing",
+        type=_phrasing,
+        default="plain",
+        metavar="plain|unseen|N",
+        help="the prompt; all other words for it, averaged; or the Nth of these",
+    )
+    evaluation.add_argument(
+        "--dataset",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="only of these; a clip that several have is taken from the first",
+    )
+    evaluation.add_argument("--fold", nargs="+", default=(), metavar="F", help="only of these")
+    evaluation.add_argument("--threshold", type=_threshold, help="for every label and system")
+    evaluation.add_argument("--json", metavar="FILE", help="all figures; - instead of the table")
+    evaluation.add_argument("--plot", type=Path, metavar="FOLDER", help="write curves and scores")
+    evaluation.add_argument("--peer", type=Path, metavar="FOLDER", help="with yamnet.tflite")
+    evaluation.add_argument("--threads", type=_count, metavar="N", help="of the CPU")
+    evaluation.set_defaults(command=_eval)
+
+    soundscapes = commands.add_parser(
+        "soundscapes", help="labelled clips to soundscapes with known onsets and offsets"
+    )
+    _add_soundscapes(soundscapes)
+    soundscapes.set_defaults(command=_soundscapes)
+
     devices = commands.add_parser("devices", help="microphones, with the ids for the config")
     devices.add_argument("--json", action="store_true")
     devices.set_defaults(command=_devices)
@@ -106,6 +140,37 @@ def _parser() -> argparse.ArgumentParser:
             help="default: ./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/",
         )
     return parser
+
+
+def _add_soundscapes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("manifest", type=Path, metavar="MANIFEST_FOLDER")
+    parser.add_argument("out", type=Path, metavar="OUT", help="a folder to make")
+    parser.add_argument("--count", type=int, default=100, metavar="N", help="default 100")
+    parser.add_argument("--seconds", type=_seconds, default=30.0, help="of each; default 30")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes; default 0")
+    parser.add_argument("--fold", nargs="+", default=(), metavar="F", help="only of these")
+    parser.add_argument(
+        "--snr",
+        nargs=2,
+        type=float,
+        default=(0.0, 20.0),
+        metavar=("LOW", "HIGH"),
+        help="dB, event against background over the event's duration; default 0 20",
+    )
+    parser.add_argument(
+        "--labels-from",
+        action="append",
+        default=[],
+        metavar="SET",
+        help="events only of labels in everyday, esc50, or a prompt set's file; may be repeated",
+    )
+    parser.add_argument(
+        "--synthesised",
+        nargs="*",
+        metavar="LABEL",
+        help="sounds made from formulas; default: those of which the manifest has no clip",
+    )
+    parser.add_argument("--scene", choices=("everyday", "smoke-alarm"), default="everyday")
 
 
 # The parts are imported where they are used: torch alone takes seconds, and `devices` or
@@ -148,6 +213,46 @@ def _detect(options: argparse.Namespace) -> int:
             format=options.format,
             scores=options.scores,
             plot=options.plot,
+        )
+    )
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from pe_stream.evaluation.command import EvalOptions, run
+
+    return run(
+        EvalOptions(
+            folder=options.folder,
+            checkpoint=options.checkpoint,
+            set=options.set,
+            prompts=options.prompts,
+            phrasing=options.phrasing,
+            datasets=tuple(options.dataset),
+            folds=tuple(options.fold),
+            threshold=options.threshold,
+            json=options.json,
+            plot=options.plot,
+            peer=options.peer,
+            threads=options.threads,
+        )
+    )
+
+
+def _soundscapes(options: argparse.Namespace) -> int:
+    from pe_stream.soundscapes_command import SoundscapesOptions, run
+
+    return run(
+        SoundscapesOptions(
+            manifest=options.manifest,
+            out=options.out,
+            count=options.count,
+            seconds=options.seconds,
+            seed=options.seed,
+            folds=tuple(options.fold),
+            snr_db=tuple(options.snr),
+            labels_from=tuple(options.labels_from),
+            synthesised=None if options.synthesised is None else tuple(options.synthesised),
+            scene=options.scene,
         )
     )
 
@@ -214,6 +319,20 @@ def _threshold(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
     return value
+
+
+def _phrasing(text: str) -> str | int:
+    if text in ("plain", "unseen"):
+        return text
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not plain, unseen, or a number from 1")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) <= 1024):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -1,0 +1,218 @@
+"""`pe-stream eval`: a folder with a manifest to figures, a table, plots."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pe_stream import manifest
+from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.errors import UnavailableError
+from pe_stream.evaluation import clips, pictures, promptset, report, strong, truth, yamnet
+from pe_stream.evaluation.promptset import Label, Name, Phrasing
+from pe_stream.evaluation.scoring import Sounds, System, score
+from pe_stream.evaluation.standard import require
+from pe_stream.evaluation.truth import Truth
+from pe_stream.hearing import Hearing, prepare
+from pe_stream.version import __version__
+
+log = logging.getLogger(__name__)
+
+STDOUT = "-"
+"""`--json -`: JSON instead of the table."""
+
+_VERSIONS = ("torch", "transformers", "numpy", "sed_scores_eval", "ai-edge-litert")
+
+
+@dataclass(frozen=True, slots=True)
+class EvalOptions:
+    """What the user asked for; see `pe-stream eval --help`."""
+
+    folder: Path
+    checkpoint: str | None = None
+    set: Name = "everyday"
+    prompts: Path | None = None
+    phrasing: Phrasing = "plain"
+    datasets: tuple[str, ...] = ()
+    folds: tuple[str, ...] = ()
+    threshold: float | None = None
+    json: str | None = None
+    plot: Path | None = None
+    peer: Path | None = None
+    threads: int | None = None
+
+
+def run(options: EvalOptions) -> int:
+    """Print the figures of a folder; returns the exit code, 69 where a file could not be read.
+
+    Raises UnavailableError without the extra `eval`, a manifest or anything to evaluate,
+    ConfigError on a wrong prompts file, UsageError on a phrasing that a label lacks.
+    """
+    require()
+    labels = (
+        promptset.from_file(options.prompts) if options.prompts else promptset.shipped(options.set)
+    )
+    settings = {
+        label.name: LabelSettings(
+            prompts=label.prompts(options.phrasing), threshold=options.threshold
+        )
+        for label in labels
+    }
+    found = truth.find(_chosen(options), labels)
+    _say_left_out(found)
+    peer = _peer(options, labels, settings)
+    _refuse_unwritable(options)
+    model = ModelSettings(checkpoint=options.checkpoint or "embedded", threads=options.threads)
+    hearing = prepare(model, settings)
+    ours = System(report.OURS, hearing.labels.rules)
+    sounds = score(found, hearing, ours, peer)
+    systems = [ours, *([peer[1]] if peer else [])]
+    made = _report(options, found, sounds, systems, hearing)
+    _tell(options, made)
+    if options.plot:
+        with _writing(options.plot):
+            _draw(options.plot, sounds, systems, made)
+    return UnavailableError.exit_code if sounds.unreadable else 0
+
+
+def _chosen(options: EvalOptions) -> list[manifest.Clip]:
+    chosen = manifest.read(options.folder)
+    if options.datasets:
+        there = {clip.dataset for clip in chosen}
+        missing = sorted(set(options.datasets) - there)
+        if missing:
+            raise UnavailableError(
+                f"no clip of data set {', '.join(missing)}; there are {', '.join(sorted(there))}"
+            )
+        order = list(options.datasets)
+        chosen = [clip for clip in chosen if clip.dataset in order]
+        chosen.sort(key=lambda clip: order.index(clip.dataset))
+    return manifest.of_folds(chosen, options.folds)
+
+
+def _say_left_out(found: Truth) -> None:
+    if found.unknown:
+        most = sorted(found.unknown.items(), key=lambda item: -item[1])
+        named = ", ".join(f"{label} ({count})" for label, count in most[:5])
+        more = f" and {len(most) - 5} more labels" if len(most) > 5 else ""
+        rows = sum(found.unknown.values())
+        log.warning("%d rows left out, the set has no such label: %s%s", rows, named, more)
+    if found.doubles:
+        log.warning("%d rows left out: another data set has the same clip", found.doubles)
+
+
+def _peer(
+    options: EvalOptions, labels: Sequence[Label], settings: dict[str, LabelSettings]
+) -> tuple[yamnet.Yamnet, System] | None:
+    if options.peer is None:
+        return None
+    peer = yamnet.load(options.peer, labels, options.threads)
+    rules = tuple(label.rule(name) for name, label in settings.items())
+    return peer, System(report.PEER, rules, deaf=peer.deaf)
+
+
+def _report(
+    options: EvalOptions,
+    found: Truth,
+    sounds: Sounds,
+    systems: Sequence[System],
+    hearing: Hearing,
+) -> dict[str, Any]:
+    return {
+        "checkpoint": hearing.checkpoint.name,
+        "checkpoint_description": hearing.checkpoint.describe(),
+        "folder": str(options.folder),
+        "set": str(options.prompts) if options.prompts else options.set,
+        "phrasing": options.phrasing,
+        "datasets": list(options.datasets),
+        "folds": list(options.folds),
+        "labels": "strong" if found.strong else "weak",
+        "files": len(sounds.files),
+        "hours": sounds.hours,
+        "background_hours": sounds.empty_hours,
+        "left_out": {
+            "unknown_labels": dict(found.unknown),
+            "doubles": found.doubles,
+            "unreadable": list(sounds.unreadable),
+        },
+        "window_s": hearing.framing.window * 0.04,
+        "systems": {system.name: _figures(found, sounds, system) for system in systems},
+        "versions": _versions(),
+    }
+
+
+def _figures(found: Truth, sounds: Sounds, system: System) -> dict[str, Any]:
+    if found.strong:
+        figures = strong.figures(sounds, system)
+    else:
+        figures = clips.figures(sounds, system, found.labels)
+        if sounds.empty_hours:
+            alarms = strong.background(sounds, system)
+            for name, rate in alarms.pop("labels").items():
+                figures["labels"][name]["background_false_alarms_per_hour"] = rate
+            figures["summary"] |= alarms
+    return figures | {"deaf": sorted(system.deaf)}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"pe_stream": __version__, "python": platform.python_version()}
+    for name in _VERSIONS:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # ai-edge-litert, where no peer was asked for
+            continue
+    return versions
+
+
+def _tell(options: EvalOptions, made: dict[str, Any]) -> None:
+    if options.json != STDOUT:
+        print(report.as_table(made))
+    else:
+        print(report.as_json(made))
+    if options.json not in (None, STDOUT):
+        path = Path(str(options.json))
+        with _writing(path):
+            path.write_text(report.as_json(made) + "\n", "utf-8")
+
+
+def _draw(folder: Path, sounds: Sounds, systems: Sequence[System], made: dict[str, Any]) -> None:
+    if made["labels"] == "strong":
+        found = {system.name: strong.frame_curves(sounds, system) for system in systems}
+        figures = {system.name: made["systems"][system.name]["labels"] for system in systems}
+        pictures.alarms(folder / "alarms.png", figures)
+    else:
+        names = [rule.name for rule in systems[0].rules]
+        found = {
+            system.name: clips.clip_curves(
+                sounds.files, clips.clip_scores(system, clips.POOLINGS[0]), names
+            )
+            for system in systems
+        }
+    pictures.curves(folder / "precision_recall.png", found, kind="pr")
+    pictures.curves(folder / "roc.png", found, kind="roc")
+    pictures.tracks(folder, sounds, systems)
+
+
+def _refuse_unwritable(options: EvalOptions) -> None:
+    """Find out before the long run, not after it."""
+    if options.plot:
+        with _writing(options.plot):
+            options.plot.mkdir(parents=True, exist_ok=True)
+    if options.json not in (None, STDOUT):
+        path = Path(str(options.json))
+        with _writing(path), path.open("a", encoding="utf-8"):
+            pass
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,112 @@
+"""`pe-stream train`: a manifest of labelled audio to a checkpoint folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.training import calibration, card
+from pe_stream.training.export import save
+from pe_stream.training.mixtures import Mixer
+from pe_stream.training.pipeline import Recipe, Trainer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What the user asked for; see `pe-stream train --help`."""
+
+    data: Path
+    out: Path
+    folds: tuple[str, ...] = ()
+    every_licence: bool = False
+    recipe: Path | None = None
+    calibrate: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+
+
+def run(options: TrainOptions) -> int:
+    """Train, or go on; returns the exit code.
+
+    Raises UnavailableError on missing data or packages, ConfigError on a wrong recipe and on one
+    that is not the one training began with.
+    """
+    logging.getLogger("pe_stream").setLevel(logging.INFO)
+    recipe = _recipe(options)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    _remember(options, recipe)
+    trainer = Trainer(recipe, options.data, options.out, _device(options.device))
+    clips = trainer.clips()
+    tokenizer = trainer.text_tower()
+    if not trainer.finished():
+        mixer = Mixer(trainer.sounds(), trainer.concepts, recipe.seed)
+        trainer.read_out(mixer)
+        trainer.encoder(mixer, tokenizer)
+    save(trainer.model, tokenizer, options.out)
+    if options.calibrate is not None:
+        calibration.calibrate(options.out, options.calibrate)
+    card.write(options.out, recipe, clips)
+    print(options.out)
+    return 0
+
+
+def _recipe(options: TrainOptions) -> Recipe:
+    given: Any = {}
+    if options.recipe is not None:
+        try:
+            given = yaml.safe_load(options.recipe.read_text("utf-8")) or {}
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{options.recipe}: {error}") from error
+    known = {field.name: field for field in dataclasses.fields(Recipe)}
+    if not isinstance(given, dict):
+        raise ConfigError(f"{options.recipe}: not a mapping; known keys: {', '.join(known)}")
+    for key, value in given.items():
+        if key not in known or key in {"folds", "every_licence"}:
+            steps = [name for name in known if name not in {"folds", "every_licence"}]
+            raise ConfigError(f"{options.recipe}: unknown key {key!r}; known: {', '.join(steps)}")
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ConfigError(f"{options.recipe}: {key}: not a whole number from 0: {value!r}")
+    return Recipe(folds=options.folds, every_licence=options.every_licence, **given)
+
+
+def _remember(options: TrainOptions, recipe: Recipe) -> None:
+    """Refuse to go on in OUT with another recipe than it was begun with."""
+    now = {**dataclasses.asdict(recipe), "folds": list(recipe.folds), "data": str(options.data)}
+    path = options.out / "work" / "recipe.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            before = json.loads(path.read_text("utf-8"))
+            changed = sorted(key for key in now if before.get(key) != now[key])
+            if changed:
+                raise ConfigError(
+                    f"{options.out} was begun with another {', '.join(changed)}: "
+                    "go on with the same, or choose another folder"
+                )
+            log.info("going on in %s", options.out)
+            return
+        path.write_text(json.dumps(now, indent=2) + "\n", "utf-8")
+    except OSError as error:
+        raise UnavailableError(f"{options.out}: {error.strerror}") from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:
+        raise UnavailableError(f"device {name!r} is not available") from error
+    return device

@@ -1,0 +1,109 @@
+"""What there is to hear, in words: `phrases.yaml`, and the texts made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+PHRASES = Path(__file__).with_name("phrases.yaml")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One sound.
+
+    plain: the plainest prompt for it.
+    phrasings: other ways to say it; `plain` and the name are among them.
+    labels: labels of manifests that mean it.
+    audioset: AudioSet classes (display names) whose presence means it.
+    """
+
+    name: str
+    plain: str
+    phrasings: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    audioset: tuple[str, ...] = ()
+
+
+_TEMPLATES = (
+    "the sound of {}",
+    "{} in the distance",
+    "{} nearby",
+    "i hear {}",
+    "{} in the background",
+    "{} outside",
+    "{} at night",
+    "loud {}",
+    "a recording of {}",
+    "someone heard {}",
+    "{} and then silence",
+    "{} sounds",
+)
+
+_WORD_TEMPLATES = ("{}", "a {}", "the {}", "{} sound", "the sound of a {}", "someone {}")
+
+
+def read(path: Path = PHRASES, without: Iterable[str] = ()) -> list[Concept]:
+    """The concepts of a file like `phrases.yaml`.
+
+    without: texts kept for evaluation; where the file has one of them too, it is left out.
+    """
+    kept_out = {_normal(text) for text in without}
+    concepts = []
+    for name, entry in yaml.safe_load(path.read_text("utf-8")).items():
+        texts = dict.fromkeys([entry["plain"], name, *entry.get("phrasings", ())])
+        concepts.append(
+            Concept(
+                name=name,
+                plain=entry["plain"],
+                phrasings=tuple(text for text in texts if _normal(text) not in kept_out),
+                labels=tuple(entry.get("labels", ())),
+                audioset=tuple(entry.get("audioset", ())),
+            )
+        )
+    return concepts
+
+
+def held_out(concepts: Sequence[Concept]) -> dict[str, str]:
+    """One phrasing of each concept that has ten or more, to validate on: name to text."""
+    return {
+        concept.name: concept.phrasings[7] for concept in concepts if len(concept.phrasings) >= 10
+    }
+
+
+def corpus(concepts: Sequence[Concept], words: Sequence[str], size: int, seed: int) -> list[str]:
+    """About `size` texts to teach the text tower with, each once, without the held-out ones.
+
+    All phrasings; phrasings in templates ("... in the distance") and two at a time; and `words`
+    of the language in general, alone, in templates and in pairs, so that the tower has met most
+    of what people write.
+    """
+    import random
+
+    rng = random.Random(seed)  # noqa: S311 - no secret
+    kept_out = {_normal(text) for text in held_out(concepts).values()}
+    phrasings = [
+        text for concept in concepts for text in concept.phrasings if _normal(text) not in kept_out
+    ]
+    texts = dict.fromkeys(phrasings)
+    while len(texts) < size // 2:
+        text = rng.choice(phrasings)
+        if rng.random() < 0.8:
+            text = rng.choice(_TEMPLATES).format(text)
+        else:
+            text = f"{text} {rng.choice(('and', 'with', 'over', 'not'))} {rng.choice(phrasings)}"
+        texts[text] = None
+    vocabulary = sorted({word for text in phrasings for word in _normal(text).split()})
+    while len(texts) < size:
+        first = rng.choice(words if rng.random() < 0.6 else vocabulary)
+        second = rng.choice(words if rng.random() < 0.4 else vocabulary)
+        pair = first if rng.random() < 0.3 else f"{first} {second}"
+        texts[rng.choice(_WORD_TEMPLATES).format(pair)] = None
+    return list(texts)
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.lower().replace(",", " ").split())

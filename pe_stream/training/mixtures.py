@@ -1,0 +1,197 @@
+"""Training examples: sounds mixed on the filterbank's outputs, with what is heard in each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pe_stream.training.bank import STEPS, Sound, Variant
+from pe_stream.training.concepts import Concept
+from pe_stream.training.frontend import BANDS
+
+LENGTHS = (50, 125, 250)
+"""Frames of an example: 2, 5 and 10 s, so that the model knows short windows too."""
+
+_SHARES = (0.2, 0.4, 0.4)
+
+_FRAMES = 3000
+"""Frames in a batch, whatever the length of its examples."""
+
+_GROUPS = 8
+"""Bands are compared in groups when one sound may hide another."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B examples of T frames.
+
+    outputs: (B, 96, 4 T) of the filterbank, at the level of a microphone.
+    target: (B, T, C) probability that each concept is heard.
+    weight: (B, T, C) of each target in the loss; 0 where nobody knows.
+    single: (B,) the concept of an example with one sound; -1 for the others.
+    sounding: (B, T) frames in which that one is heard.
+    """
+
+    outputs: Tensor
+    target: Tensor
+    weight: Tensor
+    single: Tensor
+    sounding: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on `device`."""
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+
+class Mixer:
+    """Makes batches. Sounds of all concepts come up about equally often, whatever their number."""
+
+    def __init__(self, sounds: Sequence[Sound], concepts: Sequence[Concept], seed: int) -> None:
+        self._seed = seed
+        self._rng = np.random.default_rng(seed)
+        self._concepts = len(concepts)
+        self._by_concept: dict[int, list[Sound]] = {}
+        for sound in sounds:
+            self._by_concept.setdefault(sound.concept, []).append(sound)
+        self._order = sorted(self._by_concept)
+        counts = np.array([len(self._by_concept[concept]) for concept in self._order])
+        shares = np.minimum(counts, 24) ** 0.6
+        self._shares = shares / shares.sum()
+        self._background = [
+            sound for sound in sounds if sound.variants[0].active.float().mean() > 0.9
+        ]
+        known = torch.tensor([bool(concept.audioset) for concept in concepts])
+        labelled = torch.zeros(len(concepts), dtype=torch.bool)
+        labelled[self._order] = True
+        self._labelled = labelled
+        self._default = torch.where(labelled | known, 1.0, 0.0)
+
+    def batch(self, number: int) -> Batch:
+        """The examples of step `number`, all of one length; always the same for one seed."""
+        self._rng = np.random.default_rng([self._seed, number])
+        frames = int(self._rng.choice(LENGTHS, p=_SHARES))
+        made = [self._example(frames) for _ in range(_FRAMES // frames)]
+        return Batch(
+            torch.stack([example[0] for example in made]),
+            torch.stack([example[1] for example in made]),
+            torch.stack([example[2] for example in made]),
+            torch.tensor([example[3] for example in made]),
+            torch.stack([example[4] for example in made]),
+        )
+
+    def _example(self, frames: int) -> tuple[Tensor, Tensor, Tensor, int, Tensor]:
+        rng = self._rng
+        kind = rng.random()
+        parts: list[tuple[Sound, Tensor, Tensor, Tensor | None]] = []
+        level = rng.uniform(-65, -10)
+        single = kind < 0.35
+        repeated = single and rng.random() < 0.4
+        if kind < 0.95:
+            count = 1 if single else int(rng.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))
+            for _ in range(count):
+                parts.append(self._placed(self._pick(), frames, level + rng.uniform(-8, 8), repeated))
+        if not single and rng.random() < 0.8:
+            behind = self._background[rng.integers(len(self._background))]
+            ratio = rng.uniform(-3, 30) if parts else rng.uniform(0, 30)
+            parts.append(self._placed(behind, frames, level - ratio, True))
+        outputs = self._noise(frames, rng.uniform(-100, -62))
+        energies = [_energy(part[1]) for part in parts]
+        total = sum(energies, _energy(outputs))
+        target = torch.zeros(frames, self._concepts)
+        weight = self._default.expand(frames, -1).clone()
+        heard_single = torch.zeros(frames, dtype=torch.bool)
+        for (sound, waves, active, teacher), energy in zip(parts, energies, strict=True):
+            outputs = outputs + waves
+            audible = _audible(energy, total - energy)
+            near = _widened(active)
+            if teacher is not None:
+                score = torch.nan_to_num(teacher.float()) * (near & audible)[:, None]
+                target = torch.maximum(target, score)
+            else:
+                # Made sounds and those the teacher never heard: nothing is known of the concepts
+                # that only the teacher knows.
+                weight[near] *= torch.where(self._labelled, 1.0, 0.0)
+            concept = sound.concept
+            target[active & audible, concept] = 1.0
+            weight[active & ~audible & (target[:, concept] < 1), concept] = 0.0
+            weight[near & ~active & (target[:, concept] < 1), concept] *= 0.3
+            heard_single = active & audible
+        outputs = outputs * self._colour()
+        concept = parts[0][0].concept if single and parts else -1
+        return outputs, target, weight, concept, heard_single
+
+    def _pick(self) -> Sound:
+        concept = self._rng.choice(len(self._order), p=self._shares)
+        some = self._by_concept[self._order[concept]]
+        return some[self._rng.integers(len(some))]
+
+    def _placed(
+        self, sound: Sound, frames: int, level_db: float, whole: bool
+    ) -> tuple[Sound, Tensor, Tensor, Tensor | None]:
+        """The sound somewhere in `frames`, at `level_db`; repeated if `whole`."""
+        rng = self._rng
+        variant: Variant = sound.variants[rng.integers(len(sound.variants))]
+        length = len(variant.active)
+        if length >= frames:
+            start = -int(rng.integers(0, length - frames + 1))
+        else:
+            start = int(rng.integers(-(length // 3), max(1, frames - 2 * length // 3)))
+        sources = torch.arange(frames) - start
+        inside = (sources >= 0) & (sources < length)
+        if whole:
+            sources, inside = sources % length, torch.ones(frames, dtype=torch.bool)
+        index = sources.clamp(0, length - 1)
+        steps = (index[:, None] * STEPS + torch.arange(STEPS)).reshape(-1)
+        gain = 10 ** (level_db / 20)
+        waves = variant.outputs[:, steps].float() * gain
+        waves = waves * inside.repeat_interleave(STEPS)
+        active = variant.active[index] & inside
+        teacher = None if variant.teacher is None else variant.teacher[index]
+        return sound, waves, active, teacher
+
+    def _noise(self, frames: int, level_db: float) -> Tensor:
+        generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
+        noise = torch.randn(2 * BANDS, frames * STEPS, generator=generator)
+        tilt = torch.linspace(0, self._rng.uniform(-12, 6), BANDS).repeat_interleave(2)
+        return noise * (10 ** ((level_db + tilt) / 20))[:, None]
+
+    def _colour(self) -> Tensor:
+        """A microphone's: gains by band (96, 1); at times band-limited, or with a band gone."""
+        rng = self._rng
+        knots = rng.uniform(-6, 6, 5)
+        curve = np.interp(np.linspace(0, 4, BANDS), np.arange(5), knots)
+        band = np.arange(BANDS)
+        if rng.random() < 0.25:
+            curve = curve - np.clip((band - rng.uniform(24, 46)) * 6, 0, 40)
+        if rng.random() < 0.2:
+            curve = curve - np.clip((rng.uniform(0, 10) - band) * 6, 0, 40)
+        if rng.random() < 0.3:
+            width = rng.integers(2, 9)
+            low = rng.integers(0, BANDS - width)
+            curve[low : low + width] -= 40
+        gains = torch.from_numpy(10 ** (curve / 20)).float()
+        return gains.repeat_interleave(2)[:, None]
+
+
+def _energy(outputs: Tensor) -> Tensor:
+    """Energy by frame and group of bands: (96, 4 T) to (T, 8)."""
+    frames = outputs.shape[1] // STEPS
+    squares = outputs.square().reshape(_GROUPS, -1, frames, STEPS)
+    return squares.sum((1, 3)).T
+
+
+def _audible(energy: Tensor, rest: Tensor) -> Tensor:
+    """Frames (T,) in which a sound stands out of the rest in some group of bands by 0 dB."""
+    loud = energy > 10**-2.5 * energy.max()
+    return ((energy > rest) & loud).any(1)
+
+
+def _widened(active: Tensor, frames: int = 6) -> Tensor:
+    grown = torch.nn.functional.max_pool1d(
+        active.float()[None, None], 2 * frames + 1, stride=1, padding=frames
+    )
+    return grown[0, 0] > 0

@@ -1,0 +1,281 @@
+"""From a manifest to a checkpoint folder, stage by stage; each stage's result is kept.
+
+Interrupted and called again, training goes on where it was: finished stages are read from
+`OUT/work`, the one under way from its last saved state.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - as everywhere
+from transformers import PreTrainedTokenizerFast
+
+from pe_stream import manifest
+from pe_stream.errors import UnavailableError
+from pe_stream.evaluation import promptset
+from pe_stream.manifest import Clip
+from pe_stream.training import bank, concepts, encoder, frontend, shape, text
+from pe_stream.training.concepts import Concept
+from pe_stream.training.fit import Plan, fit
+from pe_stream.training.mixtures import Batch, Mixer
+
+log = logging.getLogger(__name__)
+
+_BIAS = -5.0
+"""Of the logits to begin with: most sounds are absent most of the time."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train on, and for how long (in steps); the defaults made the embedded checkpoint.
+
+    folds: of the manifest; everything where empty. every_licence: also clips that are not marked
+    redistributable. variants: renderings of a clip. synthesised: instances of each made sound.
+    """
+
+    folds: tuple[str, ...] = ()
+    every_licence: bool = False
+    variants: int = 5
+    synthesised: int = 60
+    corpus: int = 60_000
+    text_steps: int = 6000
+    readout_steps: int = 1200
+    ideal_steps: int = 5000
+    codec_steps: int = 3000
+    whole_steps: int = 1500
+    seed: int = 0
+
+
+class Trainer:
+    """Trains by a `Recipe` in the folder `out`."""
+
+    def __init__(self, recipe: Recipe, data: Path, out: Path, device: torch.device) -> None:
+        self._recipe = recipe
+        self._data = data
+        self._work = out / "work"
+        self._device = device
+        self.concepts = concepts.read(without=_unseen())
+        self.model: Any = shape.new_model(recipe.seed).to(device)
+        for weight in self.model.parameters():
+            weight.requires_grad_(False)
+        torch.nn.init.constant_(self.model.text_audio_logit_scale, encoder.SCALE)
+        torch.nn.init.constant_(self.model.text_audio_logit_bias, _BIAS)
+        frontend.build(self.model.audio_encoder.embedder.dac_encoder)
+        self._work.mkdir(parents=True, exist_ok=True)
+
+    def text_tower(self) -> PreTrainedTokenizerFast:
+        """Teach the text tower; returns its tokenizer."""
+        recipe, folder = self._recipe, self._work / "text"
+        if self._done("text"):
+            return PreTrainedTokenizerFast.from_pretrained(folder)
+        teacher = text.minilm()
+        texts = concepts.corpus(self.concepts, teacher.words, recipe.corpus, recipe.seed)
+        log.info("%d texts; their teacher's vectors take some minutes", len(texts))
+        vectors = self._kept("vectors", lambda: teacher.encode(texts))
+        space = text.Space.of(self.concepts, teacher.encode)
+        tokenizer = text.tokenizer_for(texts)
+        # The phrasings themselves, which come first in the corpus, are a fifth of the lessons.
+        own = [text for concept in self.concepts for text in concept.phrasings]
+        kept = set(own)
+        index = [i for i, line in enumerate(texts) if line in kept]
+        index = [*range(len(texts)), *(index * max(1, len(texts) // (4 * len(index))))]
+        lessons = text.Lessons(
+            tokenizer, [texts[i] for i in index], space.targets(vectors)[index], recipe.seed
+        )
+        fit(
+            lessons.batch,
+            lambda lesson: text.loss(self.model, lesson),
+            [text.weights(self.model)],
+            Plan(recipe.text_steps, (2e-3,), decay=0.01, average=0.998, bf16=False),
+            self._work / "text.state.pt",
+            device=self._device,
+            report=_Report("text", recipe.text_steps),
+        )
+        tokenizer.save_pretrained(folder)
+        self._finish("text")
+        return tokenizer
+
+    def sounds(self) -> list[bank.Sound]:
+        """The sounds to mix."""
+        clips = self.clips()
+        files = sorted(self._data.glob("teacher_*.npz"))
+        table = self._data / "audioset_classes.csv"
+        classes: list[str] = []
+        if table.exists():
+            with table.open(encoding="utf-8", newline="") as lines:
+                classes = [row["display_name"] for row in csv.DictReader(lines)]
+        by_window = [file for file in files if "clip" not in file.name] if classes else []
+        teacher = bank.Teacher(by_window, classes, self.concepts)
+        renderer = bank.Renderer(self._recipe.variants, self._recipe.seed)
+        report = _Report("sounds", None)
+        return bank.collect(
+            clips,
+            self.concepts,
+            teacher,
+            renderer,
+            synthesised=self._recipe.synthesised,
+            seed=self._recipe.seed,
+            progress=lambda count: report(count, 0.0),
+        )
+
+    def clips(self) -> list[Clip]:
+        """The clips to train on."""
+        clips = manifest.of_folds(manifest.read(self._data), self._recipe.folds)
+        if not self._recipe.every_licence:
+            clips = [clip for clip in clips if clip.redistributable]
+        if not clips:
+            raise UnavailableError(
+                f"{self._data}: none of these clips is marked redistributable; "
+                "--every-licence takes the others too"
+            )
+        return clips
+
+    def read_out(self, mixer: Mixer) -> None:
+        """Teach the codec's read-out the features that the filterbank's outputs define."""
+
+        def imitation(batch: Batch) -> Tensor:
+            outputs = batch.outputs.to(self._device)
+            return F.mse_loss(encoder.read_out(self.model, outputs), frontend.features(outputs))
+
+        weights = [encoder.read_out_weights(self.model)]
+        plan = Plan(self._recipe.readout_steps, (6e-4,), decay=0.0, bf16=False)
+        self._stage("readout", plan, mixer, imitation, weights)
+
+    def encoder(self, mixer: Mixer, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Teach the encoder to hear: on ideal features, on the codec's, then both together."""
+        recipe, model = self._recipe, self.model
+        prompts = _Prompts(model, tokenizer, self.concepts, recipe.seed)
+        read_out, rest = encoder.read_out_weights(model), encoder.encoder_weights(model)
+
+        def hearing(features: Callable[[Tensor], Tensor]) -> Callable[[Batch], Tensor]:
+            def loss(batch: Batch) -> Tensor:
+                batch = batch.to(self._device)
+                embeddings = encoder.encode(model, features(batch.outputs))
+                return encoder.losses(
+                    embeddings.float(),
+                    prompts.draw(),
+                    model.text_audio_logit_bias,
+                    batch,
+                    prompts.labelled,
+                ).total
+
+            return loss
+
+        def from_codec(outputs: Tensor) -> Tensor:
+            return encoder.read_out(model, outputs)
+
+        rest.append(model.text_audio_logit_bias)
+        features = hearing(frontend.features), hearing(from_codec)
+        self._stage("ideal", Plan(recipe.ideal_steps, (1e-3,)), mixer, features[0], [rest])
+        self._stage("codec", Plan(recipe.codec_steps, (5e-4,)), mixer, features[1], [rest])
+        whole = Plan(recipe.whole_steps, (2e-4, 1e-4))
+        self._stage("whole", whole, mixer, features[1], [rest, read_out])
+
+    def _stage(
+        self,
+        name: str,
+        plan: Plan,
+        mixer: Mixer,
+        loss: Callable[[Batch], Tensor],
+        groups: list[list[torch.nn.Parameter]],
+    ) -> None:
+        if self._done(name):
+            return
+        # Every stage has examples of its own.
+        first = 10**6 * (1 + ("readout", "ideal", "codec", "whole").index(name))
+        fit(
+            lambda number: mixer.batch(first + number),
+            loss,
+            groups,
+            plan,
+            self._work / f"{name}.state.pt",
+            device=self._device,
+            report=_Report(name, plan.steps),
+        )
+        self._finish(name)
+
+    def _kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
+        path = self._work / f"{name}.pt"
+        if path.exists():
+            kept: Tensor = torch.load(path, weights_only=True)
+            return kept
+        made = make()
+        torch.save(made, path)
+        return made
+
+    def _done(self, name: str) -> bool:
+        """Take the model as stage `name` left it, if it was finished before."""
+        path = self._work / f"{name}.pt"
+        if not path.exists():
+            return False
+        self.model.load_state_dict(torch.load(path, map_location=self._device, weights_only=True))
+        return True
+
+    def _finish(self, name: str) -> None:
+        part = self._work / f"{name}.part"
+        torch.save(self.model.state_dict(), part)
+        part.replace(self._work / f"{name}.pt")
+        (self._work / f"{name}.state.pt").unlink(missing_ok=True)
+
+
+def _unseen() -> list[str]:
+    """The phrasings that evaluation keeps for itself."""
+    sets = [*promptset.shipped("everyday"), *promptset.shipped("esc50")]
+    return [phrasing for label in sets for phrasing in label.unseen]
+
+
+class _Prompts:
+    """Embeddings of all phrasings, of which each step draws one for each concept."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerFast,
+        known: Sequence[Concept],
+        seed: int,
+    ) -> None:
+        texts = [phrasing for concept in known for phrasing in concept.phrasings]
+        with torch.no_grad():
+            self._rows = text.embed(model, tokenizer, texts)
+        self._counts = torch.tensor([len(concept.phrasings) for concept in known])
+        self._starts = self._counts.cumsum(0) - self._counts
+        self._generator = torch.Generator().manual_seed(seed)
+        labelled = [i for i, concept in enumerate(known) if concept.labels]
+        self.labelled = torch.tensor(labelled, device=self._rows.device)
+
+    def draw(self) -> Tensor:
+        """(C, D): of each concept the plain prompt, half of the time, or another phrasing."""
+        other = (torch.rand(len(self._counts), generator=self._generator) * self._counts).long()
+        plain = torch.rand(len(self._counts), generator=self._generator) < 0.4
+        return self._rows[self._starts + torch.where(plain, 0, other)]
+
+
+class _Report:
+    """Says how far a stage is, every ten seconds, with the mean loss since it last did."""
+
+    def __init__(self, stage: str, steps: int | None) -> None:
+        self._stage = stage
+        self._steps = steps
+        self._sum = 0.0
+        self._count = 0
+        self._last = time.monotonic()
+
+    def __call__(self, step: int, loss: float) -> None:
+        self._sum += loss
+        self._count += 1
+        if time.monotonic() - self._last < 10 and step + 1 != self._steps:
+            return
+        of = f" of {self._steps}" if self._steps else ""
+        each = (time.monotonic() - self._last) / self._count
+        mean = self._sum / self._count
+        log.info("%s: %d%s, loss %.4f, %.2f s each", self._stage, step + 1, of, mean, each)
+        self._sum, self._count, self._last = 0.0, 0, time.monotonic()

