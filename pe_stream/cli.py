@@ -84,31 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     detect.set_defaults(command=_detect)
 
     evaluation = commands.add_parser("eval", help="score a checkpoint on labelled audio")
-    evaluation.add_argument("folder", type=Path, metavar="FOLDER", help="with a manifest.csv")
-    evaluation.add_argument("--checkpoint", help="embedded, a hub id, or a folder")
-    listened = evaluation.add_mutually_exclusive_group()
-    listened.add_argument("--set", choices=("everyday", "esc50"), default="everyday")
-    listened.add_argument("--prompts", type=Path, metavar="FILE", help="labels of your own: YAML")
-    evaluation.add_argument(
-        "--phrasing",
-        type=_phrasing,
-        default="plain",
-        metavar="plain|unseen|N",
-        help="the prompt; all other words for it, averaged; or the Nth of these",
-    )
-    evaluation.add_argument(
-        "--dataset",
-        nargs="+",
-        default=(),
-        metavar="NAME",
-        help="only of these; a clip that several have is taken from the first",
-    )
-    evaluation.add_argument("--fold", nargs="+", default=(), metavar="F", help="only of these")
-    evaluation.add_argument("--threshold", type=_threshold, help="for every label and system")
-    evaluation.add_argument("--json", metavar="FILE", help="all figures; - instead of the table")
-    evaluation.add_argument("--plot", type=Path, metavar="FOLDER", help="write curves and scores")
-    evaluation.add_argument("--peer", type=Path, metavar="FOLDER", help="with yamnet.tflite")
-    evaluation.add_argument("--threads", type=_count, metavar="N", help="of the CPU")
+    _add_eval(evaluation)
     evaluation.set_defaults(command=_eval)
 
     soundscapes = commands.add_parser(
@@ -116,6 +92,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_soundscapes(soundscapes)
     soundscapes.set_defaults(command=_soundscapes)
+
+    train = commands.add_parser("train", help="labelled clips to a small checkpoint of one's own")
+    _add_train(train)
+    train.set_defaults(command=_train)
 
     devices = commands.add_parser("devices", help="microphones, with the ids for the config")
     devices.add_argument("--json", action="store_true")
@@ -140,6 +120,55 @@ def _parser() -> argparse.ArgumentParser:
             help="default: ./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/",
         )
     return parser
+
+
+def _add_eval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="with a manifest.csv")
+    parser.add_argument("--checkpoint", help="embedded, a hub id, or a folder")
+    listened = parser.add_mutually_exclusive_group()
+    listened.add_argument("--set", choices=("everyday", "esc50"), default="everyday")
+    listened.add_argument("--prompts", type=Path, metavar="FILE", help="labels of your own: YAML")
+    parser.add_argument(
+        "--phrasing",
+        type=_phrasing,
+        default="plain",
+        metavar="plain|unseen|N",
+        help="the prompt; all other words for it, averaged; or the Nth of these",
+    )
+    parser.add_argument(
+        "--dataset",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="only of these; a clip that several have is taken from the first",
+    )
+    parser.add_argument("--fold", nargs="+", default=(), metavar="F", help="only of these")
+    parser.add_argument("--threshold", type=_threshold, help="for every label and system")
+    parser.add_argument("--json", metavar="FILE", help="all figures; - instead of the table")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write curves and scores")
+    parser.add_argument("--peer", type=Path, metavar="FOLDER", help="with yamnet.tflite")
+    parser.add_argument(
+        "--hop",
+        type=float,
+        metavar="SECONDS",
+        help="between scorings; more than the default 0.48 is faster, and less like live",
+    )
+    parser.add_argument("--threads", type=_count, metavar="N", help="of the CPU")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", type=Path, metavar="FOLDER", help="with a manifest.csv")
+    parser.add_argument("out", type=Path, metavar="OUT", help="the checkpoint; also to go on in")
+    parser.add_argument("--fold", nargs="+", default=(), metavar="F", help="only of these")
+    parser.add_argument(
+        "--every-licence", action="store_true", help="also clips not marked redistributable"
+    )
+    parser.add_argument("--recipe", type=Path, metavar="FILE", help="YAML: steps, sizes, seed")
+    parser.add_argument(
+        "--calibrate", type=Path, metavar="FOLDER", help="soundscapes to fit scores and thresholds"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--threads", type=_count, metavar="N", help="of the CPU")
 
 
 def _add_soundscapes(parser: argparse.ArgumentParser) -> None:
@@ -233,6 +262,24 @@ def _eval(options: argparse.Namespace) -> int:
             json=options.json,
             plot=options.plot,
             peer=options.peer,
+            threads=options.threads,
+            hop_s=options.hop,
+        )
+    )
+
+
+def _train(options: argparse.Namespace) -> int:
+    from pe_stream.training.command import TrainOptions, run
+
+    return run(
+        TrainOptions(
+            data=options.data,
+            out=options.out,
+            folds=tuple(options.fold),
+            every_licence=options.every_licence,
+            recipe=options.recipe,
+            calibrate=options.calibrate,
+            device=options.device,
             threads=options.threads,
         )
     )

@@ -42,7 +42,8 @@ def read(folder: Path) -> list[Clip]:
     """The rows of `folder/manifest.csv`, in its order.
 
     Raises:
-        UnavailableError: there is no manifest, a column or a file is missing, or a time is no number.
+        UnavailableError: there is no manifest, a column or a file is missing, or a time is no
+            number.
 
     """
     table = folder / NAME

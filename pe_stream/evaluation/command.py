@@ -11,9 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pe_stream import manifest
 from pe_stream.config import LabelSettings, ModelSettings
-from pe_stream.errors import UnavailableError
+from pe_stream.core.types import FRAME_S
+from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.evaluation import clips, pictures, promptset, report, strong, truth, yamnet
 from pe_stream.evaluation.promptset import Label, Name, Phrasing
 from pe_stream.evaluation.scoring import Sounds, System, score
@@ -46,6 +49,7 @@ class EvalOptions:
     plot: Path | None = None
     peer: Path | None = None
     threads: int | None = None
+    hop_s: float | None = None
 
 
 def run(options: EvalOptions) -> int:
@@ -68,7 +72,7 @@ def run(options: EvalOptions) -> int:
     _say_left_out(found)
     peer = _peer(options, labels, settings)
     _refuse_unwritable(options)
-    model = ModelSettings(checkpoint=options.checkpoint or "embedded", threads=options.threads)
+    model = _model(options)
     hearing = prepare(model, settings)
     ours = System(report.OURS, hearing.labels.rules)
     sounds = score(found, hearing, ours, peer)
@@ -79,6 +83,17 @@ def run(options: EvalOptions) -> int:
         with _writing(options.plot):
             _draw(options.plot, sounds, systems, made)
     return UnavailableError.exit_code if sounds.unreadable else 0
+
+
+def _model(options: EvalOptions) -> ModelSettings:
+    hop: dict[str, Any] = {} if options.hop_s is None else {"hop_s": options.hop_s}
+    try:
+        return ModelSettings(
+            checkpoint=options.checkpoint or "embedded", threads=options.threads, **hop
+        )
+    except ValidationError as error:
+        reasons = "; ".join(detail["msg"] for detail in error.errors())
+        raise UsageError(f"--hop {options.hop_s:g}: {reasons}") from error
 
 
 def _chosen(options: EvalOptions) -> list[manifest.Clip]:
@@ -141,7 +156,8 @@ def _report(
             "doubles": found.doubles,
             "unreadable": list(sounds.unreadable),
         },
-        "window_s": hearing.framing.window * 0.04,
+        "window_s": hearing.framing.window * FRAME_S,
+        "hop_s": hearing.framing.hop * FRAME_S,
         "systems": {system.name: _figures(found, sounds, system) for system in systems},
         "versions": _versions(),
     }

@@ -43,39 +43,48 @@ def curves(path: Path, found: Mapping[str, Mapping[str, Curve]], *, kind: str) -
             own = of_label[name]
             if kind == "pr":
                 said = f"{system} {own.average_precision:.3f}"
-                axes.plot(own.recall, own.precision, color=color, label=said)
+                x = np.concatenate([[0.0], own.recall])
+                y = np.concatenate([own.precision[:1], own.precision])
+                axes.plot(x, y, color=color, label=said, drawstyle="steps-pre")
             else:
                 said = f"{system} {own.auroc:.3f}" if own.auroc is not None else system
-                x = np.maximum(own.fallout, 1e-4)
-                axes.plot(x, own.recall, color=color, label=said, drawstyle="steps-post")
+                x = np.concatenate([[1e-4], np.maximum(own.fallout, 1e-4)])
+                y = np.concatenate([[0.0], own.recall])
+                axes.plot(x, y, color=color, label=said, drawstyle="steps-post")
         if kind == "roc":
             axes.set_xscale("log")
-        axes.set_xlim(1e-4 if kind == "roc" else 0, 1)
-        axes.set_ylim(0, 1.02)
+        axes.set_xlim(1e-4 if kind == "roc" else -0.02, 1.02)
+        axes.set_ylim(-0.02, 1.05)
 
     names = [n for n in _names(found) if any(n in of and of[n].positive for of in found.values())]
     titles = {"pr": ("recall", "precision"), "roc": ("false positive rate", "recall")}
-    _panels(path, names, draw, *titles[kind])
+    _panels(path, names, draw, titles[kind], "lower left" if kind == "pr" else "lower right")
 
 
 def alarms(path: Path, labels: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write a PNG of recall against false alarms per hour; labels: figures by system and label."""
+    """Write a PNG of the best recall with at most so many false alarms per hour.
+
+    labels: the figures of `strong.figures` by system and label.
+    """
     names = [n for n in _names(labels) if any(of[n]["operating_points"] for of in labels.values())]
 
     def draw(axes: Axes, name: str) -> None:
         for color, (system, of_label) in zip(COLORS, labels.items(), strict=False):
             points = of_label[name]["operating_points"]
-            x = [max(point["false_alarms_per_hour"], 0.1) for point in points]
-            y = [point["recall"] for point in points]
+            if not points:
+                continue
+            told = sorted((p["false_alarms_per_hour"], p["recall"]) for p in points)
+            x = np.maximum([rate for rate, _ in told], 0.1)
+            y = np.maximum.accumulate([found for _, found in told])
             recall = of_label[name]["recall_at_1_per_hour"]
             said = system if recall is None else f"{system} {recall:.2f} at 1/h"
-            axes.plot(x, y, color=color, marker=".", markersize=3, label=said)
+            axes.plot(x, y, color=color, label=said, drawstyle="steps-post")
         axes.axvline(1.0, color="#999999", linewidth=0.7)
         axes.set_xscale("log")
         axes.set_xlim(0.1, 1000)
-        axes.set_ylim(0, 1.02)
+        axes.set_ylim(-0.02, 1.05)
 
-    _panels(path, names, draw, "false alarms per hour (0.1: fewer)", "recall")
+    _panels(path, names, draw, ("false alarms per hour (at most)", "recall"), "lower right")
 
 
 def tracks(folder: Path, sounds: Sounds, systems: Sequence[System]) -> None:
@@ -129,7 +138,11 @@ def _names(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _panels(
-    path: Path, names: Sequence[str], draw: Callable[[Axes, str], None], x: str, y: str
+    path: Path,
+    names: Sequence[str],
+    draw: Callable[[Axes, str], None],
+    axes_names: tuple[str, str],
+    legend: str,
 ) -> None:
     down = max(1, -(-len(names) // _ACROSS))
     figure = Figure(figsize=(2.9 * _ACROSS, 2.5 * down), layout="constrained")
@@ -138,9 +151,9 @@ def _panels(
         draw(axes, name)
         axes.set_title(name, fontsize=9)
         axes.tick_params(labelsize=6)
-        axes.legend(fontsize=6, loc="lower left")
+        axes.legend(fontsize=6, loc=legend)
     for axes in grid[len(names) :]:
         axes.set_axis_off()
-    figure.supxlabel(x, fontsize=_SMALL)
-    figure.supylabel(y, fontsize=_SMALL)
+    figure.supxlabel(axes_names[0], fontsize=_SMALL)
+    figure.supylabel(axes_names[1], fontsize=_SMALL)
     figure.savefig(path, dpi=100)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.activity import active
+from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.manifest import Clip
 from pe_stream.soundscapes.everyday import add
@@ -90,13 +91,26 @@ def _speech(
     total = 0
     while total < count:
         clip = clips[int(rng.integers(len(clips)))]
-        word = cut(rng, clip).samples
+        word = _voice(cut(rng, clip).samples)
         pause = np.zeros(int(rng.uniform(0.05, 0.3) * SAMPLE_RATE), np.float32)
         pieces += [word / np.sqrt(np.mean(np.square(word))), pause]
         total += len(word) + len(pause)
         used.append(clip)
     said = np.concatenate(pieces).astype(np.float32)[:count]
     return Sound(SPEECH, trimmed(said, len(said) / SAMPLE_RATE)), tuple(used)
+
+
+def _voice(samples: Samples) -> Samples:
+    """Without the rumble below 100 Hz in which some speakers' microphones stood, and its pauses."""
+    size = 2 * len(samples)
+    hz = np.fft.rfftfreq(size, 1 / SAMPLE_RATE)
+    spectrum = np.fft.rfft(samples, size) / (1 + (100 / np.maximum(hz, 1)) ** 8)
+    voice = np.asarray(np.fft.irfft(spectrum, size)[: len(samples)], np.float32)
+    stretches = active(voice)
+    if not stretches:
+        return samples  # there was nothing but rumble
+    start, end = max(stretches, key=lambda span: span[1] - span[0])
+    return voice[start:end]
 
 
 def _mistakable(rng: np.random.Generator, sources: Sources) -> list[str]:

@@ -15,7 +15,6 @@ from pe_stream.synthesis.signals import (
     Signal,
     faded,
     length,
-    shaped_noise,
     summed,
 )
 from pe_stream.synthesis.variation import (
@@ -82,11 +81,9 @@ def microwave_beep(rng: np.random.Generator) -> Samples:
 
 
 def reversing_beeps(rng: np.random.Generator) -> Samples:
-    """A lorry backing: about 1.1 kHz, half a second on, half off; some pulse noise instead."""
+    """A lorry backing: about 1.1 kHz, half a second on, half off."""
     beat_s = around(rng, 0.5, 0.2)
     rhythm = _regular(int(rng.integers(4, 10)), 2 * beat_s, beat_s * rng.uniform(0.8, 1.1))
-    if chance(rng, 0.2):
-        return finished(rng, _hisses(rng, rhythm))
     odd = chance(rng, 0.7)
     return finished(rng, beeps(rng, rhythm, rng.uniform(1000, 1250), timbre(rng, odd=odd)))
 
@@ -223,28 +220,6 @@ def _of_an_alarm(beep_s: float, gap_s: float) -> bool:
     return any(
         0.7 * beat_s < beep_s < 1.3 * beat_s and 0.7 * beat_s < gap_s < 1.3 * beat_s
         for beat_s in (0.1, 0.5)
-    )
-
-
-def _hisses(rng: np.random.Generator, rhythm: Sequence[Beat]) -> Signal:
-    """Pulses of broad noise, as newer reversing alarms give."""
-    centre_hz = log_uniform(rng, 1200, 3500)
-    return summed(
-        [
-            (
-                faded(
-                    shaped_noise(
-                        rng,
-                        length(beep_s),
-                        lambda hz: 1 / (1 + ((hz - centre_hz) / centre_hz) ** 4),
-                    ),
-                    0.01,
-                    0.01,
-                ),
-                onset_s,
-            )
-            for onset_s, beep_s in rhythm
-        ]
     )
 
 

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 
+from pe_stream.activity import active
 from pe_stream.audio import media
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples
 from pe_stream.manifest import Clip
-from pe_stream.activity import active
 from pe_stream.synthesis import in_room, room_response
 from pe_stream.synthesis.random_sounds import SOUNDS
 from pe_stream.training.concepts import Concept
@@ -64,7 +64,9 @@ class Teacher:
     named, in order, by `audioset_classes.csv` (index,display_name).
     """
 
-    def __init__(self, files: Iterable[Path], classes: Sequence[str], concepts: Sequence[Concept]):
+    def __init__(
+        self, files: Iterable[Path], classes: Sequence[str], concepts: Sequence[Concept]
+    ) -> None:
         self._logits: dict[str, NDArray[Any]] = {}
         for file in files:
             with np.load(file) as arrays:
@@ -73,7 +75,7 @@ class Teacher:
         self._groups = [[index[name] for name in concept.audioset] for concept in concepts]
 
     def __call__(self, key: str, seconds: NDArray[np.float64]) -> NDArray[np.float16] | None:
-        """Probabilities at `seconds` (T,) into the clip: (T, C); NaN for concepts without a class."""
+        """Probabilities at `seconds` (T,): (T, C); NaN for concepts without a class."""
         logits = self._logits.get(key)
         if logits is None:
             return None

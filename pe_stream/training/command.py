@@ -16,7 +16,7 @@ from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.training import calibration, card
 from pe_stream.training.export import save
 from pe_stream.training.mixtures import Mixer
-from pe_stream.training.pipeline import Recipe, Trainer
+from pe_stream.training.pipeline import Recipe, Trainer, clips_for
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +45,19 @@ def run(options: TrainOptions) -> int:
     recipe = _recipe(options)
     if options.threads:
         torch.set_num_threads(options.threads)
+    device = _device(options.device)
+    clips = clips_for(recipe, options.data)
     _remember(options, recipe)
-    trainer = Trainer(recipe, options.data, options.out, _device(options.device))
-    clips = trainer.clips()
+    trainer = Trainer(recipe, options.out, device)
     tokenizer = trainer.text_tower()
     if not trainer.finished():
-        mixer = Mixer(trainer.sounds(), trainer.concepts, recipe.seed)
+        mixer = Mixer(trainer.sounds(options.data, clips), trainer.concepts, recipe.seed)
         trainer.read_out(mixer)
         trainer.encoder(mixer, tokenizer)
     save(trainer.model, tokenizer, options.out)
     if options.calibrate is not None:
         calibration.calibrate(options.out, options.calibrate)
-    card.write(options.out, recipe, clips)
+    card.write(options.out, dataclasses.asdict(recipe), clips)
     print(options.out)
     return 0
 

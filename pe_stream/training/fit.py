@@ -109,7 +109,7 @@ def fit(
 
 def _share(step: int, steps: int) -> float:
     """Share of the learning rate: a linear start, then half a cosine down to 2 %."""
-    warmup = min(200, steps // 10)
+    warmup = min(100, steps // 10)
     if step < warmup:
         return (step + 1) / warmup
     return 0.02 + 0.49 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))

@@ -15,7 +15,9 @@ done on its output.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ CHANNELS = 2 * BANDS
 HOP = math.prod(RATIOS[:5])
 """Samples (48 kHz) between outputs of the filterbank: 480, 10 ms."""
 
-GAINS = (10.0, 100.0, 1000.0)
+GAINS = (20.0, 140.0, 1000.0)
 """Of the squared sines: each follows the energy over about 20 dB, then saturates."""
 
 _PASS = 1e-4
@@ -75,7 +77,8 @@ def filterbank(dac: Any, samples: Tensor) -> Tensor:
     hidden = dac.conv1(samples)
     for block in dac.block[:5]:
         hidden = block(hidden)
-    return hidden[:, :CHANNELS]
+    used: Tensor = hidden[:, :CHANNELS]
+    return used
 
 
 def kernel() -> tuple[Tensor, int]:
@@ -97,11 +100,14 @@ def kernel() -> tuple[Tensor, int]:
 def features_100hz(outputs: Tensor) -> Tensor:
     """Log energy of each band, standardised: (B, 96, n) filterbank outputs to (B, 48, n).
 
-    About 0 for a band at -50 dBFS and 1 for each 15 dB above it; floor at -85 dBFS.
+    About 0 for a band at -50 dBFS and 1 for each 15 dB above it; floor at -80 dBFS.
     """
     real, imaginary = outputs[:, 0::2], outputs[:, 1::2]
     energy = real.square() + imaginary.square()
-    return (10 * torch.log10(energy + 10**-8.5) + 50) / 15
+    # Over three steps, as the energy of noise within one is little more than chance.
+    padded = F.pad(energy, (1, 1), mode="replicate")
+    energy = (padded[..., :-2] + 2 * padded[..., 1:-1] + padded[..., 2:]) / 4
+    return (10 * torch.log10(energy + 10**-8) + 50) / 15
 
 
 def features(outputs: Tensor) -> Tensor:
@@ -139,7 +145,8 @@ def filters() -> Tensor:
     return torch.tensor(np.stack(rows), dtype=torch.float32)
 
 
-def lowpass_stages() -> list[Tensor]:
+@functools.cache
+def lowpass_stages() -> tuple[Tensor, ...]:
     """The low-pass as what the first convolutions can hold: taps of five short filters.
 
     In turn: 7 taps; three residual stages (1 + filter of 7 taps, 1, 3 and 9 samples apart); 6 taps,
@@ -167,10 +174,10 @@ def lowpass_stages() -> list[Tensor]:
             loss.backward()
             optimizer.step()
             schedule.step()
-    return [stage.detach().float() for stage in stages]
+    return tuple(stage.detach().float() for stage in stages)
 
 
-def _response(stages: list[Tensor], frequency: Tensor) -> Tensor:
+def _response(stages: Sequence[Tensor], frequency: Tensor) -> Tensor:
     """Complex gain at `frequency` (radians a sample), without the delay of the centre."""
 
     def gain(taps: Tensor, dilation: int = 1) -> Tensor:
@@ -182,7 +189,7 @@ def _response(stages: list[Tensor], frequency: Tensor) -> Tensor:
     return gain(first) * residuals * gain(last)
 
 
-def _impulse_response(stages: list[Tensor]) -> Tensor:
+def _impulse_response(stages: Sequence[Tensor]) -> Tensor:
     """The low-pass as one filter at 48 kHz, in the order of conv1d's weights."""
     first, near, middle, far, last = (stage.double() for stage in stages)
     out = first
@@ -205,7 +212,7 @@ def _convolutions(module: nn.Module) -> list[nn.Conv1d]:
     return [part for part in module.modules() if isinstance(part, nn.Conv1d)]
 
 
-def _write_lowpass(dac: Any, stages: list[Tensor]) -> None:
+def _write_lowpass(dac: Any, stages: Sequence[Tensor]) -> None:
     first, near, middle, far, last = stages
     dac.conv1.weight[0, 0] = first
     block = dac.block[0]
@@ -217,7 +224,10 @@ def _write_lowpass(dac: Any, stages: list[Tensor]) -> None:
 
 
 def _write_delays(dac: Any) -> int:
-    """Blocks 2 to 4: channel c, sample n s + j goes to channel c s + j, sample n. Returns channels."""
+    """Blocks 2 to 4: channel c, sample n s + j goes to channel c s + j, sample n.
+
+    Returns how many channels are used in the end.
+    """
     used = 1
     for index in (1, 2, 3):
         stride = RATIOS[index]
@@ -253,5 +263,36 @@ def _write_energies(block: Any) -> None:
             unit.conv1.weight[CHANNELS + channel, channel, 3] = -GAINS[index]
             energy = CHANNELS + 32 * index + shared[channel // 2]
             unit.conv2.weight[energy, [channel, CHANNELS + channel], 0] = 0.5
-    # The read-out's own activations bend.
-    block.snake1.alpha.fill_(1.0)
+    block.snake1.alpha[:, CHANNELS:] = 2.0
+
+
+def solve_read_out(embedder: Any, batches: Iterable[Tensor]) -> None:
+    """Write the best linear read-out of the energies (least squares over `batches` of outputs).
+
+    It takes one half of the sixth block's output channels. The other half keeps its random
+    weights, unheard: what it can add is for `pe_stream.training.pipeline` to learn.
+    """
+    dac = embedder.dac_encoder
+    block, width = dac.block[5], BANDS * RATIOS[5]
+    stride = RATIOS[5]
+    square: Any = 0
+    product: Any = 0
+    with torch.no_grad():
+        for outputs in batches:
+            hidden = torch.cat([outputs, torch.zeros_like(outputs)], dim=1)
+            for unit in (block.res_unit1, block.res_unit2, block.res_unit3, block.snake1):
+                hidden = unit(hidden)
+            seen = F.pad(hidden, (stride // 2, stride // 2)).unfold(2, 2 * stride, stride)
+            rows = seen.permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
+            rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1).double()
+            square = square + rows.T @ rows
+            product = product + rows.T @ features(outputs).flatten(0, 1).double()
+        ridge = 1e-2 * torch.eye(len(square), dtype=torch.float64, device=square.device)
+        solution = torch.linalg.solve(square + ridge, product).float()
+        block.conv1.weight[:width] = solution[:-1].T.reshape(width, 2 * CHANNELS, 2 * stride)
+        block.conv1.bias[:width] = solution[-1]
+        dac.snake1.alpha[:, :width] = _PASS
+        for layer, tap in ((dac.conv2, 1), (embedder.bottleneck, 0)):
+            layer.weight[:width].zero_()
+            layer.bias[:width].zero_()
+            layer.weight[range(width), range(width), tap] = 1.0

@@ -13,12 +13,22 @@ from pe_stream.training.bank import STEPS, Sound, Variant
 from pe_stream.training.concepts import Concept
 from pe_stream.training.frontend import BANDS
 
-LENGTHS = (50, 125, 250)
-"""Frames of an example: 2, 5 and 10 s, so that the model knows short windows too."""
+LENGTHS = (50, 100, 250)
+"""Frames of an example: 2, 4 and 10 s, so that the model knows short windows too."""
 
-_SHARES = (0.2, 0.4, 0.4)
+_SHARES = (0.4, 0.45, 0.15)
+"""How often each: more short examples are more different sounds in a batch."""
 
-_FRAMES = 3000
+LEVEL_DB = (-48.0, -12.0)
+"""Energy of the sounds, all bands together, dBFS."""
+
+NOISE_DB = (-100.0, -76.0)
+"""Energy of the microphone's noise in each channel, dBFS."""
+
+COLOUR_DB = 5.0
+"""How far a microphone's response goes up and down."""
+
+_FRAMES = 1500
 """Frames in a batch, whatever the length of its examples."""
 
 _GROUPS = 8
@@ -87,18 +97,18 @@ class Mixer:
         rng = self._rng
         kind = rng.random()
         parts: list[tuple[Sound, Tensor, Tensor, Tensor | None]] = []
-        level = rng.uniform(-65, -10)
-        single = kind < 0.35
+        level = rng.uniform(*LEVEL_DB)
+        single = kind < 0.45
         repeated = single and rng.random() < 0.4
         if kind < 0.95:
             count = 1 if single else int(rng.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))
-            for _ in range(count):
-                parts.append(self._placed(self._pick(), frames, level + rng.uniform(-8, 8), repeated))
+            levels = level + rng.uniform(-8, 8, count)
+            parts = [self._placed(self._pick(), frames, at, whole=repeated) for at in levels]
         if not single and rng.random() < 0.8:
             behind = self._background[rng.integers(len(self._background))]
             ratio = rng.uniform(-3, 30) if parts else rng.uniform(0, 30)
-            parts.append(self._placed(behind, frames, level - ratio, True))
-        outputs = self._noise(frames, rng.uniform(-100, -62))
+            parts.append(self._placed(behind, frames, level - ratio, whole=True))
+        outputs = self._noise(frames, rng.uniform(*NOISE_DB))
         energies = [_energy(part[1]) for part in parts]
         total = sum(energies, _energy(outputs))
         target = torch.zeros(frames, self._concepts)
@@ -130,7 +140,7 @@ class Mixer:
         return some[self._rng.integers(len(some))]
 
     def _placed(
-        self, sound: Sound, frames: int, level_db: float, whole: bool
+        self, sound: Sound, frames: int, level_db: float, *, whole: bool
     ) -> tuple[Sound, Tensor, Tensor, Tensor | None]:
         """The sound somewhere in `frames`, at `level_db`; repeated if `whole`."""
         rng = self._rng
@@ -162,7 +172,7 @@ class Mixer:
     def _colour(self) -> Tensor:
         """A microphone's: gains by band (96, 1); at times band-limited, or with a band gone."""
         rng = self._rng
-        knots = rng.uniform(-6, 6, 5)
+        knots = rng.uniform(-COLOUR_DB, COLOUR_DB, 5)
         curve = np.interp(np.linspace(0, 4, BANDS), np.arange(5), knots)
         band = np.arange(BANDS)
         if rng.random() < 0.25:

@@ -30,6 +30,9 @@ from pe_stream.training.mixtures import Batch, Mixer
 
 log = logging.getLogger(__name__)
 
+_STAGES = ("readout", "ideal", "codec", "whole")
+"""Of the audio side, in their order."""
+
 _BIAS = -5.0
 """Of the logits to begin with: most sounds are absent most of the time."""
 
@@ -48,23 +51,38 @@ class Recipe:
     synthesised: int = 60
     corpus: int = 60_000
     text_steps: int = 6000
-    readout_steps: int = 1200
-    ideal_steps: int = 5000
-    codec_steps: int = 3000
+    readout_steps: int = 900
+    ideal_steps: int = 6500
+    codec_steps: int = 1000
     whole_steps: int = 1500
     seed: int = 0
+
+
+def clips_for(recipe: Recipe, data: Path) -> list[Clip]:
+    """The clips of the manifest in `data` to train on.
+
+    Raises UnavailableError where there is no manifest, or none of its clips may be used.
+    """
+    clips = manifest.of_folds(manifest.read(data), recipe.folds)
+    if not recipe.every_licence:
+        clips = [clip for clip in clips if clip.redistributable]
+    if not clips:
+        raise UnavailableError(
+            f"{data}: none of these clips is marked redistributable; "
+            "--every-licence takes the others too"
+        )
+    return clips
 
 
 class Trainer:
     """Trains by a `Recipe` in the folder `out`."""
 
-    def __init__(self, recipe: Recipe, data: Path, out: Path, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, out: Path, device: torch.device) -> None:
         self._recipe = recipe
-        self._data = data
         self._work = out / "work"
         self._device = device
         self.concepts = concepts.read(without=_unseen())
-        self.model: Any = shape.new_model(recipe.seed).to(device)
+        self.model = shape.new_model(recipe.seed, device)
         for weight in self.model.parameters():
             weight.requires_grad_(False)
         torch.nn.init.constant_(self.model.text_audio_logit_scale, encoder.SCALE)
@@ -76,17 +94,17 @@ class Trainer:
         """Teach the text tower; returns its tokenizer."""
         recipe, folder = self._recipe, self._work / "text"
         if self._done("text"):
-            return PreTrainedTokenizerFast.from_pretrained(folder)
+            finished: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+            return finished
         teacher = text.minilm()
         texts = concepts.corpus(self.concepts, teacher.words, recipe.corpus, recipe.seed)
         log.info("%d texts; their teacher's vectors take some minutes", len(texts))
         vectors = self._kept("vectors", lambda: teacher.encode(texts))
         space = text.Space.of(self.concepts, teacher.encode)
         tokenizer = text.tokenizer_for(texts)
-        # The phrasings themselves, which come first in the corpus, are a fifth of the lessons.
-        own = [text for concept in self.concepts for text in concept.phrasings]
-        kept = set(own)
-        index = [i for i, line in enumerate(texts) if line in kept]
+        # The phrasings themselves are a fifth of the lessons.
+        own = {phrasing for concept in self.concepts for phrasing in concept.phrasings}
+        index = [i for i, line in enumerate(texts) if line in own]
         index = [*range(len(texts)), *(index * max(1, len(texts) // (4 * len(index))))]
         lessons = text.Lessons(
             tokenizer, [texts[i] for i in index], space.targets(vectors)[index], recipe.seed
@@ -100,15 +118,30 @@ class Trainer:
             device=self._device,
             report=_Report("text", recipe.text_steps),
         )
+        found = self._found_again(tokenizer)
+        log.info(
+            "text: %.0f %% of the phrasings held out are nearest to their concept", 100 * found
+        )
         tokenizer.save_pretrained(folder)
         self._finish("text")
         return tokenizer
 
-    def sounds(self) -> list[bank.Sound]:
-        """The sounds to mix."""
-        clips = self.clips()
-        files = sorted(self._data.glob("teacher_*.npz"))
-        table = self._data / "audioset_classes.csv"
+    def _found_again(self, tokenizer: PreTrainedTokenizerFast) -> float:
+        kept = concepts.held_out(self.concepts)
+        with torch.no_grad():
+            plain = [concept.plain for concept in self.concepts]
+            rows = text.embed(self.model, tokenizer, [*kept.values(), *plain])
+        names = [concept.name for concept in self.concepts]
+        return text.retrieval(rows[: len(kept)], list(kept), rows[len(kept) :], names)
+
+    def finished(self) -> bool:
+        """Whether every stage was finished before; the model is then as the last one left it."""
+        return self._done(_STAGES[-1])
+
+    def sounds(self, data: Path, clips: Sequence[Clip]) -> list[bank.Sound]:
+        """The sounds to mix: `clips`, with the teacher outputs beside them, and made ones."""
+        files = sorted(data.glob("teacher_*.npz"))
+        table = data / "audioset_classes.csv"
         classes: list[str] = []
         if table.exists():
             with table.open(encoding="utf-8", newline="") as lines:
@@ -127,18 +160,6 @@ class Trainer:
             progress=lambda count: report(count, 0.0),
         )
 
-    def clips(self) -> list[Clip]:
-        """The clips to train on."""
-        clips = manifest.of_folds(manifest.read(self._data), self._recipe.folds)
-        if not self._recipe.every_licence:
-            clips = [clip for clip in clips if clip.redistributable]
-        if not clips:
-            raise UnavailableError(
-                f"{self._data}: none of these clips is marked redistributable; "
-                "--every-licence takes the others too"
-            )
-        return clips
-
     def read_out(self, mixer: Mixer) -> None:
         """Teach the codec's read-out the features that the filterbank's outputs define."""
 
@@ -146,8 +167,11 @@ class Trainer:
             outputs = batch.outputs.to(self._device)
             return F.mse_loss(encoder.read_out(self.model, outputs), frontend.features(outputs))
 
+        if not self._done("readout"):
+            examples = (mixer.batch(number).outputs.to(self._device) for number in range(24))
+            frontend.solve_read_out(self.model.audio_encoder.embedder, examples)
         weights = [encoder.read_out_weights(self.model)]
-        plan = Plan(self._recipe.readout_steps, (6e-4,), decay=0.0, bf16=False)
+        plan = Plan(self._recipe.readout_steps, (6e-4,), decay=0.0, average=0.99, bf16=False)
         self._stage("readout", plan, mixer, imitation, weights)
 
     def encoder(self, mixer: Mixer, tokenizer: PreTrainedTokenizerFast) -> None:
@@ -174,8 +198,12 @@ class Trainer:
             return encoder.read_out(model, outputs)
 
         rest.append(model.text_audio_logit_bias)
+        if not self._done("ideal"):
+            examples = [mixer.batch(number).outputs.to(self._device) for number in range(24)]
+            seen = torch.cat([frontend.features(outputs).flatten(0, 1) for outputs in examples])
+            encoder.whiten(model, seen)
         features = hearing(frontend.features), hearing(from_codec)
-        self._stage("ideal", Plan(recipe.ideal_steps, (1e-3,)), mixer, features[0], [rest])
+        self._stage("ideal", Plan(recipe.ideal_steps, (7e-4,)), mixer, features[0], [rest])
         self._stage("codec", Plan(recipe.codec_steps, (5e-4,)), mixer, features[1], [rest])
         whole = Plan(recipe.whole_steps, (2e-4, 1e-4))
         self._stage("whole", whole, mixer, features[1], [rest, read_out])
@@ -191,7 +219,7 @@ class Trainer:
         if self._done(name):
             return
         # Every stage has examples of its own.
-        first = 10**6 * (1 + ("readout", "ideal", "codec", "whole").index(name))
+        first = 10**6 * (1 + _STAGES.index(name))
         fit(
             lambda number: mixer.batch(first + number),
             loss,

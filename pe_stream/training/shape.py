@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from transformers import PeAudioConfig, PeAudioFrameLevelModel
 
@@ -52,7 +54,8 @@ def configuration() -> PeAudioConfig:
     )
 
 
-def new_model(seed: int) -> PeAudioFrameLevelModel:
-    """A model of this configuration with random weights."""
+def new_model(seed: int, device: torch.device | None = None) -> Any:
+    """A PeAudioFrameLevelModel of this configuration with random weights."""
     torch.manual_seed(seed)
-    return PeAudioFrameLevelModel(configuration())
+    model: Any = PeAudioFrameLevelModel(configuration())
+    return model.to(device or torch.device("cpu"))

@@ -34,7 +34,7 @@ _SNAP = 0.7
 
 def tokenizer_for(texts: Sequence[str]) -> PreTrainedTokenizerFast:
     """A WordPiece tokenizer of `TOKENS` entries, made from `texts`."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]  # noqa: S106
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.train_from_iterator(
@@ -122,7 +122,8 @@ class Space:
         nearest = (likeness / 0.05).softmax(1)
         strength = _SNAP * torch.sigmoid((likeness.max(1, keepdim=True).values - 0.6) / 0.05)
         drawn = (1 - strength) * flat + strength * (nearest @ self.means)
-        return F.normalize(drawn, dim=1) * EMBEDDING**0.5
+        rows: Tensor = F.normalize(drawn, dim=1) * EMBEDDING**0.5
+        return rows
 
 
 def embed(model: Any, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Tensor:
@@ -189,4 +190,5 @@ def weights(model: Any) -> list[torch.nn.Parameter]:
 def retrieval(rows: Tensor, names: Sequence[str], means: Tensor, of: Sequence[str]) -> float:
     """The part of `rows` (n, D) of concepts `names` whose nearest of `means` (c, D) is theirs."""
     nearest = (F.normalize(rows, dim=1) @ F.normalize(means, dim=1).T).argmax(1)
-    return sum(of[i] == name for i, name in zip(nearest.tolist(), names, strict=True)) / len(names)
+    right = [of[i] == name for i, name in zip(nearest.tolist(), names, strict=True)]
+    return sum(right) / len(right)

@@ -1,0 +1,89 @@
+"""The model card: what the checkpoint is, how it was made, what it reaches, whose sounds it heard.
+
+`pe-stream train` writes it without figures. `python -m pe_stream.training.card FOLDER FIGURES...`
+writes it anew with those of `pe-stream eval --json`, in the order given.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pe_stream.errors import PeStreamError, UnavailableError
+from pe_stream.evaluation.report import as_table
+from pe_stream.manifest import Clip
+
+_FACTS = "facts.json"
+"""What training knows of the checkpoint, kept for when the card is written anew."""
+
+
+def write(folder: Path, recipe: Mapping[str, Any], clips: Sequence[Clip]) -> None:
+    """Write the card of a checkpoint just trained by `recipe` on `clips`."""
+    sources = Counter((clip.dataset, clip.licence) for clip in clips)
+    facts = {
+        "recipe": dict(recipe),
+        "sources": [[*source, count] for source, count in sorted(sources.items())],
+        "attributions": attributions(clips),
+    }
+    (folder / "work" / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    _write(folder, facts, [])
+
+
+def attributions(clips: Sequence[Clip]) -> list[str]:
+    """One line for each recording whose licence asks for its author to be named, sorted."""
+    named = {
+        " ".join(f"{clip.attribution} ({clip.licence})".split())
+        for clip in clips
+        if clip.attribution and clip.licence not in {"CC0", "PD", "public domain"}
+    }
+    return sorted(named)
+
+
+def _write(folder: Path, facts: Mapping[str, Any], figures: Sequence[str]) -> None:
+    made = {
+        "figures": "\n\n".join(figures) or "None measured yet: see `pe-stream eval --help`.",
+        "weights": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
+        "recipe": "\n".join(
+            f"| {key} | {_cell(value)} |" for key, value in facts["recipe"].items()
+        ),
+        "sources": "\n".join(
+            f"| {dataset} | {licence} | {count} |" for dataset, licence, count in facts["sources"]
+        ),
+        "attributions": "\n".join(f"- {line}" for line in facts["attributions"]),
+    }
+    template = Path(__file__).with_name("card.md").read_text("utf-8")
+    for name, text in made.items():
+        template = template.replace(f"<!-- {name} -->", text)
+    (folder / "README.md").write_text(template, "utf-8")
+
+
+def _cell(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _titled(path: Path) -> str:
+    try:
+        report = json.loads(path.read_text("utf-8"))
+        return f"### {path.stem.replace('_', ' ')}\n\n{as_table(report)}"
+    except (OSError, ValueError, KeyError) as error:
+        raise UnavailableError(f"{path}: not written by pe-stream eval --json: {error}") from error
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the card of FOLDER anew, with the tables of the FIGURES."""
+    folder, *figures = map(Path, arguments)
+    try:
+        facts = json.loads((folder / "work" / _FACTS).read_text("utf-8"))
+        _write(folder, facts, [_titled(path) for path in figures])
+    except (OSError, PeStreamError) as error:
+        print(f"card: {error}", file=sys.stderr)
+        return 69
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
