@@ -179,6 +179,13 @@ def _add_soundscapes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes; default 0")
     parser.add_argument("--fold", nargs="+", default=(), metavar="F", help="only of these")
     parser.add_argument(
+        "--part",
+        type=_part,
+        default=(1, 1),
+        metavar="N/M",
+        help="only the Nth of M parts of the recordings, to calibrate on one and judge on another",
+    )
+    parser.add_argument(
         "--snr",
         nargs=2,
         type=float,
@@ -296,6 +303,7 @@ def _soundscapes(options: argparse.Namespace) -> int:
             seconds=options.seconds,
             seed=options.seed,
             folds=tuple(options.fold),
+            part=options.part,
             snr_db=tuple(options.snr),
             labels_from=tuple(options.labels_from),
             synthesised=None if options.synthesised is None else tuple(options.synthesised),
@@ -366,6 +374,13 @@ def _threshold(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
     return value
+
+
+def _part(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"not a part like 1/2: {text!r}")
+    return int(part), int(parts)
 
 
 def _phrasing(text: str) -> str | int:

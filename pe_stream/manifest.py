@@ -11,6 +11,7 @@ import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from pe_stream.errors import UnavailableError
 
@@ -31,6 +32,8 @@ class Clip:
     fold: str = ""
     dataset: str = ""
     clip_id: str = ""
+    recording: str = ""
+    """Of which the clip is a take: its Freesound number, its id, or its path."""
     redistributable: bool = False
     licence: str = ""
     attribution: str = ""
@@ -80,6 +83,11 @@ def of_folds(clips: Iterable[Clip], folds: Iterable[str]) -> list[Clip]:
     return [clip for clip in clips if not wanted or clip.fold in wanted]
 
 
+def of_part(clips: Iterable[Clip], part: int, parts: int) -> list[Clip]:
+    """The `part`th (from 1) of `parts` of about equal size; takes of a recording stay together."""
+    return [clip for clip in clips if crc32(clip.recording.encode()) % parts == part - 1]
+
+
 def _clip(folder: Path, row: dict[str, str], where: str) -> Clip:
     path = folder / row["path"]
     if not row["path"] or not path.is_file():
@@ -91,6 +99,7 @@ def _clip(folder: Path, row: dict[str, str], where: str) -> Clip:
         fold=row.get("fold") or "",
         dataset=row.get("dataset") or "",
         clip_id=row.get("clip_id") or "",
+        recording=row.get("freesound_id") or row.get("clip_id") or row["path"],
         redistributable=(row.get("redistributable") or "").lower() in YES,
         licence=row.get("licence") or "",
         attribution=row.get("attribution") or "",

@@ -31,6 +31,7 @@ _SHORTEST_S, _LONGEST_S = 1.0, 3600.0
 class SoundscapesOptions:
     """What the user asked for; see `pe-stream soundscapes --help`.
 
+    part: the first of so many parts of the clips' recordings, by (1, parts), and so on.
     synthesised: labels to mix in; None: those of SOUNDS that no clip has.
     """
 
@@ -40,6 +41,7 @@ class SoundscapesOptions:
     seconds: float = 30.0
     seed: int = 0
     folds: tuple[str, ...] = ()
+    part: tuple[int, int] = (1, 1)
     snr_db: tuple[float, float] = (0.0, 20.0)
     labels_from: tuple[str, ...] = ()
     synthesised: tuple[str, ...] | None = None
@@ -55,6 +57,7 @@ def run(options: SoundscapesOptions) -> int:
     _refuse_nonsense(options)
     _refuse_full(options.out)
     clips = manifest.of_folds(manifest.read(options.manifest), options.folds)
+    clips = manifest.of_part(clips, *options.part)
     there = {clip.label for clip in clips}
     made = SOUNDS.keys() - there if options.synthesised is None else _made(options.synthesised)
     if options.scene == "smoke-alarm":

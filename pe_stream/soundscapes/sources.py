@@ -61,7 +61,7 @@ class Sources:
     """The sounds and backgrounds there are; each is read when drawn.
 
     made: labels of `synthesis.SOUNDS` to mix in. wanted: labels that events may have, all where
-    it is empty.
+    it is empty; a background is of none of them.
 
     Raises UnavailableError where no sound is left.
     """
@@ -72,7 +72,8 @@ class Sources:
         self.clips: dict[str, list[Clip]] = {}
         self._backgrounds: list[Clip] = []
         for clip in clips:
-            if clip.dataset == _DATASET or clip.label in BACKGROUNDS or not clip.label:
+            behind = clip.dataset == _DATASET or clip.label in BACKGROUNDS or not clip.label
+            if behind and not any(_alike(clip.label, label) for label in wanted):
                 self._backgrounds.append(clip)
             if clip.label and clip.dataset != _DATASET:
                 self.clips.setdefault(clip.label, []).append(clip)

@@ -190,5 +190,5 @@ def weights(model: Any) -> list[torch.nn.Parameter]:
 def retrieval(rows: Tensor, names: Sequence[str], means: Tensor, of: Sequence[str]) -> float:
     """The part of `rows` (n, D) of concepts `names` whose nearest of `means` (c, D) is theirs."""
     nearest = (F.normalize(rows, dim=1) @ F.normalize(means, dim=1).T).argmax(1)
-    right = [of[i] == name for i, name in zip(nearest.tolist(), names, strict=True)]
-    return sum(right) / len(right)
+    found: list[int] = nearest.tolist()
+    return sum(of[i] == name for i, name in zip(found, names, strict=True)) / len(names)
