@@ -104,7 +104,7 @@ class Mixer:
             count = 1 if single else int(rng.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))
             levels = level + rng.uniform(-8, 8, count)
             parts = [self._placed(self._pick(), frames, at, whole=repeated) for at in levels]
-        if not single and rng.random() < 0.8:
+        if self._background and not single and rng.random() < 0.8:
             behind = self._background[rng.integers(len(self._background))]
             ratio = rng.uniform(-3, 30) if parts else rng.uniform(0, 30)
             parts.append(self._placed(behind, frames, level - ratio, whole=True))

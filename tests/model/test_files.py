@@ -16,7 +16,7 @@ TINY = "someone/pe-a-frame-tiny"
 
 def test_embedded_checkpoint_and_its_card_are_in_the_package() -> None:
     assert find("embedded") == EMBEDDED
-    assert "prototype" in (EMBEDDED / "README.md").read_text(encoding="utf-8")
+    assert "What it reaches" in (EMBEDDED / "README.md").read_text(encoding="utf-8")
 
 
 def test_folder_is_found_where_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
