@@ -24,6 +24,7 @@ from pe_stream.core.types import FRAME_S, Event, LabelRule, Reason, Window
 from pe_stream.errors import UnavailableError
 from pe_stream.feed import Feed, Mark, Opener
 from pe_stream.hearing import Hearing, Labels
+from pe_stream.model.codec import Stream
 
 IDLE_S = 0.5
 """The scoring thread looks around at least this often."""
@@ -63,6 +64,7 @@ class _Channel:
     def __init__(self, feed: Feed, detector: Detector) -> None:
         self.feed = feed
         self.detector = detector
+        self.stream = Stream()
         self.ended = False
         self._busy_s = self._audio_s = 0.0
 
@@ -81,6 +83,7 @@ class _Channel:
         for item in self.feed.take():
             if item is Mark.LOST:
                 self.detector.silence()
+                self.stream = Stream()
             elif item is Mark.ENDED:
                 self.detector.end(None)
                 self.ended = True
@@ -269,7 +272,8 @@ class Live:
 
     def _score(self, due: Sequence[tuple[str, Window]]) -> None:
         begun_s = time.monotonic()
-        scores = self._engine.score([window.samples for _, window in due])
+        streams = [self._channels[name].stream for name, _ in due]
+        scores = self._engine.hear(streams, [window for _, window in due])
         now_s = time.monotonic()
         if self._stopping.is_set():
             return

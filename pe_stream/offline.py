@@ -13,6 +13,7 @@ from pe_stream.core.detector import Detector, Heard, Origin
 from pe_stream.core.types import FRAME, FRAME_S, Event, FrameScores, Phase, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.hearing import Hearing
+from pe_stream.model.codec import Stream
 from pe_stream.model.engine import Engine
 
 
@@ -40,14 +41,16 @@ def detect(
         new_id=lambda: str(uuid7()),
     )
 
+    stream = Stream()
+
     def heard() -> Iterator[Heard]:
         for chunk in recording:
             if on_audio is not None:
                 on_audio(chunk.samples)
             detector.feed(chunk)
-            yield from _score(hearing.engine, detector)
+            yield from _score(hearing.engine, stream, detector)
         detector.end(None)
-        yield from _score(hearing.engine, detector)
+        yield from _score(hearing.engine, stream, detector)
 
     def told() -> Iterator[Heard]:
         for part in heard():
@@ -59,9 +62,9 @@ def detect(
     _refuse_dead(recording, detector)
 
 
-def _score(engine: Engine, detector: Detector) -> Iterator[Heard]:
+def _score(engine: Engine, stream: Stream, detector: Detector) -> Iterator[Heard]:
     while (window := detector.next_window()) is not None:
-        (scores,) = engine.score([window.samples])
+        (scores,) = engine.hear([stream], [window])
         yield detector.accept(window, scores, time.monotonic())
 
 

@@ -11,10 +11,11 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from pe_stream.core.types import FRAME, AudioChunk, FrameScores, LabelRule, Samples
+from pe_stream.core.types import FRAME, AudioChunk, FrameScores, LabelRule, Samples, Window
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
 from pe_stream.hearing import Hearing, Labels
+from pe_stream.model.codec import Stream
 
 
 class ScriptedSource:
@@ -60,11 +61,11 @@ class LevelEngine:
         self.batches: list[int] = []
         self._before = before
 
-    def score(self, windows: Sequence[Samples]) -> list[FrameScores]:
+    def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:
         labels = self.labels
         self._before()
         self.batches.append(len(windows))
-        levels = [np.sqrt((w.reshape(-1, FRAME) ** 2).mean(axis=1)) for w in windows]
+        levels = [np.sqrt((w.samples.reshape(-1, FRAME) ** 2).mean(axis=1)) for w in windows]
         return [np.repeat(level[:, None], len(labels.names), axis=1) for level in levels]
 
 

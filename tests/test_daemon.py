@@ -225,12 +225,12 @@ def test_a_thread_that_dies_ends_the_process(
     sabotage.write_text(
         "import pe_stream.model.engine as engine\n"
         "calls = []\n"
-        "score = engine.Engine.score\n"
-        "def broken(self, windows):\n"
+        "hear = engine.Engine.hear\n"
+        "def broken(self, streams, windows):\n"
         "    calls.append(1)\n"
         "    if len(calls) > 3: raise RuntimeError('device lost')\n"
-        "    return score(self, windows)\n"
-        "engine.Engine.score = broken\n",
+        "    return hear(self, streams, windows)\n"
+        "engine.Engine.hear = broken\n",
         "utf-8",
     )
     environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
@@ -253,15 +253,15 @@ def test_a_scoring_that_takes_for_ever_does_not_hold_up_the_end(
         "import torch\n"
         "import pe_stream.model.engine as engine\n"
         "calls = []\n"
-        "score = engine.Engine.score\n"
-        "def slow(self, windows):\n"
+        "hear = engine.Engine.hear\n"
+        "def slow(self, streams, windows):\n"
         "    calls.append(1)\n"
         "    if len(calls) > 5:\n"
         "        print('inside torch', flush=True)\n"
         "        big = torch.ones(8000, 8000, dtype=torch.float64)\n"
         "        for _ in range(9): big @ big\n"
-        "    return score(self, windows)\n"
-        "engine.Engine.score = slow\n",
+        "    return hear(self, streams, windows)\n"
+        "engine.Engine.hear = slow\n",
         "utf-8",
     )
     text = config(level, broker.port, f"{{url: {wav}}}")

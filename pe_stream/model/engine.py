@@ -1,39 +1,48 @@
-"""Windows to frame scores by the plain path: the model's own audio encoder over whole windows.
+"""Windows of audio to frame scores: codec features, each computed once, then the encoder.
 
-It computes the logits of `PeAudioFrameLevelModel.forward`, with the text half of that done once.
+It computes the logits of `PeAudioFrameLevelModel.forward`, with the text half of that done once
+and the codec's half done once per sample (`pe_stream.model.codec`). What is global, the encoder,
+runs over every window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from pe_stream.core.types import FRAME, FrameScores, Samples
+from pe_stream.core.types import FRAME, FrameScores, Samples, Window
 from pe_stream.model.checkpoint import Checkpoint
+from pe_stream.model.codec import Codec, Stream, batches
 from pe_stream.model.prompts import LabelEmbeddings
-
-MAX_BATCH = 4
-"""Windows encoded at once. A full-size codec holds several tensors of 123 MB for each window of
-10 s (64 channels of float32), and gains little from batching."""
 
 
 class Engine:
     """Scores windows for the labels it was given.
 
-    labels: in the order of the columns; may be set to others between two calls of `score`.
+    labels: in the order of the columns; may be set to others between two calls.
     """
 
-    def __init__(self, checkpoint: Checkpoint, labels: LabelEmbeddings) -> None:
-        """Take what `embed_labels` made of the labels with the same checkpoint."""
+    def __init__(
+        self, checkpoint: Checkpoint, labels: LabelEmbeddings, *, exact: bool = False
+    ) -> None:
+        """Take what `embed_labels` made of the labels with the same checkpoint.
+
+        exact: whether the first frames of every window see zeros before them, as in the model's
+            own call, though there was audio; by default they see the audio.
+        """
         self._checkpoint = checkpoint
+        self._codec = Codec(checkpoint.model.audio_encoder.embedder, exact=exact)
+        self._encoder = _without_codec(checkpoint.model.audio_encoder)
         self.labels = labels
 
-    def score(self, windows: Sequence[Samples]) -> list[FrameScores]:
-        """Score each window of shape (n,), n a whole number of frames: a list of (frames, labels).
+    def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:
+        """Score the next window of each of `streams`: a list of (frames, labels).
 
         In a frame where one of a label's negatives scores higher than the label, the label's
         score is 0; so is a score whose logit is not a finite number.
@@ -41,26 +50,40 @@ class Engine:
         Raises ValueError on a window that is not one or more whole frames.
         """
         labels = self.labels
-        return [_scores(logits, labels).cpu().numpy() for logits in self._encode(windows, labels)]
+        return [
+            _scores(logits, labels).cpu().numpy()
+            for logits in self._encode(streams, windows, labels)
+        ]
 
-    def logits(self, windows: Sequence[Samples]) -> list[NDArray[np.float32]]:
-        """Return what the sigmoid would be taken of, unsuppressed; otherwise as `score`."""
+    def score(self, windows: Sequence[Samples]) -> list[FrameScores]:
+        """Score windows (n,) that have nothing to do with each other; otherwise as `hear`."""
+        return self.hear([Stream() for _ in windows], [Window(0, window) for window in windows])
+
+    def logits(
+        self, streams: Sequence[Stream], windows: Sequence[Window]
+    ) -> list[NDArray[np.float32]]:
+        """Return what the sigmoid would be taken of, unsuppressed; otherwise as `hear`."""
         labels = self.labels
         count = len(labels.names)
-        return [logits[:, :count].cpu().numpy() for logits in self._encode(windows, labels)]
+        encoded = self._encode(streams, windows, labels)
+        return [logits[:, :count].cpu().numpy() for logits in encoded]
 
     @torch.inference_mode()
-    def _encode(self, windows: Sequence[Samples], labels: LabelEmbeddings) -> list[Tensor]:
+    def _encode(
+        self, streams: Sequence[Stream], windows: Sequence[Window], labels: LabelEmbeddings
+    ) -> list[Tensor]:
         """Return the logits of each window: (frames, labels + negatives) float32."""
         for window in windows:
-            if window.ndim != 1 or not len(window) or len(window) % FRAME:
-                raise ValueError(f"a window is whole frames of {FRAME} samples, not {window.shape}")
+            shape = window.samples.shape
+            if len(shape) != 1 or not shape[0] or shape[0] % FRAME:
+                raise ValueError(f"a window is whole frames of {FRAME} samples, not {shape}")
         model = self._checkpoint.model
+        like = torch.empty(0, device=self._checkpoint.device, dtype=self._checkpoint.dtype)
+        features = self._codec.hear(streams, windows, like)
         logits: dict[int, Tensor] = {}
-        for batch in _batches(windows):
-            samples = torch.from_numpy(np.stack([windows[i] for i in batch])).unsqueeze(1)
-            states = model.audio_encoder(
-                input_values=samples.to(self._checkpoint.device, self._checkpoint.dtype)
+        for batch in batches([window.frames for window in windows]):
+            states = self._encoder(
+                input_values=torch.stack([features[i] for i in batch])
             ).last_hidden_state
             frames = model.audio_head(states.float())
             scaled = frames @ labels.rows.T * model.text_audio_logit_scale
@@ -68,18 +91,22 @@ class Engine:
         return [logits[i] for i in range(len(windows))]
 
 
-def _batches(windows: Sequence[Samples]) -> Iterator[list[int]]:
-    """Group the windows' indices by equal length, at most MAX_BATCH together.
+class _Projection(nn.Module):
+    """In the place of the encoder's embedder: takes codec features instead of samples."""
 
-    Lengths are never mixed: zero padding changes the last frames of the shorter window, whether
-    masked or not.
-    """
-    by_length: dict[int, list[int]] = {}
-    for i, window in enumerate(windows):
-        by_length.setdefault(len(window), []).append(i)
-    for same in by_length.values():
-        for first in range(0, len(same), MAX_BATCH):
-            yield same[first : first + MAX_BATCH]
+    def __init__(self, embedder: Any) -> None:
+        super().__init__()
+        self.data_proj = embedder.data_proj
+
+    def forward(self, input_values: Tensor, padding_mask: None = None) -> tuple[Tensor, None]:
+        return self.data_proj(input_values), padding_mask
+
+
+def _without_codec(encoder: nn.Module) -> nn.Module:
+    """The same encoder, with the same weights, on codec features (B, frames, D)."""
+    light = copy.copy(encoder)
+    light._modules = {**encoder._modules, "embedder": _Projection(encoder.embedder)}  # noqa: SLF001
+    return light
 
 
 def _scores(logits: Tensor, labels: LabelEmbeddings) -> Tensor:

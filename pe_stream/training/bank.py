@@ -72,7 +72,9 @@ class Teacher:
             with np.load(file) as arrays:
                 self._logits |= {key: arrays[key] for key in arrays.files}
         index = {name: i for i, name in enumerate(classes)}
-        self._groups = [[index[name] for name in concept.audioset] for concept in concepts]
+        self._groups = [
+            [index[name] for name in concept.audioset if name in index] for concept in concepts
+        ]
 
     def __call__(self, key: str, seconds: NDArray[np.float64]) -> NDArray[np.float16] | None:
         """Probabilities at `seconds` (T,): (T, C); NaN for concepts without a class."""

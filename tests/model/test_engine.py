@@ -4,8 +4,9 @@ import io
 import shutil
 import subprocess
 import wave
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoFeatureExtractor
 
-from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples
+from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples, Window
 from pe_stream.model.checkpoint import Checkpoint, load
-from pe_stream.model.engine import MAX_BATCH, Engine
+from pe_stream.model.codec import MAX_BATCH, Stream
+from pe_stream.model.engine import Engine
 from pe_stream.model.prompts import LabelPrompts, embed_labels
 
 PROMPTS = ("a dog barking", "a door bell rings twice", "speech", "glass")
@@ -28,7 +30,7 @@ def test_logits_equal_the_models_own_forward(name: str, folders: dict[str, Path]
     checkpoint = load(str(folders[name]), device="cpu", dtype="float32")
     window = _noise(25)
     expected = _forward(checkpoint, window)
-    [found] = _engine(checkpoint, LABELS).logits([window])
+    [found] = _logits(_engine(checkpoint, LABELS), [window])
     assert found.shape == (25, 4)
     assert found.dtype == np.float32
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
@@ -45,10 +47,10 @@ def test_feature_extractor_leaves_a_window_as_it_is(folders: dict[str, Path]) ->
 def test_windows_of_any_length_score_as_if_alone(small: Checkpoint) -> None:
     engine = _engine(small, LABELS)
     windows = [_noise(frames, seed) for seed, frames in enumerate([5, 12, 1, 12, 5, 30])]
-    together = engine.logits(windows)
+    together = _logits(engine, windows)
     for window, found in zip(windows, together, strict=True):
         assert found.shape == (len(window) // FRAME, 4)
-        np.testing.assert_allclose(found, engine.logits([window])[0], rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(found, _logits(engine, [window])[0], rtol=1e-5, atol=1e-4)
 
 
 def test_batches_are_bounded_and_never_masked(small: Checkpoint) -> None:
@@ -64,7 +66,9 @@ def test_batches_are_bounded_and_never_masked(small: Checkpoint) -> None:
         _engine(small, LABELS).score([_noise(2)] * (MAX_BATCH + 1) + [_noise(3)])
     finally:
         hook.remove()
-    assert seen == [(MAX_BATCH, 1, 2 * FRAME), (1, 1, 2 * FRAME), (1, 1, 3 * FRAME)]
+    config: Any = small.model.config.audio_config
+    width = config.dac_config.codebook_dim
+    assert seen == [(MAX_BATCH, 2, width), (1, 2, width), (1, 3, width)]
 
 
 @pytest.mark.parametrize("samples", [0, 1, FRAME - 1, FRAME + 1])
@@ -79,7 +83,7 @@ def test_nothing_to_score_is_no_score(small: Checkpoint) -> None:
 
 def test_scores_are_the_sigmoid_of_the_logits(small: Checkpoint) -> None:
     engine = _engine(small, LABELS)
-    [scores], [logits] = engine.score([_noise(10)]), engine.logits([_noise(10)])
+    [scores], [logits] = engine.score([_noise(10)]), _logits(engine, [_noise(10)])
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), rtol=1e-5, atol=1e-7)
     assert engine.labels.names == PROMPTS
@@ -91,8 +95,8 @@ def test_bfloat16_hears_the_same(name: str, least: float, folders: dict[str, Pat
     exact = load(str(folders[name]), device="cpu", dtype="float32")
     rounded = load(str(folders[name]), device="cpu", dtype="bfloat16")
     window = _noise(250)
-    [expected] = _engine(exact, LABELS).logits([window])
-    [found] = _engine(rounded, LABELS).logits([window])
+    [expected] = _logits(_engine(exact, LABELS), [window])
+    [found] = _logits(_engine(rounded, LABELS), [window])
     assert found.dtype == np.float32
     assert not np.array_equal(found, expected)
     assert _cosine(found, expected) >= least
@@ -101,7 +105,7 @@ def test_bfloat16_hears_the_same(name: str, least: float, folders: dict[str, Pat
 def test_negatives_suppress_where_they_score_higher(small: Checkpoint) -> None:
     window = _noise(40)
     plain = _engine(small, LABELS)
-    [logits], [scores] = plain.logits([window]), plain.score([window])
+    [logits], [scores] = _logits(plain, [window]), plain.score([window])
     louder = logits[:, 1] > logits[:, 0]
     assert 0 < louder.sum() < len(louder)  # both kinds of frame are there
 
@@ -114,7 +118,7 @@ def test_negatives_suppress_where_they_score_higher(small: Checkpoint) -> None:
 
 def test_strongest_of_several_negatives_counts(small: Checkpoint) -> None:
     window = _noise(40)
-    [logits] = _engine(small, LABELS).logits([window])
+    [logits] = _logits(_engine(small, LABELS), [window])
     louder = logits[:, 1:].max(axis=1) > logits[:, 0]
     assert 0 < louder.sum() < len(louder)  # both kinds of frame are there
     labels = {"dog": LabelPrompts(PROMPTS[:1], PROMPTS[1:])}
@@ -147,9 +151,14 @@ def test_embedded_checkpoint_hears_speech(embedded: Checkpoint) -> None:
         pytest.skip("espeak-ng is missing; install the Debian package espeak-ng")
     window = _spoken("Good morning. Today it will rain in the north, and the wind will rise.")
     labels = {name: LabelPrompts((name,)) for name in ("speech", "a dog barking")}
-    [logits] = _engine(embedded, labels).logits([window])
+    [logits] = _logits(_engine(embedded, labels), [window])
     speech, dog = logits.mean(axis=0)
     assert speech > dog + 1
+
+
+def _logits(engine: Engine, windows: Sequence[Samples]) -> list[NDArray[np.float32]]:
+    """Of windows that have nothing to do with each other."""
+    return engine.logits([Stream() for _ in windows], [Window(0, window) for window in windows])
 
 
 def _engine(checkpoint: Checkpoint, labels: Mapping[str, LabelPrompts]) -> Engine:

@@ -1,0 +1,195 @@
+"""Features computed once per sample: the same as the plain path's, whatever the windows."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pe_stream.core.types import FRAME, Samples, Window
+from pe_stream.model.checkpoint import Checkpoint, load
+from pe_stream.model.codec import Codec, Stream, reach
+from pe_stream.model.engine import Engine
+from pe_stream.model.prompts import LabelPrompts, embed_labels
+
+NAMES = ("small", "embedded")
+LIKE = torch.empty(0, dtype=torch.float64)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def embedder(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Any:
+    """In float64, where rounding is far below any real difference."""
+    model = load(str(folders[request.param]), device="cpu", dtype="float32").model
+    return copy.deepcopy(model.audio_encoder.embedder).double()
+
+
+def noise(frames: int, seed: int = 0) -> Samples:
+    rng = np.random.default_rng(seed)
+    level = np.repeat(rng.uniform(0.01, 0.5, frames), FRAME)
+    return (level * rng.standard_normal(frames * FRAME)).astype(np.float32)
+
+
+def plain(embedder: Any, samples: Samples) -> torch.Tensor:
+    """The model's own way: bottleneck after encoder, over the whole stretch."""
+    with torch.inference_mode():
+        rows = torch.from_numpy(samples).double()[None, None]
+        features: torch.Tensor = embedder.bottleneck(embedder.dac_encoder(rows))
+        return features[0].T
+
+
+def windows(audio: Samples, length: int, hops: list[int]) -> Iterator[Window]:
+    """Windows as the detector makes them: growing at first, then of `length` frames."""
+    end = 0
+    for hop in hops:
+        end = min(end + hop, len(audio) // FRAME)
+        begin = max(0, end - length)
+        yield Window(begin * FRAME, audio[begin * FRAME : end * FRAME])
+
+
+def test_the_published_codecs_see_what_was_measured(folders: dict[str, Path]) -> None:
+    embedder = load(str(folders["small"]), device="cpu", dtype="float32").model.audio_encoder
+    codec = Codec(embedder.embedder)
+    assert reach(embedder.embedder) == (9953, 11872)
+    assert (codec.context, codec.provisional) == (6, 6)
+
+
+def test_reach_is_neither_too_short_nor_too_long(embedder: Any) -> None:
+    """Frame 40 feels the first and the last sample of its reach, and none beyond."""
+    before, after = reach(embedder)
+    audio = noise(80)
+    untouched = plain(embedder, audio)[40]
+
+    def moved(at: int) -> float:
+        changed = audio.copy()
+        changed[40 * FRAME + at] += 0.5
+        return float((plain(embedder, changed)[40] - untouched).abs().max())
+
+    assert moved(-before - 1) == 0
+    assert moved(after + 1) == 0
+    assert max(moved(-before + i) for i in range(3)) > 0
+    assert max(moved(after - i) for i in range(3)) > 0
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    hops=st.lists(st.integers(1, 40), min_size=2, max_size=8),
+    length=st.integers(20, 60),
+    seed=st.integers(0, 99),
+)
+def test_exact_windows_are_those_of_the_plain_call(
+    embedder: Any, hops: list[int], length: int, seed: int
+) -> None:
+    audio = noise(120, seed)
+    codec, stream = Codec(embedder, exact=True), Stream()
+    for window in windows(audio, length, hops):
+        with torch.inference_mode():
+            (features,) = codec.hear([stream], [window], LIKE)
+        expected = plain(embedder, window.samples)
+        assert (features - expected).abs().max() < 1e-9 * expected.std()
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    hops=st.lists(st.integers(1, 19), min_size=4, max_size=10),
+    length=st.integers(40, 60),
+    seed=st.integers(0, 99),
+)
+def test_true_context_is_that_of_the_whole_stream(
+    embedder: Any, hops: list[int], length: int, seed: int
+) -> None:
+    """Each window's features are the same as if all audio so far went through at once."""
+    audio = noise(120, seed)
+    codec, stream = Codec(embedder), Stream()
+    for window in windows(audio, length, hops):
+        with torch.inference_mode():
+            (features,) = codec.hear([stream], [window], LIKE)
+        end = window.start // FRAME + window.frames
+        expected = plain(embedder, audio[: end * FRAME])[window.start // FRAME :]
+        assert (features - expected).abs().max() < 1e-9 * expected.std()
+
+
+def test_only_what_is_new_is_computed(embedder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec, stream = Codec(embedder), Stream()
+    computed: list[int] = []
+    whole = codec.features
+
+    def watch(samples: torch.Tensor) -> torch.Tensor:
+        computed.append(samples.shape[1] // FRAME)
+        return whole(samples)
+
+    monkeypatch.setattr(codec, "features", watch)
+    with torch.inference_mode():
+        for window in windows(noise(120), 60, [60, 12, 12, 12]):
+            codec.hear([stream], [window], LIKE)
+    again = codec.context + 12 + codec.provisional
+    assert computed == [60, again, again, again]
+
+
+@pytest.mark.parametrize(
+    ("start", "known"),
+    [(0, 0), (10, 30), (39, 1), (40, 0), (60, 0), (-1, 0)],
+)
+def test_only_windows_that_overlap_know_anything(start: int, known: int) -> None:
+    stream = Stream(start=5 * FRAME, features=torch.zeros(41, 3), final=35)
+    assert stream.known(Window(start * FRAME, noise(30))) == known
+    assert stream.known(Window(start * FRAME + 1, noise(30))) == 0  # of another frame grid
+
+
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_no_stream_hears_another(embedder: Any, data: st.DataObject) -> None:
+    """Streams that start, pause, jump and end at random, in random batches, score as if alone."""
+    codec = Codec(embedder)
+    audio = [noise(150, seed) for seed in range(3)]
+    together, alone = [Stream() for _ in audio], [Stream() for _ in audio]
+    ends = [0, 0, 0]
+    for _ in range(6):
+        taking = [i for i in range(3) if data.draw(st.booleans())]
+        batch = []
+        for i in taking:
+            ends[i] = min(150, ends[i] + data.draw(st.integers(1, 50)))
+            if data.draw(st.integers(0, 9)) == 0:  # a gap: the stream begins anew
+                together[i], alone[i] = Stream(), Stream()
+            begin = max(0, ends[i] - 40)
+            batch.append(Window(begin * FRAME, audio[i][begin * FRAME : ends[i] * FRAME]))
+        with torch.inference_mode():
+            found = codec.hear([together[i] for i in taking], batch, LIKE)
+            for i, window, features in zip(taking, batch, found, strict=True):
+                (expected,) = codec.hear([alone[i]], [window], LIKE)
+                assert torch.allclose(features, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_streamed_logits_in_float32_are_those_of_the_plain_call(
+    name: str, folders: dict[str, Path]
+) -> None:
+    checkpoint = load(str(folders[name]), device="cpu", dtype="float32")
+    found, expected = streamed(checkpoint, exact=True)
+    assert np.abs(found - expected).max() < 1e-3 * expected.std()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_true_context_changes_the_first_frames_most(name: str, folders: dict[str, Path]) -> None:
+    checkpoint = load(str(folders[name]), device="cpu", dtype="float32")
+    found, expected = streamed(checkpoint, exact=False)
+    context = Codec(checkpoint.model.audio_encoder.embedder).context
+    error = np.abs(found - expected) / expected.std()
+    assert error[:context].mean() > 1.2 * error[2 * context :].mean()
+
+
+def streamed(checkpoint: Checkpoint, *, exact: bool) -> tuple[Any, Any]:
+    """Logits of a stream's last window, and those of the same window by itself."""
+    labels = {prompt: LabelPrompts((prompt,)) for prompt in ("speech", "a dog", "glass")}
+    engine = Engine(checkpoint, embed_labels(checkpoint, labels), exact=exact)
+    stream, window = Stream(), Window(0, noise(1))
+    for window in windows(noise(90), 50, [50, 12, 12]):
+        (found,) = engine.logits([stream], [window])
+    (expected,) = engine.logits([Stream()], [window])
+    return found, expected
