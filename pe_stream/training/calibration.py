@@ -21,28 +21,46 @@ from torch.nn import functional as F  # noqa: N812 - as everywhere
 
 from pe_stream import manifest
 from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.errors import UnavailableError
 from pe_stream.evaluation import promptset, truth
 from pe_stream.evaluation.events import Tally, sweep
 from pe_stream.evaluation.scoring import Scored, Sounds, System, score
 from pe_stream.evaluation.standard import frame_mask
+from pe_stream.evaluation.truth import Truth
 from pe_stream.hearing import prepare
+from pe_stream.training.export import THRESHOLDS
 
 log = logging.getLogger(__name__)
 
-HOP_S = 2.4
-"""Between scorings: five times the default, so five times as fast, and near enough."""
+HOP_S = 0.96
+"""Between scorings: twice the default, so twice as fast, and near enough."""
 
 _NEAR_BEST = 0.97
 """The middle of all thresholds whose F1 is this part of the best is more stable than the best."""
 
+_LOWEST, _HIGHEST = 0.02, 0.98
+"""Thresholds beyond are for scores that say nothing."""
 
-def calibrate(checkpoint: Path, soundscapes: Path) -> None:
+
+def scenes(folder: Path) -> Truth:
+    """What the soundscapes of a folder hold of the everyday labels.
+
+    Raises UnavailableError where there are none with known onsets.
+    """
+    found = truth.find(manifest.read(folder), promptset.shipped("everyday"))
+    if not found.strong or not any(file.true for file in found.files):
+        raise UnavailableError(
+            f"{folder}: no everyday sound with a known onset; make some with pe-stream soundscapes"
+        )
+    return found
+
+
+def calibrate(checkpoint: Path, found: Truth, device: str, threads: int | None) -> None:
     """Set the logits' scale and bias of `checkpoint`, and write its thresholds.json."""
     labels = promptset.shipped("everyday")
     settings = {label.name: LabelSettings(prompts=(label.plain,)) for label in labels}
-    (checkpoint / "thresholds.json").unlink(missing_ok=True)
-    found = truth.find(manifest.read(soundscapes), labels)
-    hearing = prepare(ModelSettings(checkpoint=str(checkpoint), hop_s=HOP_S), settings)
+    model = ModelSettings(checkpoint=str(checkpoint), hop_s=HOP_S, device=device, threads=threads)
+    hearing = prepare(model, settings)
     system = System(str(checkpoint), hearing.labels.rules)
     sounds = score(found, hearing, system, None)
     slope, offset = fit_logits(*_logits(sounds, system))
@@ -55,8 +73,11 @@ def calibrate(checkpoint: Path, soundscapes: Path) -> None:
         for column, rule in enumerate(system.rules)
         if (chosen := best_threshold(list(sweep(sounds, system, column)))) is not None
     }
+    useless = [rule.name for rule in system.rules if rule.name not in thresholds]
+    if useless:
+        log.warning("no threshold to recommend for %s", ", ".join(useless))
     text = json.dumps({"labels": thresholds}, indent=2) + "\n"
-    (checkpoint / "thresholds.json").write_text(text, "utf-8")
+    (checkpoint / THRESHOLDS).write_text(text, "utf-8")
 
 
 def fit_logits(
@@ -87,22 +108,21 @@ def fit_logits(
 
 
 def best_threshold(points: Sequence[tuple[float, Tally]]) -> float | None:
-    """Of a label's tallies by threshold, the threshold to recommend; None if it never sounds.
+    """Of a label's tallies by threshold, the threshold to recommend; None where none is any good.
 
-    Of those with the fewest false alarms in empty files, the middle of those of about the best F1
-    of events.
+    The middle of those of about the best F1 of events, where a false alarm in an empty file
+    counts three times.
     """
-    if not points[0][1].true:
-        return None
-    quiet = min(counts.false_empty for _, counts in points)
-    usable = [(at, _f1(counts)) for at, counts in points if counts.false_empty == quiet]
+    usable = [(at, _f1(counts)) for at, counts in points if _LOWEST <= at <= _HIGHEST]
     best = max(f1 for _, f1 in usable)
+    if not best:
+        return None
     good = [at for at, f1 in usable if f1 >= _NEAR_BEST * best]
     return round(good[len(good) // 2], 3)
 
 
 def _f1(counts: Tally) -> float:
-    wrong = counts.false + counts.true - counts.found
+    wrong = counts.false + 2 * counts.false_empty + counts.true - counts.found
     return 2 * counts.found / max(1, 2 * counts.found + wrong)
 
 

@@ -17,8 +17,18 @@ from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.evaluation.report import as_table
 from pe_stream.manifest import Clip
 
-_FACTS = "facts.json"
-"""What training knows of the checkpoint, kept for when the card is written anew."""
+_FACTS = "training.json"
+"""What training knows of the checkpoint, beside it for when the card is written anew."""
+
+_CALIBRATED = {
+    True: "Scale and bias of the logits, and the recommended thresholds, are fitted on soundscapes.",
+    False: "The scores are not calibrated; no thresholds are recommended.",
+}
+
+_LICENCES = {
+    True: "Clips of every licence, also such as forbid redistribution",
+    False: "Only clips that may be redistributed",
+}
 
 
 def write(folder: Path, recipe: Mapping[str, Any], clips: Sequence[Clip]) -> None:
@@ -29,7 +39,7 @@ def write(folder: Path, recipe: Mapping[str, Any], clips: Sequence[Clip]) -> Non
         "sources": [[*source, count] for source, count in sorted(sources.items())],
         "attributions": attributions(clips),
     }
-    (folder / "work" / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
+    (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     _write(folder, facts, [])
 
 
@@ -46,6 +56,8 @@ def attributions(clips: Sequence[Clip]) -> list[str]:
 def _write(folder: Path, facts: Mapping[str, Any], figures: Sequence[str]) -> None:
     made = {
         "figures": "\n\n".join(figures) or "None measured yet: see `pe-stream eval --help`.",
+        "calibrated": _CALIBRATED[facts["recipe"]["calibrated"]],
+        "licences": _LICENCES[facts["recipe"]["every_licence"]],
         "weights": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
         "recipe": "\n".join(
             f"| {key} | {_cell(value)} |" for key, value in facts["recipe"].items()
@@ -68,18 +80,22 @@ def _cell(value: Any) -> str:
 def _titled(path: Path) -> str:
     try:
         report = json.loads(path.read_text("utf-8"))
-        return f"### {path.stem.replace('_', ' ')}\n\n{as_table(report)}"
+        title, command = path.stem.replace("_", " "), report["command"]
+        return f"### {title}\n\n```sh\n{command}\n```\n\n{as_table(report)}"
     except (OSError, ValueError, KeyError) as error:
         raise UnavailableError(f"{path}: not written by pe-stream eval --json: {error}") from error
 
 
 def main(arguments: Sequence[str]) -> int:
     """Write the card of FOLDER anew, with the tables of the FIGURES."""
+    if not arguments:
+        print("usage: python -m pe_stream.training.card FOLDER FIGURES...", file=sys.stderr)
+        return 2
     folder, *figures = map(Path, arguments)
     try:
-        facts = json.loads((folder / "work" / _FACTS).read_text("utf-8"))
+        facts = json.loads((folder / _FACTS).read_text("utf-8"))
         _write(folder, facts, [_titled(path) for path in figures])
-    except (OSError, PeStreamError) as error:
+    except (OSError, ValueError, KeyError, PeStreamError) as error:
         print(f"card: {error}", file=sys.stderr)
         return 69
     return 0

@@ -13,10 +13,10 @@ import torch
 import yaml
 
 from pe_stream.errors import ConfigError, UnavailableError
-from pe_stream.training import calibration, card
+from pe_stream.training import calibration, card, concepts, text
 from pe_stream.training.export import save
 from pe_stream.training.mixtures import Mixer
-from pe_stream.training.pipeline import Recipe, Trainer, clips_for
+from pe_stream.training.pipeline import Recipe, Trainer, clips_for, of_concepts
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,9 @@ def run(options: TrainOptions) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = _device(options.device)
-    clips = clips_for(recipe, options.data)
+    text.require()
+    clips = of_concepts(clips_for(recipe, options.data), concepts.read())
+    scenes = calibration.scenes(options.calibrate) if options.calibrate else None
     _remember(options, recipe)
     trainer = Trainer(recipe, options.out, device)
     tokenizer = trainer.text_tower()
@@ -55,9 +57,10 @@ def run(options: TrainOptions) -> int:
         trainer.read_out(mixer)
         trainer.encoder(mixer, tokenizer)
     save(trainer.model, tokenizer, options.out)
-    if options.calibrate is not None:
-        calibration.calibrate(options.out, options.calibrate)
-    card.write(options.out, dataclasses.asdict(recipe), clips)
+    if scenes is not None:
+        calibration.calibrate(options.out, scenes, options.device, options.threads)
+    made = {**dataclasses.asdict(recipe), "calibrated": scenes is not None}
+    card.write(options.out, made, clips)
     print(options.out)
     return 0
 
@@ -76,19 +79,26 @@ def _recipe(options: TrainOptions) -> Recipe:
         if key not in known or key in {"folds", "every_licence"}:
             steps = [name for name in known if name not in {"folds", "every_licence"}]
             raise ConfigError(f"{options.recipe}: unknown key {key!r}; known: {', '.join(steps)}")
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ConfigError(f"{options.recipe}: {key}: not a whole number from 0: {value!r}")
+        least = 0 if key in {"seed", "synthesised"} else 1
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ConfigError(
+                f"{options.recipe}: {key}: not a whole number from {least}: {value!r}"
+            )
     return Recipe(folds=options.folds, every_licence=options.every_licence, **given)
 
 
 def _remember(options: TrainOptions, recipe: Recipe) -> None:
     """Refuse to go on in OUT with another recipe than it was begun with."""
-    now = {**dataclasses.asdict(recipe), "folds": list(recipe.folds), "data": str(options.data)}
+    now = {
+        **dataclasses.asdict(recipe),
+        "folds": list(recipe.folds),
+        "data": str(options.data.resolve()),
+    }
     path = options.out / "work" / "recipe.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            before = json.loads(path.read_text("utf-8"))
+            before = dict(json.loads(path.read_text("utf-8")))
             changed = sorted(key for key in now if before.get(key) != now[key])
             if changed:
                 raise ConfigError(
@@ -100,6 +110,8 @@ def _remember(options: TrainOptions, recipe: Recipe) -> None:
         path.write_text(json.dumps(now, indent=2) + "\n", "utf-8")
     except OSError as error:
         raise UnavailableError(f"{options.out}: {error.strerror}") from error
+    except (ValueError, TypeError) as error:
+        raise UnavailableError(f"{path}: damaged: {error}") from error
 
 
 def _device(name: str) -> torch.device:

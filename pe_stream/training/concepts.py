@@ -43,15 +43,19 @@ _TEMPLATES = (
     "{} sounds",
 )
 
+_EMPTY_WORDS = frozenset(
+    ["a", "an", "and", "at", "in", "is", "of", "on", "or", "someone", "the", "to", "with"]
+)
+
 _WORD_TEMPLATES = ("{}", "a {}", "the {}", "{} sound", "the sound of a {}", "someone {}")
 
 
 def read(path: Path = PHRASES, without: Iterable[str] = ()) -> list[Concept]:
     """The concepts of a file like `phrases.yaml`.
 
-    without: texts kept for evaluation; where the file has one of them too, it is left out.
+    without: texts kept for evaluation; phrasings that say nearly the same are left out.
     """
-    kept_out = {_normal(text) for text in without}
+    kept_out = [_content(text) for text in without]
     concepts = []
     for name, entry in yaml.safe_load(path.read_text("utf-8")).items():
         texts = dict.fromkeys([entry["plain"], name, *entry.get("phrasings", ())])
@@ -59,7 +63,7 @@ def read(path: Path = PHRASES, without: Iterable[str] = ()) -> list[Concept]:
             Concept(
                 name=name,
                 plain=entry["plain"],
-                phrasings=tuple(text for text in texts if _normal(text) not in kept_out),
+                phrasings=tuple(text for text in texts if _is_new(text, entry["plain"], kept_out)),
                 labels=tuple(entry.get("labels", ())),
                 audioset=tuple(entry.get("audioset", ())),
             )
@@ -68,7 +72,7 @@ def read(path: Path = PHRASES, without: Iterable[str] = ()) -> list[Concept]:
 
 
 def held_out(concepts: Sequence[Concept]) -> dict[str, str]:
-    """One phrasing of each concept that has ten or more, to validate on: name to text."""
+    """One phrasing of each concept with ten or more, to validate the text tower on, by name."""
     return {
         concept.name: concept.phrasings[7] for concept in concepts if len(concept.phrasings) >= 10
     }
@@ -101,8 +105,23 @@ def corpus(concepts: Sequence[Concept], words: Sequence[str], size: int, seed: i
         first = rng.choice(words if rng.random() < 0.6 else vocabulary)
         second = rng.choice(words if rng.random() < 0.4 else vocabulary)
         pair = first if rng.random() < 0.3 else f"{first} {second}"
-        texts[rng.choice(_WORD_TEMPLATES).format(pair)] = None
+        text = rng.choice(_WORD_TEMPLATES).format(pair)
+        if _normal(text) not in kept_out:
+            texts[text] = None
     return list(texts)
+
+
+def _is_new(text: str, plain: str, kept_out: Sequence[frozenset[str]]) -> bool:
+    """Whether a phrasing shares less than half of its words with each text kept out.
+
+    The plain prompt stays, whatever it shares: it is what the others are compared with.
+    """
+    words = _content(text)
+    return text == plain or all(2 * len(words & kept) < len(words | kept) for kept in kept_out)
+
+
+def _content(text: str) -> frozenset[str]:
+    return frozenset(_normal(text).split()) - _EMPTY_WORDS
 
 
 def _normal(text: str) -> str:

@@ -12,9 +12,14 @@ from transformers import PreTrainedTokenizerFast
 
 from pe_stream.core.types import FRAME, SAMPLE_RATE
 
+THRESHOLDS = "thresholds.json"
+"""Beside the weights: recommended thresholds by label."""
+
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write weights (fp16), configuration, tokenizer and feature extractor into `folder`."""
+    # Thresholds that were fitted to other weights.
+    (folder / THRESHOLDS).unlink(missing_ok=True)
     halved = copy.deepcopy(model).to(device="cpu", dtype=torch.float16)
     halved.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

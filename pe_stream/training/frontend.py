@@ -5,7 +5,7 @@ of the DAC encoder's first five blocks are written down: a low-pass, delays that
 into channels (a polyphase decomposition), and 48 complex band-pass filters on a mel scale, whose
 output at 100 Hz enters the sixth block. There, residual units form sums of squared sines of
 the filters' outputs at three gains, which rise with the bands' energy over three ranges of level;
-the rest of that block is the read-out, which is trained (`pe_stream.training.readout`).
+the rest of that block is the read-out, which is trained (`pe_stream.training.pipeline`).
 
 Everything before the sixth block is linear (the Snake activations have an alpha so small that they
 pass the signal: x + sin^2(a x)/a = x + a x^2), so it equals one convolution of stride 480. That one

