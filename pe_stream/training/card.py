@@ -21,7 +21,7 @@ _FACTS = "training.json"
 """What training knows of the checkpoint, beside it for when the card is written anew."""
 
 _CALIBRATED = {
-    True: "Scale and bias of the logits, and the recommended thresholds, are fitted on soundscapes.",
+    True: "Scale and bias of the logits, and the recommended thresholds, were fitted on scenes.",
     False: "The scores are not calibrated; no thresholds are recommended.",
 }
 
