@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pe_stream.errors import UnavailableError
 from pe_stream.evaluation.events import Tally
 from pe_stream.training import calibration
 
@@ -49,13 +50,26 @@ def test_the_threshold_is_the_middle_of_the_best() -> None:
     assert calibration.best_threshold(points) == 0.4
 
 
-def test_no_false_alarms_on_background_come_first() -> None:
-    points = [(0.3, tally(10, 9, 1, 1)), (0.6, tally(10, 7, 1)), (0.9, tally(10, 2, 0))]
+def test_a_false_alarm_on_background_counts_threefold() -> None:
+    points = [(0.3, tally(10, 9, 3, 3)), (0.6, tally(10, 8, 3)), (0.9, tally(10, 2, 0))]
     assert calibration.best_threshold(points) == 0.6
 
 
-def test_a_label_that_never_sounds_gets_no_threshold() -> None:
+def test_a_label_that_never_sounds_or_is_never_found_gets_no_threshold() -> None:
     assert calibration.best_threshold([(0.3, tally(0, 0, 4)), (0.6, tally(0, 0, 0))]) is None
+    assert calibration.best_threshold([(0.3, tally(5, 0, 4)), (0.6, tally(5, 0, 0))]) is None
+
+
+def test_thresholds_at_the_ends_are_not_recommended() -> None:
+    points = [(0.001, tally(10, 10, 0)), (0.5, tally(10, 5, 5)), (0.9999, tally(10, 10, 0))]
+    assert calibration.best_threshold(points) == 0.5
+
+
+def test_scenes_without_known_onsets_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"")
+    (tmp_path / "manifest.csv").write_text("path,label\na.wav,dog\n", "utf-8")
+    with pytest.raises(UnavailableError, match="known onset"):
+        calibration.scenes(tmp_path)
 
 
 def test_the_weights_are_rescaled_and_nothing_else(tmp_path: Path) -> None:
