@@ -14,6 +14,9 @@ _ABOVE_FLOOR_DB = 8.0
 _TEXTURE_DB = 14.0
 """Where the quiet tenth of a clip is this near to its loudest, it sounds throughout."""
 
+_SILENT_DB = -100.0
+"""What is no louder than this is silence: less than a step of 16-bit audio."""
+
 _BRIDGED_S = 0.4
 _SHORTEST_S = 0.02
 
@@ -21,7 +24,8 @@ _SHORTEST_S = 0.02
 def active(samples: Samples) -> list[tuple[int, int]]:
     """The stretches (start, end), in samples, in which `samples` (n,) at 48 kHz are not quiet.
 
-    By energy in steps of 10 ms; gaps shorter than 0.4 s are bridged. Empty for digital silence.
+    By energy in steps of 10 ms; gaps of up to 0.4 s are bridged. Empty where nothing is above
+    -100 dBFS. What is shorter than a step is one stretch.
     """
     count = len(samples) // _STEP
     if count == 0:
@@ -29,9 +33,9 @@ def active(samples: Samples) -> list[tuple[int, int]]:
     energy = np.square(samples[: count * _STEP], dtype=np.float64).reshape(count, _STEP).mean(1)
     level = 10 * np.log10(energy + 1e-12)
     peak = level.max()
-    if peak <= -115:
+    if peak <= _SILENT_DB:
         return []
-    sounding = level[level > -100]
+    sounding = level[level > _SILENT_DB]
     floor = float(np.percentile(sounding, 10))
     if floor > peak - _TEXTURE_DB:
         threshold = peak - _BELOW_PEAK_DB

@@ -48,7 +48,8 @@ def prepare(model: ModelSettings, labels: Mapping[str, LabelSettings]) -> Hearin
     )
     prepared = prepare_labels(checkpoint, labels)
     framing = Framing(model.window_frames, model.hop_frames, model.lookahead_frames)
-    return Hearing(checkpoint, Engine(checkpoint, prepared.embeddings), framing, prepared)
+    engine = Engine(checkpoint, prepared.embeddings, exact=model.exact)
+    return Hearing(checkpoint, engine, framing, prepared)
 
 
 def labels_from_prompts(

@@ -57,12 +57,13 @@ def run(options: SoundscapesOptions) -> int:
     _refuse_nonsense(options)
     _refuse_full(options.out)
     clips = manifest.of_folds(manifest.read(options.manifest), options.folds)
-    clips = manifest.of_part(clips, *options.part)
+    clips = manifest.of_part(manifest.without_doubles(clips), *options.part)
     there = {clip.label for clip in clips}
     made = SOUNDS.keys() - there if options.synthesised is None else _made(options.synthesised)
     if options.scene == "smoke-alarm":
         made = {*made, *smoke_alarm.COUNTER_EXAMPLES}
-    sources = Sources(clips, made, _wanted(options.labels_from))
+    wanted, related = _wanted(options.labels_from)
+    sources = Sources(clips, made, wanted, related)
     compose = smoke_alarm.compose if options.scene == "smoke-alarm" else everyday.compose
     rows: list[folder.Row] = []
     with _becoming(options.out) as made_folder:
@@ -113,14 +114,19 @@ def _made(names: Sequence[str]) -> set[str]:
     return labels
 
 
-def _wanted(sets: Sequence[str]) -> set[str]:
-    """The manifest labels that prompt sets ask for: those that come with the package, or files."""
+def _wanted(sets: Sequence[str]) -> tuple[set[str], set[str]]:
+    """The manifest labels that prompt sets ask for, and those they call related.
+
+    The sets are those that come with the package, or files.
+    """
     wanted: set[str] = set()
+    related: set[str] = set()
     for name in sets:
         shipped = next((known for known in get_args(promptset.Name) if known == name), None)
         labels = promptset.shipped(shipped) if shipped else promptset.from_file(Path(name))
         wanted |= {sound for label in labels for sound in label.sounds}
-    return wanted
+        related |= {sound for label in labels for sound in label.related}
+    return wanted, related
 
 
 @contextmanager

@@ -45,6 +45,10 @@ class ModelSettings(Section):
     """Seconds of sound the model sees after a frame before its score is final; a whole
     multiple of 0.04; with `hop_s` at most `window_s`."""
 
+    exact: bool = False
+    """Whether a window's first frames see zeros before them, as in the model's own call on the
+    window, instead of the sound that was there; to compare scores with transformers' own."""
+
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads of the model; default: half of the cores, so that others can run beside."""
 

@@ -9,15 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_stream.core.types import FrameScores
-from pe_stream.evaluation.curves import Curve, curve
+from pe_stream.evaluation.curves import Curve, curve, logit
 from pe_stream.evaluation.scoring import Sounds, System
 from pe_stream.evaluation.truth import File
 
 POOLINGS = ("mean_probability", "max", "mean_logit")
 """How frames make the score of a clip; the first is the main one."""
-
-_CLOSEST = 2.0**-24
-"""To 0 and 1 that a probability may come before its logit is taken: float32's resolution."""
 
 
 def figures(sounds: Sounds, system: System, labels: Sequence[str]) -> dict[str, Any]:
@@ -27,6 +24,9 @@ def figures(sounds: Sounds, system: System, labels: Sequence[str]) -> dict[str, 
         which the clip is near are not asked. top1 of a label: the same over its clips.
     ap, auroc: over the clips that are the label's or not near to it; clips without any sound
         count as none of it. Labels without clips have no figures and are in no mean.
+
+    Labels to which the system is deaf have no figures either, are never the highest, and clips of
+    theirs alone are in no top1.
     """
     by_pooling = {
         pooling: _figures(sounds, clip_scores(system, pooling), labels, system.deaf)
@@ -60,8 +60,7 @@ def _pool(steps: FrameScores, pooling: str) -> NDArray[np.float64]:
     if pooling == "max":
         found: NDArray[np.float64] = scores.max(axis=0)
     elif pooling == "mean_logit":
-        scores = scores.clip(_CLOSEST, 1 - _CLOSEST)
-        found = np.mean(np.log(scores) - np.log1p(-scores), axis=0)
+        found = logit(scores).mean(axis=0)
     else:
         found = scores.mean(axis=0)
     return found
@@ -71,7 +70,7 @@ def _figures(
     sounds: Sounds, scores: NDArray[np.float64], labels: Sequence[str], deaf: frozenset[str]
 ) -> dict[str, Any]:
     curves = clip_curves(sounds.files, scores, labels)
-    right = _right(sounds.files, scores, labels)
+    right = _right(sounds.files, scores, labels, deaf)
     rows: dict[str, dict[str, Any]] = {}
     for label in labels:
         mine = [hit for file, hit in zip(sounds.files, right, strict=True) if label in file.true]
@@ -83,7 +82,7 @@ def _figures(
             "clips": len(mine),
             "ap": curves[label].average_precision if known else None,
             "auroc": curves[label].auroc if known else None,
-            "top1": float(np.mean([bool(hit) for hit in mine])),
+            "top1": float(np.mean([bool(hit) for hit in mine])) if known else None,
         }
     asked = [hit for hit in right if hit is not None]
     return {
@@ -97,14 +96,19 @@ def _figures(
 
 
 def _right(
-    files: Sequence[File], scores: NDArray[np.float64], labels: Sequence[str]
+    files: Sequence[File],
+    scores: NDArray[np.float64],
+    labels: Sequence[str],
+    deaf: frozenset[str],
 ) -> list[bool | None]:
     """Whether the highest label is one of the clip's; None of clips that have none."""
     right: list[bool | None] = []
     for file, row in zip(files, scores, strict=True):
-        near = [label in file.near and label not in file.true for label in labels]
-        best = labels[int(np.argmax(np.where(near, -np.inf, row)))]
-        right.append(best in file.true if file.true else None)
+        unasked = [
+            label in deaf or (label in file.near and label not in file.true) for label in labels
+        ]
+        best = labels[int(np.argmax(np.where(unasked, -np.inf, row)))]
+        right.append(best in file.true if file.true.keys() - deaf else None)
     return right
 
 

@@ -13,6 +13,9 @@ Scores = NDArray[np.floating]
 Truths = NDArray[np.bool_]
 """Shape (n,): whether the sound is there."""
 
+_CLOSEST = 2.0**-24
+"""To 0 and 1 that a probability may come before its logit is taken: float32's resolution."""
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -70,3 +73,9 @@ def curve(scores: Scores, truths: Truths) -> Curve:
     ends = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
     hits = np.cumsum(truths[order])[ends]
     return Curve(hits, ends + 1 - hits, int(truths.sum()), int((~truths).sum()))
+
+
+def logit(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The logits of scores in 0..1, of any shape; finite at 0 and 1 too (16.6 either way)."""
+    kept = scores.astype(np.float64).clip(_CLOSEST, 1 - _CLOSEST)
+    return np.asarray(np.log(kept) - np.log1p(-kept))

@@ -47,7 +47,7 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Sounds:
-    """The files that could be read, their lengths (s) beside them, and the names of the others."""
+    """The files that were evaluated, their lengths (s) beside them, and the names of the others."""
 
     files: tuple[File, ...]
     durations_s: tuple[float, ...]
@@ -70,8 +70,8 @@ def score(
 ) -> Sounds:
     """Fill `ours` (and the peer's system) with the scores of every file that can be read.
 
-    A file that cannot be read is named on stderr and left out. Raises UnavailableError where none
-    can, or where the manifest has an event beyond the end of its file.
+    A file that cannot be read, or that ends before an event that the manifest has in it, is named
+    on stderr and left out. Raises UnavailableError where none is left.
     """
     files: list[File] = []
     durations_s: list[float] = []
@@ -85,6 +85,8 @@ def score(
         for file in truth.files:
             try:
                 frames, samples = _hear(file, hearing)
+                duration_s = len(samples) / SAMPLE_RATE
+                cut = _cut(file, duration_s)
             except UnavailableError as error:
                 with progress.external_write_mode(file=sys.stderr):
                     print(f"pe-stream: left out: {error}", file=sys.stderr)
@@ -97,10 +99,10 @@ def score(
                 yamnet, system = peer
                 windows = yamnet.score(samples)
                 system.scored.append(Scored(yamnet.frames(windows, len(frames)), windows))
-            durations_s.append(len(samples) / SAMPLE_RATE)
-            files.append(_cut(file, durations_s[-1]))
+            durations_s.append(duration_s)
+            files.append(cut)
     if not files:
-        raise UnavailableError("none of the files can be read")
+        raise UnavailableError("none of the files can be evaluated")
     return Sounds(tuple(files), tuple(durations_s), tuple(unreadable))
 
 

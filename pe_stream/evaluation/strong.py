@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pe_stream.evaluation.clips import mean
-from pe_stream.evaluation.curves import Curve, curve
+from pe_stream.evaluation.curves import Curve, Truths, curve
 from pe_stream.evaluation.events import Tally, sweep, tally
 from pe_stream.evaluation.scoring import Sounds, System
-from pe_stream.evaluation.standard import frame_mask, standard
+from pe_stream.evaluation.standard import PSDS, Standard, frame_mask, standard
 
 ALARMS_PER_HOUR = 1.0
 """False alarms at which recall is told; on less than an hour of audio it means none at all."""
+
+_F1 = ("f1", "frame_f1", "best_f1")
 
 
 def figures(sounds: Sounds, system: System) -> dict[str, Any]:
@@ -39,22 +42,30 @@ def figures(sounds: Sounds, system: System) -> dict[str, Any]:
             "operating_points": _operating_points(sounds, system, column) if told else [],
         }
         rows[rule.name] |= _best_recall(rows[rule.name]["operating_points"])
-    summary = {
-        key: mean(row[key] for row in rows.values())
-        for key in ("auroc", "frame_ap", "recall", "recall_at_1_per_hour")
-    }
-    summary |= _of_all([tallies[name] for name in tallies if name in known], sounds)
-    return {"summary": summary | _add_standard(sounds, system, rows), "labels": rows}
+    said = standard(sounds, system)
+    _add_standard(said, rows)
+    return {"summary": _summary(sounds, system, rows, said), "labels": rows}
+
+
+def summary(
+    sounds: Sounds, system: System, rows: Mapping[str, Mapping[str, Any]]
+) -> dict[str, float | None]:
+    """The summary of `figures`, where the labels' figures `rows` are known.
+
+    `system` may be deaf to more labels than when these were found: it is without them.
+    """
+    return _summary(sounds, system, rows, standard(sounds, system))
 
 
 def background(sounds: Sounds, system: System) -> dict[str, Any]:
-    """False alarms per hour of the empty files: over all labels, and by label."""
+    """False alarms per hour of the empty files: of all labels that it knows, and by label."""
     hours = sounds.empty_hours
     counts = {
         rule.name: tally(sounds, system, i).false_empty for i, rule in enumerate(system.rules)
     }
+    known = sum(count for name, count in counts.items() if name not in system.deaf)
     return {
-        "background_false_alarms_per_hour": _rate(sum(counts.values()), hours),
+        "background_false_alarms_per_hour": _rate(known, hours),
         "labels": {name: _rate(count, hours) for name, count in counts.items()},
     }
 
@@ -63,16 +74,48 @@ def frame_curves(sounds: Sounds, system: System) -> dict[str, Curve]:
     """The curve of every label over all frames but those where only something near to it sounds."""
     curves = {}
     for column, rule in enumerate(system.rules):
-        scores, truths = [], []
-        for scored, file in zip(system.scored, sounds.files, strict=True):
-            frames = len(scored.frames)
-            true = frame_mask(file.true.get(rule.name, ()), frames)
-            asked = true | ~frame_mask(file.near.get(rule.name, ()), frames)
-            scores.append(scored.frames[asked, column])
-            truths.append(true[asked])
-        if any(map(len, scores)):
-            curves[rule.name] = curve(np.concatenate(scores), np.concatenate(truths))
+        scores, truths = asked_frames(sounds, system, column)
+        if len(scores):
+            curves[rule.name] = curve(scores, truths)
     return curves
+
+
+def asked_frames(
+    sounds: Sounds, system: System, column: int
+) -> tuple[NDArray[np.float32], Truths]:
+    """Scores (n,) of a label, and whether it sounds: (n,), over the frames of all files.
+
+    Those where something near to the label sounds, and not the label itself, are left out.
+    """
+    name = system.rules[column].name
+    scores, truths = [], []
+    for scored, file in zip(system.scored, sounds.files, strict=True):
+        frames = len(scored.frames)
+        true = frame_mask(file.true.get(name, ()), frames)
+        asked = true | ~frame_mask(file.near.get(name, ()), frames)
+        scores.append(scored.frames[asked, column])
+        truths.append(true[asked])
+    return np.concatenate(scores), np.concatenate(truths)
+
+
+def _summary(
+    sounds: Sounds,
+    system: System,
+    rows: Mapping[str, Mapping[str, Any]],
+    said: Standard | None,
+) -> dict[str, float | None]:
+    known = [rule.name for rule in system.rules if rule.name not in system.deaf]
+    means = {
+        key: mean(rows[name][key] for name in known)
+        for key in ("auroc", "frame_ap", "recall", "recall_at_1_per_hour", *_F1)
+    }
+    tallies = [
+        tally(sounds, system, i)
+        for i, rule in enumerate(system.rules)
+        if rule.name not in system.deaf
+    ]
+    psds = {key: said.psds[key] if said else None for key in PSDS}
+    return means | psds | _of_all(tallies, sounds)
 
 
 def _of_tally(counts: Tally, sounds: Sounds, *, told: bool) -> dict[str, Any]:
@@ -130,11 +173,8 @@ def _best_recall(points: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     }
 
 
-def _add_standard(
-    sounds: Sounds, system: System, rows: dict[str, dict[str, Any]]
-) -> dict[str, float | None]:
-    """Put the library's figures into `rows`; returns those of the summary."""
-    said = standard(sounds, system)
+def _add_standard(said: Standard | None, rows: dict[str, dict[str, Any]]) -> None:
+    """Put the library's figures into `rows`."""
     per_label = {
         "psds1": said.label_psds["psds1"] if said else {},
         "psds2": said.label_psds["psds2"] if said else {},
@@ -145,7 +185,3 @@ def _add_standard(
     }
     for name, row in rows.items():
         row |= {key: values.get(name) for key, values in per_label.items()}
-    means = ("f1", "frame_f1", "best_f1")
-    return {key: said.psds[key] if said else None for key in ("psds1", "psds2")} | {
-        key: mean(row[key] for row in rows.values()) for key in means
-    }

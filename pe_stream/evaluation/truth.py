@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 
+from pe_stream import manifest
 from pe_stream.errors import UnavailableError
 from pe_stream.evaluation.promptset import Label
 from pe_stream.manifest import Clip
@@ -61,15 +62,15 @@ class Truth:
     doubles: int = 0
 
 
-def find(clips: Sequence[Clip], labels: Sequence[Label]) -> Truth:
-    """What sounds in the files of `clips`.
+def find(clips: Sequence[Clip], labels: Sequence[Label], order: Sequence[str] = ()) -> Truth:
+    """What sounds in the files of `clips`; of doubles that of the data set first in `order`.
 
     A weak clip of a sound that no label knows is left out. Of strong labels only that event is:
     the file then is no empty one, but for every label nothing of it sounds there.
 
     Raises UnavailableError where nothing is left, or a row is wrong or ambiguous.
     """
-    clips, doubles = _without_doubles(clips)
+    given, clips = len(clips), manifest.without_doubles(clips, order)
     strong = any(clip.onset_s is not None for clip in clips)
     known = {sound for label in labels for sound in (*label.sounds, *label.related)}
     unknown = Counter(c.label for c in clips if c.label and c.label not in known)
@@ -84,18 +85,7 @@ def find(clips: Sequence[Clip], labels: Sequence[Label]) -> Truth:
             f"no clip is of any label in the set ({len(labels)} labels, such as"
             f" {labels[0].name!r}); the manifest has {there}"
         )
-    return Truth(tuple(label.name for label in labels), files, strong, dict(unknown), doubles)
-
-
-def _without_doubles(clips: Sequence[Clip]) -> tuple[list[Clip], int]:
-    """Of a clip that several data sets have under the same id, keep the first's."""
-    owner: dict[tuple[str, str], str] = {}
-    kept = []
-    for clip in clips:
-        first = owner.setdefault((clip.clip_id, clip.label), clip.dataset)
-        if not clip.clip_id or first == clip.dataset:
-            kept.append(clip)
-    return kept, len(clips) - len(kept)
+    return Truth(tuple(label.name for label in labels), files, strong, dict(unknown), given - len(clips))
 
 
 def _file(rows: Sequence[Clip], labels: Sequence[Label], *, strong: bool) -> File:

@@ -33,6 +33,9 @@ DATASET = "soundscapes"
 
 Row = dict[str, str]
 
+_BACKGROUND = "background: "
+"""Begins the note of every row; the name follows."""
+
 
 def add(folder: Path, index: int, soundscape: Soundscape, fold: str) -> list[Row]:
     """Write the audio of one soundscape; returns its rows for `write_manifest`.
@@ -54,7 +57,7 @@ def add(folder: Path, index: int, soundscape: Soundscape, fold: str) -> list[Row
         "redistributable": str(all(clip.redistributable for clip in clips)).lower(),
         "attribution": "; ".join(dict.fromkeys(c.attribution for c in clips if c.attribution)),
         "freesound_id": "",
-        "note": f"background: {soundscape.background}",
+        "note": f"{_BACKGROUND}{soundscape.background}",
         "onset_s": "",
         "offset_s": "",
     }
@@ -69,11 +72,17 @@ def write_manifest(folder: Path, rows: list[Row]) -> None:
         table.writerows(rows)
 
 
+def background_of(note: str) -> str:
+    """The background that a row's note names; empty where it names none."""
+    name, _, _ = note.partition("; ")
+    return name.removeprefix(_BACKGROUND) if name.startswith(_BACKGROUND) else ""
+
+
 def _events(soundscape: Soundscape) -> Iterator[Row]:
     for event in soundscape.events:
         yield {
             "label": event.label,
-            "note": f"background: {soundscape.background}; {_origin(event)}",
+            "note": f"{_BACKGROUND}{soundscape.background}; {_origin(event)}",
             "onset_s": f"{event.onset_s:.4f}",
             "offset_s": f"{event.offset_s:.4f}",
         }

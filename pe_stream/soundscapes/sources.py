@@ -61,19 +61,25 @@ class Sources:
     """The sounds and backgrounds there are; each is read when drawn.
 
     made: labels of `synthesis.SOUNDS` to mix in. wanted: labels that events may have, all where
-    it is empty; a background is of none of them.
+    it is empty; a background is of none of them. related: labels too near to those to be a
+    background, though nobody wants them.
 
     Raises UnavailableError where no sound is left.
     """
 
     def __init__(
-        self, clips: Iterable[Clip], made: Iterable[str], wanted: Collection[str] = ()
+        self,
+        clips: Iterable[Clip],
+        made: Iterable[str],
+        wanted: Collection[str] = (),
+        related: Collection[str] = (),
     ) -> None:
         self.clips: dict[str, list[Clip]] = {}
         self._backgrounds: list[Clip] = []
         for clip in clips:
             behind = clip.dataset == _DATASET or clip.label in BACKGROUNDS or not clip.label
-            if behind and not any(_alike(clip.label, label) for label in wanted):
+            heard = clip.label in related or any(_alike(clip.label, label) for label in wanted)
+            if behind and not heard:
                 self._backgrounds.append(clip)
             if clip.label and clip.dataset != _DATASET:
                 self.clips.setdefault(clip.label, []).append(clip)
