@@ -97,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(train)
     train.set_defaults(command=_train)
 
+    bench = commands.add_parser("bench", help="throughput and latency on this machine")
+    _add_bench(bench)
+    bench.set_defaults(command=_bench)
+
     devices = commands.add_parser("devices", help="microphones, with the ids for the config")
     devices.add_argument("--json", action="store_true")
     devices.set_defaults(command=_devices)
@@ -209,6 +213,35 @@ def _add_soundscapes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scene", choices=("everyday", "smoke-alarm"), default="everyday")
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--size",
+        choices=("small", "base", "large", "embedded"),
+        help="a published size with random weights, without a download; default: embedded",
+    )
+    what.add_argument("--checkpoint", metavar="X", help="embedded, a hub id, or a folder")
+    parser.add_argument("--streams", type=_streams, metavar="N", help="try no more than N live")
+    parser.add_argument("--hop", type=_span, default=0.48, metavar="S", help="default 0.48")
+    parser.add_argument("--window", type=_span, default=10.0, metavar="S", help="default 10")
+    parser.add_argument("--labels", type=_count, default=20, metavar="N", help="default 20")
+    parser.add_argument(
+        "--seconds",
+        type=_span,
+        default=5.0,
+        metavar="S",
+        help="of each run in real time; default 5",
+    )
+    parser.add_argument("--threads", type=_count, metavar="N", help="of the CPU")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument("--json", metavar="FILE", help="all figures; - instead of the table")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG")
+    parser.add_argument(
+        "--runs", type=_count, default=5, metavar="N", help="of the plain call; default 5"
+    )
+
+
 # The parts are imported where they are used: torch alone takes seconds, and `devices` or
 # `config` need none of it.
 
@@ -312,6 +345,28 @@ def _soundscapes(options: argparse.Namespace) -> int:
     )
 
 
+def _bench(options: argparse.Namespace) -> int:
+    from pe_stream.bench.command import BenchOptions, run
+
+    return run(
+        BenchOptions(
+            size=options.size,
+            checkpoint=options.checkpoint,
+            streams=options.streams,
+            hop_s=options.hop,
+            window_s=options.window,
+            labels=options.labels,
+            seconds=options.seconds,
+            threads=options.threads,
+            device=options.device,
+            dtype=options.dtype,
+            json=options.json,
+            plot=options.plot,
+            runs=options.runs,
+        )
+    )
+
+
 def _devices(options: argparse.Namespace) -> int:
     from pe_stream.audio.devices import list_devices
 
@@ -395,6 +450,19 @@ def _count(text: str) -> int:
     if not (text.isdecimal() and 0 < int(text) <= 1024):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024")
     return int(text)
+
+
+def _streams(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) <= 4096):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 4096")
+    return int(text)
+
+
+def _span(text: str) -> float:
+    value = _seconds(text)
+    if value > 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than an hour")
+    return value
 
 
 def _seconds(text: str) -> float:

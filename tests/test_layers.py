@@ -14,7 +14,7 @@ PACKAGE = Path(pe_stream.__file__).parent
 LAYERS = [
     {"cli", "__main__", "__init__"},
     {"training"},
-    {"api", "check", "demo", "detect_command", "evaluation", "soundscapes_command"},
+    {"api", "bench", "check", "demo", "detect_command", "evaluation", "soundscapes_command"},
     {"daemon", "plot"},
     {"live", "offline"},
     {"feed", "hearing", "soundscapes"},
@@ -28,14 +28,14 @@ LAYERS = [
 EDGES = {"audio", "broker", "model", "mqtt"}
 
 OWNERS = {
-    "torch": {"model", "training"},
-    "transformers": {"model", "training"},
+    "torch": {"bench", "model", "training"},
+    "transformers": {"bench", "model", "training"},
     "sounddevice": {"audio"},
     "av": {"audio", "assets"},
-    "paho": {"mqtt", "demo"},
+    "paho": {"bench", "mqtt", "demo"},
     "amqtt": {"broker"},
     "sdnotify": {"daemon"},
-    "matplotlib": {"evaluation", "plot"},
+    "matplotlib": {"bench", "evaluation", "plot"},
     "ai_edge_litert": {"evaluation"},
     "sed_scores_eval": {"evaluation"},
 }

@@ -17,6 +17,7 @@ from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.manifest import Clip
 from pe_stream.soundscapes.everyday import add
+from pe_stream.soundscapes.folder import background_of
 from pe_stream.soundscapes.scene import Room, Scene
 from pe_stream.soundscapes.sources import Background, Sound, Sources, cut
 from pe_stream.synthesis import room_response
@@ -311,6 +312,47 @@ def test_labels_from_prompt_sets(clips: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0  # its labels that can be made
     assert "peep" not in {clip.label for clip in manifest.read(tmp_path / "none")}
+
+
+def test_what_a_set_calls_related_is_no_background(clips: Path, tmp_path: Path) -> None:
+    row = next(clip for clip in manifest.read(clips) if clip.label == "hiss")
+    behind = [Clip(row.path, row.key, label, dataset="background") for label in ("pub", "hum")]
+    rng = np.random.default_rng(0)
+    for related, left in (
+        ((), {"pub", "hum"}),
+        (("pub",), {"hum"}),
+        (("pub crawl",), {"pub", "hum"}),
+    ):
+        sources = Sources(behind, {"siren"}, {"siren"}, related)
+        drawn = {sources.draw_background(rng, SAMPLE_RATE).label for _ in range(40)}
+        assert drawn == {*left, "quiet room"}
+    (tmp_path / "set.yaml").write_text("bell: {sounds: [peep], related: [hiss]}\n", "utf-8")
+    rows = make(clips, tmp_path / "out", "--labels-from", tmp_path / "set.yaml", "--count", "9")
+    assert {noted(clip)["background"] for clip in rows} == {"quiet room"}
+
+
+def test_notes_name_the_background(made: list[Clip]) -> None:
+    assert {background_of(clip.note) for clip in made} == {"hiss", "quiet room"}
+    for clip in made:
+        assert background_of(clip.note) == noted(clip)["background"]
+    assert background_of("name matched by waveform") == ""
+
+
+def test_of_a_clip_in_two_data_sets_the_better_copy_is_used(tmp_path: Path) -> None:
+    source = tmp_path / "clips"
+    source.mkdir()
+    for name, hz in (("low.wav", 1000), ("high.wav", 3000)):
+        write_float_wav(source / name, tone(hz, 1.0))
+    (source / manifest.NAME).write_text(
+        "path,dataset,clip_id,label,sample_rate,freesound_id\n"
+        "low.wav,esc50,1-A,beep,16000,1\n"
+        "high.wav,esc10,1-A,beep,44100,1\n",
+        "utf-8",
+    )
+    done = pe_stream("soundscapes", source, tmp_path / "out", *common(()))
+    assert done.returncode == 0
+    rows = [clip for clip in manifest.read(tmp_path / "out") if clip.label]
+    assert {noted(clip)["of high.wav"] for clip in rows} == {""}
 
 
 def test_no_event_has_a_word_of_the_background(clips: Path) -> None:

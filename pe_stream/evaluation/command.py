@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import platform
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from pe_stream.evaluation.scoring import Sounds, System, score
 from pe_stream.evaluation.standard import require
 from pe_stream.evaluation.truth import Truth
 from pe_stream.hearing import Hearing, prepare
+from pe_stream.soundscapes.folder import background_of
 from pe_stream.version import __version__
 
 log = logging.getLogger(__name__)
@@ -52,6 +55,34 @@ class EvalOptions:
     hop_s: float | None = None
 
 
+_FLAGS = {
+    "checkpoint": "--checkpoint",
+    "set": "--set",
+    "prompts": "--prompts",
+    "phrasing": "--phrasing",
+    "datasets": "--dataset",
+    "folds": "--fold",
+    "threshold": "--threshold",
+    "json": "--json",
+    "plot": "--plot",
+    "peer": "--peer",
+    "hop_s": "--hop",
+    "threads": "--threads",
+}
+"""By field of EvalOptions."""
+
+
+def command_line(options: EvalOptions) -> str:
+    """What to type to a shell for these options; those left at their default are not in it."""
+    usual = EvalOptions(options.folder)
+    words = ["pe-stream", "eval", str(options.folder)]
+    for field, flag in _FLAGS.items():
+        value = getattr(options, field)
+        if value != getattr(usual, field):
+            words += [flag, *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join(words)
+
+
 def run(options: EvalOptions) -> int:
     """Print the figures of a folder; returns the exit code, 69 where a file could not be read.
 
@@ -68,7 +99,8 @@ def run(options: EvalOptions) -> int:
         )
         for label in labels
     }
-    found = truth.find(_chosen(options), labels)
+    chosen = _chosen(options)
+    found = truth.find(chosen, labels, options.datasets)
     _say_left_out(found)
     peer = _peer(options, labels, settings)
     _refuse_unwritable(options)
@@ -78,6 +110,7 @@ def run(options: EvalOptions) -> int:
     sounds = score(found, hearing, ours, peer)
     systems = [ours, *([peer[1]] if peer else [])]
     made = _report(options, found, sounds, systems, hearing)
+    made["backgrounds"] = _backgrounds(chosen, sounds)
     _tell(options, made)
     if options.plot:
         with _writing(options.plot):
@@ -140,6 +173,7 @@ def _report(
     hearing: Hearing,
 ) -> dict[str, Any]:
     return {
+        "command": command_line(options),
         "checkpoint": hearing.checkpoint.name,
         "checkpoint_description": hearing.checkpoint.describe(),
         "folder": str(options.folder),
@@ -158,9 +192,34 @@ def _report(
         },
         "window_s": hearing.framing.window * FRAME_S,
         "hop_s": hearing.framing.hop * FRAME_S,
-        "systems": {system.name: _figures(found, sounds, system) for system in systems},
+        "systems": _of_systems(found, sounds, systems),
         "versions": _versions(),
     }
+
+
+def _of_systems(found: Truth, sounds: Sounds, systems: Sequence[System]) -> dict[str, Any]:
+    """The figures of every system; of the first also those over the labels that all know."""
+    made = {system.name: _figures(found, sounds, system) for system in systems}
+    ours, deaf = systems[0], frozenset[str]().union(*(system.deaf for system in systems))
+    if deaf:
+        of_ours = made[ours.name]
+        narrowed = replace(ours, deaf=deaf)
+        of_ours["both_know"] = {
+            "labels": [label for label in found.labels if label not in deaf],
+            "summary": (
+                strong.summary(sounds, narrowed, of_ours["labels"])
+                if found.strong
+                else _figures(found, sounds, narrowed)["summary"]
+            ),
+        }
+    return made
+
+
+def _backgrounds(chosen: Sequence[manifest.Clip], sounds: Sounds) -> dict[str, int]:
+    """How many of the empty files have which background, where the manifest's notes say so."""
+    named = {clip.key: background_of(clip.note) for clip in chosen}
+    counts = Counter(named[file.key] for file in sounds.files if file.empty)
+    return {name: counts[name] for name in sorted(counts) if name}
 
 
 def _figures(found: Truth, sounds: Sounds, system: System) -> dict[str, Any]:
@@ -222,8 +281,12 @@ def _refuse_unwritable(options: EvalOptions) -> None:
             options.plot.mkdir(parents=True, exist_ok=True)
     if options.json not in (None, STDOUT):
         path = Path(str(options.json))
-        with _writing(path), path.open("a", encoding="utf-8"):
-            pass
+        with _writing(path):
+            there = path.exists()
+            with path.open("a", encoding="utf-8"):
+                pass
+            if not there:  # nothing is left behind by a run that fails
+                path.resolve().unlink()
 
 
 @contextmanager

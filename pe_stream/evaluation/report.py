@@ -38,7 +38,7 @@ _OWN_COLUMNS: dict[str, dict[str, str]] = {
 }
 """Shown of our system only."""
 
-_SUMMARY: dict[str, tuple[str, bool]] = {
+_SUMMARY: dict[str, tuple[str, bool | None]] = {
     "top1": ("top-1", True),
     "map": ("mAP", True),
     "auroc": ("AUROC, mean of labels", True),
@@ -46,16 +46,21 @@ _SUMMARY: dict[str, tuple[str, bool]] = {
     "psds1": ("PSDS1", True),
     "psds2": ("PSDS2", True),
     "best_f1": ("event F1, best threshold per label", True),
-    "frame_f1": ("event F1, frames above the threshold", True),
-    "f1": ("event F1, events as detected", True),
-    "recall": ("recall", True),
+    "frame_f1": ("event F1, frames above the threshold", None),
+    "f1": ("event F1, events as detected", None),
+    "recall": ("recall", None),
     "recall_at_1_per_hour": ("recall at 1 false alarm/h per label", True),
-    "false_alarms_per_hour": ("false alarms/h, all labels", False),
-    "background_false_alarms_per_hour": ("false alarms/h on background", False),
-    "onset_error_median_s": ("onset error, median (s)", False),
-    "onset_error_p90_s": ("onset error, 90th percentile (s)", False),
+    "false_alarms_per_hour": ("false alarms/h, all labels", None),
+    "background_false_alarms_per_hour": ("false alarms/h on background", None),
+    "onset_error_median_s": ("onset error, median (s)", None),
+    "onset_error_p90_s": ("onset error, 90th percentile (s)", None),
 }
-"""Title of a figure of the summary, and whether more of it is better."""
+"""Title of a figure of the summary, and whether more of it is better.
+
+None: it depends on a threshold, which may be tuned for our system and is not for the peer.
+"""
+
+_COUNTS = {"weak": "clips", "strong": "events"}
 
 
 def as_json(report: Mapping[str, Any]) -> str:
@@ -70,9 +75,13 @@ def as_table(report: Mapping[str, Any]) -> str:
     found = [report["systems"][name] for name in systems]
     parts = [
         _heading(report),
-        _grid(*_summary([system["summary"] for system in found], systems)),
+        _grid(*_summary(found, systems, mode)),
+        *_beneath_summary(found, mode),
         _grid(*_labels([system["labels"] for system in found], systems, mode)),
     ]
+    absent = _absent(found[0]["labels"], mode)
+    if absent:
+        parts.append(f"No {_COUNTS[mode][:-1]} of: {', '.join(absent)}.")
     if PEER in systems:
         parts.append(_losses(found[0]["labels"], found[1]["labels"], mode))
     return "\n\n".join(parts)
@@ -93,14 +102,22 @@ def _heading(report: Mapping[str, Any]) -> str:
     if report["folds"]:
         chosen.append(f"fold {', '.join(report['folds'])}")
     minutes = f"{report['files']} files, {60 * report['hours']:.1f} min"
-    chosen.append(f"{minutes} ({60 * report['background_hours']:.1f} min without events)")
+    over = f" over {', '.join(named)}" if (named := report.get("backgrounds")) else ""
+    chosen.append(f"{minutes} ({60 * report['background_hours']:.1f} min without events{over})")
     return f"Checkpoint: {report['checkpoint_description']}.\n{'; '.join(chosen)}."
 
 
 def _summary(
-    summaries: Sequence[Mapping[str, Any]], systems: Sequence[str]
+    found: Sequence[Mapping[str, Any]], systems: Sequence[str], mode: str
 ) -> tuple[list[str], list[list[str]]]:
-    head = ["figure", *(_TITLES[name] for name in systems)]
+    """The peer is compared with `both_know`, our figures over the labels that it knows too."""
+    summaries = [system["summary"] for system in found]
+    titles = [_TITLES[name] for name in systems]
+    if shared := found[0].get("both_know"):
+        count = len(_shared(found[0], mode))
+        summaries.insert(1, shared["summary"])
+        titles[1:] = [f"{title} ({count})" for title in titles]
+    head = ["figure", *titles]
     if len(systems) > 1:
         head.append("ahead")
     rows = []
@@ -109,16 +126,45 @@ def _summary(
         if all(value is None for value in values):
             continue
         row = [title, *map(_number, values)]
-        if len(values) > 1:
-            row.append(better(values[0], values[1], more=more))
+        if len(systems) > 1:
+            row.append("" if more is None else better(values[-2], values[-1], more=more))
         rows.append(row)
     return head, rows
+
+
+def _beneath_summary(found: Sequence[Mapping[str, Any]], mode: str) -> list[str]:
+    lines = []
+    if len(found) > 1 and any(
+        more is None and found[0]["summary"].get(key) is not None
+        for key, (_, more) in _SUMMARY.items()
+    ):
+        lines.append(
+            "Rows that depend on a threshold name no winner: the checkpoint may recommend its own,"
+            " and nobody has tuned YAMNet's."
+        )
+    if "both_know" in found[0]:
+        shared = _shared(found[0], mode)
+        deaf = [name for name in found[0]["labels"] if name not in found[0]["both_know"]["labels"]]
+        lines.append(
+            f"({len(shared)}): over the labels that both know;"
+            f" YAMNet has no class for {', '.join(deaf)}."
+        )
+    return lines
+
+
+def _shared(ours: Mapping[str, Any], mode: str) -> list[str]:
+    """The labels that means over what both know are over: those that sound somewhere."""
+    return [name for name in ours["both_know"]["labels"] if ours["labels"][name][_COUNTS[mode]]]
+
+
+def _absent(labels: Mapping[str, Mapping[str, Any]], mode: str) -> list[str]:
+    return [name for name, values in labels.items() if not values[_COUNTS[mode]]]
 
 
 def _labels(
     labels: Sequence[Mapping[str, Any]], systems: Sequence[str], mode: str
 ) -> tuple[list[str], list[list[str]]]:
-    count = "clips" if mode == "weak" else "events"
+    count = _COUNTS[mode]
     head = ["label", count]
     for title in _COLUMNS[mode].values():
         head += [title if name == OURS else f"{title} {_TITLES[name]}" for name in systems]

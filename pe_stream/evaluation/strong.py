@@ -80,9 +80,7 @@ def frame_curves(sounds: Sounds, system: System) -> dict[str, Curve]:
     return curves
 
 
-def asked_frames(
-    sounds: Sounds, system: System, column: int
-) -> tuple[NDArray[np.float32], Truths]:
+def asked_frames(sounds: Sounds, system: System, column: int) -> tuple[NDArray[np.float32], Truths]:
     """Scores (n,) of a label, and whether it sounds: (n,), over the frames of all files.
 
     Those where something near to the label sounds, and not the label itself, are left out.

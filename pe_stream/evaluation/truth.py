@@ -85,7 +85,8 @@ def find(clips: Sequence[Clip], labels: Sequence[Label], order: Sequence[str] = 
             f"no clip is of any label in the set ({len(labels)} labels, such as"
             f" {labels[0].name!r}); the manifest has {there}"
         )
-    return Truth(tuple(label.name for label in labels), files, strong, dict(unknown), given - len(clips))
+    names = tuple(label.name for label in labels)
+    return Truth(names, files, strong, dict(unknown), given - len(clips))
 
 
 def _file(rows: Sequence[Clip], labels: Sequence[Label], *, strong: bool) -> File:

@@ -8,7 +8,7 @@ variants, of other speed and pitch, and in rooms.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,11 @@ class Variant:
 
 @dataclass(frozen=True)
 class Sound:
-    """A labelled sound: index of its concept, and its variants."""
+    """A labelled sound: index of its concept, its variants, and whether a formula made it."""
 
     concept: int
     variants: tuple[Variant, ...]
+    made: bool = False
 
 
 class Teacher:
@@ -182,7 +183,8 @@ def collect(
         for index in range(synthesised):
             key = f"{label} {index}"
             samples = make(np.random.default_rng([seed, *key.encode()]))
-            sounds.append(renderer.sound(samples, of_label[label], key, lambda _: None))
+            made = renderer.sound(samples, of_label[label], key, lambda _: None)
+            sounds.append(replace(made, made=True))
             progress(len(sounds))
     return [sound for sound in sounds if sound.variants]
 

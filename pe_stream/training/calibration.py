@@ -23,9 +23,10 @@ from pe_stream import manifest
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.errors import UnavailableError
 from pe_stream.evaluation import promptset, truth
+from pe_stream.evaluation.curves import logit
 from pe_stream.evaluation.events import Tally, sweep
 from pe_stream.evaluation.scoring import Scored, Sounds, System, score
-from pe_stream.evaluation.standard import frame_mask
+from pe_stream.evaluation.strong import asked_frames
 from pe_stream.evaluation.truth import Truth
 from pe_stream.hearing import prepare
 from pe_stream.training.export import THRESHOLDS
@@ -81,7 +82,7 @@ def calibrate(checkpoint: Path, found: Truth, device: str, threads: int | None) 
 
 
 def fit_logits(
-    logits: Sequence[NDArray[np.float32]], truths: Sequence[NDArray[np.bool_]]
+    logits: Sequence[NDArray[np.floating[Any]]], truths: Sequence[NDArray[np.bool_]]
 ) -> tuple[float, float]:
     """The (slope, offset) with which `logits` best tell `truths`; a pair of arrays a label.
 
@@ -128,28 +129,13 @@ def _f1(counts: Tally) -> float:
 
 def _logits(
     sounds: Sounds, system: System
-) -> tuple[list[NDArray[np.float32]], list[NDArray[np.bool_]]]:
-    logits, truths = [], []
-    for column, rule in enumerate(system.rules):
-        values, answers = [], []
-        for scored, file in zip(system.scored, sounds.files, strict=True):
-            frames = len(scored.frames)
-            true = frame_mask(file.true.get(rule.name, ()), frames)
-            asked = true | ~frame_mask(file.near.get(rule.name, ()), frames)
-            values.append(_logit(scored.frames[asked, column]))
-            answers.append(true[asked])
-        logits.append(np.concatenate(values))
-        truths.append(np.concatenate(answers))
-    return logits, truths
-
-
-def _logit(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    kept = np.clip(scores.astype(np.float64), 1e-7, 1 - 1e-7)
-    return np.asarray(np.log(kept / (1 - kept)), np.float32)
+) -> tuple[list[NDArray[np.float64]], list[NDArray[np.bool_]]]:
+    asked = [asked_frames(sounds, system, column) for column in range(len(system.rules))]
+    return [logit(scores) for scores, _ in asked], [truths for _, truths in asked]
 
 
 def _rescaled(scored: Scored, slope: float, offset: float) -> Scored:
-    frames = 1 / (1 + np.exp(-(slope * _logit(scored.frames) + offset)))
+    frames = 1 / (1 + np.exp(-(slope * logit(scored.frames) + offset)))
     return Scored(frames.astype(np.float32), frames.astype(np.float32))
 
 

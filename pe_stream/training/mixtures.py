@@ -31,6 +31,12 @@ COLOUR_DB = 5.0
 _FRAMES = 1500
 """Frames in a batch, whatever the length of its examples."""
 
+_MADE = 0.25
+"""How often a made sound stands for a concept that has recorded ones too: real ones are the aim."""
+
+_OTHER = 0.5
+"""How far the teacher is believed about other concepts than a clip's own label."""
+
 _GROUPS = 8
 """Bands are compared in groups when one sound may hide another."""
 
@@ -72,7 +78,7 @@ class Mixer:
         for sound in sounds:
             self._by_concept.setdefault(sound.concept, []).append(sound)
         self._order = sorted(self._by_concept)
-        counts = np.array([len(self._by_concept[concept]) for concept in self._order])
+        counts = np.array([self._count(concept) for concept in self._order])
         shares = np.minimum(counts, 24) ** 0.6
         self._shares = shares / shares.sum()
         self._background = [
@@ -124,7 +130,7 @@ class Mixer:
             audible = _audible(energy, total - energy)
             near = _widened(active)
             if teacher is not None:
-                score = torch.nan_to_num(teacher.float()) * (near & audible)[:, None]
+                score = _OTHER * torch.nan_to_num(teacher.float()) * (near & audible)[:, None]
                 target = torch.maximum(target, score)
             else:
                 # Made sounds and those the teacher never heard: nothing is known of the concepts
@@ -142,7 +148,17 @@ class Mixer:
     def _pick(self) -> Sound:
         concept = self._rng.choice(len(self._order), p=self._shares)
         some = self._by_concept[self._order[concept]]
+        made = [sound for sound in some if sound.made]
+        recorded = [sound for sound in some if not sound.made]
+        if made and recorded:
+            some = made if self._rng.random() < _MADE else recorded
         return some[self._rng.integers(len(some))]
+
+    def _count(self, concept: int) -> int:
+        """How many sounds the concept has; as many made ones as there may be count little."""
+        some = self._by_concept[concept]
+        made = sum(sound.made for sound in some)
+        return len(some) - made + min(made, 8)
 
     def _placed(
         self, sound: Sound, frames: int, level_db: float, *, whole: bool

@@ -31,7 +31,7 @@ from pe_stream.training.mixtures import Batch, Mixer
 
 log = logging.getLogger(__name__)
 
-_STAGES = ("readout", "ideal", "codec", "whole")
+_STAGES = ("readout", "ideal", "joint")
 """Of the audio side, in their order."""
 
 _BIAS = -5.0
@@ -54,8 +54,7 @@ class Recipe:
     text_steps: int = 6000
     readout_steps: int = 900
     ideal_steps: int = 6500
-    codec_steps: int = 1000
-    whole_steps: int = 1500
+    joint_steps: int = 3000
     seed: int = 0
 
 
@@ -64,7 +63,7 @@ def clips_for(recipe: Recipe, data: Path) -> list[Clip]:
 
     Raises UnavailableError where there is no manifest, or none of its clips may be used.
     """
-    clips = manifest.of_folds(manifest.read(data), recipe.folds)
+    clips = manifest.without_doubles(manifest.of_folds(manifest.read(data), recipe.folds))
     if not recipe.every_licence:
         clips = [clip for clip in clips if clip.redistributable]
     if not clips:
@@ -197,7 +196,7 @@ class Trainer:
         self._stage("readout", plan, mixer, imitation, weights)
 
     def encoder(self, mixer: Mixer, tokenizer: PreTrainedTokenizerFast) -> None:
-        """Teach the encoder to hear: on ideal features, on the codec's, then both together."""
+        """Teach the encoder to hear: on ideal features, then together with the read-out."""
         recipe, model = self._recipe, self.model
         prompts = _Prompts(model, tokenizer, self.concepts, recipe.seed)
         read_out, rest = encoder.read_out_weights(model), encoder.encoder_weights(model)
@@ -226,9 +225,8 @@ class Trainer:
             encoder.whiten(model, seen)
         features = hearing(frontend.features), hearing(from_codec)
         self._stage("ideal", Plan(recipe.ideal_steps, (7e-4,)), mixer, features[0], [rest])
-        self._stage("codec", Plan(recipe.codec_steps, (5e-4,)), mixer, features[1], [rest])
-        whole = Plan(recipe.whole_steps, (2e-4, 1e-4))
-        self._stage("whole", whole, mixer, features[1], [rest, read_out])
+        joint = Plan(recipe.joint_steps, (5e-4, 1e-4))
+        self._stage("joint", joint, mixer, features[1], [rest, read_out])
 
     def _stage(
         self,

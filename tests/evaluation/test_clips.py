@@ -64,3 +64,15 @@ def test_a_label_without_clips_or_class_has_no_figure() -> None:
     assert found["labels"]["cat"] == {"clips": 0, "ap": None, "auroc": None, "top1": None}
     assert found["labels"]["dog"]["ap"] is None
     assert found["summary"]["map"] is None
+    assert found["labels"]["dog"]["top1"] is None
+    assert found["summary"]["top1"] is None
+
+
+def test_labels_without_a_class_have_no_part_in_top1() -> None:
+    """Neither are their clips asked about, nor can they be taken for the highest."""
+    files = [file("0", {"dog": ALL}), file("1", {"cat": ALL}), file("2", {"dog": ALL, "cat": ALL})]
+    scores = [columns([d], [c]) for d, c in [(0.9, 0.1), (0.9, 0.6), (0.9, 0.1)]]
+    of = system(LABELS, *scores)
+    assert clips.figures(sounds(*files), of, LABELS)["summary"]["top1"] == pytest.approx(2 / 3)
+    deaf = replace(of, deaf=frozenset({"dog"}))
+    assert clips.figures(sounds(*files), deaf, LABELS)["summary"]["top1"] == 1.0

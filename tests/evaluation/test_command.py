@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from PIL import Image
 from processes import Done, pe_stream
 from sounds import noise, write_float_wav
 
+from pe_stream.cli import main
 from pe_stream.core.types import Samples
-from pe_stream.evaluation import yamnet
+from pe_stream.evaluation import command, yamnet
+from pe_stream.evaluation.command import EvalOptions, command_line
 
 QUIET, LOUD = 0.001, 0.2
 
@@ -183,6 +187,23 @@ def test_folds_data_sets_phrasing_and_threshold(weak: Path, level: Path, prompts
     assert done.returncode == 2
 
 
+def test_of_doubles_the_better_counts_unless_the_user_says_otherwise(
+    level: Path, prompts: Path, tmp_path: Path
+) -> None:
+    write_float_wav(tmp_path / "low.wav", noise((1.0, LOUD)))
+    write_float_wav(tmp_path / "high.wav", noise((1.5, LOUD)))
+    (tmp_path / "manifest.csv").write_text(
+        "path,label,dataset,clip_id,sample_rate\n"
+        "low.wav,bang,one,7,16000\n"
+        "high.wav,bang,two,7,44100\n",
+        "utf-8",
+    )
+    for arguments, seconds in (((), 1.5), (("--dataset", "one", "two"), 1.0)):
+        made = figures(evaluate(tmp_path, level, "--prompts", prompts, "--json", "-", *arguments))
+        assert made["hours"] == pytest.approx(seconds / 3600)
+        assert made["left_out"]["doubles"] == 1
+
+
 def test_thresholds_recommended_and_given(
     strong: Path, level: Path, prompts: Path, tmp_path: Path
 ) -> None:
@@ -209,16 +230,118 @@ def test_a_file_that_is_no_audio_is_left_out_and_the_code_says_so(
     (folder / "a" / "bang.wav").write_bytes(b"")
     done = evaluate(folder, level, "--prompts", prompts)
     assert done.returncode == 69
-    assert "none of the files can be read" in done.stderr
+    assert "none of the files can be evaluated" in done.stderr
 
 
 def test_an_event_beyond_its_file(strong: Path, level: Path, prompts: Path, tmp_path: Path) -> None:
     shutil.copytree(strong, tmp_path / "long")
     with (tmp_path / "long" / "manifest.csv").open("a", encoding="utf-8") as rows:
         rows.write("a/bang.wav,bang,90,91,1\n")
-    done = evaluate(tmp_path / "long", level, "--prompts", prompts)
+    done = evaluate(tmp_path / "long", level, "--prompts", prompts, "--json", "-")
     assert done.returncode == 69
-    assert "an event at 90 s, and the file ends at 3.50 s" in done.stderr
+    said = "the manifest has an event at 90 s, and the file ends at 3.50 s"
+    assert f"left out: {tmp_path / 'long' / 'a' / 'bang.wav'}: {said}" in done.stderr
+    made = figures(done)
+    assert (made["files"], made["left_out"]["unreadable"]) == (1, ["a/bang.wav"])
+    assert made["hours"] == pytest.approx(3 / 3600)
+    alarms = made["systems"]["pe_stream"]["summary"]["background_false_alarms_per_hour"]
+    assert alarms == 0.0  # of the quiet file's own scores
+
+
+def test_a_run_that_fails_leaves_no_json_behind(strong: Path, level: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    done = evaluate(strong, tmp_path / "none", "--json", out)
+    assert done.returncode != 0
+    assert not out.exists()
+    out.write_text("of an earlier run", "utf-8")
+    done = evaluate(strong, tmp_path / "none", "--json", out)
+    assert done.returncode != 0
+    assert out.read_text("utf-8") == "of an earlier run"
+
+
+def test_a_peer_without_some_classes(
+    strong: Path, weak: Path, level: Path, tmp_path: Path, peer: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("bang: {plain: a bang, yamnet: [Bang]}\nhush: a hush\nhiss: a hiss\n", "utf-8")
+    for folder, key in ((strong, "auroc"), (weak, "map")):
+        done = evaluate(folder, level, "--prompts", path, "--peer", peer, "--json", "-")
+        systems = figures(done)["systems"]
+        ours = systems["pe_stream"]
+        assert systems["yamnet"]["deaf"] == ["hiss", "hush"]
+        assert ours["both_know"]["labels"] == ["bang"]
+        main_of_bang = ours["labels"]["bang"]["auroc" if key == "auroc" else "ap"]
+        assert ours["both_know"]["summary"][key] == main_of_bang
+        assert ours["both_know"]["summary"].keys() == ours["summary"].keys()
+        assert "both_know" not in systems["yamnet"]
+
+
+def test_the_backgrounds_of_soundscapes_are_told(
+    strong: Path, level: Path, prompts: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "noted"
+    shutil.copytree(strong, folder)
+    (folder / "manifest.csv").write_text(
+        "path,label,onset_s,offset_s,note\n"
+        "a/bang.wav,bang,1.0,1.6,background: rain; SNR 3.0 dB; of bang.wav\n"
+        "quiet.wav,,,,background: quiet room\n",
+        "utf-8",
+    )
+    out = tmp_path / "out.json"
+    done = evaluate(folder, level, "--prompts", prompts, "--json", out)
+    assert json.loads(out.read_text("utf-8"))["backgrounds"] == {"quiet room": 1}
+    assert "min without events over quiet room)" in done.stdout
+
+
+def test_the_report_holds_the_command_that_made_it(
+    strong: Path, level: Path, prompts: Path
+) -> None:
+    done = evaluate(strong, level, "--prompts", prompts, "--json", "-")
+    said = figures(done)["command"]
+    assert said == (
+        f"pe-stream eval {strong} --checkpoint {level} --prompts {prompts} --json - --threads 1"
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        EvalOptions(Path("a folder")),
+        EvalOptions(
+            Path("x"),
+            checkpoint="it's/mine",
+            prompts=Path("p q.yaml"),
+            phrasing=2,
+            datasets=("b", "a c"),
+            folds=("1", "2"),
+            threshold=0.25,
+            json="-",
+            plot=Path("p"),
+            peer=Path("y"),
+            threads=2,
+            hop_s=0.96,
+        ),
+        EvalOptions(Path("x"), set="esc50", phrasing="unseen"),
+    ],
+)
+def test_the_command_in_the_report_gives_the_same_options(
+    options: EvalOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[EvalOptions] = []
+
+    def run(options: EvalOptions) -> int:
+        given.append(options)
+        return 0
+
+    monkeypatch.setattr(command, "run", run)
+    program, *arguments = shlex.split(command_line(options))
+    assert program == "pe-stream"
+    assert main(arguments) == 0
+    assert given == [options]
+
+
+def test_every_option_is_in_the_command() -> None:
+    assert {field.name for field in fields(EvalOptions)} == {"folder", *command._FLAGS}
 
 
 def test_what_is_missing_is_one_line(strong: Path, level: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pe_stream.evaluation.curves import curve
+from pe_stream.evaluation.curves import curve, logit
 
 
 def pairs_auroc(scores: NDArray[np.floating], truths: NDArray[np.bool_]) -> float:
@@ -55,3 +55,12 @@ def test_with_one_kind_only_there_is_no_figure() -> None:
     assert curve(scores, np.array([True, True])).average_precision == 1.0
     assert curve(scores, np.array([False, False])).auroc is None
     assert curve(scores, np.array([False, False])).average_precision is None
+
+
+def test_logits_by_hand_and_finite_at_the_ends() -> None:
+    scores = np.array([[0.5, 0.9], [0.0, 1.0]], np.float32)
+    found = logit(scores)
+    assert found[0] == pytest.approx([0.0, np.log(9)], abs=1e-6)
+    assert found[1] == pytest.approx([-24 * np.log(2), 24 * np.log(2)], rel=1e-6)
+    tiny = np.float32(1e-6)
+    assert 1 / (1 + np.exp(-logit(np.array([tiny])))) == pytest.approx([tiny], rel=1e-6)

@@ -74,6 +74,32 @@ def test_labels_a_system_has_no_class_for_are_in_no_figure() -> None:
     assert found["summary"]["false_alarms_per_hour"] == 0.0
 
 
+def test_a_summary_over_fewer_labels_is_that_of_a_system_deaf_to_the_others() -> None:
+    heard, of = made()
+    deaf = replace(of, deaf=frozenset({"cat"}))
+    rows = strong.figures(heard, of)["labels"]
+    summary = strong.summary(heard, deaf, rows)
+    assert summary == pytest.approx(strong.figures(heard, deaf)["summary"])
+    assert summary["recall"] == 0.5
+    assert summary["false_alarms_per_hour"] == pytest.approx(2.0)  # the cow, not the cat
+    assert strong.summary(heard, of, rows) == strong.figures(heard, of)["summary"]
+
+
+def test_background_of_labels_without_a_class_does_not_count() -> None:
+    heard, of = made()
+    deaf = replace(of, deaf=frozenset({"cow"}))
+    assert strong.background(heard, deaf)["background_false_alarms_per_hour"] == 0.0
+
+
+def test_frames_asked_are_those_of_all_files_but_what_is_near() -> None:
+    heard, of = made()
+    scores, truths = strong.asked_frames(heard, of, column=1)
+    assert len(scores) == len(truths) == 3 * FRAMES - 25
+    assert scores.dtype == np.float32
+    assert set(scores[truths]) == {np.float32(0.8)}
+    assert scores[:FRAMES].max() == 0.0  # the 0.9 was where a dog sounds, near to a cat
+
+
 def test_background_by_hand() -> None:
     heard, of = made()
     found = strong.background(heard, of)

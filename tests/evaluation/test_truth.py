@@ -65,6 +65,15 @@ def test_the_same_clip_of_two_data_sets_counts_once() -> None:
     assert truth.doubles == 1
 
 
+def test_the_users_order_of_data_sets_decides_which_double_counts() -> None:
+    rows = [
+        clip("x/1", "dog", dataset="x", clip_id="1"),
+        clip("y/1", "dog", dataset="y", clip_id="1"),
+    ]
+    (file,) = find(rows, [DOG], ["y", "x"]).files
+    assert file.key == "y/1"
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

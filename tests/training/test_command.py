@@ -22,8 +22,7 @@ corpus: 10
 text_steps: 3
 readout_steps: 2
 ideal_steps: 2
-codec_steps: 1
-whole_steps: 1
+joint_steps: 1
 """
 
 ROWS = [
@@ -83,7 +82,7 @@ def test_the_card_names_sources_and_authors(trained: Path) -> None:
     assert "author of car horn" not in text  # not redistributable, so not heard
     assert "author of whistle" not in text  # of another fold
     assert "| made | CC-BY | 1 |" in text
-    assert "| whole_steps | 1 |" in text
+    assert "| joint_steps | 1 |" in text
     assert "<!--" not in text
     assert "Only clips that may be redistributed" in text
     assert "not calibrated" in text
