@@ -15,7 +15,7 @@ from pe_stream.model.checkpoint import Checkpoint, load
 
 def test_embedded_checkpoint_describes_itself(embedded: Checkpoint) -> None:
     assert embedded.name == "embedded"
-    assert embedded.describe() == "embedded (7.2 M parameters) on cpu, float32"
+    assert embedded.describe() == "embedded prototype (5.5 M parameters) on cpu, float32"
     assert embedded.recommended == {}
 
 
