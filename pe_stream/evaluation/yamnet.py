@@ -74,15 +74,21 @@ def load(folder: Path, labels: Sequence[Label], threads: int | None = None) -> Y
 
     Raises UnavailableError where a file or the library is missing or the model is another.
     """
+    classify, classes = classifier(folder, threads)
+    return Yamnet(classify, classes, labels)
+
+
+def classifier(folder: Path, threads: int | None = None) -> tuple[Classify, list[str]]:
+    """The model from `folder` and the names of its classes; otherwise as `load`."""
     for name in (MODEL, CLASSES):
         if not (folder / name).is_file():
-            raise UnavailableError(f"--peer {folder}: there is no {name}")
+            raise UnavailableError(f"{folder}: there is no {name}")
     try:
         with (folder / CLASSES).open(encoding="utf-8", newline="") as lines:
             classes = [row["display_name"] for row in csv.DictReader(lines)]
     except (OSError, ValueError, KeyError, csv.Error) as error:
         raise UnavailableError(f"{folder / CLASSES}: cannot be read: {error}") from error
-    return Yamnet(_classifier(folder / MODEL, len(classes), threads or 1), classes, labels)
+    return _classifier(folder / MODEL, len(classes), threads or 1), classes
 
 
 def _classifier(path: Path, classes: int, threads: int) -> Classify:

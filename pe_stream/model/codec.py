@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pe_stream.core.types import FRAME, Window
+from pe_stream.model.lean import lean
 
 
 @dataclass(slots=True, eq=False)
@@ -50,8 +51,7 @@ class Codec:
     """
 
     def __init__(self, embedder: Any, *, exact: bool = False) -> None:
-        self._encoder = embedder.dac_encoder
-        self._bottleneck = embedder.bottleneck
+        self._layers = lean(embedder)
         self._exact = exact
         before, after = reach(embedder)
         self.context = math.ceil(before / FRAME)
@@ -61,8 +61,7 @@ class Codec:
         """Features of whole stretches of audio: (B, n) samples to (B, n / FRAME, D)."""
         # As in the model: cuDNN is off, where wrong results were seen with it.
         with torch.backends.cudnn.flags(enabled=False):
-            hidden = self._bottleneck(self._encoder(samples.unsqueeze(1)))
-        features: Tensor = hidden.transpose(1, 2)
+            features: Tensor = self._layers(samples)
         return features
 
     def hear(

@@ -7,18 +7,17 @@ runs over every window.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pe_stream.core.types import FRAME, FrameScores, Samples, Window
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.codec import Codec, Stream, batches
+from pe_stream.model.encoder import Encoder
 from pe_stream.model.prompts import LabelEmbeddings
 
 
@@ -38,7 +37,7 @@ class Engine:
         """
         self._checkpoint = checkpoint
         self._codec = Codec(checkpoint.model.audio_encoder.embedder, exact=exact)
-        self._encoder = _without_codec(checkpoint.model.audio_encoder)
+        self._encoder = Encoder(checkpoint.model)
         self.labels = labels
 
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:
@@ -82,31 +81,10 @@ class Engine:
         features = self._codec.hear(streams, windows, like)
         logits: dict[int, Tensor] = {}
         for batch in batches([window.frames for window in windows]):
-            states = self._encoder(
-                input_values=torch.stack([features[i] for i in batch])
-            ).last_hidden_state
-            frames = model.audio_head(states.float())
+            frames = self._encoder(torch.stack([features[i] for i in batch]))
             scaled = frames @ labels.rows.T * model.text_audio_logit_scale
             logits.update(zip(batch, scaled + model.text_audio_logit_bias, strict=True))
         return [logits[i] for i in range(len(windows))]
-
-
-class _Projection(nn.Module):
-    """In the place of the encoder's embedder: takes codec features instead of samples."""
-
-    def __init__(self, embedder: Any) -> None:
-        super().__init__()
-        self.data_proj = embedder.data_proj
-
-    def forward(self, input_values: Tensor, padding_mask: None = None) -> tuple[Tensor, None]:
-        return self.data_proj(input_values), padding_mask
-
-
-def _without_codec(encoder: nn.Module) -> nn.Module:
-    """The same encoder, with the same weights, on codec features (B, frames, D)."""
-    light = copy.copy(encoder)
-    light._modules = {**encoder._modules, "embedder": _Projection(encoder.embedder)}  # noqa: SLF001
-    return light
 
 
 def _scores(logits: Tensor, labels: LabelEmbeddings) -> Tensor:

@@ -41,28 +41,48 @@ class Variant:
 
     outputs: (96, 4 T) float16, filterbank outputs, brought to energy 1 while it sounds.
     active: (T,) bool, frames in which the sound is there.
-    teacher: (T, C) float16 probabilities by concept; NaN where nobody knows. Or None.
+    seconds: (T,) of the clip as it is recorded, for each frame.
     """
 
     outputs: Tensor
     active: Tensor
-    teacher: Tensor | None
+    seconds: Tensor
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What another model makes of a clip, window by window; window i covers i/2 to i/2 + 1 s.
+
+    logits: (n, K) of its K classes.
+    scores: (n, C) probabilities by concept; NaN where it knows no such class.
+    """
+
+    logits: Tensor
+    scores: Tensor
+
+    def windows(self, seconds: Tensor) -> Tensor:
+        """The window whose middle is nearest to each of `seconds` (T,)."""
+        return (seconds / 0.5 - 1).round().long().clamp(0, len(self.logits) - 1)
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A labelled sound: index of its concept, its variants, and whether a formula made it."""
+    """A labelled sound: index of its concept, its variants, and whether a formula made it.
+
+    taught: what the teacher makes of it, if it heard it.
+    """
 
     concept: int
     variants: tuple[Variant, ...]
     made: bool = False
+    taught: Taught | None = None
 
 
 class Teacher:
     """AudioSet scores of another model for the clips: arrays by the clips' keys.
 
-    Files (.npz) hold logits (windows, 527); window i covers 0.5 i to 0.5 i + 1 s. Classes are
-    named, in order, by `audioset_classes.csv` (index,display_name).
+    Files (.npz) hold logits (windows, 527). Classes are named, in order, by
+    `audioset_classes.csv` (index,display_name).
     """
 
     def __init__(
@@ -77,18 +97,16 @@ class Teacher:
             [index[name] for name in concept.audioset if name in index] for concept in concepts
         ]
 
-    def __call__(self, key: str, seconds: NDArray[np.float64]) -> NDArray[np.float16] | None:
-        """Probabilities at `seconds` (T,): (T, C); NaN for concepts without a class."""
-        logits = self._logits.get(key)
-        if logits is None:
+    def __call__(self, key: str) -> Taught | None:
+        """What it made of the clip of this key, if it heard it."""
+        if key not in self._logits:
             return None
-        probability = 1 / (1 + np.exp(-logits.astype(np.float32)))
-        by_concept = np.full((len(logits), len(self._groups)), np.nan, np.float32)
+        logits = torch.from_numpy(self._logits[key]).float()
+        scores = torch.full((len(logits), len(self._groups)), float("nan"))
         for concept, group in enumerate(self._groups):
             if group:
-                by_concept[:, concept] = probability[:, group].max(1)
-        window = np.clip(np.round(seconds / 0.5 - 1).astype(int), 0, len(logits) - 1)
-        return np.asarray(by_concept[window], np.float16)
+                scores[:, concept] = logits[:, group].amax(1).sigmoid()
+        return Taught(logits, scores)
 
 
 class Renderer:
@@ -103,45 +121,43 @@ class Renderer:
         """A clip of the manifest in all variants; the first is the clip as it is."""
         parts = [chunk.samples for chunk in media.read(str(clip.path))]
         samples = np.concatenate(parts)[: round(LONGEST_S * SAMPLE_RATE)]
-        return self.sound(samples, concept, clip.key, lambda at: teacher(clip.key, at))
+        return replace(self.sound(samples, concept, clip.key), taught=teacher(clip.key))
 
-    def sound(
-        self,
-        samples: Samples,
-        concept: int,
-        key: str,
-        teacher: Callable[[NDArray[np.float64]], NDArray[np.float16] | None],
-    ) -> Sound:
+    def sound(self, samples: Samples, concept: int, key: str) -> Sound:
         """`samples` (48 kHz) in all variants. `key` seeds what is random."""
         rng = np.random.default_rng([self._seed, *key.encode()])
         spans = active(samples)
         made = []
         for index in range(self._variants):
             speed = 1.0 if index == 0 else float(2 ** rng.uniform(-0.35, 0.35))
-            audio = samples if index == 0 else _faster(samples, speed)
+            audio = samples if index == 0 else faster(samples, speed)
             if index and rng.random() < 0.45:
                 audio = _in_room(audio, rng)
-            variant = self._variant(audio, spans, speed, teacher)
+            variant = self._variant(audio, spans, speed)
             if variant is not None:
                 made.append(variant)
         return Sound(concept, tuple(made))
+
+    def outputs(self, audio: Samples) -> Tensor:
+        """The filterbank's outputs (96, 4 T) for whole frames of audio, at least one."""
+        frames = max(1, len(audio) // FRAME)
+        padded = torch.zeros(frames * FRAME)
+        count = min(len(audio), frames * FRAME)
+        padded[:count] = torch.from_numpy(audio[:count])
+        return F.conv1d(
+            F.pad(padded[None, None], (self._padding, self._kernel.shape[-1] - self._padding)),
+            self._kernel,
+            stride=HOP,
+        )[0, :, : frames * STEPS]
 
     def _variant(
         self,
         audio: Samples,
         spans: Sequence[tuple[int, int]],
         speed: float,
-        teacher: Callable[[NDArray[np.float64]], NDArray[np.float16] | None],
     ) -> Variant | None:
-        frames = max(1, len(audio) // FRAME)
-        padded = torch.zeros(frames * FRAME)
-        count = min(len(audio), frames * FRAME)
-        padded[:count] = torch.from_numpy(audio[:count])
-        outputs = F.conv1d(
-            F.pad(padded[None, None], (self._padding, self._kernel.shape[-1] - self._padding)),
-            self._kernel,
-            stride=HOP,
-        )[0, :, : frames * STEPS]
+        outputs = self.outputs(audio)
+        frames = outputs.shape[1] // STEPS
         sounding = torch.zeros(frames, dtype=torch.bool)
         for start, end in spans:
             first, last = start / speed / FRAME, end / speed / FRAME
@@ -151,13 +167,8 @@ class Renderer:
         energy = outputs.square().sum(0)[sounding.repeat_interleave(STEPS)].mean()
         if energy <= 0:
             return None
-        seconds = (np.arange(frames) + 0.5) * FRAME / SAMPLE_RATE * speed
-        known = teacher(seconds)
-        return Variant(
-            (outputs / energy.sqrt()).half(),
-            sounding,
-            None if known is None else torch.from_numpy(known),
-        )
+        seconds = (torch.arange(frames) + 0.5) * (FRAME / SAMPLE_RATE * speed)
+        return Variant((outputs / energy.sqrt()).half(), sounding, seconds)
 
 
 def collect(
@@ -183,13 +194,12 @@ def collect(
         for index in range(synthesised):
             key = f"{label} {index}"
             samples = make(np.random.default_rng([seed, *key.encode()]))
-            made = renderer.sound(samples, of_label[label], key, lambda _: None)
-            sounds.append(replace(made, made=True))
+            sounds.append(replace(renderer.sound(samples, of_label[label], key), made=True))
             progress(len(sounds))
     return [sound for sound in sounds if sound.variants]
 
 
-def _faster(samples: Samples, speed: float) -> Samples:
+def faster(samples: Samples, speed: float) -> Samples:
     """Played at `speed` times the speed, so higher by the same ratio."""
     out = soxr.resample(samples, SAMPLE_RATE * speed, SAMPLE_RATE, quality="MQ")
     return np.asarray(out, np.float32)

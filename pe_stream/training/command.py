@@ -30,6 +30,7 @@ class TrainOptions:
     folds: tuple[str, ...] = ()
     every_licence: bool = False
     recipe: Path | None = None
+    teacher: Path | None = None
     calibrate: Path | None = None
     device: str = "auto"
     threads: int | None = None
@@ -55,11 +56,16 @@ def run(options: TrainOptions) -> int:
     if not trainer.finished():
         mixer = Mixer(trainer.sounds(options.data, clips), trainer.concepts, recipe.seed)
         trainer.read_out(mixer)
-        trainer.encoder(mixer, tokenizer)
+        heard = trainer.opinions(clips, options.teacher) if options.teacher else None
+        trainer.encoder(mixer, tokenizer, heard)
     save(trainer.model, tokenizer, options.out)
     if scenes is not None:
         calibration.calibrate(options.out, scenes, options.device, options.threads)
-    made = {**dataclasses.asdict(recipe), "calibrated": scenes is not None}
+    made = {
+        **dataclasses.asdict(recipe),
+        "calibrated": scenes is not None,
+        "teacher": options.teacher is not None,
+    }
     card.write(options.out, made, clips)
     print(options.out)
     return 0

@@ -38,8 +38,8 @@ def read_out_weights(model: Any) -> list[nn.Parameter]:
     return [weight for part in parts for weight in part.parameters()]
 
 
-def encode(model: Any, features: Tensor) -> Tensor:
-    """Frame embeddings in the space of the texts: (B, T, 192) codec features to (B, T, D)."""
+def hear(model: Any, features: Tensor) -> Tensor:
+    """The encoder's own frames: (B, T, 192) codec features to (B, T, width)."""
     encoder = model.audio_encoder
     hidden, _ = encoder.patch_embedder(encoder.embedder.data_proj(features))
     positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
@@ -47,7 +47,13 @@ def encode(model: Any, features: Tensor) -> Tensor:
     with fast_rotation():
         for layer in encoder.layers:
             hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
-    embeddings: Tensor = model.audio_head(encoder.output(encoder.norm(hidden))[:, 1:])
+    frames: Tensor = encoder.output(encoder.norm(hidden))[:, 1:]
+    return frames
+
+
+def encode(model: Any, features: Tensor) -> Tensor:
+    """Frame embeddings in the space of the texts: (B, T, 192) codec features to (B, T, D)."""
+    embeddings: Tensor = model.audio_head(hear(model, features))
     return embeddings
 
 
@@ -113,24 +119,40 @@ SCALE = 0.1
 
 @dataclass(frozen=True)
 class Losses:
-    """Parts of the loss, each a scalar: what is heard when, and which single sound it is."""
+    """Parts of the loss, each a scalar.
+
+    frames: what is heard when. single: which single sound it is. taught: all that the teacher
+    makes of it.
+    """
 
     frames: Tensor
     single: Tensor
+    taught: Tensor
 
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return self.frames + self.single
+        return self.frames + self.single + _TAUGHT * self.taught
+
+
+_TAUGHT = 2.0
+"""How much imitating the teacher counts."""
 
 
 def losses(
-    embeddings: Tensor, texts: Tensor, bias: Tensor, batch: Batch, choices: Tensor
+    embeddings: Tensor,
+    texts: Tensor,
+    bias: Tensor,
+    batch: Batch,
+    *,
+    choices: Tensor,
+    imitation: Tensor,
 ) -> Losses:
     """Sigmoid loss per frame and concept, and cross-entropy of examples with one sound.
 
     embeddings: (B, T, D); texts: (C, D), a phrasing of each concept; bias: scalar.
     choices: indices of the concepts that compete in the cross-entropy.
+    imitation: (B, T, K) of the teacher's logits.
     """
     logits = SCALE * (embeddings @ texts.T) + bias
     bce = F.binary_cross_entropy_with_logits(logits, batch.target, reduction="none")
@@ -142,10 +164,27 @@ def losses(
     count = batch.sounding.sum(1)
     usable = (batch.single >= 0) & (count > 0)
     usable &= position[batch.single.clamp(min=0)] >= 0
+    taught = _imitated(imitation, batch)
     if not usable.any():
-        return Losses(frames, frames.new_zeros(()))
+        return Losses(frames, frames.new_zeros(()), taught)
     plain = SCALE * (embeddings[usable] @ texts[choices].T)
     mask = batch.sounding[usable].float()
     mean = (plain * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
     wanted = position[batch.single[usable]]
-    return Losses(frames, F.cross_entropy(mean, wanted, label_smoothing=0.1))
+    return Losses(frames, F.cross_entropy(mean, wanted, label_smoothing=0.1), taught)
+
+
+def _imitated(imitation: Tensor, batch: Batch) -> Tensor:
+    """Mean squared error of the mean over the frames in which the sound is heard."""
+    known = ~batch.taught.isnan().any(1)
+    if not known.any() or not batch.taught.shape[1]:
+        return imitation.new_zeros(())
+    mask = batch.sounding[known].float()[..., None]
+    mean = (imitation[known] * mask).sum(1) / mask.sum(1)
+    return F.mse_loss(mean, batch.taught[known])
+
+
+def disagreement(imitation: Tensor, wanted: Tensor) -> Tensor:
+    """How far (B, S * SECTION, K) is, in the mean of each section, from logits (B, S, K)."""
+    sections = imitation.float().unflatten(1, (wanted.shape[1], -1)).mean(2)
+    return _TAUGHT * F.mse_loss(sections, wanted)

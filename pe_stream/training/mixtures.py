@@ -28,7 +28,7 @@ NOISE_DB = (-100.0, -76.0)
 COLOUR_DB = 5.0
 """How far a microphone's response goes up and down."""
 
-_FRAMES = 1500
+_FRAMES = 1000
 """Frames in a batch, whatever the length of its examples."""
 
 _MADE = 0.25
@@ -36,6 +36,12 @@ _MADE = 0.25
 
 _OTHER = 0.5
 """How far the teacher is believed about other concepts than a clip's own label."""
+
+_SHIFT = 2
+"""Bands by which a sound is moved up or down, at most."""
+
+_STRETCH = 0.2
+"""Octaves by which it is played faster or slower, without another pitch, at most."""
 
 _GROUPS = 8
 """Bands are compared in groups when one sound may hide another."""
@@ -50,6 +56,8 @@ class Batch:
     weight: (B, T, C) of each target in the loss; 0 where nobody knows.
     single: (B,) the concept of an example with one sound; -1 for the others.
     sounding: (B, T) frames in which that one is heard.
+    taught: (B, K) what the teacher makes of that one in these frames: its logits, each class
+        brought to mean 0 and variance 1 over all sounds; NaN where it did not hear it.
     number: of the batch.
     """
 
@@ -58,6 +66,7 @@ class Batch:
     weight: Tensor
     single: Tensor
     sounding: Tensor
+    taught: Tensor
     number: int
 
     def to(self, device: torch.device) -> Batch:
@@ -89,6 +98,14 @@ class Mixer:
         labelled[self._order] = True
         self._labelled = labelled
         self._default = torch.where(labelled | known, 1.0, 0.0)
+        logits = [sound.taught.logits for sound in sounds if sound.taught]
+        every = torch.cat(logits) if logits else torch.zeros(1, 0)
+        self._centre, self._spread = every.mean(0), every.std(0, correction=0).clamp(min=1e-3)
+
+    @property
+    def classes(self) -> int:
+        """How many classes the teacher knows: K of a Batch."""
+        return len(self._centre)
 
     def batch(self, number: int) -> Batch:
         """The examples of step `number`, all of one length; always the same for one seed."""
@@ -101,15 +118,16 @@ class Mixer:
             torch.stack([example[2] for example in made]),
             torch.tensor([example[3] for example in made]),
             torch.stack([example[4] for example in made]),
+            torch.stack([example[5] for example in made]),
             number,
         )
 
-    def _example(self, frames: int) -> tuple[Tensor, Tensor, Tensor, int, Tensor]:
+    def _example(self, frames: int) -> tuple[Tensor, Tensor, Tensor, int, Tensor, Tensor]:
         rng = self._rng
         kind = rng.random()
-        parts: list[tuple[Sound, Tensor, Tensor, Tensor | None]] = []
+        parts: list[_Placed] = []
         level = rng.uniform(*LEVEL_DB)
-        single = kind < 0.45
+        single = kind < 0.5
         repeated = single and rng.random() < 0.4
         if kind < 0.95:
             count = 1 if single else int(rng.choice([1, 2, 3, 4], p=[0.4, 0.3, 0.2, 0.1]))
@@ -120,30 +138,35 @@ class Mixer:
             ratio = rng.uniform(-3, 30) if parts else rng.uniform(0, 30)
             parts.append(self._placed(behind, frames, level - ratio, whole=True))
         outputs = self._noise(frames, rng.uniform(*NOISE_DB))
-        energies = [_energy(part[1]) for part in parts]
+        energies = [_energy(part.waves) for part in parts]
         total = sum(energies, _energy(outputs))
         target = torch.zeros(frames, self._concepts)
         weight = self._default.expand(frames, -1).clone()
         heard_single = torch.zeros(frames, dtype=torch.bool)
-        for (sound, waves, active, teacher), energy in zip(parts, energies, strict=True):
-            outputs = outputs + waves
+        taught = torch.full((self.classes,), float("nan"))
+        for part, energy in zip(parts, energies, strict=True):
+            outputs = outputs + part.waves
             audible = _audible(energy, total - energy)
-            near = _widened(active)
+            near = _widened(part.active)
+            concept, teacher = part.sound.concept, part.sound.taught
+            heard_single = part.active & audible
             if teacher is not None:
-                score = _OTHER * torch.nan_to_num(teacher.float()) * (near & audible)[:, None]
-                target = torch.maximum(target, score)
+                windows = teacher.windows(part.seconds)
+                score = _OTHER * torch.nan_to_num(teacher.scores[windows])
+                target = torch.maximum(target, score * (near & audible)[:, None])
+                if single and heard_single.any():
+                    logits = teacher.logits[windows[heard_single]].mean(0)
+                    taught = (logits - self._centre) / self._spread
             else:
                 # Made sounds and those the teacher never heard: nothing is known of the concepts
                 # that only the teacher knows.
                 weight[near] *= torch.where(self._labelled, 1.0, 0.0)
-            concept = sound.concept
-            target[active & audible, concept] = 1.0
-            weight[active & ~audible & (target[:, concept] < 1), concept] = 0.0
-            weight[near & ~active & (target[:, concept] < 1), concept] *= 0.3
-            heard_single = active & audible
+            target[part.active & audible, concept] = 1.0
+            weight[part.active & ~audible & (target[:, concept] < 1), concept] = 0.0
+            weight[near & ~part.active & (target[:, concept] < 1), concept] *= 0.3
         outputs = outputs * self._colour()
-        concept = parts[0][0].concept if single and parts else -1
-        return outputs, target, weight, concept, heard_single
+        concept = parts[0].sound.concept if single and parts else -1
+        return outputs, target, weight, concept, heard_single, taught
 
     def _pick(self) -> Sound:
         concept = self._rng.choice(len(self._order), p=self._shares)
@@ -160,29 +183,32 @@ class Mixer:
         made = sum(sound.made for sound in some)
         return len(some) - made + min(made, 8)
 
-    def _placed(
-        self, sound: Sound, frames: int, level_db: float, *, whole: bool
-    ) -> tuple[Sound, Tensor, Tensor, Tensor | None]:
-        """The sound somewhere in `frames`, at `level_db`; repeated if `whole`."""
+    def _placed(self, sound: Sound, frames: int, level_db: float, *, whole: bool) -> _Placed:
+        """The sound somewhere in `frames`, at `level_db`; repeated if `whole`.
+
+        At most some percent faster or slower and, apart from that, higher or lower than its
+        variant: the model has no other means to learn that neither changes what a sound is.
+        """
         rng = self._rng
         variant: Variant = sound.variants[rng.integers(len(sound.variants))]
-        length = len(variant.active)
+        speed = float(2 ** rng.uniform(-_STRETCH, _STRETCH))
+        count = variant.outputs.shape[1]
+        length = int(count / speed / STEPS)
         if length >= frames:
             start = -int(rng.integers(0, length - frames + 1))
         else:
             start = int(rng.integers(-(length // 3), max(1, frames - 2 * length // 3)))
-        sources = torch.arange(frames) - start
-        inside = (sources >= 0) & (sources < length)
+        steps = ((torch.arange(frames * STEPS) - start * STEPS) * speed).floor().long()
+        inside = (steps >= 0) & (steps < count)
         if whole:
-            sources, inside = sources % length, torch.ones(frames, dtype=torch.bool)
-        index = sources.clamp(0, length - 1)
-        steps = (index[:, None] * STEPS + torch.arange(STEPS)).reshape(-1)
+            steps, inside = steps % count, torch.ones_like(inside)
+        steps = steps.clamp(0, count - 1)
         gain = 10 ** (level_db / 20)
-        waves = variant.outputs[:, steps].float() * gain
-        waves = waves * inside.repeat_interleave(STEPS)
-        active = variant.active[index] & inside
-        teacher = None if variant.teacher is None else variant.teacher[index]
-        return sound, waves, active, teacher
+        waves = variant.outputs[:, steps].float() * (gain * inside)
+        waves = _shifted(waves, int(rng.integers(-_SHIFT, _SHIFT + 1)))
+        middle = slice(STEPS // 2, None, STEPS)
+        index = steps[middle] // STEPS
+        return _Placed(sound, waves, variant.active[index] & inside[middle], variant.seconds[index])
 
     def _noise(self, frames: int, level_db: float) -> Tensor:
         generator = torch.Generator().manual_seed(int(self._rng.integers(2**62)))
@@ -200,12 +226,35 @@ class Mixer:
             curve = curve - np.clip((band - rng.uniform(24, 46)) * 6, 0, 40)
         if rng.random() < 0.2:
             curve = curve - np.clip((rng.uniform(0, 10) - band) * 6, 0, 40)
-        if rng.random() < 0.3:
-            width = rng.integers(2, 9)
-            low = rng.integers(0, BANDS - width)
-            curve[low : low + width] -= 40
+        for chance in (0.3, 0.1):
+            if rng.random() < chance:
+                width = rng.integers(2, 9)
+                low = rng.integers(0, BANDS - width)
+                curve[low : low + width] -= 40
         gains = torch.from_numpy(10 ** (curve / 20)).float()
         return gains.repeat_interleave(2)[:, None]
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A sound in an example: (96, 4 T) of it alone, its frames (T,), their seconds (T,)."""
+
+    sound: Sound
+    waves: Tensor
+    active: Tensor
+    seconds: Tensor
+
+
+def _shifted(waves: Tensor, bands: int) -> Tensor:
+    """(96, n) higher by so many bands; what is new at the border is silence."""
+    if bands == 0:
+        return waves
+    moved = torch.zeros_like(waves)
+    if bands > 0:
+        moved[2 * bands :] = waves[: -2 * bands]
+    else:
+        moved[: 2 * bands] = waves[-2 * bands :]
+    return moved
 
 
 def _energy(outputs: Tensor) -> Tensor:

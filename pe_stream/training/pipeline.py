@@ -22,17 +22,21 @@ from transformers import PreTrainedTokenizerFast
 
 from pe_stream import manifest
 from pe_stream.errors import UnavailableError
-from pe_stream.evaluation import promptset
+from pe_stream.evaluation import promptset, yamnet
 from pe_stream.manifest import Clip
-from pe_stream.training import bank, concepts, encoder, frontend, shape, text
+from pe_stream.training import bank, concepts, encoder, frontend, opinions, shape, text
 from pe_stream.training.concepts import Concept
 from pe_stream.training.fit import Plan, fit
 from pe_stream.training.mixtures import Batch, Mixer
+from pe_stream.training.opinions import Opinions
 
 log = logging.getLogger(__name__)
 
 _STAGES = ("readout", "ideal", "joint")
 """Of the audio side, in their order."""
+
+_OPINIONS = 4
+"""Of another model, imitated in each step."""
 
 _BIAS = -5.0
 """Of the logits to begin with: most sounds are absent most of the time."""
@@ -44,16 +48,18 @@ class Recipe:
 
     folds: of the manifest; everything where empty. every_licence: also clips that are not marked
     redistributable. variants: renderings of a clip. synthesised: instances of each made sound.
+    opinions: mixtures of which a listening teacher is asked what it hears, where there is one.
     """
 
     folds: tuple[str, ...] = ()
     every_licence: bool = False
     variants: int = 5
     synthesised: int = 60
-    corpus: int = 60_000
-    text_steps: int = 6000
+    opinions: int = 18_000
+    corpus: int = 100_000
+    text_steps: int = 9000
     readout_steps: int = 900
-    ideal_steps: int = 6500
+    ideal_steps: int = 14_000
     joint_steps: int = 3000
     seed: int = 0
 
@@ -195,36 +201,68 @@ class Trainer:
         plan = Plan(self._recipe.readout_steps, (6e-4,), decay=0.0, average=0.99, bf16=False)
         self._stage("readout", plan, mixer, imitation, weights)
 
-    def encoder(self, mixer: Mixer, tokenizer: PreTrainedTokenizerFast) -> None:
-        """Teach the encoder to hear: on ideal features, then together with the read-out."""
+    def opinions(self, clips: Sequence[Clip], teacher: Path) -> Opinions:
+        """What YAMNet in the folder `teacher` makes of mixtures of `clips` and made sounds."""
+
+        def make() -> Opinions:
+            renderer = bank.Renderer(1, self._recipe.seed)
+            listener = opinions.Listener(clips, yamnet.classifier(teacher)[0], renderer)
+            report = _Report("opinions", self._recipe.opinions)
+            return listener.collect(
+                self._recipe.opinions, self._recipe.seed, lambda count: report(count - 1, 0.0)
+            )
+
+        return opinions.kept(self._work / "opinions.pt", make)
+
+    def encoder(
+        self, mixer: Mixer, tokenizer: PreTrainedTokenizerFast, heard: Opinions | None
+    ) -> None:
+        """Teach the encoder to hear: on ideal features, then together with the read-out.
+
+        heard: another model's opinions, to imitate besides.
+        """
         recipe, model = self._recipe, self.model
         prompts = _Prompts(model, tokenizer, self.concepts, recipe.seed)
         read_out, rest = encoder.read_out_weights(model), encoder.encoder_weights(model)
+        # Only while training: the teachers' classes from the encoder's frames.
+        width = model.audio_encoder.config.hidden_size
+        imitate = torch.nn.Linear(width, max(1, mixer.classes), device=self._device)
+        agree = torch.nn.Linear(width, heard.classes if heard else 1, device=self._device)
+
+        def disagreement(features: Callable[[Tensor], Tensor], number: int) -> Tensor | float:
+            if heard is None:
+                return 0.0
+            outputs, wanted = heard.batch(number, _OPINIONS, recipe.seed)
+            frames = encoder.hear(model, features(outputs.to(self._device)))
+            return encoder.disagreement(agree(frames), wanted.to(self._device))
 
         def hearing(features: Callable[[Tensor], Tensor]) -> Callable[[Batch], Tensor]:
             def loss(batch: Batch) -> Tensor:
                 batch = batch.to(self._device)
-                embeddings = encoder.encode(model, features(batch.outputs))
-                return encoder.losses(
+                frames = encoder.hear(model, features(batch.outputs))
+                embeddings = model.audio_head(frames)
+                own = encoder.losses(
                     embeddings.float(),
                     prompts.draw(batch.number),
                     model.text_audio_logit_bias,
                     batch,
-                    prompts.labelled,
-                ).total
+                    choices=prompts.labelled,
+                    imitation=imitate(frames).float(),
+                )
+                return own.total + disagreement(features, batch.number)
 
             return loss
 
         def from_codec(outputs: Tensor) -> Tensor:
             return encoder.read_out(model, outputs)
 
-        rest.append(model.text_audio_logit_bias)
+        rest += [model.text_audio_logit_bias, *imitate.parameters(), *agree.parameters()]
         if not self._done("ideal"):
             examples = [mixer.batch(number).outputs.to(self._device) for number in range(24)]
             seen = torch.cat([frontend.features(outputs).flatten(0, 1) for outputs in examples])
             encoder.whiten(model, seen)
         features = hearing(frontend.features), hearing(from_codec)
-        self._stage("ideal", Plan(recipe.ideal_steps, (7e-4,)), mixer, features[0], [rest])
+        self._stage("ideal", Plan(recipe.ideal_steps, (5e-4,)), mixer, features[0], [rest])
         joint = Plan(recipe.joint_steps, (5e-4, 1e-4))
         self._stage("joint", joint, mixer, features[1], [rest, read_out])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from pe_stream.core.types import SAMPLE_RATE, Samples
-from pe_stream.training.bank import Renderer, Sound, Teacher, Variant
+from pe_stream.training.bank import Renderer, Sound, Taught, Teacher, Variant
 from pe_stream.training.concepts import Concept
 from pe_stream.training.mixtures import Batch, Mixer
 
@@ -37,8 +38,8 @@ def renderer() -> Renderer:
 @pytest.fixture(scope="module")
 def sounds(renderer: Renderer) -> list[Sound]:
     return [
-        renderer.sound(burst(300), 0, "low", lambda _: None),
-        renderer.sound(burst(3000), 1, "high", lambda _: None),
+        renderer.sound(burst(300), 0, "low"),
+        renderer.sound(burst(3000), 1, "high"),
     ]
 
 
@@ -56,7 +57,7 @@ def test_variants_are_of_other_speed_and_energy_1(sounds: list[Sound]) -> None:
 
 
 def test_the_speed_moves_the_pitch() -> None:
-    sound = Renderer(9, 0).sound(burst(1000), 0, "x", lambda _: None)
+    sound = Renderer(9, 0).sound(burst(1000), 0, "x")
     plain = sound.variants[0]
     other = max(sound.variants[1:], key=lambda v: abs(len(v.active) - len(plain.active)))
     speed = len(plain.active) / len(other.active)
@@ -69,7 +70,7 @@ def test_the_speed_moves_the_pitch() -> None:
 
 
 def test_silence_makes_no_sound(renderer: Renderer) -> None:
-    assert renderer.sound(np.zeros(48_000, np.float32), 0, "z", lambda _: None).variants == ()
+    assert renderer.sound(np.zeros(48_000, np.float32), 0, "z").variants == ()
 
 
 def batches(sounds: list[Sound], count: int, seed: int = 0) -> list[Batch]:
@@ -123,8 +124,8 @@ def test_a_sound_hidden_by_another_is_neither_there_nor_not() -> None:
     """Two sounds of one spectrum, one of them 40 dB softer: no target, no weight."""
     outputs = torch.zeros(96, 400)
     outputs[20] = 1.0
-    loud = Sound(0, (Variant(outputs.half(), torch.ones(100, dtype=torch.bool), None),))
-    soft = Sound(1, (Variant((outputs).half(), torch.ones(100, dtype=torch.bool), None),))
+    always = Variant(outputs.half(), torch.ones(100, dtype=torch.bool), torch.arange(100) / 25)
+    loud, soft = Sound(0, (always,)), Sound(1, (always,))
     hidden = 0
     for batch in batches([loud, soft], 5):
         both = (batch.target[..., 0] == 1) & (batch.single[:, None] < 0)
@@ -140,8 +141,44 @@ def test_the_teacher_is_read_by_window(tmp_path: Path) -> None:
     arrays: Any = {"a.wav": logits}
     np.savez(path, **arrays)
     teacher = Teacher([path], ["Beep", "Noise"], CONCEPTS)
-    scores = teacher("a.wav", np.array([0.1, 1.5, 3.0, 99.0]))
-    assert scores is not None
-    assert scores[:, 1].round().tolist() == [0, 1, 0, 0]
-    assert np.isnan(scores[:, 0]).all()
-    assert teacher("b.wav", np.array([0.1])) is None
+    taught = teacher("a.wav")
+    assert taught is not None
+    windows = taught.windows(torch.tensor([0.1, 1.5, 3.0, 99.0]))
+    assert taught.scores[windows, 1].round().tolist() == [0, 1, 0, 0]
+    assert taught.scores[:, 0].isnan().all()
+    assert teacher("b.wav") is None
+
+
+def test_single_sounds_carry_what_the_teacher_makes_of_them(sounds: list[Sound]) -> None:
+    """Classes are brought to one scale; what it did not hear stays unknown."""
+    logits = torch.tensor([[-5.0, 1.0], [-7.0, 3.0]])
+    taught = Taught(logits, torch.full((2, 4), float("nan")))
+    heard = [replace(sounds[0], taught=taught), sounds[1]]
+    seen = set()
+    for batch in batches(heard, 6):
+        assert batch.taught.shape == (len(batch.single), 2)
+        for concept, row, sounding in zip(batch.single, batch.taught, batch.sounding, strict=True):
+            if concept != 0 or not sounding.any():
+                assert row.isnan().all()
+                continue
+            # Of two windows, standardised: from -0.7 to 0.7, and opposite.
+            assert abs(float(row[0] + row[1])) < 1e-5
+            assert abs(float(row[0])) < 0.71
+            seen.add(round(float(row[0]), 2))
+    assert len(seen) > 1
+
+
+def test_placed_sounds_move_by_bands_and_in_speed(sounds: list[Sound]) -> None:
+    """The tone of 300 Hz is found in several bands, and shorter and longer than it was."""
+    mixer = Mixer([sounds[0]], CONCEPTS, 0)
+    bands, lengths = set(), set()
+    for number in range(6):
+        batch = mixer.batch(number)
+        energy = batch.outputs.square().reshape(len(batch.outputs), 48, 2, -1, 4).sum((2, 4))
+        for i, sounding in enumerate(batch.sounding):
+            if batch.single[i] == 0 and sounding.sum() > 5:
+                bands.add(int(energy[i][:, sounding].mean(1).argmax()))
+                lengths.add(int(sounding.sum()))
+    assert len(bands) >= 5
+    assert min(lengths) < 20
+    assert max(lengths) > 30

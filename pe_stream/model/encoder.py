@@ -1,0 +1,145 @@
+"""The encoder as the engine runs it: codec features to frame embeddings, the model's own numbers.
+
+What `PeAudioEncoder` and the head of `PeAudioFrameLevelModel` compute, with the same weights, in
+fewer and larger steps: query, key and value in one product, gate and up in another; rotations as
+products of complex numbers; the convolutions as products over three neighbours. In bfloat16 only
+the products of matrices are: what is added up from layer to layer stays in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - as everywhere
+
+
+class Encoder(nn.Module):
+    """Codec features (B, T, D) to frame embeddings (B, T, E) float32, or float64 if they are."""
+
+    def __init__(self, model: Any) -> None:
+        """Take the weights of a PeAudioFrameLevelModel, as copies where they are rearranged."""
+        super().__init__()
+        encoder = model.audio_encoder
+        self.project = encoder.embedder.data_proj
+        self.token = encoder.patch_embedder.class_embedding
+        resnet = encoder.patch_embedder.resnet_block
+        self.convolutions = nn.ModuleList(
+            [_Convolution(resnet.block1), _Convolution(resnet.block2)]
+        )
+        self.layers = nn.ModuleList([_Layer(layer) for layer in encoder.layers])
+        self.rotary = encoder.rotary_emb
+        self.norm = _Norm(encoder.norm)
+        self.output = encoder.output
+        self.head = model.audio_head
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Embed (B, T, D): each example by itself, all frames of it together."""
+        wide = self.head.layer_norm.weight.dtype
+        projected = _linear(features, self.project).to(wide)
+        token = self.token.to(wide).expand(len(features), -1, -1)
+        hidden = torch.cat([token, projected], dim=1)
+        inner = hidden
+        for convolution in self.convolutions:
+            inner = convolution(inner)
+        hidden = hidden + inner
+        positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+        cos, sin = self.rotary(hidden, positions)
+        half = cos.shape[-1] // 2
+        turns = torch.complex(cos[:, None, :, :half], sin[:, None, :, :half])
+        for layer in self.layers:
+            hidden = layer(hidden, turns)
+        embeddings: Tensor = self.head(_linear(self.norm(hidden)[:, 1:], self.output).to(wide))
+        return embeddings
+
+
+class _Norm(nn.Module):
+    """RMS norm over the last dimension, computed in float32, as the model does."""
+
+    def __init__(self, norm: Any) -> None:
+        super().__init__()
+        self.weight = norm.weight
+        self.eps = norm.variance_epsilon
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        x = hidden.float()
+        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
+        normed: Tensor = x.to(hidden.dtype) * self.weight
+        return normed
+
+
+class _Convolution(nn.Module):
+    """Group norm of one group, SiLU, and a convolution over three frames."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.norm = block.groupnorm
+        # (C, C, 3) to (C, 3 C): the neighbours one after the other.
+        weight = block.project.weight.detach()
+        self.weight = nn.Parameter(weight.permute(0, 2, 1).flatten(1), requires_grad=False)
+        self.bias = block.project.bias
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        wide = hidden.dtype
+        x = F.layer_norm(hidden, hidden.shape[1:], eps=self.norm.eps)
+        x = F.silu(x * self.norm.weight.to(wide) + self.norm.bias.to(wide)).to(self.weight.dtype)
+        padded = F.pad(x, (0, 0, 1, 1))
+        near = torch.cat([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]], dim=-1)
+        return F.linear(near, self.weight, self.bias).to(wide)
+
+
+class _Layer(nn.Module):
+    """A transformer layer: (B, T, width), and (1, 1, T, head / 2) complex rotations."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        attention, mlp = layer.self_attn, layer.mlp
+        self.before, self.between = (
+            _Norm(layer.input_layernorm),
+            _Norm(layer.post_attention_layernorm),
+        )
+        self.query_norm, self.key_norm = _Norm(attention.q_norm), _Norm(attention.k_norm)
+        parts = [attention.q_proj, attention.k_proj, attention.v_proj]
+        self.attend = _joined(parts)
+        self.size, self.scaling = attention.head_dim, attention.scaling
+        self.counts = [len(part.weight) // self.size for part in parts]
+        self.out = attention.o_proj
+        self.gate_up = _joined([mlp.gate_proj, mlp.up_proj])
+        self.act, self.down = mlp.act_fn, mlp.down_proj
+
+    def forward(self, hidden: Tensor, turns: Tensor) -> Tensor:
+        batch, frames, _ = hidden.shape
+        heads = _linear(self.before(hidden), self.attend).view(batch, frames, -1, self.size)
+        query, key, value = heads.transpose(1, 2).split(self.counts, dim=1)
+        mixed = F.scaled_dot_product_attention(
+            _turned(self.query_norm(query), turns),
+            _turned(self.key_norm(key), turns),
+            value,
+            scale=self.scaling,
+            enable_gqa=self.counts[0] != self.counts[1],
+        )
+        mixed = mixed.transpose(1, 2).reshape(batch, frames, -1)
+        hidden = hidden + _linear(mixed, self.out)
+        gate, up = _linear(self.between(hidden), self.gate_up).chunk(2, dim=-1)
+        return hidden + _linear(self.act(gate) * up, self.down)
+
+
+def _turned(x: Tensor, turns: Tensor) -> Tensor:
+    """Each pair of components turned by its angle."""
+    wide = x.to(turns.real.dtype)
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+
+
+def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    return F.linear(x.to(layer.weight.dtype), layer.weight, layer.bias)
+
+
+def _joined(parts: list[nn.Linear]) -> nn.Linear:
+    """One projection that gives what all of `parts` give, one after the other."""
+    joined = nn.Linear(1, 1, bias=parts[0].bias is not None, device="meta")
+    joined.weight = nn.Parameter(torch.cat([part.weight for part in parts]), requires_grad=False)
+    if parts[0].bias is not None:
+        joined.bias = nn.Parameter(torch.cat([part.bias for part in parts]), requires_grad=False)
+    return joined

@@ -1,0 +1,128 @@
+"""The codec's layers as the engine runs them: the same features, without what cannot change them.
+
+A checkpoint's codec may hold channels and residual units that no feature depends on: the embedded
+one is built by analysis and uses few of its weights. From the last layer back, only the channels
+that some live channel reads are kept. Where every weight is in use, all of them are.
+
+Snake writes in place, and convolutions are over channels-last images of height 1, for which the
+CPU's kernels are faster than for 1-D ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def lean(embedder: Any) -> nn.Module:
+    """`embedder`'s DAC encoder and bottleneck: (B, samples) to (B, samples / FRAME, D).
+
+    The weights are copies: of the device and type that they have now.
+    """
+    dac = embedder.dac_encoder
+    live = torch.arange(embedder.bottleneck.out_channels)
+    layers: list[nn.Module] = []
+
+    def convolution(conv: nn.Conv1d) -> None:
+        nonlocal live
+        read = _read(conv, live)
+        layers.append(_convolution(conv, live, read))
+        live = read
+
+    convolution(embedder.bottleneck)
+    convolution(dac.conv2)
+    layers.append(_Snake(dac.snake1, live))
+    for block in reversed(dac.block):
+        convolution(block.conv1)
+        layers.append(_Snake(block.snake1, live))
+        for unit in (block.res_unit3, block.res_unit2, block.res_unit1):
+            if unit.conv2.weight[live].any() or unit.conv2.bias[live].any():
+                kept = _Residual(unit, live)
+                layers.append(kept)
+                live = kept.read
+    layers.append(_convolution(dac.conv1, live, torch.zeros(1, dtype=torch.long)))
+    return _Lean(layers[::-1])
+
+
+class _Lean(nn.Module):
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        image = samples[:, None, None].contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.layers(image)
+        return features[:, :, 0].transpose(1, 2)
+
+
+class _Snake(nn.Module):
+    """x + sin(alpha x)^2 / alpha, of channels `kept`. Overwrites its input."""
+
+    alpha: Tensor
+    inverse: Tensor
+
+    def __init__(self, snake: Any, kept: Tensor) -> None:
+        super().__init__()
+        alpha = snake.alpha.detach()[0, kept, 0].view(1, -1, 1, 1)
+        self.register_buffer("alpha", alpha)
+        self.register_buffer("inverse", (alpha + 1e-9).reciprocal())
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image.add_((image * self.alpha).sin_().square_().mul_(self.inverse))
+
+
+class _Residual(nn.Module):
+    """A residual unit whose output has only the channels `live`.
+
+    read: the channels that it needs of its input.
+    """
+
+    def __init__(self, unit: Any, live: Tensor) -> None:
+        super().__init__()
+        middle = _read(unit.conv2, live)
+        inner = _read(unit.conv1, middle)
+        self.read = torch.cat([live, inner]).unique()
+        self.snake1 = _Snake(unit.snake1, inner)
+        self.conv1 = _convolution(unit.conv1, middle, inner)
+        self.snake2 = _Snake(unit.snake2, middle)
+        self.conv2 = _convolution(unit.conv2, live, middle)
+        self._inner = _places(inner, self.read)
+        self._live = _places(live, self.read)
+
+    def forward(self, image: Tensor) -> Tensor:
+        inner = image.clone() if self._inner is None else image[:, self._inner]
+        kept = image if self._live is None else image[:, self._live]
+        added: Tensor = self.conv2(self.snake2(self.conv1(self.snake1(inner))))
+        return added.add_(kept)
+
+
+def _read(conv: nn.Conv1d, live: Tensor) -> Tensor:
+    """The input channels that the output channels `live` depend on; at least one."""
+    read = conv.weight.detach()[live].abs().amax(dim=(0, 2)).nonzero().flatten().cpu()
+    return read if len(read) else torch.zeros(1, dtype=torch.long)
+
+
+def _places(some: Tensor, every: Tensor) -> Tensor | None:
+    """Where the sorted channels `some` are among `every`; None where they are all of them."""
+    return None if len(some) == len(every) else torch.searchsorted(every, some)
+
+
+def _convolution(conv: nn.Conv1d, live: Tensor, read: Tensor) -> nn.Conv2d:
+    """From channels `read` to channels `live`, as an image of height 1."""
+    weight = conv.weight.detach()[live][:, read]
+    made = nn.Conv2d(
+        len(read),
+        len(live),
+        (1, conv.kernel_size[0]),
+        stride=(1, conv.stride[0]),
+        padding=(0, int(conv.padding[0])),
+        dilation=(1, conv.dilation[0]),
+        device="meta",
+    )
+    image = weight[:, :, None].contiguous(memory_format=torch.channels_last)
+    made.weight = nn.Parameter(image, requires_grad=False)
+    assert conv.bias is not None  # noqa: S101 - DAC's convolutions have one
+    made.bias = nn.Parameter(conv.bias.detach()[live], requires_grad=False)
+    return made
