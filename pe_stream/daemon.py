@@ -75,7 +75,8 @@ class Daemon:
         seconds: listen no longer than that.
         """
         with ExitStack() as stack:
-            hearing = prepare(self._settings.model, self._settings.labels)
+            settings = self._settings
+            hearing = prepare(settings.model, settings.labels, streams=len(settings.sources))
             self._catch_signals(stack)
             self._live = Live(
                 openers(self._settings),

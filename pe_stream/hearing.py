@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from platformdirs import user_cache_dir
 
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.types import LabelRule
 from pe_stream.core.windows import Framing
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint, load
+from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
 from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, embed_labels
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +42,13 @@ class Hearing:
     labels: Labels
 
 
-def prepare(model: ModelSettings, labels: Mapping[str, LabelSettings]) -> Hearing:
-    """Load the checkpoint and embed the labels; raises UnavailableError or ConfigError."""
+def prepare(
+    model: ModelSettings, labels: Mapping[str, LabelSettings], *, streams: int = 1
+) -> Hearing:
+    """Load the checkpoint and embed the labels; raises UnavailableError or ConfigError.
+
+    streams: how many there will be at once, to be ready for.
+    """
     checkpoint = load(
         model.checkpoint,
         revision=model.revision,
@@ -49,6 +60,10 @@ def prepare(model: ModelSettings, labels: Mapping[str, LabelSettings]) -> Hearin
     prepared = prepare_labels(checkpoint, labels)
     framing = Framing(model.window_frames, model.hop_frames, model.lookahead_frames)
     engine = Engine(checkpoint, prepared.embeddings, exact=model.exact)
+    if model.compile:
+        log.info("compiling the model: minutes the first time, seconds later")
+        use_cache(Path(user_cache_dir("pe-stream")) / "compiled")
+        engine.warm(framing, streams)
     return Hearing(checkpoint, engine, framing, prepared)
 
 

@@ -249,16 +249,26 @@ class Live:
         return None
 
     def _turn(self) -> None:
-        """Take what has arrived and score until nothing is due."""
+        """Take what has arrived and score until nothing is due.
+
+        One batch at a time, and of what is due the longest waiting first: when there is more than
+        can be scored, every source falls behind alike.
+        """
         while not self._stopping.is_set():
             self._serve()
-            due: list[tuple[str, Window]] = []
-            for name, channel in self._channels.items():
+            for channel in self._channels.values():
                 channel.drain()
+            urgent = sorted(
+                self._channels.items(), key=lambda item: item[1].detector.waiting, reverse=True
+            )
+            due: list[tuple[str, Window]] = []
+            for name, channel in urgent:
                 window = channel.detector.next_window()
                 if window is not None:
                     due.append((name, window))
                 self._vitals[name] = channel.vital
+                if len(due) == self._engine.largest_batch:
+                    break
             if not due:
                 return
             self._score(due)

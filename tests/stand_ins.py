@@ -60,13 +60,15 @@ class LevelEngine:
         self.labels = SimpleNamespace(names=tuple(names))
         self.batches: list[int] = []
         self._before = before
+        self.largest_batch = 8
 
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:
         labels = self.labels
         self._before()
         self.batches.append(len(windows))
         levels = [np.sqrt((w.samples.reshape(-1, FRAME) ** 2).mean(axis=1)) for w in windows]
-        return [np.repeat(level[:, None], len(labels.names), axis=1) for level in levels]
+        wanted = [level[w.done :, None] for level, w in zip(levels, windows, strict=True)]
+        return [np.repeat(level, len(labels.names), axis=1) for level in wanted]
 
 
 def hearing(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 
@@ -13,7 +11,7 @@ from pe_stream.bench.figures import summary
 from pe_stream.bench.random_weights import labels
 from pe_stream.bench.roof import settle
 from pe_stream.bench.sources import noise
-from pe_stream.core.types import FRAME, FRAME_S, Window
+from pe_stream.core.types import FRAME, FRAME_S, Samples, Window
 from pe_stream.core.windows import Framing
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.codec import Stream
@@ -23,7 +21,7 @@ WARM = 3
 """Hops that do not count."""
 
 STAGES = ("codec", "encoder", "head", "rest")
-"""head: audio head, labels and scores; rest: what is around all that."""
+"""head: labels and scores; rest: what is around all that."""
 
 STREAMS = (1, 2, 4, 8)
 LABELS = (1, 20, 100, 500)
@@ -38,11 +36,17 @@ def times_s(engine: Engine, framing: Framing, count: int, runs: int) -> list[flo
     taken_s = []
     for hop in range(-1, hops):
         start = (hop + 1) * framing.hop * FRAME
-        window = Window(start, audio[start : start + framing.window * FRAME])
+        window = _window(audio, start, framing)
         begun_s = time.perf_counter()
         engine.hear(streams, [window] * count)
         taken_s.append(time.perf_counter() - begun_s)
     return taken_s[1 + WARM :]
+
+
+def _window(audio: Samples, start: int, framing: Framing) -> Window:
+    """As the detector asks for it, once it is under way."""
+    samples = audio[start : start + framing.window * FRAME]
+    return Window(start, samples, done=framing.window - framing.hop - framing.lookahead)
 
 
 class Stopwatch:
@@ -71,45 +75,21 @@ def stages_ms(
     Stages are timed one after another, so on a GPU they add up to more than a call takes.
     """
     calls: list[dict[str, float]] = []
+    before = engine.stage
     audio = noise((framing.window + (WARM + runs) * framing.hop) * FRAME)
     streams = [Stream() for _ in range(count)]
     for hop in range(1 + WARM + runs):
         start = hop * framing.hop * FRAME
-        window = Window(start, audio[start : start + framing.window * FRAME])
+        window = _window(audio, start, framing)
         watch = Stopwatch(checkpoint.device)
-        with _watched(engine, checkpoint, watch):
-            watch.enter("rest")
-            engine.hear(streams, [window] * count)
-            watch.enter(None)
+        engine.stage = watch.enter
+        watch.enter("rest")
+        engine.hear(streams, [window] * count)
+        watch.enter(None)
         calls.append(watch.spent_s)
+    engine.stage = before
     counted = calls[1 + WARM :]
     return {stage: 1000 * summary([call[stage] for call in counted])["median"] for stage in STAGES}
-
-
-@contextmanager
-def _watched(engine: Engine, checkpoint: Checkpoint, watch: Stopwatch) -> Iterator[None]:
-    """Tell `watch` when the engine goes from one stage to the next."""
-    codec, encoder = engine._codec, engine._encoder  # noqa: SLF001
-    hear = codec.hear
-
-    def timed(*arguments: Any) -> Any:
-        watch.enter("codec")
-        features = hear(*arguments)
-        watch.enter("rest")
-        return features
-
-    hooks = [
-        encoder.register_forward_pre_hook(lambda *_: watch.enter("encoder")),
-        encoder.register_forward_hook(lambda *_: watch.enter("rest")),
-        checkpoint.model.audio_head.register_forward_pre_hook(lambda *_: watch.enter("head")),
-    ]
-    vars(codec)["hear"] = timed
-    try:
-        yield
-    finally:
-        del vars(codec)["hear"]
-        for hook in hooks:
-            hook.remove()
 
 
 def growth(

@@ -100,6 +100,12 @@ class Ears:
         """The engine's."""
         return self._engine.labels
 
+    @property
+    def largest_batch(self) -> int:
+        """The engine's."""
+        most: int = self._engine.largest_batch
+        return most
+
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:
         """Let the engine score, and put known scores in their place."""
         engine: Hears = self._engine
@@ -107,7 +113,7 @@ class Ears:
         for window, scores in zip(windows, engine.hear(streams, windows), strict=True):
             known = np.zeros_like(scores)
             power = (window.samples.reshape(-1, FRAME) ** 2).mean(axis=1)
-            known[:, 0] = power > (3 * LEVEL) ** 2
+            known[:, 0] = power[-len(scores) :] > (3 * LEVEL) ** 2
             made.append(known)
         return made
 

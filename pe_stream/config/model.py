@@ -49,6 +49,10 @@ class ModelSettings(Section):
     """Whether a window's first frames see zeros before them, as in the model's own call on the
     window, instead of the sound that was there; to compare scores with transformers' own."""
 
+    compile: bool = False
+    """Whether to compile the model for the lengths of every hop before listening: a few percent
+    faster on a CPU, much on a GPU; takes minutes the first time, and a C++ compiler."""
+
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads of the model; default: half of the cores, so that others can run beside."""
 

@@ -121,6 +121,12 @@ class Detector:
         return self._stretched
 
     @property
+    def waiting(self) -> int:
+        """Samples that have arrived and in no window yet: the more, the more urgent is the next."""
+        arrived = sum(intake.end - intake.start for intake in self._intakes)
+        return arrived - (self._scored * FRAME if self._segment else 0)
+
+    @property
     def earliest_onset(self) -> int | None:
         """No event yet to come has an onset before this absolute sample; None before any audio."""
         if self._segment is None:
@@ -172,13 +178,15 @@ class Detector:
     def accept(self, window: Window, scores: FrameScores, now_s: float) -> Heard:
         """Take the scores (frames, labels) of the window asked for.
 
+        Those of frames that it has done may be left out.
+
         now_s: the monotonic time at which they are handed on, on the clock of `captured_s`.
         """
         segment, intake = self._current()
         begin = (window.start - segment.start) // FRAME
         first = segment.first_frame + self._stitcher.final
         clean = np.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)
-        final = self._stitcher.accept(begin, clean, last=window.last)
+        final = self._stitcher.accept(begin + window.frames - len(clean), clean, last=window.last)
         self._scored = begin + window.frames
         events, self._owed = self._owed, []
         intake.forget(segment.sample(first))
@@ -241,7 +249,8 @@ class Detector:
         missing = -len(audio) % FRAME
         if missing:  # as PeAudioFeatureExtractor pads a last partial frame
             audio = np.pad(audio, (0, missing), "reflect")
-        return Window(begin, audio, last=end == total)
+        done = max(0, self._stitcher.final - framing.begin(end))
+        return Window(begin, audio, last=end == total, done=done)
 
     def _drop_unreachable(self, intake: Intake) -> None:
         """Being behind by more than a window, begin a new segment that one window can reach."""

@@ -79,11 +79,13 @@ class Window:
     start: absolute sample index of `samples[0]`, on the frame grid of its segment.
     samples: (frames * FRAME,) float32, 1 to `window` frames.
     last: no more audio of this segment will come.
+    done: frames at its start whose scores nobody asks for: they are only what surrounds the rest.
     """
 
     start: int
     samples: Samples
     last: bool = False
+    done: int = 0
 
     @property
     def frames(self) -> int:

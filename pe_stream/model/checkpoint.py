@@ -33,6 +33,8 @@ from pe_stream.model.files import (
     read_recommended,
     unavailable,
 )
+from pe_stream.model.memory import keep_freed_memory
+from pe_stream.model.precision import codec_dtype, fast_dtype
 
 _AUDIO_VISUAL_KEYS = {
     r"^audio_model\.": "",
@@ -44,6 +46,9 @@ encoder are shared between several places, and a checkpoint stores them under on
 
 _UNUSED_WEIGHTS = ("text_model.final_norm.", "text_model.pooler.")
 """Text tower weights that PE Audio's text embedding never touches; a checkpoint may lack them."""
+
+_CODEC = ("embedder.dac_encoder.", "embedder.bottleneck.")
+"""Where an audio encoder keeps its codec."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -66,8 +71,10 @@ class Checkpoint:
 
     name: as configured; goes into events.
     model: in evaluation mode on `device`. The audio encoder's weights are in `dtype`; text tower,
-        heads, logit scale and bias stay in float32. A text tower with a final norm has it
-        replaced by the identity: PE Audio takes the state before it.
+        heads, logit scale and bias stay in float32, and so does the codec, of which the engine
+        makes its own. A text tower with a final norm has it replaced by the identity: PE Audio
+        takes the state before it.
+    codec_dtype: in which the codec is to be computed.
     recommended: thresholds by label, from `thresholds.json` beside the weights; may be empty.
     """
 
@@ -76,6 +83,7 @@ class Checkpoint:
     tokenizer: PreTrainedTokenizerBase
     device: torch.device
     dtype: torch.dtype
+    codec_dtype: torch.dtype
     recommended: Mapping[str, float]
 
     def describe(self) -> str:
@@ -104,8 +112,8 @@ def load(
     revision: branch, tag or commit of a hub checkpoint; it has no meaning for the others.
     cache: folder for downloads; the hub client's own by default.
     device: "auto" (CUDA if there is one, else the CPU) or a torch device.
-    dtype: of the audio encoder: "float32", "bfloat16" or "auto" (bfloat16 on CUDA devices that
-        have it, else float32).
+    dtype: of the audio encoder: "float32", "bfloat16" or "auto" (bfloat16 where the device
+        multiplies in it, for the codec only if that leaves the frames' embeddings as they are).
     threads: CPU threads torch uses in the whole process; by default half of the cores.
 
     Raises UnavailableError if the checkpoint or device is absent or unfit, ConfigError on an
@@ -116,6 +124,7 @@ def load(
     # A kernel waits for its slowest thread: with a thread on every core, whatever else runs there
     # slows each of the thousands of kernels of a window (45 times, seen on two busy cores).
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // 2))
+    keep_freed_memory()
     folder = find(name, revision, cache)
     with _quiet_transformers():
         config = read_config(name, folder)
@@ -124,7 +133,8 @@ def load(
     recommended = read_recommended(name, folder)
     _drop_final_norm(model)
     _move(name, model, torch_device, torch_dtype)
-    return Checkpoint(name, model, tokenizer, torch_device, torch_dtype, recommended)
+    of_codec = codec_dtype(model, torch_dtype) if dtype == "auto" else torch_dtype
+    return Checkpoint(name, model, tokenizer, torch_device, torch_dtype, of_codec, recommended)
 
 
 def _resolve_device(device: str) -> torch.device:
@@ -143,8 +153,7 @@ def _resolve_device(device: str) -> torch.device:
 
 def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if fast else torch.float32
+        return fast_dtype(device)
     if dtype not in _DTYPES:
         raise ConfigError(f"dtype {dtype!r} is unknown; use auto, {' or '.join(_DTYPES)}")
     return _DTYPES[dtype]
@@ -218,8 +227,9 @@ def _move(name: str, model: torch.nn.Module, device: torch.device, dtype: torch.
     try:
         # Only parameters are cast: the rotary frequencies are a buffer, and rounded to bfloat16
         # (8 bits) they would be off by half a radian at the end of a window of 10 s.
-        for weight in model.get_submodule("audio_encoder").parameters():
-            weight.data = weight.data.to(dtype)
+        for key, weight in model.get_submodule("audio_encoder").named_parameters():
+            if not key.startswith(_CODEC):
+                weight.data = weight.data.to(dtype)
         model.to(device)
     except torch.OutOfMemoryError as error:
         raise unavailable(name, f"there is not enough memory on {device}") from error

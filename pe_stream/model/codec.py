@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pe_stream.core.types import FRAME, Window
+from pe_stream.model.compiled import Compiled
 from pe_stream.model.lean import lean
 
 
@@ -50,12 +51,21 @@ class Codec:
         the window, instead of the audio that truly was there.
     """
 
-    def __init__(self, embedder: Any, *, exact: bool = False) -> None:
-        self._layers = lean(embedder)
+    def __init__(
+        self, embedder: Any, *, dtype: torch.dtype | None = None, exact: bool = False
+    ) -> None:
+        """Take an embedder's weights; dtype: to compute in, by default the weights' own."""
+        self._device = embedder.bottleneck.weight.device
+        self._layers = Compiled(lean(embedder).to(dtype))
         self._exact = exact
         before, after = reach(embedder)
         self.context = math.ceil(before / FRAME)
         self.provisional = math.ceil((after + 1) / FRAME) - 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the features."""
+        return next(self._layers.parameters()).dtype
 
     def features(self, samples: Tensor) -> Tensor:
         """Features of whole stretches of audio: (B, n) samples to (B, n / FRAME, D)."""
@@ -64,13 +74,20 @@ class Codec:
             features: Tensor = self._layers(samples)
         return features
 
-    def hear(
-        self, streams: Sequence[Stream], windows: Sequence[Window], like: Tensor
-    ) -> list[Tensor]:
+    def warm(self, hop: int, counts: Sequence[int]) -> None:
+        """Compile for what comes every `hop` frames, of so many streams together."""
+        lengths = {self.context + hop + self.provisional}
+        if self._exact:
+            lengths.add(2 * self.context)
+        for count in counts:
+            for length in lengths:
+                if not self._layers.warm(torch.zeros(count, length * FRAME, device=self._device)):
+                    return
+
+    def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[Tensor]:
         """Features (frames, D) of each window of each stream; the streams remember them.
 
-        like: a tensor of the device and dtype to compute on. Raises ValueError on a window that is
-        not one or more whole frames.
+        Raises ValueError on a window that is not one or more whole frames.
         """
         known = [stream.known(window) for stream, window in zip(streams, windows, strict=True)]
         # Without anything new (the end of a stream) the provisional frames stay as they are.
@@ -81,7 +98,7 @@ class Codec:
         edges: list[Any] = []
         if self._exact:
             edges = [window.samples[: 2 * self.context * FRAME] for window in windows]
-        computed = self._each([*chunks, *edges], like)
+        computed = self._each([*chunks, *edges])
         made = []
         for i, (stream, window) in enumerate(zip(streams, windows, strict=True)):
             features = computed[i][known[i] - firsts[i] :]
@@ -96,34 +113,52 @@ class Codec:
             made.append(features)
         return made
 
-    def _each(self, chunks: Sequence[Any], like: Tensor) -> list[Tensor]:
+    def _each(self, chunks: Sequence[Any]) -> list[Tensor]:
         """Features of chunks of several lengths; those of one length are computed together.
 
         Never mixed: zero padding changes the last frames of the shorter chunk.
         """
         out: dict[int, Tensor] = {}
-        for batch in batches([len(chunk) for chunk in chunks]):
-            rows = [torch.from_numpy(chunks[i]) for i in batch]
-            features = self.features(torch.stack(rows).to(like.device, like.dtype))
+        for batch in batches([(len(chunk) // FRAME,) for chunk in chunks], self._device):
+            rows = torch.stack([torch.from_numpy(chunks[i]) for i in batch])
+            if self._device.type == "cuda":
+                rows = rows.pin_memory()  # so that the copy does not wait for the GPU
+            features = self.features(rows.to(self._device, non_blocking=True))
             out.update(zip(batch, features, strict=True))
         return [out[i] for i in range(len(chunks))]
 
 
-MAX_BATCH = 4
-"""Stretches of audio encoded at once. A full-size codec holds several tensors of 123 MB for each
-10 s (64 channels of float32), and gains little from batching."""
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Of a batch: rows, and frames in all of them."""
+
+    rows: int
+    frames: int
 
 
-def batches(lengths: Sequence[int]) -> list[list[int]]:
-    """Indices of equal `lengths` together, at most MAX_BATCH at a time."""
-    by_length: dict[int, list[int]] = {}
-    for i, length in enumerate(lengths):
-        by_length.setdefault(length, []).append(i)
-    return [
-        same[first : first + MAX_BATCH]
-        for same in by_length.values()
-        for first in range(0, len(same), MAX_BATCH)
-    ]
+_BOUNDS = {"cpu": _Bounds(8, 1000), "cuda": _Bounds(64, 16_000)}
+"""A full-size codec holds several tensors of 123 MB for 250 frames (64 channels of float32)."""
+
+
+def largest_batch(device: torch.device) -> int:
+    """How many streams are computed together at most."""
+    return _BOUNDS.get(device.type, _BOUNDS["cpu"]).rows
+
+
+def batches(shapes: Sequence[tuple[int, ...]], device: torch.device) -> list[list[int]]:
+    """Indices of equal `shapes` (frames first) together, in powers of two, so that they recur."""
+    bounds = _BOUNDS.get(device.type, _BOUNDS["cpu"])
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for i, shape in enumerate(shapes):
+        by_shape.setdefault(shape, []).append(i)
+    made = []
+    for shape, same in by_shape.items():
+        most = max(1, min(bounds.rows, bounds.frames // max(1, shape[0])))
+        while same:
+            size = 2 ** (min(most, len(same)).bit_length() - 1)
+            made.append(same[:size])
+            same = same[size:]  # noqa: PLW2901 - what is left
+    return made
 
 
 def reach(embedder: Any) -> tuple[int, int]:

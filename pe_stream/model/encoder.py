@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - as everywhere
 
 
 class Encoder(nn.Module):
-    """Codec features (B, T, D) to frame embeddings (B, T, E) float32, or float64 if they are."""
+    """Codec features (B, T, D) to embeddings of the last frames (B, n, E), float32 or float64."""
 
     def __init__(self, model: Any) -> None:
         """Take the weights of a PeAudioFrameLevelModel, as copies where they are rearranged."""
@@ -34,23 +34,29 @@ class Encoder(nn.Module):
         self.output = encoder.output
         self.head = model.audio_head
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Embed (B, T, D): each example by itself, all frames of it together."""
+    def forward(self, features: Tensor, count: int | None = None) -> Tensor:
+        """Embed the last `count` frames of (B, T, D), all of them by default.
+
+        What the others become in the last layer nothing depends on: it is not computed.
+        """
+        count = features.shape[1] if count is None else count
         wide = self.head.layer_norm.weight.dtype
         projected = _linear(features, self.project).to(wide)
         token = self.token.to(wide).expand(len(features), -1, -1)
         hidden = torch.cat([token, projected], dim=1)
-        inner = hidden
+        residual = hidden
         for convolution in self.convolutions:
-            inner = convolution(inner)
-        hidden = hidden + inner
+            hidden = convolution(hidden)
+        hidden = hidden + residual
         positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
         cos, sin = self.rotary(hidden, positions)
         half = cos.shape[-1] // 2
         turns = torch.complex(cos[:, None, :, :half], sin[:, None, :, :half])
-        for layer in self.layers:
-            hidden = layer(hidden, turns)
-        embeddings: Tensor = self.head(_linear(self.norm(hidden)[:, 1:], self.output).to(wide))
+        *inner, last = list(self.layers)
+        for layer in inner:
+            hidden = layer(hidden, turns, hidden.shape[1])
+        hidden = last(hidden, turns, count)
+        embeddings: Tensor = self.head(_linear(self.norm(hidden), self.output).to(wide))
         return embeddings
 
 
@@ -90,7 +96,10 @@ class _Convolution(nn.Module):
 
 
 class _Layer(nn.Module):
-    """A transformer layer: (B, T, width), and (1, 1, T, head / 2) complex rotations."""
+    """A transformer layer: (B, T, width) to its last frames (B, count, width).
+
+    turns: (1, 1, T, head / 2) complex rotations.
+    """
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -100,29 +109,33 @@ class _Layer(nn.Module):
             _Norm(layer.post_attention_layernorm),
         )
         self.query_norm, self.key_norm = _Norm(attention.q_norm), _Norm(attention.k_norm)
-        parts = [attention.q_proj, attention.k_proj, attention.v_proj]
-        self.attend = _joined(parts)
+        self.query = attention.q_proj
+        self.key_value = _joined([attention.k_proj, attention.v_proj])
         self.size, self.scaling = attention.head_dim, attention.scaling
-        self.counts = [len(part.weight) // self.size for part in parts]
         self.out = attention.o_proj
         self.gate_up = _joined([mlp.gate_proj, mlp.up_proj])
         self.act, self.down = mlp.act_fn, mlp.down_proj
 
-    def forward(self, hidden: Tensor, turns: Tensor) -> Tensor:
-        batch, frames, _ = hidden.shape
-        heads = _linear(self.before(hidden), self.attend).view(batch, frames, -1, self.size)
-        query, key, value = heads.transpose(1, 2).split(self.counts, dim=1)
+    def forward(self, hidden: Tensor, turns: Tensor, count: int) -> Tensor:
+        normed = self.before(hidden)
+        query = self._heads(_linear(normed[:, -count:], self.query))
+        key, value = self._heads(_linear(normed, self.key_value)).chunk(2, dim=1)
         mixed = F.scaled_dot_product_attention(
-            _turned(self.query_norm(query), turns),
+            _turned(self.query_norm(query), turns[:, :, -count:]),
             _turned(self.key_norm(key), turns),
             value,
             scale=self.scaling,
-            enable_gqa=self.counts[0] != self.counts[1],
+            enable_gqa=query.shape[1] != key.shape[1],
         )
-        mixed = mixed.transpose(1, 2).reshape(batch, frames, -1)
-        hidden = hidden + _linear(mixed, self.out)
+        hidden = hidden[:, -count:] + _linear(mixed.transpose(1, 2).flatten(2), self.out)
         gate, up = _linear(self.between(hidden), self.gate_up).chunk(2, dim=-1)
-        return hidden + _linear(self.act(gate) * up, self.down)
+        made: Tensor = hidden + _linear(self.act(gate) * up, self.down)
+        return made
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, n, heads * size) to (B, heads, n, size)."""
+        heads: Tensor = x.unflatten(2, (-1, self.size))
+        return heads.transpose(1, 2)
 
 
 def _turned(x: Tensor, turns: Tensor) -> Tensor:

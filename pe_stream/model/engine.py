@@ -7,7 +7,7 @@ runs over every window.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pe_stream.core.types import FRAME, FrameScores, Samples, Window
+from pe_stream.core.windows import Framing
 from pe_stream.model.checkpoint import Checkpoint
-from pe_stream.model.codec import Codec, Stream, batches
+from pe_stream.model.codec import Codec, Stream, batches, largest_batch
+from pe_stream.model.compiled import Compiled
 from pe_stream.model.encoder import Encoder
 from pe_stream.model.prompts import LabelEmbeddings
 
@@ -25,6 +27,7 @@ class Engine:
     """Scores windows for the labels it was given.
 
     labels: in the order of the columns; may be set to others between two calls.
+    stage: told what begins: "codec", "encoder", "head" (labels and scores), "rest".
     """
 
     def __init__(
@@ -36,23 +39,51 @@ class Engine:
             own call, though there was audio; by default they see the audio.
         """
         self._checkpoint = checkpoint
-        self._codec = Codec(checkpoint.model.audio_encoder.embedder, exact=exact)
-        self._encoder = Encoder(checkpoint.model)
+        embedder = checkpoint.model.audio_encoder.embedder
+        with torch.inference_mode():
+            self._codec = Codec(embedder, dtype=checkpoint.codec_dtype, exact=exact)
+            self._encoder = Compiled(Encoder(checkpoint.model))
         self.labels = labels
+        self.stage: Callable[[str], None] = lambda _: None
+
+    @property
+    def largest_batch(self) -> int:
+        """How many windows are scored together at most; more are scored one batch after another."""
+        return largest_batch(self._checkpoint.device)
+
+    @torch.inference_mode()
+    def warm(self, framing: Framing, streams: int) -> None:
+        """Compile for what comes every hop of up to so many streams.
+
+        Takes a minute or more the first time; later it is read from a cache.
+        """
+        together = min(streams, self.largest_batch)
+        counts = [2**i for i in range(together.bit_length())]
+        self._codec.warm(framing.hop, counts)
+        width = self._checkpoint.model.audio_encoder.embedder.bottleneck.out_channels
+        for count in counts:
+            shape = (count, framing.window, width)
+            example = torch.zeros(shape, device=self._checkpoint.device, dtype=self._codec.dtype)
+            if not self._encoder.warm(example, framing.hop + framing.lookahead):
+                return
 
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:
         """Score the next window of each of `streams`: a list of (frames, labels).
 
+        Frames that a window has done are left out.
         In a frame where one of a label's negatives scores higher than the label, the label's
         score is 0; so is a score whose logit is not a finite number.
 
         Raises ValueError on a window that is not one or more whole frames.
         """
         labels = self.labels
-        return [
-            _scores(logits, labels).cpu().numpy()
-            for logits in self._encode(streams, windows, labels)
-        ]
+        encoded = self._encode(streams, windows, labels)
+        self.stage("head")
+        # One copy from the device for all of them.
+        scores = _scores(torch.cat(encoded), labels).cpu().numpy() if encoded else np.empty((0, 0))
+        self.stage("rest")
+        ends = np.cumsum([len(logits) for logits in encoded])
+        return np.split(scores, ends[:-1]) if encoded else []
 
     def score(self, windows: Sequence[Samples]) -> list[FrameScores]:
         """Score windows (n,) that have nothing to do with each other; otherwise as `hear`."""
@@ -77,13 +108,17 @@ class Engine:
             if len(shape) != 1 or not shape[0] or shape[0] % FRAME:
                 raise ValueError(f"a window is whole frames of {FRAME} samples, not {shape}")
         model = self._checkpoint.model
-        like = torch.empty(0, device=self._checkpoint.device, dtype=self._checkpoint.dtype)
-        features = self._codec.hear(streams, windows, like)
+        self.stage("codec")
+        features = self._codec.hear(streams, windows)
         logits: dict[int, Tensor] = {}
-        for batch in batches([window.frames for window in windows]):
-            frames = self._encoder(torch.stack([features[i] for i in batch]))
+        for batch in batches([(w.frames, w.done) for w in windows], self._checkpoint.device):
+            self.stage("encoder")
+            wanted = windows[batch[0]].frames - windows[batch[0]].done
+            frames = self._encoder(torch.stack([features[i] for i in batch]), wanted)
+            self.stage("head")
             scaled = frames @ labels.rows.T * model.text_audio_logit_scale
             logits.update(zip(batch, scaled + model.text_audio_logit_bias, strict=True))
+        self.stage("rest")
         return [logits[i] for i in range(len(windows))]
 
 

@@ -47,13 +47,14 @@ def lean(embedder: Any) -> nn.Module:
 
 
 class _Lean(nn.Module):
-    def __init__(self, layers: list[nn.Module]) -> None:
+    def __init__(self, layers: list[Any]) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*layers)
+        self.first, self.rest = layers[0], nn.Sequential(*layers[1:])
 
     def forward(self, samples: Tensor) -> Tensor:
-        image = samples[:, None, None].contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.layers(image)
+        image = samples[:, None, None].to(self.first.weight.dtype)
+        image = image.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.rest(self.first(image))
         return features[:, :, 0].transpose(1, 2)
 
 

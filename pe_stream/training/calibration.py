@@ -39,7 +39,10 @@ HOP_S = 0.96
 _NEAR_BEST = 0.97
 """The middle of all thresholds whose F1 is this part of the best is more stable than the best."""
 
-_LOWEST, _HIGHEST = 0.02, 0.98
+FALSE_ALARMS_PER_HOUR = 2.0
+"""On background, of all labels together, at the thresholds recommended."""
+
+_LOWEST, _HIGHEST = 0.001, 0.999
 """Thresholds beyond are for scores that say nothing."""
 
 
@@ -65,20 +68,32 @@ def calibrate(checkpoint: Path, found: Truth, device: str, threads: int | None) 
     system = System(str(checkpoint), hearing.labels.rules)
     sounds = score(found, hearing, system, None)
     slope, offset = fit_logits(*_logits(sounds, system))
+    # 0.5 is to be what half of the labels need: the middle of their thresholds.
+    chosen = _thresholds(sounds, _rescaled(system, slope, offset))
+    offset -= float(np.median(logit(np.array([*chosen.values()]))))
     log.info("logits times %.3f plus %.3f", slope, offset)
     rescale(checkpoint / "model.safetensors", slope, offset)
-    rescaled = [_rescaled(scored, slope, offset) for scored in system.scored]
-    system = replace(system, scored=rescaled)
-    thresholds = {
-        rule.name: chosen
-        for column, rule in enumerate(system.rules)
-        if (chosen := best_threshold(list(sweep(sounds, system, column)))) is not None
-    }
-    useless = [rule.name for rule in system.rules if rule.name not in thresholds]
-    if useless:
-        log.warning("no threshold to recommend for %s", ", ".join(useless))
+    thresholds = _thresholds(sounds, _rescaled(system, slope, offset))
     text = json.dumps({"labels": thresholds}, indent=2) + "\n"
     (checkpoint / THRESHOLDS).write_text(text, "utf-8")
+
+
+def _thresholds(sounds: Sounds, system: System) -> dict[str, float]:
+    """What to recommend for each label that sounds in the files."""
+    empty_s = sum(
+        seconds
+        for file, seconds in zip(sounds.files, sounds.durations_s, strict=True)
+        if file.empty
+    )
+    allowed = int(FALSE_ALARMS_PER_HOUR * empty_s / 3600 / len(system.rules))
+    chosen = {}
+    for column, rule in enumerate(system.rules):
+        at = best_threshold(list(sweep(sounds, system, column)), allowed)
+        if at is None:
+            log.warning("%s never sounds in these files: no threshold to recommend", rule.name)
+        else:
+            chosen[rule.name] = at
+    return chosen
 
 
 def fit_logits(
@@ -108,22 +123,25 @@ def fit_logits(
     return float(weights[0].detach().exp()), float(weights[1].detach())
 
 
-def best_threshold(points: Sequence[tuple[float, Tally]]) -> float | None:
-    """Of a label's tallies by threshold, the threshold to recommend; None where none is any good.
+def best_threshold(points: Sequence[tuple[float, Tally]], allowed: int) -> float | None:
+    """Of a label's tallies by threshold, the threshold to recommend; None where it never sounds.
 
-    The middle of those of about the best F1 of events, where a false alarm in an empty file
-    counts three times.
+    The middle of those of about the best F1 of events, of those with at most so many false alarms
+    in empty files.
     """
-    usable = [(at, _f1(counts)) for at, counts in points if _LOWEST <= at <= _HIGHEST]
-    best = max(f1 for _, f1 in usable)
-    if not best:
+    if not any(counts.true for _, counts in points):
         return None
-    good = [at for at, f1 in usable if f1 >= _NEAR_BEST * best]
+    usable = [(at, counts) for at, counts in points if _LOWEST <= at <= _HIGHEST]
+    quiet = [(at, _f1(counts)) for at, counts in usable if counts.false_empty <= allowed]
+    if not quiet:  # loud on background whatever one does
+        return round(usable[-1][0], 3)
+    best = max(f1 for _, f1 in quiet)
+    good = [at for at, f1 in quiet if f1 >= _NEAR_BEST * best]
     return round(good[len(good) // 2], 3)
 
 
 def _f1(counts: Tally) -> float:
-    wrong = counts.false + 2 * counts.false_empty + counts.true - counts.found
+    wrong = counts.false + counts.true - counts.found
     return 2 * counts.found / max(1, 2 * counts.found + wrong)
 
 
@@ -134,9 +152,12 @@ def _logits(
     return [logit(scores) for scores, _ in asked], [truths for _, truths in asked]
 
 
-def _rescaled(scored: Scored, slope: float, offset: float) -> Scored:
-    frames = 1 / (1 + np.exp(-(slope * logit(scored.frames) + offset)))
-    return Scored(frames.astype(np.float32), frames.astype(np.float32))
+def _rescaled(system: System, slope: float, offset: float) -> System:
+    def rescaled(scored: Scored) -> Scored:
+        frames = 1 / (1 + np.exp(-(slope * logit(scored.frames) + offset)))
+        return Scored(frames.astype(np.float32), frames.astype(np.float32))
+
+    return replace(system, scored=[rescaled(scored) for scored in system.scored])
 
 
 def rescale(weights: Path, slope: float, offset: float) -> None:

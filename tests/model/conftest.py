@@ -27,7 +27,7 @@ def folder(folders: dict[str, Path], tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def small(folders: dict[str, Path]) -> Checkpoint:
-    return load(str(folders["small"]), device="cpu")
+    return load(str(folders["small"]), device="cpu", dtype="float32")
 
 
 @pytest.fixture(scope="session")

@@ -10,18 +10,22 @@ from model.damage import Change, edit, edit_weights, refused, remove, write
 from safetensors.torch import load_file
 
 from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.model import checkpoint as checkpoint_module
+from pe_stream.model import precision
 from pe_stream.model.checkpoint import Checkpoint, load
+from pe_stream.model.precision import fast_dtype
 
 
 def test_embedded_checkpoint_describes_itself(embedded: Checkpoint) -> None:
     assert embedded.name == "embedded"
-    assert embedded.describe() == "embedded prototype (5.5 M parameters) on cpu, float32"
+    dtype = str(embedded.dtype).removeprefix("torch.")
+    assert embedded.describe() == f"embedded prototype (5.5 M parameters) on cpu, {dtype}"
     assert embedded.recommended == {}
 
 
 @pytest.mark.parametrize("size", ["small", "base", "large"])
 def test_folder_is_loaded_whole(size: str, folders: dict[str, Path]) -> None:
-    checkpoint = load(str(folders[size]), device="cpu")
+    checkpoint = load(str(folders[size]), device="cpu", dtype="float32")
     stored = load_file(folders[size] / "model.safetensors")
     loaded = checkpoint.model.state_dict()
     assert set(stored) - set(loaded) == {"text_model.final_norm.weight"}
@@ -61,7 +65,7 @@ def test_audio_part_of_an_audio_visual_checkpoint(
     monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
     expected = load_file(folder / "model.safetensors")
     _make_audio_visual(folder, AUDIO_VISUAL_LAYOUTS[layout], once=layout != "transformers 5.0")
-    loaded = load(str(folder), device="cpu").model.state_dict()
+    loaded = load(str(folder), device="cpu", dtype="float32").model.state_dict()
     assert all(torch.equal(expected[key], weight) for key, weight in loaded.items())
     assert not caplog.records  # the parts for video are left out without a word
 
@@ -115,8 +119,11 @@ def test_unfit_folder_is_refused(case: str, folder: Path) -> None:
 
 def test_bfloat16_is_for_the_audio_encoders_weights(folders: dict[str, Path]) -> None:
     checkpoint = load(str(folders["small"]), device="cpu", dtype="bfloat16")
-    half = [w.dtype for w in checkpoint.model.audio_encoder.parameters()]
-    assert set(half) == {torch.bfloat16}
+    named = list(checkpoint.model.audio_encoder.named_parameters())
+    codec = [w.dtype for name, w in named if "dac_encoder" in name or "bottleneck" in name]
+    assert set(codec) == {torch.float32}
+    assert {w.dtype for _, w in named[:]} == {torch.float32, torch.bfloat16}
+    assert len([w for _, w in named if w.dtype == torch.float32]) == len(codec)
     assert checkpoint.model.audio_encoder.rotary_emb.inv_freq.dtype == torch.float32
     others = (checkpoint.model.text_model, checkpoint.model.audio_head)
     assert {w.dtype for part in others for w in part.parameters()} == {torch.float32}
@@ -126,8 +133,18 @@ def test_bfloat16_is_for_the_audio_encoders_weights(folders: dict[str, Path]) ->
 def test_device_and_dtype_are_chosen(folders: dict[str, Path]) -> None:
     checkpoint = load(str(folders["small"]))
     assert checkpoint.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    if checkpoint.device.type == "cpu":
-        assert checkpoint.dtype == torch.float32
+    assert checkpoint.dtype == fast_dtype(checkpoint.device)
+
+
+def test_the_codec_is_rounded_only_where_it_bears_it(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded codec holds numbers that bfloat16 rounds away; asking for it gets it."""
+    monkeypatch.setattr(checkpoint_module, "fast_dtype", lambda _: torch.bfloat16)
+    assert load("embedded", device="cpu").codec_dtype == torch.float32
+    assert load("embedded", device="cpu", dtype="bfloat16").codec_dtype == torch.bfloat16
+    monkeypatch.setattr(precision, "LEAST_COSINE", 0.9)
+    assert load(str(folders["small"]), device="cpu").codec_dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "meta", "abacus"])

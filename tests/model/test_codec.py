@@ -17,10 +17,10 @@ from pe_stream.core.types import FRAME, Samples, Window
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.codec import Codec, Stream, reach
 from pe_stream.model.engine import Engine
+from pe_stream.model.lean import lean
 from pe_stream.model.prompts import LabelPrompts, embed_labels
 
 NAMES = ("small", "embedded")
-LIKE = torch.empty(0, dtype=torch.float64)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -90,7 +90,7 @@ def test_exact_windows_are_those_of_the_plain_call(
     codec, stream = Codec(embedder, exact=True), Stream()
     for window in windows(audio, length, hops):
         with torch.inference_mode():
-            (features,) = codec.hear([stream], [window], LIKE)
+            (features,) = codec.hear([stream], [window])
         expected = plain(embedder, window.samples)
         assert (features - expected).abs().max() < 1e-9 * expected.std()
 
@@ -109,7 +109,7 @@ def test_true_context_is_that_of_the_whole_stream(
     codec, stream = Codec(embedder), Stream()
     for window in windows(audio, length, hops):
         with torch.inference_mode():
-            (features,) = codec.hear([stream], [window], LIKE)
+            (features,) = codec.hear([stream], [window])
         end = window.start // FRAME + window.frames
         expected = plain(embedder, audio[: end * FRAME])[window.start // FRAME :]
         assert (features - expected).abs().max() < 1e-9 * expected.std()
@@ -127,7 +127,7 @@ def test_only_what_is_new_is_computed(embedder: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(codec, "features", watch)
     with torch.inference_mode():
         for window in windows(noise(120), 60, [60, 12, 12, 12]):
-            codec.hear([stream], [window], LIKE)
+            codec.hear([stream], [window])
     again = codec.context + 12 + codec.provisional
     assert computed == [60, again, again, again]
 
@@ -160,9 +160,9 @@ def test_no_stream_hears_another(embedder: Any, data: st.DataObject) -> None:
             begin = max(0, ends[i] - 40)
             batch.append(Window(begin * FRAME, audio[i][begin * FRAME : ends[i] * FRAME]))
         with torch.inference_mode():
-            found = codec.hear([together[i] for i in taking], batch, LIKE)
+            found = codec.hear([together[i] for i in taking], batch)
             for i, window, features in zip(taking, batch, found, strict=True):
-                (expected,) = codec.hear([alone[i]], [window], LIKE)
+                (expected,) = codec.hear([alone[i]], [window])
                 assert torch.allclose(features, expected, rtol=0, atol=1e-9)
 
 
@@ -193,3 +193,21 @@ def streamed(checkpoint: Checkpoint, *, exact: bool) -> tuple[Any, Any]:
         (found,) = engine.logits([stream], [window])
     (expected,) = engine.logits([Stream()], [window])
     return found, expected
+
+
+def test_what_no_feature_depends_on_is_left_out(embedder: Any) -> None:
+    """Channels and units that nothing reads go; where all are in use, none does."""
+    layers = lean(embedder)
+    whole = [*embedder.dac_encoder.parameters(), *embedder.bottleneck.parameters()]
+    weights = sum(weight.numel() for weight in layers.parameters())
+    assert weights <= sum(weight.numel() for weight in whole)
+    with torch.inference_mode():
+        audio = noise(30)
+        found = layers(torch.from_numpy(audio).double()[None])[0]
+    expected = plain(embedder, audio)
+    assert (found - expected).abs().max() < 1e-9 * expected.std()
+    # One channel of a unit, cut off behind: it is not computed any more, and nothing changes.
+    cut = copy.deepcopy(embedder)
+    cut.dac_encoder.block[-1].res_unit1.conv2.weight[:, 3] = 0
+    smaller = sum(weight.numel() for weight in lean(cut).parameters())
+    assert smaller < weights

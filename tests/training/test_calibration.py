@@ -47,22 +47,28 @@ def test_the_threshold_is_the_middle_of_the_best() -> None:
         (0.5, tally(10, 9, 1)),
         (0.8, tally(10, 3, 0)),
     ]
-    assert calibration.best_threshold(points) == 0.4
+    assert calibration.best_threshold(points, 0) == 0.4
 
 
-def test_a_false_alarm_on_background_counts_threefold() -> None:
-    points = [(0.3, tally(10, 9, 3, 3)), (0.6, tally(10, 8, 3)), (0.9, tally(10, 2, 0))]
-    assert calibration.best_threshold(points) == 0.6
+def test_false_alarms_on_background_are_bounded() -> None:
+    points = [(0.3, tally(10, 9, 3, 3)), (0.6, tally(10, 8, 3, 1)), (0.9, tally(10, 2, 0))]
+    assert calibration.best_threshold(points, 0) == 0.9
+    assert calibration.best_threshold(points, 1) == 0.6
+    assert calibration.best_threshold(points, 3) == 0.3
 
 
-def test_a_label_that_never_sounds_or_is_never_found_gets_no_threshold() -> None:
-    assert calibration.best_threshold([(0.3, tally(0, 0, 4)), (0.6, tally(0, 0, 0))]) is None
-    assert calibration.best_threshold([(0.3, tally(5, 0, 4)), (0.6, tally(5, 0, 0))]) is None
+def test_a_label_that_is_always_loud_on_background_gets_the_highest() -> None:
+    points = [(0.3, tally(10, 9, 3, 3)), (0.6, tally(10, 8, 3, 1)), (0.9999, tally(10, 2, 0))]
+    assert calibration.best_threshold(points, 0) == 0.6
+
+
+def test_a_label_that_never_sounds_gets_no_threshold() -> None:
+    assert calibration.best_threshold([(0.3, tally(0, 0, 4)), (0.6, tally(0, 0, 0))], 0) is None
 
 
 def test_thresholds_at_the_ends_are_not_recommended() -> None:
-    points = [(0.001, tally(10, 10, 0)), (0.5, tally(10, 5, 5)), (0.9999, tally(10, 10, 0))]
-    assert calibration.best_threshold(points) == 0.5
+    points = [(0.0001, tally(10, 10, 0)), (0.5, tally(10, 5, 5)), (0.9999, tally(10, 10, 0))]
+    assert calibration.best_threshold(points, 0) == 0.5
 
 
 def test_scenes_without_known_onsets_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,63 @@
+"""Which numbers the audio side is computed in: bfloat16 where it is fast, and where it is true."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - as everywhere
+
+from pe_stream.core.types import FRAME
+from pe_stream.model.encoder import Encoder
+from pe_stream.model.lean import lean
+
+log = logging.getLogger(__name__)
+
+LEAST_COSINE = 0.999
+"""Between the embeddings of any frame, with the codec in bfloat16 and in float32."""
+
+_FRAMES = 25
+
+
+def fast_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 if `device` multiplies in it natively, else float32."""
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        known: dict[str, bool] = getattr(
+            torch.cpu, "get_capabilities", dict
+        )()  # not in torch of long ago
+        fast = any(known.get(name, False) for name in ("avx512_bf16", "amx_tile", "arm_bf16"))
+    return torch.bfloat16 if fast else torch.float32
+
+
+@torch.inference_mode()
+def codec_dtype(model: Any, dtype: torch.dtype) -> torch.dtype:
+    """`dtype`, if a codec computing in it leaves the frames' embeddings as they are, else float32.
+
+    The numbers of a codec may be such that bfloat16 keeps too little of them: those of the
+    embedded one are. Asked of the checkpoint itself, on a test sound.
+    """
+    exact = lean(model.audio_encoder.embedder)
+    encoder = Encoder(model)
+    sound = _sound().to(model.device)
+    expected = encoder(exact(sound))
+    found = encoder(exact.to(dtype)(sound))
+    least = float(F.cosine_similarity(found, expected, dim=-1).min())
+    log.debug("codec in %s: cosine %.5f", dtype, least)
+    return dtype if least >= LEAST_COSINE else torch.float32
+
+
+def _sound() -> Tensor:
+    """(1, samples): a second each of rising noise, a falling sweep, clicks, and a buzzing tone."""
+    generator = torch.Generator().manual_seed(0)
+    count = _FRAMES * FRAME
+    level = torch.logspace(-4, -0.5, count)
+    noise = 0.3 * level * torch.randn(count, generator=generator)
+    sweep = 0.5 * torch.sin(torch.logspace(0.4, -2.5, count).cumsum(0))
+    clicks = torch.zeros(count)
+    clicks[:: count // 7] = 0.8
+    buzz = 0.03 * torch.sign(torch.sin(torch.arange(count) * 0.026)) * level.flip(0).sqrt()
+    return torch.cat([noise, sweep, clicks, buzz])[None]
