@@ -169,6 +169,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", type=Path, metavar="FILE", help="YAML: steps, sizes, seed")
     parser.add_argument(
+        "--teacher",
+        type=Path,
+        metavar="FOLDER",
+        help="YAMNet (yamnet.tflite, yamnet_class_map.csv), to imitate what it hears in mixtures",
+    )
+    parser.add_argument(
         "--calibrate", type=Path, metavar="FOLDER", help="soundscapes to fit scores and thresholds"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
@@ -235,6 +241,9 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=_count, metavar="N", help="of the CPU")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the model first; takes minutes"
+    )
     parser.add_argument("--json", metavar="FILE", help="all figures; - instead of the table")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a PNG")
     parser.add_argument(
@@ -318,6 +327,7 @@ def _train(options: argparse.Namespace) -> int:
             folds=tuple(options.fold),
             every_licence=options.every_licence,
             recipe=options.recipe,
+            teacher=options.teacher,
             calibrate=options.calibrate,
             device=options.device,
             threads=options.threads,
@@ -360,6 +370,7 @@ def _bench(options: argparse.Namespace) -> int:
             threads=options.threads,
             device=options.device,
             dtype=options.dtype,
+            compile=options.compile,
             json=options.json,
             plot=options.plot,
             runs=options.runs,

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 import torch
+from platformdirs import user_cache_dir
 from pydantic import ValidationError
 
 from pe_stream.bench import flops, hops, latency, live, plain, random_weights, report, roof, upkeep
@@ -28,7 +29,9 @@ from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.hearing import Hearing, Labels
 from pe_stream.model.checkpoint import Checkpoint, load
+from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
+from pe_stream.model.precision import fast_dtype
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +66,7 @@ class BenchOptions:
     threads: int | None = None
     device: str = "auto"
     dtype: str = "auto"
+    compile: bool = False
     json: str | None = None
     plot: Path | None = None
     runs: int = 5
@@ -108,11 +112,16 @@ def measure(
             "hop_s": settings.hop_s,
             "lookahead_s": settings.lookahead_s,
             "labels": options.labels,
+            "compile": options.compile,
             "seconds": options.seconds,
             "runs": options.runs,
         },
     }
     engine = Engine(checkpoint, random_weights.labels(checkpoint, options.labels))
+    if options.compile:
+        log.info("compiling")
+        use_cache(Path(user_cache_dir("pe-stream")) / "compiled")
+        engine.warm(framing, engine.largest_batch)
     names = engine.labels.names
     made |= _against_plain(options, checkpoint, engine, framing)
     log.info("ratio to plain: %.1f; now the stages", made["ratio_to_plain"])
@@ -173,7 +182,8 @@ def _roof(
 ) -> dict[str, float]:
     """What the device can do, and how much of it the encoder reaches alone and in a batch."""
     batch = hops.stages_ms(engine, checkpoint, framing, _BATCH, options.runs)
-    flop = flops.encoder(checkpoint.model.config.audio_config, framing.window)
+    audio = checkpoint.model.config.audio_config
+    flop = flops.encoder(audio, framing.window, framing.hop + framing.lookahead)
     told = roof.measure(checkpoint.device, checkpoint.dtype)
     alone = hops.encoder_tflops(made["stages_ms"], flop)
     together = hops.encoder_tflops(batch, _BATCH * flop)
@@ -218,15 +228,20 @@ def _model(options: BenchOptions, checkpoint: Checkpoint, framing: Framing) -> d
 def _checkpoint(options: BenchOptions) -> Iterator[Checkpoint]:
     """Load what was asked for; a size is made, with random weights."""
 
-    def loaded(name: str) -> Checkpoint:
-        return load(name, device=options.device, dtype=options.dtype, threads=options.threads)
+    def loaded(name: str, dtype: str) -> Checkpoint:
+        return load(name, device=options.device, dtype=dtype, threads=options.threads)
 
     if options.checkpoint is None and options.size in SIZES:
         log.info("random weights of size %s", options.size)
+        dtype = options.dtype
+        if dtype == "auto":  # random weights cannot tell whether trained ones bear rounding
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            asked = torch.device(device if options.device == "auto" else options.device)
+            dtype = str(fast_dtype(asked)).removeprefix("torch.")
         with random_weights.folder(SIZES[options.size]) as folder:
-            yield loaded(str(folder))
+            yield loaded(str(folder), dtype)
     else:
-        yield loaded(options.checkpoint or EMBEDDED)
+        yield loaded(options.checkpoint or EMBEDDED, options.dtype)
 
 
 def _settings(options: BenchOptions) -> ModelSettings:

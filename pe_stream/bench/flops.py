@@ -25,10 +25,11 @@ def codec(dac: Any, frames: int) -> int:
     return 2 * int(total)
 
 
-def encoder(audio: Any, frames: int) -> int:
+def encoder(audio: Any, frames: int, wanted: int | None = None) -> int:
     """Operations of the encoder on the codec features of a window of `frames` frames.
 
-    audio: the audio encoder's configuration. The class token counts.
+    audio: the audio encoder's configuration. The class token counts. wanted: frames of which the
+    last layer's output is used; by default it is computed for all, as the plain call does.
     """
     tokens, hidden = frames + 1, audio.hidden_size
     attended = audio.num_attention_heads * audio.head_dim
@@ -38,5 +39,7 @@ def encoder(audio: Any, frames: int) -> int:
     perceptron = 3 * hidden * audio.intermediate_size
     layer = tokens * (projections + attention + perceptron)
     embedder = frames * audio.dac_config.codebook_dim * hidden + 2 * tokens * 3 * hidden * hidden
-    output = tokens * hidden * hidden
-    return 2 * int(audio.num_hidden_layers * layer + embedder + output)
+    last = tokens if wanted is None else wanted
+    spared = (tokens - last) * (2 * hidden * attended + attention + perceptron)
+    output = last * hidden * hidden
+    return 2 * int(audio.num_hidden_layers * layer - spared + embedder + output)

@@ -28,6 +28,7 @@ def machine(checkpoint: Checkpoint) -> dict[str, Any]:
         "device": str(device),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "dtype": str(checkpoint.dtype).removeprefix("torch."),
+        "codec_dtype": str(checkpoint.codec_dtype).removeprefix("torch."),
         "system": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -25,6 +25,15 @@ _CALIBRATED = {
     False: "The scores are not calibrated; no thresholds are recommended.",
 }
 
+_LISTENED = {
+    True: (
+        "A second teacher, YAMNet (Apache-2.0), said second by second what it hears in mixtures of "
+        "the same sounds, and the encoder learned to tell that too; so YAMNet is not only compared "
+        "with here, some of what it knows is in these weights."
+    ),
+    False: "",
+}
+
 _LICENCES = {
     True: "Clips of every licence, also such as forbid redistribution",
     False: "Only clips that may be redistributed",
@@ -57,6 +66,7 @@ def _write(folder: Path, facts: Mapping[str, Any], figures: Sequence[str]) -> No
     made = {
         "figures": "\n\n".join(figures) or "None measured yet: see `pe-stream eval --help`.",
         "calibrated": _CALIBRATED[facts["recipe"]["calibrated"]],
+        "listened": _LISTENED[facts["recipe"]["teacher"]],
         "licences": _LICENCES[facts["recipe"]["every_licence"]],
         "weights": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
         "recipe": "\n".join(

@@ -13,6 +13,7 @@ import torch
 import yaml
 
 from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.evaluation import yamnet
 from pe_stream.training import calibration, card, concepts, text
 from pe_stream.training.export import save
 from pe_stream.training.mixtures import Mixer
@@ -49,6 +50,7 @@ def run(options: TrainOptions) -> int:
     device = _device(options.device)
     text.require()
     clips = of_concepts(clips_for(recipe, options.data), concepts.read())
+    classify = yamnet.classifier(options.teacher)[0] if options.teacher else None
     scenes = calibration.scenes(options.calibrate) if options.calibrate else None
     _remember(options, recipe)
     trainer = Trainer(recipe, options.out, device)
@@ -56,7 +58,7 @@ def run(options: TrainOptions) -> int:
     if not trainer.finished():
         mixer = Mixer(trainer.sounds(options.data, clips), trainer.concepts, recipe.seed)
         trainer.read_out(mixer)
-        heard = trainer.opinions(clips, options.teacher) if options.teacher else None
+        heard = trainer.opinions(clips, classify) if classify else None
         trainer.encoder(mixer, tokenizer, heard)
     save(trainer.model, tokenizer, options.out)
     if scenes is not None:
@@ -99,6 +101,7 @@ def _remember(options: TrainOptions, recipe: Recipe) -> None:
         **dataclasses.asdict(recipe),
         "folds": list(recipe.folds),
         "data": str(options.data.resolve()),
+        "teacher": options.teacher is not None,
     }
     path = options.out / "work" / "recipe.json"
     try:

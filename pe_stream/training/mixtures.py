@@ -99,8 +99,11 @@ class Mixer:
         self._labelled = labelled
         self._default = torch.where(labelled | known, 1.0, 0.0)
         logits = [sound.taught.logits for sound in sounds if sound.taught]
-        every = torch.cat(logits) if logits else torch.zeros(1, 0)
-        self._centre, self._spread = every.mean(0), every.std(0, correction=0).clamp(min=1e-3)
+        self._centre = self._spread = torch.zeros(0)
+        if logits:
+            every = torch.cat(logits)
+            self._centre = every.mean(0)
+            self._spread = every.std(0, correction=0).clamp(min=1e-3)
 
     @property
     def classes(self) -> int:

@@ -22,7 +22,8 @@ from transformers import PreTrainedTokenizerFast
 
 from pe_stream import manifest
 from pe_stream.errors import UnavailableError
-from pe_stream.evaluation import promptset, yamnet
+from pe_stream.evaluation import promptset
+from pe_stream.evaluation.yamnet import Classify
 from pe_stream.manifest import Clip
 from pe_stream.training import bank, concepts, encoder, frontend, opinions, shape, text
 from pe_stream.training.concepts import Concept
@@ -201,12 +202,12 @@ class Trainer:
         plan = Plan(self._recipe.readout_steps, (6e-4,), decay=0.0, average=0.99, bf16=False)
         self._stage("readout", plan, mixer, imitation, weights)
 
-    def opinions(self, clips: Sequence[Clip], teacher: Path) -> Opinions:
-        """What YAMNet in the folder `teacher` makes of mixtures of `clips` and made sounds."""
+    def opinions(self, clips: Sequence[Clip], classify: Classify) -> Opinions:
+        """What `classify` makes of mixtures of `clips` and made sounds."""
 
         def make() -> Opinions:
             renderer = bank.Renderer(1, self._recipe.seed)
-            listener = opinions.Listener(clips, yamnet.classifier(teacher)[0], renderer)
+            listener = opinions.Listener(clips, classify, renderer)
             report = _Report("opinions", self._recipe.opinions)
             return listener.collect(
                 self._recipe.opinions, self._recipe.seed, lambda count: report(count - 1, 0.0)

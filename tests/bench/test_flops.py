@@ -8,11 +8,13 @@ import pytest
 import torch
 from checkpoints import SIZES as SCALED_DOWN
 from checkpoints import Size, make_model
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from pe_stream.bench import flops
 from pe_stream.bench.shapes import SIZES, audio_config, config
 from pe_stream.core.types import FRAME
+from pe_stream.model.encoder import Encoder
 
 
 @pytest.mark.parametrize("size", SCALED_DOWN)
@@ -26,6 +28,22 @@ def test_as_torch_counts_them(size: Size) -> None:
     counted = counter.get_total_flops()
     ours = flops.codec(audio.dac_config, frames) + flops.encoder(audio, frames)
     assert ours == counted
+
+
+@pytest.mark.parametrize("wanted", [4, 11])
+def test_the_last_layer_is_counted_for_what_is_wanted(wanted: int) -> None:
+    model = make_model("small")
+    audio: Any = model.audio_encoder.config
+    features = torch.zeros(1, 11, audio.dac_config.codebook_dim)
+    # torch does not count its fused attention.
+    with (
+        torch.inference_mode(),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        Encoder(model)(features, wanted)
+    head = 2 * wanted * audio.hidden_size * model.audio_head.proj.out_features
+    assert flops.encoder(audio, 11, wanted) == counter.get_total_flops() - head
 
 
 @pytest.mark.parametrize(("size", "gflop"), [("small", 46), ("base", 107), ("large", 559)])

@@ -65,6 +65,18 @@ def trained(data: Path, recipe: Path, tmp_path_factory: pytest.TempPathFactory) 
     return out
 
 
+def test_a_teacher_that_is_not_there_is_told_at_once(
+    data: Path, recipe: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = pe_stream(
+        "train", str(data), str(out), "--recipe", str(recipe), "--teacher", str(tmp_path)
+    )
+    assert done.returncode == 69
+    assert "there is no yamnet.tflite" in done.stderr
+    assert not out.exists()
+
+
 @pytest.mark.timeout(600)
 def test_the_checkpoint_loads_and_detects(trained: Path, data: Path) -> None:
     checkpoint = load(str(trained))
