@@ -111,11 +111,18 @@ def _parser() -> argparse.ArgumentParser:
     config = commands.add_parser("config", help="effective settings, secrets masked")
     config.set_defaults(command=_config)
 
+    events = commands.add_parser("events", help="stored events, each as it was last told")
+    events.add_argument("--format", choices=("jsonl", "csv"), default="jsonl")
+    events.add_argument("--since", metavar="WHEN", help="2026-11-21T08:00Z, or 90m, 24h, 7d")
+    events.add_argument("--source")
+    events.add_argument("--label")
+    events.set_defaults(command=_events)
+
     schema = commands.add_parser("schema", help="JSON Schema of the configuration or of events")
     schema.add_argument("of", choices=("config", "event"))
     schema.set_defaults(command=_schema)
 
-    for command in (run, detect, check, config):
+    for command in (run, detect, check, config, events):
         command.add_argument(
             "-c",
             "--config",
@@ -408,6 +415,20 @@ def _config(options: argparse.Namespace) -> int:
 
     print(effective(load(options.config or find())), end="")
     return 0
+
+
+def _events(options: argparse.Namespace) -> int:
+    from pe_stream.events_command import EventsOptions, run
+
+    return run(
+        EventsOptions(
+            config=options.config,
+            format=options.format,
+            since=options.since,
+            source=options.source,
+            label=options.label,
+        )
+    )
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -16,19 +16,29 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 
 import sdnotify
 
+from pe_stream import store
 from pe_stream.broker import EmbeddedBroker
 from pe_stream.config import Settings
 from pe_stream.core.detector import Heard
-from pe_stream.core.messages import Message, StateBoard, Topics, scores_message, slug
+from pe_stream.core.messages import (
+    Message,
+    StateBoard,
+    Topics,
+    event_message,
+    scores_message,
+    slug,
+)
 from pe_stream.core.types import SAMPLE_RATE, Event
 from pe_stream.errors import PeStreamError
 from pe_stream.hearing import Hearing, prepare, prepare_labels
 from pe_stream.live import Live, Vital, openers
 from pe_stream.mqtt import Publisher, SetCommand
+from pe_stream.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +95,11 @@ class Daemon:
                 node=self._settings.node,
                 hears=self._settings.hears,
             )
+            self._open_store(stack)
             self._start_mqtt(stack)
             stack.callback(self._live.stop)
             self._announce(hearing, self._live.open())
+            self._go_on()
             self._publisher.publish(self._board.retained())
             self._live.start()
             _tell_systemd("READY=1")
@@ -97,10 +109,10 @@ class Daemon:
         return code
 
     def events(self, events: Sequence[Event]) -> None:
-        """Publish events and the states they change."""
+        """Store and publish events, and publish the states they change."""
         for event in events:
             log.info("%s", _in_words(event))
-            self._publisher.publish(self._board.messages(event))
+            self._tell(event, self._board.messages(event))
 
     def scores(self, source: str, heard: Heard) -> None:
         """Publish the top labels of a hop, where that is wanted."""
@@ -115,6 +127,36 @@ class Daemon:
         self._error = self._error or error
         self._over.set()
 
+    def _open_store(self, stack: ExitStack) -> None:
+        settings = self._settings.store
+        self._store: Store | None = None
+        if settings.enabled:
+            path = Path(settings.path) if settings.path else store.default_path()
+            limit = self._settings.mqtt.queue
+            self._store = Store(path, keep_days=settings.keep_days, limit=limit)
+            stack.callback(self._store.close)
+
+    def _go_on(self) -> None:
+        """Tell what the last run could not: its last messages, the ends of its open events."""
+        if self._store is None:
+            return
+        waiting = self._store.waiting()
+        self._publisher.publish(waiting)
+        unfinished = self._store.unfinished()
+        for event in unfinished:
+            self._tell(event, [event_message(self._topics, event)])
+        if waiting or unfinished:
+            log.info(
+                "from the last run: %d messages to deliver, %d open events closed",
+                len(waiting),
+                len(unfinished),
+            )
+
+    def _tell(self, event: Event, messages: list[Message]) -> None:
+        if self._store is not None:
+            messages = self._store.record(event, messages)
+        self._publisher.publish(messages)
+
     def _start_mqtt(self, stack: ExitStack) -> None:
         settings = self._settings.mqtt
         if settings.embedded:
@@ -122,7 +164,13 @@ class Daemon:
             broker.start()
             stack.callback(broker.stop)
             settings = settings.model_copy(update={"port": broker.port})
-        self._publisher = Publisher(settings, self._topics, on_set=self._set, on_failure=self.ended)
+        self._publisher = Publisher(
+            settings,
+            self._topics,
+            on_set=self._set,
+            on_failure=self.ended,
+            on_delivered=self._store.delivered if self._store else lambda _: None,
+        )
         self._publisher.start()
         stack.callback(self._publisher.stop, FLUSH_S)
         self._where = f"{settings.host}:{settings.port}"
@@ -184,7 +232,7 @@ class Daemon:
         _tell_systemd("READY=1")
 
     def _warn_of_restart(self, wanted: Settings) -> None:
-        for part in ("node", "model", "sources", "mqtt", "log_level"):
+        for part in ("node", "model", "sources", "mqtt", "store", "log_level"):
             if getattr(wanted, part) != getattr(self._settings, part):
                 log.warning("%s has changed in the configuration: that needs a restart", part)
 
@@ -210,7 +258,8 @@ class Daemon:
             _tell_systemd("WATCHDOG=1")
         for source, vital in vitals.items():
             health = self._health.setdefault(source, _Health())
-            if (payload := health.due(vital, time.monotonic())) is not None:
+            trouble = self._store.trouble if self._store else None
+            if (payload := health.due(vital, trouble, time.monotonic())) is not None:
                 topic = self._topics.health(source)
                 self._publisher.publish([Message(topic, payload, qos=1, retain=True)])
 
@@ -232,12 +281,15 @@ class _Health:
     def __init__(self) -> None:
         self._state = ""
         self._since = ""
+        self._trouble: str | None = None
         self._next_s = 0.0
 
-    def due(self, vital: Vital, now_s: float) -> str | None:
+    def due(self, vital: Vital, trouble: str | None, now_s: float) -> str | None:
         account = vital.account
-        if account.state == self._state and now_s < self._next_s:
+        same = account.state == self._state and trouble == self._trouble
+        if same and now_s < self._next_s:
             return None
+        self._trouble = trouble
         if account.state != self._state:
             self._state = account.state
             self._since = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -253,6 +305,7 @@ class _Health:
                 **counted,
                 "level_dbfs": account.level_dbfs,
                 "rtf": vital.rtf,
+                "store": "ok" if trouble is None else trouble,
             }
         )
 

@@ -47,7 +47,8 @@ class Daemon:
     ) -> None:
         self.config = folder / "config.yaml"
         self.config.write_text(config, "utf-8")
-        self._environment = {**os.environ, **(environment or {})}
+        state = {"XDG_STATE_HOME": str(folder / "state")}
+        self._environment = {**os.environ, **state, **(environment or {})}
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(

@@ -88,7 +88,7 @@ def arrange(rng: np.random.Generator) -> list[Sound]:
     dinner = say("en-us+f3", "Dinner is ready, please come to the kitchen.")
     return [
         Sound(1.5, "door_knock", "four knocks on a door", -8, synthesis.knocks(rng)),
-        Sound(5.5, "glass_breaking", "a pane breaks", -8, synthesis.glass_breaking(rng)),
+        Sound(5.5, "glass_break", "a pane breaks", -8, synthesis.glass_breaking(rng)),
         Sound(9.5, "dog_bark", "a dog barks three times", -10, synthesis.dog_barks(rng)),
         Sound(13.5, "rooster", "a rooster crows", -12, synthesis.rooster(rng)),
         Sound(18.0, "car_horn", "a car horn, twice", -12, synthesis.car_horn()),
@@ -97,7 +97,7 @@ def arrange(rng: np.random.Generator) -> list[Sound]:
         Sound(39.0, "speech", "a man speaks", -8, evening),
         Sound(44.5, "speech", "a woman speaks ...", -8, dinner),
         Sound(45.5, "door_knock", "... while somebody knocks", -10, synthesis.knocks(rng)),
-        Sound(50.0, "alarm_clock", "an alarm clock beeps", -16, synthesis.alarm_clock()),
+        Sound(50.0, "clock_alarm", "an alarm clock beeps", -16, synthesis.alarm_clock()),
         Sound(55.5, "smoke_alarm", "a smoke alarm beeps three times", -12, synthesis.smoke_alarm()),
         Sound(60.5, "tone", "a plain tone of 1 kHz, no label's", -16, synthesis.tone()),
     ]

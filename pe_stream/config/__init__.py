@@ -9,6 +9,7 @@ from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import PASSWORD_VARIABLE, MqttSettings, TlsSettings
 from pe_stream.config.settings import Settings, config_schema, default_node
 from pe_stream.config.sources import SourceSettings
+from pe_stream.config.store import StoreSettings
 
 __all__ = [
     "DEFAULT_THRESHOLD",
@@ -19,6 +20,7 @@ __all__ = [
     "MqttSettings",
     "Settings",
     "SourceSettings",
+    "StoreSettings",
     "TlsSettings",
     "config_schema",
     "default_node",

@@ -20,6 +20,7 @@ from pe_stream.config.labels import LabelSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import MqttSettings
 from pe_stream.config.sources import SourceSettings
+from pe_stream.config.store import StoreSettings
 from pe_stream.config.values import LabelName, Name, Section
 from pe_stream.core.messages import slug
 from pe_stream.errors import ConfigError
@@ -69,6 +70,12 @@ class Settings(Section):
         MqttSettings, BeforeValidator(_none_is_empty, json_schema_input_type=MqttSettings | None)
     ] = MqttSettings()
     """Where events go."""
+
+    store: Annotated[
+        StoreSettings,
+        BeforeValidator(_none_is_empty, json_schema_input_type=StoreSettings | None),
+    ] = StoreSettings()
+    """Events kept on disk."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least serious messages that are logged."""

@@ -20,6 +20,7 @@ class Message:
     """One MQTT message to publish. An empty payload with `retain` removes a retained topic.
 
     late_payload: what is said instead where an outage delays it; None: the same.
+    row: where the store keeps it until the broker has it; None where it does not.
     """
 
     topic: str
@@ -27,6 +28,12 @@ class Message:
     qos: int
     retain: bool
     late_payload: str | None = None
+    row: int | None = None
+
+    @property
+    def is_event(self) -> bool:
+        """Whether it is to arrive, late if need be, rather than a state that the next replaces."""
+        return self.qos > 0 and not self.retain
 
     @property
     def delayed(self) -> Message:
@@ -167,9 +174,7 @@ class StateBoard:
 
     def messages(self, event: Event) -> list[Message]:
         """What an event has to say: its JSON, then the states it changed."""
-        late = replace(event, late=True).to_json()
-        topic = self._topics.events(event.source)
-        said = [Message(topic, event.to_json(), qos=1, retain=False, late_payload=late)]
+        said = [event_message(self._topics, event)]
         labels = self._on[event.source]
         before = any(labels.values())
         on = event.phase is not Phase.END
@@ -198,6 +203,13 @@ class StateBoard:
 
     def _state(self, source: str, label: str, *, on: bool) -> Message:
         return Message(self._topics.state(source, label), "ON" if on else "OFF", qos=1, retain=True)
+
+
+def event_message(topics: Topics, event: Event) -> Message:
+    """The JSON of an event's phase."""
+    late = replace(event, late=True).to_json()
+    topic = topics.events(event.source)
+    return Message(topic, event.to_json(), qos=1, retain=False, late_payload=late)
 
 
 def scores_message(topics: Topics, source: str, top: Mapping[str, float]) -> Message:

@@ -26,7 +26,6 @@ from transformers.utils import logging as transformers_logging
 
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.files import (
-    EMBEDDED_NAME,
     find,
     first_line,
     read_config,
@@ -88,10 +87,9 @@ class Checkpoint:
 
     def describe(self) -> str:
         """Name, size, device and precision in one line for people."""
-        name = "embedded prototype" if self.name == EMBEDDED_NAME else self.name
         millions = sum(weight.numel() for weight in self.model.parameters()) / 1e6
         size = f"{millions:.1f}" if millions < 10 else f"{millions:.0f}"
-        return f"{name} ({size} M parameters) on {self.device}, {_dtype_name(self.dtype)}"
+        return f"{self.name} ({size} M parameters) on {self.device}, {_dtype_name(self.dtype)}"
 
 
 def load(

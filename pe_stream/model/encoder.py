@@ -112,6 +112,7 @@ class _Layer(nn.Module):
         self.query = attention.q_proj
         self.key_value = _joined([attention.k_proj, attention.v_proj])
         self.size, self.scaling = attention.head_dim, attention.scaling
+        self.grouped = len(attention.q_proj.weight) != len(attention.k_proj.weight)
         self.out = attention.o_proj
         self.gate_up = _joined([mlp.gate_proj, mlp.up_proj])
         self.act, self.down = mlp.act_fn, mlp.down_proj
@@ -125,7 +126,7 @@ class _Layer(nn.Module):
             _turned(self.key_norm(key), turns),
             value,
             scale=self.scaling,
-            enable_gqa=query.shape[1] != key.shape[1],
+            enable_gqa=self.grouped,
         )
         hidden = hidden[:, -count:] + _linear(mixed.transpose(1, 2).flatten(2), self.out)
         gate, up = _linear(self.between(hidden), self.gate_up).chunk(2, dim=-1)

@@ -44,7 +44,9 @@ class Outbox:
     def queued(self) -> int:
         """Events the broker has not acknowledged."""
         with self._lock:
-            return sum(map(_is_event, (*self._unacknowledged.values(), *self._line)))
+            return sum(
+                message.is_event for message in (*self._unacknowledged.values(), *self._line)
+            )
 
     @property
     def in_flight(self) -> int:
@@ -61,7 +63,7 @@ class Outbox:
         with self._lock:
             if message.retain:
                 self._latest[message.topic] = message
-            if self._connected or _is_event(message):
+            if self._connected or message.is_event:
                 self._line.append(message if self._connected else message.delayed)
                 self._shorten()
 
@@ -99,7 +101,7 @@ class Outbox:
         with self._lock:
             self._connected = False
             pending = (*self._unacknowledged.values(), *self._line)
-            self._line = deque(message.delayed for message in pending if _is_event(message))
+            self._line = deque(message.delayed for message in pending if message.is_event)
             self._unacknowledged.clear()
             self._states_due.clear()
             self._shorten()
@@ -107,11 +109,7 @@ class Outbox:
     def _shorten(self) -> None:
         while len(self._line) > self._limit:
             oldest = self._line.popleft()
-            if _is_event(oldest):
+            if oldest.is_event:
                 self._dropped += 1
             elif self._latest.get(oldest.topic) is oldest:
                 self._states_due[oldest.topic] = None
-
-
-def _is_event(message: Message) -> bool:
-    return message.qos > 0 and not message.retain

@@ -63,11 +63,13 @@ class Publisher:
         *,
         on_set: Callable[[str, str, SetCommand], None],
         on_failure: Callable[[BaseException], None],
+        on_delivered: Callable[[int], None] = lambda _: None,
         delays: Callable[[], Iterator[float]] = backoff,
     ) -> None:
         """Prepare; nothing is sent before `start`.
 
         on_set: called on the publisher's thread with source slug, label slug and command.
+        on_delivered: called there with the row of a stored message that the broker has.
         delays: makes the delays between attempts (s).
         Raises ConfigError for a password or TLS file that cannot be used.
         """
@@ -76,6 +78,7 @@ class Publisher:
         self._topics = topics
         self._on_set = on_set
         self._on_failure = on_failure
+        self._on_delivered = on_delivered
         self._delays = delays
         self._offline = Message(topics.status, "offline", qos=1, retain=True)
         client_id = settings.client_id or f"pe-stream-{slug(topics.node)}"
@@ -201,6 +204,8 @@ class Publisher:
                 message = self._outbox.acknowledged(packet_id)
                 if message is not None and refusal is not None:
                     _log.error("the MQTT broker refuses %s: %s", message.topic, refusal)
+                if message is not None and message.row is not None:
+                    self._on_delivered(message.row)
             case SubscriptionRefused(reason):
                 topic = self._topics.set_filter()
                 _log.error("the MQTT broker refuses to send us %s: %s", topic, reason)

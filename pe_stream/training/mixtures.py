@@ -43,6 +43,9 @@ _SHIFT = 2
 _STRETCH = 0.2
 """Octaves by which it is played faster or slower, without another pitch, at most."""
 
+_PAUSE = 50
+"""Frames without the sound that part one event from the next: 2 s."""
+
 _GROUPS = 8
 """Bands are compared in groups when one sound may hide another."""
 
@@ -164,7 +167,8 @@ class Mixer:
                 # Made sounds and those the teacher never heard: nothing is known of the concepts
                 # that only the teacher knows.
                 weight[near] *= torch.where(self._labelled, 1.0, 0.0)
-            target[part.active & audible, concept] = 1.0
+            # The pauses of an alarm, or between two barks, belong to the event.
+            target[bridged(heard_single), concept] = 1.0
             weight[part.active & ~audible & (target[:, concept] < 1), concept] = 0.0
             weight[near & ~part.active & (target[:, concept] < 1), concept] *= 0.3
         outputs = outputs * self._colour()
@@ -271,6 +275,14 @@ def _audible(energy: Tensor, rest: Tensor) -> Tensor:
     """Frames (T,) in which a sound stands out of the rest in some group of bands by 0 dB."""
     loud = energy > 10**-2.5 * energy.max()
     return ((energy > rest) & loud).any(1)
+
+
+def bridged(heard: Tensor, pause: int = _PAUSE) -> Tensor:
+    """Frames (T,) with gaps of up to `pause` frames filled."""
+    frames = torch.arange(len(heard))
+    before = torch.where(heard, frames, -pause - 1).cummax(0).values
+    after = torch.where(heard, frames, len(heard) + pause).flip(0).cummin(0).values.flip(0)
+    return after - before <= pause + 1
 
 
 def _widened(active: Tensor, frames: int = 6) -> Tensor:

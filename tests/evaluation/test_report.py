@@ -28,7 +28,7 @@ def weak(*, peer: bool) -> dict[str, Any]:
         },
     }
     return {
-        "checkpoint_description": "embedded prototype (5.5 M parameters) on cpu, float32",
+        "checkpoint_description": "embedded (7.2 M parameters) on cpu, float32",
         "set": "esc50",
         "phrasing": "plain",
         "datasets": ["esc50"],
@@ -44,7 +44,7 @@ def weak(*, peer: bool) -> dict[str, Any]:
 def test_the_peer_stands_beside_and_where_it_is_ahead_it_is_said() -> None:
     text = as_table(weak(peer=True))
     assert text.splitlines() == [
-        "Checkpoint: embedded prototype (5.5 M parameters) on cpu, float32.",
+        "Checkpoint: embedded (7.2 M parameters) on cpu, float32.",
         (
             "prompts: esc50 (plain); data set esc50; fold 5; 15 files, 1.2 min"
             " (0.0 min without events)."

@@ -19,7 +19,7 @@ from pe_stream.model.precision import fast_dtype
 def test_embedded_checkpoint_describes_itself(embedded: Checkpoint) -> None:
     assert embedded.name == "embedded"
     dtype = str(embedded.dtype).removeprefix("torch.")
-    assert embedded.describe() == f"embedded prototype (5.5 M parameters) on cpu, {dtype}"
+    assert embedded.describe() == f"embedded (7.2 M parameters) on cpu, {dtype}"
     assert embedded.recommended == {}
 
 

@@ -13,7 +13,7 @@ import torch
 from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.training.bank import Renderer, Sound, Taught, Teacher, Variant
 from pe_stream.training.concepts import Concept
-from pe_stream.training.mixtures import Batch, Mixer
+from pe_stream.training.mixtures import Batch, Mixer, bridged
 
 CONCEPTS = [
     Concept("low", "a low tone", ("a low tone",), ("low",)),
@@ -109,7 +109,7 @@ def test_frames_that_count_as_a_sound_have_its_energy(sounds: list[Sound]) -> No
             band = energy[i][:, sounding].mean(1).argmax()
             inside, outside = energy[i, band, sounding], energy[i, band, ~sounding]
             stands_out.append(bool(inside.median() > 10 * outside.median()))
-            assert torch.equal(batch.target[i, :, concept] == 1, sounding)
+            assert torch.equal(batch.target[i, :, concept] == 1, bridged(sounding))
     # Not where the microphone is deaf in the tone's band.
     assert len(stands_out) > 5
     assert np.mean(stands_out) > 0.8
@@ -183,3 +183,11 @@ def test_placed_sounds_move_by_bands_and_in_speed(sounds: list[Sound]) -> None:
     assert len(bands) >= 5
     assert min(lengths) < 20
     assert max(lengths) > 30
+
+
+def test_pauses_belong_to_the_event() -> None:
+    heard = torch.zeros(40, dtype=torch.bool)
+    heard[[5, 6, 10, 20]] = True
+    assert bridged(heard, 3).nonzero().flatten().tolist() == [5, 6, 7, 8, 9, 10, 20]
+    assert bridged(heard, 9).nonzero().flatten().tolist() == list(range(5, 21))
+    assert not bridged(torch.zeros(8, dtype=torch.bool), 3).any()

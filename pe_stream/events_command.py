@@ -1,0 +1,85 @@
+"""`pe-stream events`: stored events, to read or to process."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pe_stream import store
+from pe_stream.config_file import find, load
+from pe_stream.core.types import Event
+from pe_stream.errors import ConfigError, UsageError
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+SINCE = "a time (2026-11-21, 2026-11-21T08:00Z) or how long ago (90m, 24h, 7d)"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsOptions:
+    """What the user asked for; see `pe-stream events --help`."""
+
+    config: Path | None = None
+    format: str = "jsonl"
+    since: str | None = None
+    source: str | None = None
+    label: str | None = None
+
+
+def run(options: EventsOptions) -> int:
+    """Print the events, each as it was last told, in order of onset; returns the exit code.
+
+    Raises UsageError on a time that is none, UnavailableError without a database.
+    """
+    since = None if options.since is None else moment(options.since, datetime.now(UTC))
+    found = store.read(
+        _path(options.config), since=since, source=options.source, label=options.label
+    )
+    if options.format == "csv":
+        _as_csv(found)
+    else:
+        for event in found:
+            print(json.dumps(event, ensure_ascii=False))
+    return 0
+
+
+def moment(text: str, now: datetime) -> str:
+    """UTC, as events have it, of a time or of a length of time before `now`.
+
+    A time without a zone is that of this machine. Raises UsageError.
+    """
+    ago = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
+    try:
+        if ago:
+            when = now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
+        else:
+            when = datetime.fromisoformat(text.strip()).astimezone()
+        return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        raise UsageError(f"--since {text!r}: not {SINCE}") from None
+
+
+def _path(config: Path | None) -> Path:
+    """Where the configuration keeps events; the default place where there is none."""
+    try:
+        settings = load(config or find())
+    except ConfigError:
+        if config is not None:
+            raise
+        return store.default_path()
+    path = settings.store.path
+    return store.default_path() if path is None else Path(path)
+
+
+def _as_csv(events: Iterable[dict[str, Any]]) -> None:
+    names = ["schema", *(field.name for field in fields(Event))]
+    table = csv.DictWriter(sys.stdout, names, extrasaction="ignore", lineterminator="\n")
+    table.writeheader()
+    table.writerows(events)

@@ -1,0 +1,343 @@
+"""Events on disk: nothing told is lost, whatever happens to the process or to the file."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pe_stream import store as store_module
+from pe_stream.core.messages import Message, Topics, event_message
+from pe_stream.core.types import Event, Phase, Reason
+from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.events_command import moment
+from pe_stream.store import Store, read
+
+TOPICS = Topics("pe_stream", "node")
+ONSET = datetime(2026, 11, 21, 2, 15, 49, 320_000, UTC)
+
+
+def event(number: int = 0, phase: Phase = Phase.START, duration_s: float = 0.2) -> Event:
+    onset = ONSET + timedelta(seconds=number)
+    ended = phase is Phase.END
+    return Event(
+        id=f"id-{number:04}",
+        phase=phase,
+        node="node",
+        source="kitchen" if number % 2 else "porch",
+        label="smoke_alarm",
+        onset=onset.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        onset_s=3.24 + number,
+        offset="2026-11-21T02:15:59.000Z" if ended else None,
+        offset_s=9.0 if ended else None,
+        duration_s=duration_s,
+        peak=0.9,
+        peak_s=3.3,
+        mean=0.8,
+        threshold=0.5,
+        latency_ms=400.0,
+        late=False,
+        reason=None,
+        checkpoint="embedded",
+    )
+
+
+def tell(store: Store, told: Event) -> Message:
+    [message] = store.record(told, [event_message(TOPICS, told)])
+    return message
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "events.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    opened = Store(path, keep_days=30, limit=5, clock=ONSET.timestamp)
+    assert opened.trouble is None
+    yield opened
+    opened.close()
+
+
+def again(path: Path, **options: float) -> Store:
+    settings = {"keep_days": 30, "limit": 5} | options
+    return Store(path, clock=ONSET.timestamp, **settings)  # type: ignore[arg-type]
+
+
+def test_what_the_broker_has_not_acknowledged_waits_in_order(store: Store, path: Path) -> None:
+    first, second = tell(store, event(1)), tell(store, event(1, Phase.END))
+    assert first.row is not None
+    assert first.payload == event(1).to_json()  # as it is now: not late
+    assert second.row is not None
+    store.delivered(first.row)
+    store.close()
+    after = again(path)
+    [waiting] = after.waiting()
+    assert waiting == Message(second.topic, waiting.payload, qos=1, retain=False, row=second.row)
+    assert json.loads(waiting.payload) == event(1, Phase.END).to_dict() | {"late": True}
+    after.delivered(second.row)
+    assert after.waiting() == []
+    after.close()
+
+
+def test_states_are_not_kept(store: Store) -> None:
+    state = Message("t", "ON", qos=1, retain=True)
+    kept, same = store.record(event(), [event_message(TOPICS, event()), state])
+    assert kept.row is not None
+    assert same is state
+    assert len(store.waiting()) == 1
+
+
+def test_events_left_open_end_where_they_were_last_told(store: Store, path: Path) -> None:
+    tell(store, event(2))
+    tell(store, event(2, Phase.UPDATE, duration_s=1.5))
+    tell(store, event(1))
+    tell(store, event(3))
+    tell(store, event(3, Phase.END))
+    store.close()
+    after = again(path)
+    one, two = after.unfinished()
+    assert (one.id, two.id) == ("id-0001", "id-0002")
+    assert two == replace(
+        event(2, duration_s=1.5),
+        phase=Phase.END,
+        offset="2026-11-21T02:15:52.820Z",
+        offset_s=6.74,
+        reason=Reason.RESTART,
+    )
+    tell(after, one)
+    tell(after, two)
+    assert after.unfinished() == []
+    after.close()
+
+
+def test_too_many_messages_lose_the_oldest_and_are_counted(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(8):
+        tell(store, event(number))
+    assert [json.loads(m.payload)["id"] for m in store.waiting()] == [
+        f"id-{number:04}" for number in range(3, 8)
+    ]
+    assert store.dropped == 3
+    assert "will not reach the broker" in caplog.text
+    assert len(list(read_all(store))) == 8  # the history has them all
+
+
+def read_all(store: Store) -> list[dict[str, object]]:
+    return list(read(store._path))
+
+
+def test_old_events_and_messages_go(path: Path) -> None:
+    first = again(path)
+    for number in (0, 1):
+        tell(first, event(number))
+        tell(first, event(number, Phase.END))
+    tell(first, event(2))  # open: stays, however old
+    first.close()
+    days = timedelta(days=31)
+    later = Store(path, keep_days=30, limit=5, clock=(ONSET + days).timestamp)
+    assert [told["id"] for told in read(path)] == ["id-0002"]
+    assert later.waiting() == []
+    assert later.dropped == 5
+    later.close()
+
+
+def test_only_the_user_may_read_it(store: Store, path: Path) -> None:
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_events_are_read_beside_the_daemon(store: Store, path: Path) -> None:
+    for number in range(4):
+        tell(store, event(number))
+    tell(store, event(1, Phase.END))
+    assert [told["id"] for told in read(path)] == [f"id-{number:04}" for number in range(4)]
+    assert next(read(path, since=event(1).onset))["phase"] == "end"
+    assert [told["id"] for told in read(path, source="kitchen")] == ["id-0001", "id-0003"]
+    assert list(read(path, label="dog")) == []
+
+
+def test_no_database_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="no events are stored there"):
+        list(read(tmp_path / "nothing.db"))
+    (tmp_path / "other.db").write_bytes(b"no database at all, but long enough to be looked at")
+    with pytest.raises(UnavailableError, match="not a database"):
+        list(read(tmp_path / "other.db"))
+
+
+# What may happen to the file.
+
+
+def broken(store: Store) -> bool:
+    """Whether an event is now only in memory; it comes back as it was given, and nothing stops."""
+    return tell(store, event(7)).row is None
+
+
+def test_where_nothing_can_be_written_events_are_in_memory_until_it_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(store_module, "RETRY_S", 0.0)
+    caplog.set_level("INFO")
+    (tmp_path / "state").write_text("a file where a folder should be")
+    store = again(tmp_path / "state" / "events.db")
+    assert store.trouble is not None
+    assert broken(store)
+    assert store.waiting() == []
+    assert store.unfinished() == []
+    store.delivered(3)
+    assert caplog.text.count("only in memory") == 1  # told once
+    (tmp_path / "state").unlink()
+    assert not broken(store)
+    assert store.trouble is None
+    assert "stored again" in caplog.text
+    store.close()
+
+
+def test_it_is_not_tried_at_every_event(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    store = again(tmp_path / "state" / "events.db")
+    (tmp_path / "state").unlink()
+    assert broken(store)
+    assert store.trouble is not None
+    store.close()
+
+
+def test_a_full_disk_loses_nothing_that_was_stored(
+    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "RETRY_S", 0.0)
+    kept = tell(store, event(1))
+    database = store._database
+    assert database is not None
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages}")  # the disk is full now
+    full = [number for number in range(2, 60) if tell(store, event(number)).row is None]
+    assert full
+    # Space comes back with the next connection.
+    assert tell(store, event(60)).row is not None
+    assert store.trouble is None
+    ids = {told["id"] for told in read(path)}
+    assert {"id-0001", "id-0060"} <= ids
+    assert f"id-{full[0]:04}" not in ids
+    assert kept.row is not None
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut in the middle"])
+def test_a_damaged_database_is_set_aside(
+    damage: str, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Store(path, keep_days=30, limit=500)
+    for number in range(300):
+        tell(first, event(number))
+    first.close()
+    content = path.read_bytes()
+    half = b"x" * len(content) if damage == "garbage" else content[: len(content) // 2 + 100]
+    path.write_bytes(half)
+    after = again(path)
+    stored = [tell(after, event(number)).row is not None for number in range(400, 420)]
+    assert stored[-1]
+    assert after.trouble is None
+    [aside] = path.parent.glob("events.db.damaged-*")
+    assert aside.read_bytes() == half
+    assert "set aside" in caplog.text
+    after.close()
+
+
+def test_a_database_of_a_newer_version_is_left_alone(store: Store, path: Path) -> None:
+    tell(store, event())
+    store.close()
+    with sqlite3.connect(path) as database:
+        database.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    after = again(path)
+    assert after.trouble == "made by a newer pe_stream (schema 99)"
+    assert broken(after)
+    after.close()
+    assert path.read_bytes() == before
+    assert list(path.parent.glob("*damaged*")) == []
+
+
+def test_two_daemons_do_not_share_one(store: Store, path: Path) -> None:
+    other = again(path)
+    assert other.trouble is not None
+    assert "another pe-stream uses it" in other.trouble
+    assert broken(other)
+    assert not broken(store)
+    other.close()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_store import event, tell
+from pe_stream.core.types import Phase
+from pe_stream.store import Store
+store = Store(Path(sys.argv[1]), keep_days=1e4, limit=10**6)
+for number in range(int(sys.argv[2]), 10**6):
+    for phase in (Phase.START, Phase.END):
+        message = tell(store, event(number, phase))
+        print(number, phase, message.row, flush=True)
+"""
+
+
+def test_nothing_that_was_stored_is_lost_to_kill_9(tmp_path: Path) -> None:
+    """Killed at any moment: what was reported as stored is there, and the file is whole."""
+    path = tmp_path / "events.db"
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    rows: list[int] = []
+    first = 0
+    for round_ in range(4):
+        with subprocess.Popen(
+            [sys.executable, "-c", script, str(path), str(first)],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            lines = [process.stdout.readline() for _ in range(20 + 13 * round_)]
+            time.sleep(0.003 * round_)
+            process.send_signal(signal.SIGKILL)
+            lines += process.stdout.read().splitlines(keepends=True)
+        whole = [line.split() for line in lines if line.endswith("\n")]
+        rows += [int(row) for _, _, row in whole]
+        first = int(whole[-1][0]) + 2
+        after = Store(path, keep_days=1e4, limit=10**6)
+        assert after.trouble is None
+        waiting = [message.row for message in after.waiting()]
+        assert set(rows) <= set(waiting)
+        assert len(waiting) == len(set(waiting))
+        assert len(after.unfinished()) <= 1
+        for left in after.unfinished():
+            rows.append(tell(after, left).row or 0)
+        after.close()
+    assert list(tmp_path.glob("*damaged*")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("24h", "2026-11-20T12:00:00.000Z"),
+        ("90m", "2026-11-21T10:30:00.000Z"),
+        ("7d", "2026-11-14T12:00:00.000Z"),
+        ("2026-11-21T08:00Z", "2026-11-21T08:00:00.000Z"),
+        ("2026-11-21T08:00+01:00", "2026-11-21T07:00:00.000Z"),
+    ],
+)
+def test_since_is_a_time_or_a_length(text: str, expected: str) -> None:
+    assert moment(text, datetime(2026, 11, 21, 12, tzinfo=UTC)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "5x", "99999999999d", "2026-13-01"])
+def test_since_that_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--since"):
+        moment(text, datetime(2026, 11, 21, 12, tzinfo=UTC))
