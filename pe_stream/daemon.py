@@ -111,8 +111,8 @@ class Daemon:
     def events(self, events: Sequence[Event]) -> None:
         """Store and publish events, and publish the states they change."""
         for event in events:
-            log.info("%s", _in_words(event))
             self._tell(event, self._board.messages(event))
+            log.info("%s", _in_words(event))
 
     def scores(self, source: str, heard: Heard) -> None:
         """Publish the top labels of a hop, where that is wanted."""
@@ -256,6 +256,8 @@ class Daemon:
         vitals = self._live.vitals
         if self._advancing(vitals):
             _tell_systemd("WATCHDOG=1")
+        if self._store is not None:
+            self._store.look()
         for source, vital in vitals.items():
             health = self._health.setdefault(source, _Health())
             trouble = self._store.trouble if self._store else None

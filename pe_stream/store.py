@@ -141,6 +141,11 @@ class Store:
         events = sorted((_event(text) for (text,) in rows), key=lambda event: event.onset)
         return [_closed(event) for event in events]
 
+    def look(self) -> None:
+        """Try it again, if it failed and it is time to."""
+        if self.trouble is not None:
+            self._try(lambda _: None, None)
+
     def close(self) -> None:
         """Leave it as others can use it."""
         with self._lock:
@@ -324,6 +329,7 @@ def _closed(event: Event) -> Event:
         phase=Phase.END,
         offset=_utc(onset + timedelta(seconds=event.duration_s)),
         offset_s=round(event.onset_s + event.duration_s, 3),
+        late=True,
         reason=Reason.RESTART,
     )
 

@@ -113,6 +113,7 @@ def test_events_left_open_end_where_they_were_last_told(store: Store, path: Path
         phase=Phase.END,
         offset="2026-11-21T02:15:52.820Z",
         offset_s=6.74,
+        late=True,
         reason=Reason.RESTART,
     )
     tell(after, one)
