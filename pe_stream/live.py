@@ -251,22 +251,22 @@ class Live:
     def _turn(self) -> None:
         """Take what has arrived and score until nothing is due.
 
-        One batch at a time, and of what is due the longest waiting first: when there is more than
-        can be scored, every source falls behind alike.
+        One batch at a time, and of what is due the most urgent first: when there is more than can
+        be scored, every source falls behind alike.
         """
         while not self._stopping.is_set():
             self._serve()
-            for channel in self._channels.values():
+            for name, channel in self._channels.items():
                 channel.drain()
+                self._vitals[name] = channel.vital
             urgent = sorted(
-                self._channels.items(), key=lambda item: item[1].detector.waiting, reverse=True
+                self._channels.items(), key=lambda item: item[1].detector.urgency, reverse=True
             )
             due: list[tuple[str, Window]] = []
             for name, channel in urgent:
                 window = channel.detector.next_window()
                 if window is not None:
                     due.append((name, window))
-                self._vitals[name] = channel.vital
                 if len(due) == self._engine.largest_batch:
                     break
             if not due:

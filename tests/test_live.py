@@ -207,6 +207,27 @@ def test_falling_behind_stretches_the_hop_and_then_loses_the_oldest() -> None:
     assert told.frames["a"] * 1920 == vital.account.heard
 
 
+def test_what_has_ended_is_scored_before_what_waits() -> None:
+    """Under overload a lost source's events are closed, and not left open until it passes."""
+    hears = hearing([LOUD])
+    hears.engine.largest_batch = 1  # type: ignore[misc]
+    go = threading.Semaphore(0)
+    hears.engine._before = go.acquire  # type: ignore[attr-defined]
+    gone, busy = ScriptedSource(), ScriptedSource()
+    with listening({"busy": [busy], "gone": [gone]}, hears) as (live, told):
+        gone.give(chunk(0, 5, 0.9, anchor_ns=0))
+        go.release()
+        assert eventually(lambda: live.vitals["gone"].delivered == 5 * 1920)
+        busy.give(chunk(0, 40, 0.1, anchor_ns=0))
+        gone.give(chunk(5, 2, 0.9), lost())
+        assert eventually(lambda: live.vitals["busy"].delivered == 40 * 1920)
+        go.release()
+        go.release()
+        assert eventually(lambda: told.phases()[-1:] == [("gone", Phase.END)])
+        for _ in range(40):
+            go.release()
+
+
 def test_a_scoring_that_fails_is_told_once() -> None:
     def broken() -> None:
         raise RuntimeError("device lost")

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from stand_ins import LevelEngine, ScriptedSource, chunk, hearing
-from test_live import Told, listening
+from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, hearing
+from test_live import listening
 
 from pe_stream.core.types import FRAME, FRAME_S, FrameScores, LabelRule, Window
 from pe_stream.model.codec import Stream
@@ -84,38 +84,26 @@ def test_overload_stretches_hops_then_drops_the_oldest_and_passes() -> None:
 
             # Three times more than it carries: every source is scored a third as often.
             engine.cost_s = 3 * HOP_S / SOURCES
-            time.sleep(5)
+            assert eventually(
+                lambda: min(vital.stretched for vital in live.vitals.values()) >= 4, 30
+            )
             stretched = [vital.stretched for vital in live.vitals.values()]
-            assert min(stretched) > 0
-            assert max(stretched) <= 2 * min(stretched)  # nobody pays for the others
+            assert max(stretched) <= 3 * min(stretched)  # nobody pays for the others
             assert lost() == [0] * SOURCES
 
             # So slow that a window's length goes by between two scorings of a source.
             engine.cost_s = 2 * WINDOW_S / SOURCES
-            time.sleep(3 * WINDOW_S + 2)
-            assert min(lost()) > 0
-            waiting = [channel.detector.waiting for channel in live._channels.values()]
-            assert max(waiting) <= (2 * WINDOW_S + 2 * WINDOW_S) * 48_000  # bounded
+            assert eventually(lambda: min(lost()) > 0, 60)
+            assert behind_s() <= 6 * WINDOW_S  # bounded: what is dropped is not waited for
 
             engine.cost_s = 0.0
-            recovered_s = time.monotonic() + 10
-            while behind_s() > 3 * HOP_S:
-                assert time.monotonic() < recovered_s, behind_s()
-                time.sleep(0.05)
+            assert eventually(lambda: behind_s() <= 3 * HOP_S, 10)
             before = [vital.stretched for vital in live.vitals.values()], lost()
             time.sleep(2)
             assert ([vital.stretched for vital in live.vitals.values()], lost()) == before
-        _wait(told)
+        assert eventually(lambda: told.end == [None])
         vitals = live.vitals
     for name, vital in vitals.items():
         assert vital.account.heard + vital.account.lost == street.frames * FRAME
         assert told.frames[name] * FRAME == vital.account.heard
     assert np.isfinite([vital.rtf or 0 for vital in vitals.values()]).all()
-
-
-def _wait(told: Told) -> None:
-    deadline_s = time.monotonic() + 10
-    while not told.end:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
-    assert told.end == [None]

@@ -28,7 +28,7 @@ from pe_stream.core.types import FRAME_S
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.hearing import Hearing, Labels
-from pe_stream.model.checkpoint import Checkpoint, load
+from pe_stream.model.checkpoint import Checkpoint, load, resolve_device
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
 from pe_stream.model.precision import fast_dtype
@@ -122,6 +122,7 @@ def measure(
         log.info("compiling")
         use_cache(Path(user_cache_dir("pe-stream")) / "compiled")
         engine.warm(framing, engine.largest_batch)
+        engine.warm(Framing(framing.window, latency.HOP, latency.LOOKAHEAD), 1)
     names = engine.labels.names
     made |= _against_plain(options, checkpoint, engine, framing)
     log.info("ratio to plain: %.1f; now the stages", made["ratio_to_plain"])
@@ -235,9 +236,7 @@ def _checkpoint(options: BenchOptions) -> Iterator[Checkpoint]:
         log.info("random weights of size %s", options.size)
         dtype = options.dtype
         if dtype == "auto":  # random weights cannot tell whether trained ones bear rounding
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-            asked = torch.device(device if options.device == "auto" else options.device)
-            dtype = str(fast_dtype(asked)).removeprefix("torch.")
+            dtype = str(fast_dtype(resolve_device(options.device))).removeprefix("torch.")
         with random_weights.folder(SIZES[options.size]) as folder:
             yield loaded(str(folder), dtype)
     else:

@@ -121,10 +121,15 @@ class Detector:
         return self._stretched
 
     @property
-    def waiting(self) -> int:
-        """Samples that have arrived and in no window yet: the more, the more urgent is the next."""
+    def urgency(self) -> tuple[bool, int]:
+        """The greater, the sooner its next window should be scored.
+
+        First what has ended, as events are to be closed; then by the samples that have arrived and
+        are in no window yet.
+        """
         arrived = sum(intake.end - intake.start for intake in self._intakes)
-        return arrived - (self._scored * FRAME if self._segment else 0)
+        waiting = arrived - (self._scored * FRAME if self._segment else 0)
+        return bool(self._intakes) and self._intakes[0].ended, waiting
 
     @property
     def earliest_onset(self) -> int | None:

@@ -96,7 +96,7 @@ def _classifier(path: Path, classes: int, threads: int) -> Classify:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
         raise UnavailableError(
-            f'--peer needs ai-edge-litert: pip install "pe-stream[eval]" ({error})'
+            f'YAMNet needs ai-edge-litert: pip install "pe-stream[eval]" ({error})'
         ) from error
     try:
         interpreter = Interpreter(str(path), num_threads=threads)

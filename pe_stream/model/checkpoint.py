@@ -117,12 +117,11 @@ def load(
     Raises UnavailableError if the checkpoint or device is absent or unfit, ConfigError on an
     unknown dtype.
     """
-    torch_device = _resolve_device(device)
+    torch_device = resolve_device(device)
     torch_dtype = _resolve_dtype(dtype, torch_device)
     # A kernel waits for its slowest thread: with a thread on every core, whatever else runs there
     # slows each of the thousands of kernels of a window (45 times, seen on two busy cores).
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // 2))
-    keep_freed_memory()
     folder = find(name, revision, cache)
     with _quiet_transformers():
         config = read_config(name, folder)
@@ -131,11 +130,15 @@ def load(
     recommended = read_recommended(name, folder)
     _drop_final_norm(model)
     _move(name, model, torch_device, torch_dtype)
-    of_codec = codec_dtype(model, torch_dtype) if dtype == "auto" else torch_dtype
+    of_codec = torch_dtype
+    if dtype == "auto" and torch_dtype != torch.float32:
+        of_codec = codec_dtype(model, torch_dtype)
+    keep_freed_memory()  # not before: what loading took is given back
     return Checkpoint(name, model, tokenizer, torch_device, torch_dtype, of_codec, recommended)
 
 
-def _resolve_device(device: str) -> torch.device:
+def resolve_device(device: str) -> torch.device:
+    """The device of that name, "auto" for CUDA if there is one; raises UnavailableError."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from pe_stream.core.types import FRAME, Window
+from pe_stream.core.windows import Framing
 from pe_stream.model.compiled import Compiled
-from pe_stream.model.lean import lean
+from pe_stream.model.lean import as_in_the_model, lean
 
 
 @dataclass(slots=True, eq=False)
@@ -69,20 +70,21 @@ class Codec:
 
     def features(self, samples: Tensor) -> Tensor:
         """Features of whole stretches of audio: (B, n) samples to (B, n / FRAME, D)."""
-        # As in the model: cuDNN is off, where wrong results were seen with it.
-        with torch.backends.cudnn.flags(enabled=False):
+        with as_in_the_model():
             features: Tensor = self._layers(samples)
         return features
 
-    def warm(self, hop: int, counts: Sequence[int]) -> None:
-        """Compile for what comes every `hop` frames, of so many streams together."""
-        lengths = {self.context + hop + self.provisional}
+    def warm(self, framing: Framing, streams: int) -> None:
+        """Compile for what comes every hop of up to so many streams."""
+        lengths = {min(self.context + framing.hop + self.provisional, framing.window)}
         if self._exact:
-            lengths.add(2 * self.context)
-        for count in counts:
-            for length in lengths:
-                if not self._layers.warm(torch.zeros(count, length * FRAME, device=self._device)):
-                    return
+            lengths.add(min(2 * self.context, framing.window))
+        for length in lengths:
+            for count in batch_sizes(length, streams, self._device):
+                example = torch.zeros(count, length * FRAME, device=self._device)
+                with as_in_the_model():
+                    if not self._layers.warm(example):
+                        return
 
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[Tensor]:
         """Features (frames, D) of each window of each stream; the streams remember them.
@@ -159,6 +161,12 @@ def batches(shapes: Sequence[tuple[int, ...]], device: torch.device) -> list[lis
             made.append(same[:size])
             same = same[size:]  # noqa: PLW2901 - what is left
     return made
+
+
+def batch_sizes(frames: int, streams: int, device: torch.device) -> list[int]:
+    """Sizes of the batches in which `frames` of up to so many streams come."""
+    made = {len(batch) for n in range(1, streams + 1) for batch in batches([(frames,)] * n, device)}
+    return sorted(made)
 
 
 def reach(embedder: Any) -> tuple[int, int]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from pe_stream.model.files import first_line
 
 log = logging.getLogger(__name__)
 
@@ -26,15 +30,16 @@ class Compiled(nn.Module):
 
         Takes tens of seconds, or one where an earlier process has left the result in the cache.
         """
-        # With CUDA graphs: a small batch is a thousand launches otherwise.
-        mode = "reduce-overhead" if example.is_cuda else "default"
-        fast = torch.compile(self.module, dynamic=False, mode=mode)
+        # Not with CUDA graphs: those belong to the thread that recorded them, which is not the one
+        # that scores.
+        fast = torch.compile(self.module, dynamic=False)
         try:
-            for _ in range(3):  # a graph is recorded on the second call
+            with _any_number_of_shapes(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # complex numbers are left as they are: we know
                 fast(example, *numbers)
         # Without a C++ compiler, with one that fails, on a shape it does not know: any error.
         except Exception as error:  # noqa: BLE001
-            log.warning("not compiled, which is slower: %s", str(error).strip().splitlines()[0])
+            log.warning("not compiled, which is slower: %s", first_line(error))
             return False
         self._fast[example.shape, *numbers] = fast
         return True
@@ -45,9 +50,17 @@ class Compiled(nn.Module):
         if fast is None:
             made: Tensor = self.module(x, *numbers)
             return made
-        out = fast(x, *numbers)
-        # A CUDA graph writes its next output to the same place.
-        return out.clone() if out.is_cuda else out
+        return fast(x, *numbers)
+
+
+@contextmanager
+def _any_number_of_shapes() -> Iterator[None]:
+    """Torch gives up, in silence, after eight shapes of one module."""
+    from torch._dynamo import config
+
+    name = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
+    with config.patch({name: 1000}):
+        yield
 
 
 def use_cache(folder: Path) -> None:

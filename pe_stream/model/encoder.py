@@ -19,7 +19,7 @@ class Encoder(nn.Module):
     """Codec features (B, T, D) to embeddings of the last frames (B, n, E), float32 or float64."""
 
     def __init__(self, model: Any) -> None:
-        """Take the weights of a PeAudioFrameLevelModel, as copies where they are rearranged."""
+        """Take the weights of a PeAudioFrameLevelModel, which goes on with the same memory."""
         super().__init__()
         encoder = model.audio_encoder
         self.project = encoder.embedder.data_proj
@@ -83,7 +83,10 @@ class _Convolution(nn.Module):
         self.norm = block.groupnorm
         # (C, C, 3) to (C, 3 C): the neighbours one after the other.
         weight = block.project.weight.detach()
-        self.weight = nn.Parameter(weight.permute(0, 2, 1).flatten(1), requires_grad=False)
+        joined = weight.permute(0, 2, 1).flatten(1)
+        self.weight = nn.Parameter(joined, requires_grad=False)
+        # The model's own is the same memory from now on, seen as it was.
+        block.project.weight.data = joined.unflatten(1, (3, -1)).permute(0, 2, 1)
         self.bias = block.project.bias
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -119,16 +122,17 @@ class _Layer(nn.Module):
 
     def forward(self, hidden: Tensor, turns: Tensor, count: int) -> Tensor:
         normed = self.before(hidden)
-        query = self._heads(_linear(normed[:, -count:], self.query))
+        first = hidden.shape[1] - count
+        query = self._heads(_linear(normed[:, first:], self.query))
         key, value = self._heads(_linear(normed, self.key_value)).chunk(2, dim=1)
         mixed = F.scaled_dot_product_attention(
-            _turned(self.query_norm(query), turns[:, :, -count:]),
+            _turned(self.query_norm(query), turns[:, :, first:]),
             _turned(self.key_norm(key), turns),
             value,
             scale=self.scaling,
             enable_gqa=self.grouped,
         )
-        hidden = hidden[:, -count:] + _linear(mixed.transpose(1, 2).flatten(2), self.out)
+        hidden = hidden[:, first:] + _linear(mixed.transpose(1, 2).flatten(2), self.out)
         gate, up = _linear(self.between(hidden), self.gate_up).chunk(2, dim=-1)
         made: Tensor = hidden + _linear(self.act(gate) * up, self.down)
         return made
@@ -151,9 +155,15 @@ def _linear(x: Tensor, layer: nn.Linear) -> Tensor:
 
 
 def _joined(parts: list[nn.Linear]) -> nn.Linear:
-    """One projection that gives what all of `parts` give, one after the other."""
+    """One projection that gives what all of `parts` give, one after the other.
+
+    Their weights are views of its own from now on: nothing is in memory twice.
+    """
     joined = nn.Linear(1, 1, bias=parts[0].bias is not None, device="meta")
     joined.weight = nn.Parameter(torch.cat([part.weight for part in parts]), requires_grad=False)
     if parts[0].bias is not None:
         joined.bias = nn.Parameter(torch.cat([part.bias for part in parts]), requires_grad=False)
+    rows = [len(part.weight) for part in parts]
+    for part, weight in zip(parts, joined.weight.data.split(rows), strict=True):
+        part.weight.data = weight
     return joined

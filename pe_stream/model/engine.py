@@ -17,7 +17,7 @@ from torch import Tensor
 from pe_stream.core.types import FRAME, FrameScores, Samples, Window
 from pe_stream.core.windows import Framing
 from pe_stream.model.checkpoint import Checkpoint
-from pe_stream.model.codec import Codec, Stream, batches, largest_batch
+from pe_stream.model.codec import Codec, Stream, batch_sizes, batches, largest_batch
 from pe_stream.model.compiled import Compiled
 from pe_stream.model.encoder import Encoder
 from pe_stream.model.prompts import LabelEmbeddings
@@ -57,11 +57,10 @@ class Engine:
 
         Takes a minute or more the first time; later it is read from a cache.
         """
-        together = min(streams, self.largest_batch)
-        counts = [2**i for i in range(together.bit_length())]
-        self._codec.warm(framing.hop, counts)
+        streams = min(streams, self.largest_batch)
+        self._codec.warm(framing, streams)
         width = self._checkpoint.model.audio_encoder.embedder.bottleneck.out_channels
-        for count in counts:
+        for count in batch_sizes(framing.window, streams, self._checkpoint.device):
             shape = (count, framing.window, width)
             example = torch.zeros(shape, device=self._checkpoint.device, dtype=self._codec.dtype)
             if not self._encoder.warm(example, framing.hop + framing.lookahead):

@@ -10,6 +10,8 @@ CPU's kernels are faster than for 1-D ones.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -46,6 +48,13 @@ def lean(embedder: Any) -> nn.Module:
     return _Lean(layers[::-1])
 
 
+@contextmanager
+def as_in_the_model() -> Iterator[None]:
+    """For whatever runs a codec: cuDNN is off, where wrong results were seen with it."""
+    with torch.backends.cudnn.flags(enabled=False):
+        yield
+
+
 class _Lean(nn.Module):
     def __init__(self, layers: list[Any]) -> None:
         super().__init__()
@@ -77,8 +86,12 @@ class _Snake(nn.Module):
 class _Residual(nn.Module):
     """A residual unit whose output has only the channels `live`.
 
-    read: the channels that it needs of its input.
+    read: the channels that it needs of its input. inner, live: where those of its first
+    convolution, and those of its output, are among them; None where they are all.
     """
+
+    inner: Tensor | None
+    live: Tensor | None
 
     def __init__(self, unit: Any, live: Tensor) -> None:
         super().__init__()
@@ -89,12 +102,12 @@ class _Residual(nn.Module):
         self.conv1 = _convolution(unit.conv1, middle, inner)
         self.snake2 = _Snake(unit.snake2, middle)
         self.conv2 = _convolution(unit.conv2, live, middle)
-        self._inner = _places(inner, self.read)
-        self._live = _places(live, self.read)
+        self.register_buffer("inner", _places(inner, self.read), persistent=False)
+        self.register_buffer("live", _places(live, self.read), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        inner = image.clone() if self._inner is None else image[:, self._inner]
-        kept = image if self._live is None else image[:, self._live]
+        inner = image.clone() if self.inner is None else image[:, self.inner]
+        kept = image if self.live is None else image[:, self.live]
         added: Tensor = self.conv2(self.snake2(self.conv1(self.snake1(inner))))
         return added.add_(kept)
 

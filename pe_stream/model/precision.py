@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - as everywhere
 
 from pe_stream.core.types import FRAME
 from pe_stream.model.encoder import Encoder
-from pe_stream.model.lean import lean
+from pe_stream.model.lean import as_in_the_model, lean
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,11 @@ _FRAMES = 25
 def fast_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 if `device` multiplies in it natively, else float32."""
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.cuda.device(device):
+            fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        known: dict[str, bool] = getattr(
-            torch.cpu, "get_capabilities", dict
-        )()  # not in torch of long ago
-        fast = any(known.get(name, False) for name in ("avx512_bf16", "amx_tile", "arm_bf16"))
+        known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+        fast = any(known.get(name, False) for name in ("avx512_bf16", "amx_tile", "bf16"))
     return torch.bfloat16 if fast else torch.float32
 
 
@@ -43,8 +42,9 @@ def codec_dtype(model: Any, dtype: torch.dtype) -> torch.dtype:
     exact = lean(model.audio_encoder.embedder)
     encoder = Encoder(model)
     sound = _sound().to(model.device)
-    expected = encoder(exact(sound))
-    found = encoder(exact.to(dtype)(sound))
+    with as_in_the_model():
+        expected = encoder(exact(sound))
+        found = encoder(exact.to(dtype)(sound))
     least = float(F.cosine_similarity(found, expected, dim=-1).min())
     log.debug("codec in %s: cosine %.5f", dtype, least)
     return dtype if least >= LEAST_COSINE else torch.float32

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ HOP_S = 0.96
 _NEAR_BEST = 0.97
 """The middle of all thresholds whose F1 is this part of the best is more stable than the best."""
 
-FALSE_ALARMS_PER_HOUR = 2.0
-"""On background, of all labels together, at the thresholds recommended."""
+_MARGIN = 4
+"""Steps of the sweep, of 0.25 in the logit each: other backgrounds will be somewhat louder."""
 
 _LOWEST, _HIGHEST = 0.001, 0.999
 """Thresholds beyond are for scores that say nothing."""
@@ -68,31 +68,38 @@ def calibrate(checkpoint: Path, found: Truth, device: str, threads: int | None) 
     system = System(str(checkpoint), hearing.labels.rules)
     sounds = score(found, hearing, system, None)
     slope, offset = fit_logits(*_logits(sounds, system))
-    # 0.5 is to be what half of the labels need: the middle of their thresholds.
-    chosen = _thresholds(sounds, _rescaled(system, slope, offset))
-    offset -= float(np.median(logit(np.array([*chosen.values()]))))
+    # 0.5 is to be what half of the labels need: the middle of the thresholds that find something.
+    chosen = _choices(sounds, _rescaled(system, slope, offset))
+    useful = [choice.threshold for choice in chosen.values() if choice.f1 > 0]
+    if useful:
+        offset -= float(np.median(logit(np.array(useful))))
     log.info("logits times %.3f plus %.3f", slope, offset)
     rescale(checkpoint / "model.safetensors", slope, offset)
-    thresholds = _thresholds(sounds, _rescaled(system, slope, offset))
+    chosen = _choices(sounds, _rescaled(system, slope, offset))
+    thresholds = {name: round(choice.threshold, 3) for name, choice in chosen.items()}
     text = json.dumps({"labels": thresholds}, indent=2) + "\n"
     (checkpoint / THRESHOLDS).write_text(text, "utf-8")
 
 
-def _thresholds(sounds: Sounds, system: System) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A threshold, and the F1 of events that it reaches."""
+
+    threshold: float
+    f1: float
+
+
+def _choices(sounds: Sounds, system: System) -> dict[str, Choice]:
     """What to recommend for each label that sounds in the files."""
-    empty_s = sum(
-        seconds
-        for file, seconds in zip(sounds.files, sounds.durations_s, strict=True)
-        if file.empty
-    )
-    allowed = int(FALSE_ALARMS_PER_HOUR * empty_s / 3600 / len(system.rules))
     chosen = {}
     for column, rule in enumerate(system.rules):
-        at = best_threshold(list(sweep(sounds, system, column)), allowed)
-        if at is None:
+        choice = best_threshold(list(sweep(sounds, system, column)))
+        if choice is None:
             log.warning("%s never sounds in these files: no threshold to recommend", rule.name)
-        else:
-            chosen[rule.name] = at
+            continue
+        chosen[rule.name] = choice
+        if not choice.f1:
+            log.warning("%s is never found without false alarms on background", rule.name)
     return chosen
 
 
@@ -123,21 +130,26 @@ def fit_logits(
     return float(weights[0].detach().exp()), float(weights[1].detach())
 
 
-def best_threshold(points: Sequence[tuple[float, Tally]], allowed: int) -> float | None:
+def best_threshold(points: Sequence[tuple[float, Tally]]) -> Choice | None:
     """Of a label's tallies by threshold, the threshold to recommend; None where it never sounds.
 
-    The middle of those of about the best F1 of events, of those with at most so many false alarms
-    in empty files.
+    The middle of those of about the best F1 of events, of those that make no false alarm in empty
+    files, nor did _MARGIN steps below. Where there is none, or none that finds anything, the
+    highest: a label that cannot be told from background is to be quiet.
     """
     if not any(counts.true for _, counts in points):
         return None
-    usable = [(at, counts) for at, counts in points if _LOWEST <= at <= _HIGHEST]
-    quiet = [(at, _f1(counts)) for at, counts in usable if counts.false_empty <= allowed]
-    if not quiet:  # loud on background whatever one does
-        return round(usable[-1][0], 3)
-    best = max(f1 for _, f1 in quiet)
+    usable = [
+        (at, counts, points[max(0, i - _MARGIN)][1])
+        for i, (at, counts) in enumerate(points)
+        if _LOWEST <= at <= _HIGHEST
+    ]
+    quiet = [(at, _f1(counts)) for at, counts, below in usable if not below.false_empty]
+    best = max((f1 for _, f1 in quiet), default=0.0)
+    if not best:
+        return Choice(usable[-1][0], 0.0)
     good = [at for at, f1 in quiet if f1 >= _NEAR_BEST * best]
-    return round(good[len(good) // 2], 3)
+    return Choice(good[len(good) // 2], best)
 
 
 def _f1(counts: Tally) -> float:

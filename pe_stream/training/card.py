@@ -66,7 +66,7 @@ def _write(folder: Path, facts: Mapping[str, Any], figures: Sequence[str]) -> No
     made = {
         "figures": "\n\n".join(figures) or "None measured yet: see `pe-stream eval --help`.",
         "calibrated": _CALIBRATED[facts["recipe"]["calibrated"]],
-        "listened": _LISTENED[facts["recipe"]["teacher"]],
+        "listened": _LISTENED[facts["recipe"].get("teacher", False)],
         "licences": _LICENCES[facts["recipe"]["every_licence"]],
         "weights": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
         "recipe": "\n".join(

@@ -132,10 +132,10 @@ class Losses:
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return self.frames + self.single + _TAUGHT * self.taught
+        return self.frames + self.single + TAUGHT * self.taught
 
 
-_TAUGHT = 2.0
+TAUGHT = 2.0
 """How much imitating the teacher counts."""
 
 
@@ -187,4 +187,4 @@ def _imitated(imitation: Tensor, batch: Batch) -> Tensor:
 def disagreement(imitation: Tensor, wanted: Tensor) -> Tensor:
     """How far (B, S * SECTION, K) is, in the mean of each section, from logits (B, S, K)."""
     sections = imitation.float().unflatten(1, (wanted.shape[1], -1)).mean(2)
-    return _TAUGHT * F.mse_loss(sections, wanted)
+    return TAUGHT * F.mse_loss(sections, wanted)

@@ -148,32 +148,32 @@ class Mixer:
         total = sum(energies, _energy(outputs))
         target = torch.zeros(frames, self._concepts)
         weight = self._default.expand(frames, -1).clone()
-        heard_single = torch.zeros(frames, dtype=torch.bool)
+        heard = torch.zeros(frames, dtype=torch.bool)
         taught = torch.full((self.classes,), float("nan"))
         for part, energy in zip(parts, energies, strict=True):
             outputs = outputs + part.waves
             audible = _audible(energy, total - energy)
             near = _widened(part.active)
             concept, teacher = part.sound.concept, part.sound.taught
-            heard_single = part.active & audible
+            heard = part.active & audible
             if teacher is not None:
                 windows = teacher.windows(part.seconds)
                 score = _OTHER * torch.nan_to_num(teacher.scores[windows])
                 target = torch.maximum(target, score * (near & audible)[:, None])
-                if single and heard_single.any():
-                    logits = teacher.logits[windows[heard_single]].mean(0)
+                if single and heard.any():
+                    logits = teacher.logits[windows[heard]].mean(0)
                     taught = (logits - self._centre) / self._spread
             else:
                 # Made sounds and those the teacher never heard: nothing is known of the concepts
                 # that only the teacher knows.
                 weight[near] *= torch.where(self._labelled, 1.0, 0.0)
             # The pauses of an alarm, or between two barks, belong to the event.
-            target[bridged(heard_single), concept] = 1.0
+            target[bridged(heard), concept] = 1.0
             weight[part.active & ~audible & (target[:, concept] < 1), concept] = 0.0
             weight[near & ~part.active & (target[:, concept] < 1), concept] *= 0.3
         outputs = outputs * self._colour()
         concept = parts[0].sound.concept if single and parts else -1
-        return outputs, target, weight, concept, heard_single, taught
+        return outputs, target, weight, concept, heard, taught
 
     def _pick(self) -> Sound:
         concept = self._rng.choice(len(self._order), p=self._shares)

@@ -22,7 +22,8 @@ from pe_stream.evaluation.yamnet import RATE, WINDOW, Classify
 from pe_stream.manifest import Clip
 from pe_stream.synthesis import in_room, room_response
 from pe_stream.synthesis.random_sounds import SOUNDS
-from pe_stream.training.bank import LONGEST_S, Renderer, faster
+from pe_stream.training.bank import LONGEST_S, STEPS, Renderer, faster
+from pe_stream.training.frontend import BANDS
 
 SECTION = 24
 """Frames in a section of which there is an opinion: 0.96 s, what YAMNet hears at once."""
@@ -69,15 +70,16 @@ class Listener:
 
     def collect(self, count: int, seed: int, progress: Callable[[int], None]) -> Opinions:
         """Opinions of `count` mixtures."""
-        outputs, logits = [], []
+        outputs = torch.empty(count, 2 * BANDS, SECTIONS * SECTION * STEPS, dtype=torch.half)
+        logits = []
         for number in range(count):
             audio = self._mixture(np.random.default_rng([seed, number]))
-            outputs.append(self._renderer.outputs(audio).half())
+            outputs[number] = self._renderer.outputs(audio)
             logits.append(self._opinion(audio))
             progress(number + 1)
         every = torch.from_numpy(np.stack(logits))
         spread = every.std((0, 1), correction=0).clamp(min=1e-3)
-        return Opinions(torch.stack(outputs), ((every - every.mean((0, 1))) / spread).half())
+        return Opinions(outputs, ((every - every.mean((0, 1))) / spread).half())
 
     def _mixture(self, rng: np.random.Generator) -> Samples:
         """One to three sounds, mostly at levels at which each is heard, in a little noise."""

@@ -45,7 +45,7 @@ _BIAS = -5.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to train on, and for how long (in steps); the defaults made the embedded checkpoint.
+    """What to train on, and for how long (in steps).
 
     folds: of the manifest; everything where empty. every_licence: also clips that are not marked
     redistributable. variants: renderings of a clip. synthesised: instances of each made sound.
@@ -60,8 +60,8 @@ class Recipe:
     corpus: int = 100_000
     text_steps: int = 9000
     readout_steps: int = 900
-    ideal_steps: int = 14_000
-    joint_steps: int = 3000
+    ideal_steps: int = 12_000
+    joint_steps: int = 5000
     seed: int = 0
 
 
@@ -264,6 +264,7 @@ class Trainer:
             encoder.whiten(model, seen)
         features = hearing(frontend.features), hearing(from_codec)
         self._stage("ideal", Plan(recipe.ideal_steps, (5e-4,)), mixer, features[0], [rest])
+        self._keep(torch.nn.ModuleList([imitate, agree]), self._work / "heads.pt")
         joint = Plan(recipe.joint_steps, (5e-4, 1e-4))
         self._stage("joint", joint, mixer, features[1], [rest, read_out])
 
@@ -289,6 +290,14 @@ class Trainer:
             report=_Report(name, plan.steps),
         )
         self._finish(name)
+
+    @staticmethod
+    def _keep(module: torch.nn.Module, path: Path) -> None:
+        """What is not the model's, and is gone on with: from `path`, or saved there."""
+        if path.exists():
+            module.load_state_dict(torch.load(path, weights_only=True))
+        else:
+            torch.save(module.state_dict(), path)
 
     def _kept(self, name: str, make: Callable[[], Tensor]) -> Tensor:
         path = self._work / f"{name}.pt"

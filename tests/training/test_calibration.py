@@ -39,36 +39,44 @@ def tally(true: int, found: int, false: int, false_empty: int = 0) -> Tally:
     return Tally(true, found, false, false_empty)
 
 
+def tallies(*counts: Tally, first: float = 0.1) -> list[tuple[float, Tally]]:
+    return [(round(first + 0.05 * i, 2), each) for i, each in enumerate(counts)]
+
+
 def test_the_threshold_is_the_middle_of_the_best() -> None:
-    points = [
-        (0.1, tally(10, 10, 30)),
-        (0.3, tally(10, 9, 1)),
-        (0.4, tally(10, 9, 1)),
-        (0.5, tally(10, 9, 1)),
-        (0.8, tally(10, 3, 0)),
-    ]
-    assert calibration.best_threshold(points, 0) == 0.4
+    few, best, many = tally(10, 3, 0), tally(10, 9, 1), tally(10, 10, 30)
+    points = tallies(many, many, best, best, best, few, few)
+    assert calibration.best_threshold(points) == calibration.Choice(0.25, 18 / 20)
 
 
-def test_false_alarms_on_background_are_bounded() -> None:
-    points = [(0.3, tally(10, 9, 3, 3)), (0.6, tally(10, 8, 3, 1)), (0.9, tally(10, 2, 0))]
-    assert calibration.best_threshold(points, 0) == 0.9
-    assert calibration.best_threshold(points, 1) == 0.6
-    assert calibration.best_threshold(points, 3) == 0.3
+def test_none_that_is_near_to_a_false_alarm_on_background() -> None:
+    loud, quiet = tally(10, 9, 3, 1), tally(10, 9, 1)
+    points = tallies(loud, loud, *[quiet] * 7)
+    choice = calibration.best_threshold(points)
+    assert choice is not None
+    # Four steps above the last that was loud, and the middle of what is left.
+    assert choice.threshold == 0.45
+    assert choice.f1 > 0
 
 
 def test_a_label_that_is_always_loud_on_background_gets_the_highest() -> None:
-    points = [(0.3, tally(10, 9, 3, 3)), (0.6, tally(10, 8, 3, 1)), (0.9999, tally(10, 2, 0))]
-    assert calibration.best_threshold(points, 0) == 0.6
+    points = tallies(*[tally(10, 9, 3, 1)] * 6)
+    assert calibration.best_threshold(points) == calibration.Choice(0.35, 0.0)
+
+
+def test_a_label_that_is_never_found_gets_the_highest() -> None:
+    assert calibration.best_threshold(tallies(*[tally(5, 0, 4)] * 6)) == calibration.Choice(0.35, 0)
 
 
 def test_a_label_that_never_sounds_gets_no_threshold() -> None:
-    assert calibration.best_threshold([(0.3, tally(0, 0, 4)), (0.6, tally(0, 0, 0))], 0) is None
+    assert calibration.best_threshold(tallies(tally(0, 0, 4), tally(0, 0, 0))) is None
 
 
 def test_thresholds_at_the_ends_are_not_recommended() -> None:
     points = [(0.0001, tally(10, 10, 0)), (0.5, tally(10, 5, 5)), (0.9999, tally(10, 10, 0))]
-    assert calibration.best_threshold(points, 0) == 0.5
+    choice = calibration.best_threshold(points)
+    assert choice is not None
+    assert choice.threshold == 0.5
 
 
 def test_scenes_without_known_onsets_are_refused(tmp_path: Path) -> None:

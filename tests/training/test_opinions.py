@@ -13,8 +13,11 @@ from sounds import write_float_wav
 from pe_stream.core.types import Samples
 from pe_stream.evaluation.yamnet import WINDOW
 from pe_stream.manifest import Clip
+from pe_stream.training import encoder
 from pe_stream.training.bank import Renderer
+from pe_stream.training.mixtures import Mixer
 from pe_stream.training.opinions import SECTION, SECTIONS, Listener, Opinions, kept
+from pe_stream.training.pipeline import Recipe, Trainer
 
 
 def loudness(samples: Samples) -> NDArray[np.float32]:
@@ -85,3 +88,34 @@ def test_they_are_made_once(opinions: Opinions, tmp_path: Path) -> None:
     second = kept(path, never)
     assert torch.equal(first.outputs, second.outputs)
     assert torch.equal(first.logits, opinions.logits)
+
+
+def test_disagreement_is_that_of_the_sections_means() -> None:
+    wanted = torch.randn(2, SECTIONS, 5, generator=torch.Generator().manual_seed(0))
+    ripple = torch.randn(2, SECTIONS, SECTION, 5, generator=torch.Generator().manual_seed(1))
+    ripple -= ripple.mean(2, keepdim=True)
+    frames = (wanted[:, :, None] + ripple).flatten(1, 2)
+    assert float(encoder.disagreement(frames, wanted)) == pytest.approx(0, abs=1e-6)
+    swapped = wanted.flip(1)
+    expected = encoder.TAUGHT * float((wanted - swapped).square().mean())
+    assert float(encoder.disagreement(frames, swapped)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.timeout(300)
+def test_the_encoder_learns_from_opinions(opinions: Opinions, tmp_path: Path) -> None:
+    """With opinions besides, a step goes elsewhere; the heads that learn them are kept."""
+    made = {}
+    for name, heard in (("with", opinions), ("without", None)):
+        recipe = Recipe(corpus=10, text_steps=1, readout_steps=1, ideal_steps=1, joint_steps=1)
+        trainer = Trainer(recipe, tmp_path / name, torch.device("cpu"))
+        tokenizer = trainer.text_tower()
+        label = next(concept for concept in trainer.concepts if concept.labels).labels[0]
+        index = next(i for i, c in enumerate(trainer.concepts) if label in c.labels)
+        tone = np.sin(np.arange(96_000) * 0.1).astype(np.float32) * 0.3
+        mixer = Mixer([Renderer(1, 0).sound(tone, index, "tone")], trainer.concepts, 0)
+        trainer.read_out(mixer)
+        trainer.encoder(mixer, tokenizer, heard)
+        assert trainer.finished()
+        assert (tmp_path / name / "work" / "heads.pt").is_file()
+        made[name] = trainer.model.audio_encoder.output.weight
+    assert not torch.equal(made["with"], made["without"])
