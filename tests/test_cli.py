@@ -10,18 +10,12 @@ import numpy as np
 import pytest
 import virtual_microphone
 import yaml
-from level_checkpoint import make_level_checkpoint
 from mosquitto import HOST, Mosquitto, free_port
 from processes import pe_stream
 from sounds import noise, write_float_wav
 
 import pe_stream as api
 from pe_stream.config import LabelSettings, ModelSettings
-
-
-@pytest.fixture(scope="module")
-def level(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_level_checkpoint(tmp_path_factory.mktemp("level"))
 
 
 @pytest.fixture

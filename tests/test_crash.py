@@ -6,30 +6,15 @@ import csv
 import io
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from level_checkpoint import make_level_checkpoint
 from mosquitto import Mosquitto, wait_until
 from processes import Daemon, MosquittoSub, pe_stream
 from sounds import noise, write_float_wav
 
 EVENTS = "pe_stream/test_node/kitchen/events"
 STATE = "pe_stream/test_node/kitchen/loud/state"
-
-
-@pytest.fixture(scope="module")
-def level(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_level_checkpoint(tmp_path_factory.mktemp("level"))
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    with Mosquitto(folder) as mosquitto:
-        yield mosquitto
 
 
 def config(level: Path, port: int, sound: Path, more: str = "") -> str:

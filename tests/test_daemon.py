@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import virtual_microphone
-from level_checkpoint import make_level_checkpoint
 from mosquitto import HOST, Mosquitto, free_port, wait_until
 from processes import Daemon, MosquittoSub
 from sounds import noise, write_float_wav
@@ -33,19 +32,6 @@ with sounddevice.InputStream(samplerate=48000, channels=1, dtype="float32", call
     sys.stdin.read()
 """
 """An independent witness: prints from when to when each block was loud (UTC, s)."""
-
-
-@pytest.fixture(scope="module")
-def level(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_level_checkpoint(tmp_path_factory.mktemp("level"))
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    folder = tmp_path / "broker"
-    folder.mkdir()
-    with Mosquitto(folder) as mosquitto:
-        yield mosquitto
 
 
 @pytest.fixture
@@ -350,6 +336,7 @@ def test_health_counts_every_second(tmp_path: Path, level: Path, broker: Mosquit
         "clipped_s",
         "level_dbfs",
         "rtf",
+        "store",
     ]
     assert [h["state"] for h in health if h["state"] != "starting"][:2] == ["hearing", "flat"]
     flat = health[-1]

@@ -11,7 +11,6 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
-from level_checkpoint import make_level_checkpoint
 from PIL import Image
 from processes import pe_stream
 from sounds import noise, write_float_wav
@@ -19,11 +18,6 @@ from sounds import noise, write_float_wav
 from pe_stream.core.messages import event_schema
 
 RATE = 48_000
-
-
-@pytest.fixture(scope="module")
-def level(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_level_checkpoint(tmp_path_factory.mktemp("level"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pe_stream
 PACKAGE = Path(pe_stream.__file__).parent
 
 LAYERS = [
-    {"cli", "__main__", "__init__"},
+    {"cli", "cli_values", "cli_workbench", "__main__", "__init__"},
     {"training"},
     {"api", "bench", "check", "demo", "detect_command", "evaluation", "soundscapes_command"},
     {"daemon", "events_command", "plot"},

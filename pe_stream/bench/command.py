@@ -222,6 +222,10 @@ def _model(options: BenchOptions, checkpoint: Checkpoint, framing: Framing) -> d
         "description": f"{name}{', random weights' if made_up else ''}{rest}",
         "codec_gflop_per_window": flops.codec(audio.dac_config, framing.window) / 1e9,
         "encoder_gflop_per_window": flops.encoder(audio, framing.window) / 1e9,
+        "encoder_gflop_per_hop": flops.encoder(
+            audio, framing.window, framing.hop + framing.lookahead
+        )
+        / 1e9,
     }
 
 

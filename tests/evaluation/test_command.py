@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from level_checkpoint import make_level_checkpoint
 from numpy.typing import NDArray
 from PIL import Image
 from processes import Done, pe_stream
@@ -23,11 +22,6 @@ from pe_stream.evaluation import command, yamnet
 from pe_stream.evaluation.command import EvalOptions, command_line
 
 QUIET, LOUD = 0.001, 0.2
-
-
-@pytest.fixture(scope="module")
-def level(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_level_checkpoint(tmp_path_factory.mktemp("level"))
 
 
 @pytest.fixture(scope="module")

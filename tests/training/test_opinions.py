@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,15 +105,18 @@ def test_disagreement_is_that_of_the_sections_means() -> None:
 @pytest.mark.timeout(300)
 def test_the_encoder_learns_from_opinions(opinions: Opinions, tmp_path: Path) -> None:
     """With opinions besides, a step goes elsewhere; the heads that learn them are kept."""
+    recipe = Recipe(corpus=10, text_steps=1, readout_steps=1, ideal_steps=1, joint_steps=1)
+    begun = Trainer(recipe, tmp_path / "begun", torch.device("cpu"))
+    begun.text_tower()
+    index = next(i for i, concept in enumerate(begun.concepts) if concept.labels)
+    tone = np.sin(np.arange(96_000) * 0.1).astype(np.float32) * 0.3
+    mixer = Mixer([Renderer(1, 0).sound(tone, index, "tone")], begun.concepts, 0)
+    begun.read_out(mixer)
     made = {}
     for name, heard in (("with", opinions), ("without", None)):
-        recipe = Recipe(corpus=10, text_steps=1, readout_steps=1, ideal_steps=1, joint_steps=1)
+        shutil.copytree(tmp_path / "begun", tmp_path / name)
         trainer = Trainer(recipe, tmp_path / name, torch.device("cpu"))
         tokenizer = trainer.text_tower()
-        label = next(concept for concept in trainer.concepts if concept.labels).labels[0]
-        index = next(i for i, c in enumerate(trainer.concepts) if label in c.labels)
-        tone = np.sin(np.arange(96_000) * 0.1).astype(np.float32) * 0.3
-        mixer = Mixer([Renderer(1, 0).sound(tone, index, "tone")], trainer.concepts, 0)
         trainer.read_out(mixer)
         trainer.encoder(mixer, tokenizer, heard)
         assert trainer.finished()

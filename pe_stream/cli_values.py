@@ -1,0 +1,66 @@
+"""Values on the command line: text to what it means, or argparse's error."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def threshold(text: str) -> float:
+    """A number above 0 and below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
+    return value
+
+
+def part(text: str) -> tuple[int, int]:
+    """Text like "N/M": the Nth of M parts."""
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"not a part like 1/2: {text!r}")
+    return int(number), int(parts)
+
+
+def phrasing(text: str) -> str | int:
+    """Either "plain" or "unseen", or which of the unseen ones, from 1."""
+    if text in ("plain", "unseen"):
+        return text
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not plain, unseen, or a number from 1")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """A number from 1 to 1024."""
+    if not (text.isdecimal() and 0 < int(text) <= 1024):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024")
+    return int(text)
+
+
+def streams(text: str) -> int:
+    """A number from 1 to 4096."""
+    if not (text.isdecimal() and 0 < int(text) <= 4096):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 4096")
+    return int(text)
+
+
+def span(text: str) -> float:
+    """Seconds, at most an hour."""
+    value = seconds(text)
+    if value > 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than an hour")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Seconds, above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
