@@ -157,7 +157,7 @@ class Store:
             (message.topic, message.delayed.payload, self._clock()),
         )
         row = done.lastrowid
-        # Rows are numbered without gaps but for delivered ones, so this many back is too many.
+        # All but the newest `limit` rows.
         gone = database.execute(
             "DELETE FROM outbox WHERE row <= (SELECT row FROM outbox ORDER BY row DESC "
             "LIMIT 1 OFFSET ?)",
