@@ -1,9 +1,10 @@
 """Codec features of a stream, each computed once: only what is new goes through the codec.
 
-The codec is convolutional, so a frame's features depend on a bounded stretch of samples. Windows
-overlap; what the last window's final features cover is kept, and only the new frames are computed,
-with as much audio before them as they can see (`context`). The newest frames of a window cannot see
-far enough ahead yet (`provisional`); they are computed again in the next window.
+The codec is convolutional, so whatever it computes depends on a bounded stretch of samples. Each of
+its blocks goes on from where it was: the outputs that no later audio can change were handed on to
+the next block then; only the others are computed, and of a block's input is kept what these depend
+on. So nothing is computed twice but the ends: in all blocks, the newest outputs cannot see far
+enough ahead yet. They are `provisional`, and computed again with the audio that follows.
 """
 
 from __future__ import annotations
@@ -11,43 +12,40 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pe_stream.core.types import FRAME, Window
+from pe_stream.core.types import FRAME, Samples, Window
 from pe_stream.core.windows import Framing
 from pe_stream.model.compiled import Compiled
-from pe_stream.model.lean import as_in_the_model, lean
+from pe_stream.model.lean import Layers, as_in_the_model, lean
 
 
 @dataclass(slots=True, eq=False)
 class Stream:
     """What is kept of one stream between its windows; a new one for every stream.
 
-    start: absolute sample index of the first frame of `features`. features: (frames, D), of the
-    last window. final: how many of them no later audio can change.
+    begun: absolute sample index where the codec began: before it, it sees zeros.
+    heard: frames since then. inputs: what each block but the first needs again of its input.
+    start: absolute sample index of the first frame of `features`: (frames, D), of the last window.
     """
 
+    begun: int = 0
+    heard: int = 0
+    inputs: tuple[Tensor, ...] = ()
     start: int = 0
     features: Tensor | None = None
-    final: int = 0
-
-    def known(self, window: Window) -> int:
-        """How many frames at the start of `window` have final features here."""
-        offset, rest = divmod(window.start - self.start, FRAME)
-        if self.features is None or rest or not 0 <= offset < self.final:
-            return 0
-        return min(self.final - offset, window.frames)
 
 
 class Codec:
     """A checkpoint's DAC encoder and bottleneck.
 
-    context: frames before a frame that it can see, in part at least; as many at the start of a
-        chunk of audio depend on the zeros before it.
-    provisional: frames at the end of a chunk that depend on the zeros after it.
+    sees: samples that a frame sees before its first, and after it.
+    context: frames at the start of a stretch of audio that depend on the zeros before it.
+    provisional: frames at the end of a stretch that depend on the zeros after it.
     exact: whether a window's first frames see zeros before them, as in the model's own call on
         the window, instead of the audio that truly was there.
     """
@@ -57,77 +55,179 @@ class Codec:
     ) -> None:
         """Take an embedder's weights; dtype: to compute in, by default the weights' own."""
         self._device = embedder.bottleneck.weight.device
-        self._layers = Compiled(lean(embedder).to(dtype))
+        self._next = _Next(lean(embedder).to(dtype))
+        self._fast = Compiled(self._next)
         self._exact = exact
-        before, after = reach(embedder)
+        self.sees = before, after = self._next.sees
         self.context = math.ceil(before / FRAME)
         self.provisional = math.ceil((after + 1) / FRAME) - 1
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the features."""
-        return next(self._layers.parameters()).dtype
-
-    def features(self, samples: Tensor) -> Tensor:
-        """Features of whole stretches of audio: (B, n) samples to (B, n / FRAME, D)."""
-        with as_in_the_model():
-            features: Tensor = self._layers(samples)
-        return features
+        return self._next.layers.dtype
 
     def warm(self, framing: Framing, streams: int) -> None:
         """Compile for what comes every hop of up to so many streams."""
-        lengths = {min(self.context + framing.hop + self.provisional, framing.window)}
-        if self._exact:
-            lengths.add(min(2 * self.context, framing.window))
-        for length in lengths:
-            for count in batch_sizes(length, streams, self._device):
-                example = torch.zeros(count, length * FRAME, device=self._device)
-                with as_in_the_model():
-                    if not self._layers.warm(example):
-                        return
+        age = self._next.settled
+        inputs = self._run(torch.zeros(1, age * FRAME, device=self._device), 0)[1:]
+        samples = (age + framing.hop) * FRAME - self._next.plan(age)[0].begin
+        for count in batch_sizes(framing.hop, streams, self._device):
+            example = torch.zeros(count, samples, device=self._device)
+            kept = [each.expand(count, -1, -1, -1) for each in inputs]
+            with as_in_the_model():
+                if not self._fast.warm(example, age, *(_as_images(list(each)) for each in kept)):
+                    return
 
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[Tensor]:
         """Features (frames, D) of each window of each stream; the streams remember them.
 
         Raises ValueError on a window that is not one or more whole frames.
         """
-        known = [stream.known(window) for stream, window in zip(streams, windows, strict=True)]
-        # Without anything new (the end of a stream) the provisional frames stay as they are.
-        firsts = [max(0, count - self.context) for count in known]
-        chunks = [
-            window.samples[first * FRAME :] for window, first in zip(windows, firsts, strict=True)
-        ]
-        edges: list[Any] = []
-        if self._exact:
-            edges = [window.samples[: 2 * self.context * FRAME] for window in windows]
-        computed = self._each([*chunks, *edges])
+        for stream, window in zip(streams, windows, strict=True):
+            if not self._follows(stream, window):
+                stream.begun, stream.heard, stream.inputs = window.start, 0, ()
+                stream.start, stream.features = window.start, None
+        self._go_on(streams, windows)
+        features = [stream.features for stream in streams if stream.features is not None]
+        return self._with_edges(windows, features) if self._exact else features
+
+    def _follows(self, stream: Stream, window: Window) -> bool:
+        """Whether the window goes on from what the stream has heard, and holds what is missing."""
+        offset, rest = divmod(window.start - stream.start, FRAME)
+        if stream.features is None or rest or offset < 0:
+            return False
+        begin = stream.begun + self._next.plan(stream.heard)[0].begin
+        return window.start <= begin and self._end(stream, window) >= stream.heard
+
+    def _end(self, stream: Stream, window: Window) -> int:
+        """Frames since the stream's beginning, at the end of the window."""
+        return (window.start - stream.begun) // FRAME + window.frames
+
+    def _go_on(self, streams: Sequence[Stream], windows: Sequence[Window]) -> None:
+        """Compute what the windows have beyond what the streams have heard.
+
+        Never streams of different lengths together: zero padding changes the last frames of the
+        shorter one.
+        """
+        new = [self._end(s, w) - s.heard for s, w in zip(streams, windows, strict=True)]
+        ages = [min(stream.heard, self._next.settled) for stream in streams]
+        for batch in batches(list(zip(new, ages, strict=True)), self._device):
+            age = ages[batch[0]]
+            if new[batch[0]]:
+                rows = [_unheard(streams[i], windows[i], self._next) for i in batch]
+                inputs = zip(*(streams[i].inputs for i in batch), strict=True)
+                made = self._run(self._samples(rows), age, *map(_as_images, inputs))
+            else:  # the end of a stream: what was provisional stays as it is
+                made = ()
+            for row, i in enumerate(batch):
+                self._keep(streams[i], windows[i], [each[row] for each in made])
+
+    def _keep(self, stream: Stream, window: Window, made: Sequence[Tensor]) -> None:
+        """Remember the features of the window, and what was made beside them."""
+        features = stream.features
+        offset = (window.start - stream.start) // FRAME
+        if made:
+            final = self._next.plan(stream.heard)[-1].final - (stream.start - stream.begun) // FRAME
+            features = made[0] if features is None else torch.cat([features[:final], made[0]])
+            stream.inputs = tuple(made[1:])
+        assert features is not None  # noqa: S101 - a stream without any hears at least a frame
+        stream.heard = self._end(stream, window)
+        # A copy: what it was cut from is larger, and shared with other streams.
+        stream.start, stream.features = window.start, features[offset:].clone()
+
+    def _with_edges(self, windows: Sequence[Window], features: list[Tensor]) -> list[Tensor]:
+        """The features as they are where zeros came before each window."""
         made = []
-        for i, (stream, window) in enumerate(zip(streams, windows, strict=True)):
-            features = computed[i][known[i] - firsts[i] :]
-            if stream.features is not None and known[i]:
-                offset = (window.start - stream.start) // FRAME
-                features = torch.cat([stream.features[offset : offset + known[i]], features])
-            stream.start, stream.features = window.start, features
-            stream.final = max(0, window.frames - self.provisional)
-            if self._exact:
-                edge = computed[len(windows) + i][: self.context]
-                features = torch.cat([edge, features[len(edge) :]])
-            made.append(features)
+        for window, inner in zip(windows, features, strict=True):
+            rows = self._samples([window.samples[: 2 * self.context * FRAME]])
+            edge = self._run(rows, 0)[0][0, : self.context]
+            made.append(torch.cat([edge, inner[len(edge) :]]))
         return made
 
-    def _each(self, chunks: Sequence[Any]) -> list[Tensor]:
-        """Features of chunks of several lengths; those of one length are computed together.
+    def _samples(self, rows: Sequence[Samples]) -> Tensor:
+        stacked = torch.from_numpy(np.stack(rows))
+        if self._device.type == "cuda":
+            stacked = stacked.pin_memory()  # so that the copy does not wait for the GPU
+        return stacked.to(self._device, non_blocking=True)
 
-        Never mixed: zero padding changes the last frames of the shorter chunk.
+    def _run(self, samples: Tensor, age: int, *inputs: Tensor) -> tuple[Tensor, ...]:
+        with as_in_the_model():
+            made: tuple[Tensor, ...] = self._fast(samples, age, *inputs)
+        return made
+
+
+class _Place(NamedTuple):
+    """Where a block is, counted from the stream's beginning.
+
+    begin: first of its inputs that is needed again. final: outputs that no later audio can change.
+    """
+
+    begin: int
+    final: int
+
+
+class _Next(nn.Module):
+    """What comes next of streams of one age, the frames heard so far.
+
+    sees: as a Codec's. settled: the age from which on all is as at this age.
+    """
+
+    def __init__(self, layers: Layers) -> None:
+        super().__init__()
+        self.layers = layers
+        before = after = 0
+        for block in reversed(layers.blocks):
+            before = before * block.stride + block.before
+            after = after * block.stride + block.after
+        self.sees = before, after
+        self.settled = 0
+        while not all(place.begin > 0 for place in self.plan(self.settled)):
+            self.settled += 1
+
+    def plan(self, age: int) -> list[_Place]:
+        """Where each block is."""
+        made = []
+        given = age * FRAME
+        for block in self.layers.blocks:
+            final = (given - 1 - block.after) // block.stride + 1
+            final = max(0, min(final, given // block.stride))
+            begin = max(0, final - math.ceil(block.before / block.stride)) * block.stride
+            made.append(_Place(begin, final))
+            given = final
+        return made
+
+    def forward(self, samples: Tensor, age: int, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Features, and the inputs of the later blocks for the next time.
+
+        samples: (B, n), from the first block's `begin` on. inputs: (B, C, 1, k) of each later
+        block, from its `begin` to what was final of the block before; none at age 0. Features:
+        (B, frames, D), from the first that was not final on.
         """
-        out: dict[int, Tensor] = {}
-        for batch in batches([(len(chunk) // FRAME,) for chunk in chunks], self._device):
-            rows = torch.stack([torch.from_numpy(chunks[i]) for i in batch])
-            if self._device.type == "cuda":
-                rows = rows.pin_memory()  # so that the copy does not wait for the GPU
-            features = self.features(rows.to(self._device, non_blocking=True))
-            out.update(zip(batch, features, strict=True))
-        return [out[i] for i in range(len(chunks))]
+        places = self.plan(age)
+        after = self.plan((places[0].begin + samples.shape[1]) // FRAME)
+        image = self.layers.image(samples)
+        kept = []
+        for i, block in enumerate(self.layers.blocks):
+            begin = places[i].begin
+            if i:
+                if age:
+                    image = torch.cat([inputs[i - 1], image], 3)
+                image = image.contiguous(memory_format=torch.channels_last)
+                again = image[..., after[i].begin - begin : after[i - 1].final - begin]
+                kept.append(again.clone(memory_format=torch.channels_last))
+            image = block(image)[..., places[i].final - begin // block.stride :]
+        return image[:, :, 0].transpose(1, 2), *kept
+
+
+def _unheard(stream: Stream, window: Window, following: _Next) -> Samples:
+    """The samples of the window that the first block has to see."""
+    begin = stream.begun + following.plan(stream.heard)[0].begin
+    return window.samples[begin - window.start :]
+
+
+def _as_images(rows: Sequence[Tensor]) -> Tensor:
+    return torch.stack(list(rows)).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,30 +267,3 @@ def batch_sizes(frames: int, streams: int, device: torch.device) -> list[int]:
     """Sizes of the batches in which `frames` of up to so many streams come."""
     made = {len(batch) for n in range(1, streams + 1) for batch in batches([(frames,)] * n, device)}
     return sorted(made)
-
-
-def reach(embedder: Any) -> tuple[int, int]:
-    """How far a frame's features see: samples before the frame's first, and after it.
-
-    From the convolutions' own strides, dilations, paddings, and the kernel taps that are not zero
-    (the embedded checkpoint uses few of them), last layer first.
-    """
-    before, after = _through(0, 0, embedder.bottleneck)
-    encoder = embedder.dac_encoder
-    before, after = _through(before, after, encoder.conv2)
-    for block in reversed(encoder.block):
-        before, after = _through(before, after, block.conv1)
-        for unit in (block.res_unit3, block.res_unit2, block.res_unit1):
-            if unit.conv1.weight.any() and unit.conv2.weight.any():
-                inner = _through(*_through(before, after, unit.conv2), unit.conv1)
-                before, after = max(before, inner[0]), max(after, inner[1])
-    return _through(before, after, encoder.conv1)
-
-
-def _through(before: int, after: int, layer: nn.Conv1d) -> tuple[int, int]:
-    """The reach at a convolution's input, of the reach at its output."""
-    used = layer.weight.detach().abs().amax(dim=(0, 1)).nonzero().flatten().tolist() or [0]
-    stride, dilation = layer.stride[0], layer.dilation[0]
-    padding = 0 if isinstance(layer.padding, str) else int(layer.padding[0])
-    first, last = used[0] * dilation - padding, used[-1] * dilation - padding
-    return before * stride - first, after * stride + last

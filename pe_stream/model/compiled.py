@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +19,18 @@ log = logging.getLogger(__name__)
 
 
 class Compiled(nn.Module):
-    """`module`, faster for inputs of the shapes, and the numbers beside, that `warm` was given."""
+    """`module`, faster for inputs of the shape, and what is beside it, that `warm` was given.
+
+    Tensors beside it have shapes that follow from the input's shape and the numbers.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self._fast: dict[tuple[torch.Size, *tuple[int, ...]], Callable[..., Tensor]] = {}
+        self._fast: dict[tuple[torch.Size, *tuple[int, ...]], Callable[..., Any]] = {}
 
-    def warm(self, example: Tensor, *numbers: int) -> bool:
-        """Compile for the shape of `example` and these numbers; whether it could be.
+    def warm(self, example: Tensor, *beside: int | Tensor) -> bool:
+        """Compile for the shapes of `example` and the others, and the numbers; whether it could be.
 
         Takes tens of seconds, or one where an earlier process has left the result in the cache.
         """
@@ -36,21 +40,21 @@ class Compiled(nn.Module):
         try:
             with _any_number_of_shapes(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # complex numbers are left as they are: we know
-                fast(example, *numbers)
+                fast(example, *beside)
         # Without a C++ compiler, with one that fails, on a shape it does not know: any error.
         except Exception as error:  # noqa: BLE001
             log.warning("not compiled, which is slower: %s", first_line(error))
             return False
-        self._fast[example.shape, *numbers] = fast
+        self._fast[_key(example, beside)] = fast
         return True
 
-    def forward(self, x: Tensor, *numbers: int) -> Tensor:
+    def forward(self, x: Tensor, *beside: int | Tensor) -> Any:
         """The module's output."""
-        fast = self._fast.get((x.shape, *numbers))
-        if fast is None:
-            made: Tensor = self.module(x, *numbers)
-            return made
-        return fast(x, *numbers)
+        return self._fast.get(_key(x, beside), self.module)(x, *beside)
+
+
+def _key(x: Tensor, beside: tuple[int | Tensor, ...]) -> tuple[torch.Size, *tuple[int, ...]]:
+    return x.shape, *(each for each in beside if isinstance(each, int))
 
 
 @contextmanager

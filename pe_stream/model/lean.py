@@ -6,26 +6,31 @@ that some live channel reads are kept. Where every weight is in use, all of them
 
 Snake writes in place, and convolutions are over channels-last images of height 1, for which the
 CPU's kernels are faster than for 1-D ones.
+
+The layers are divided where the sampling rate falls, so that a stream can go on from the middle of
+them (`pe_stream.model.codec`).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 
-def lean(embedder: Any) -> nn.Module:
-    """`embedder`'s DAC encoder and bottleneck: (B, samples) to (B, samples / FRAME, D).
+def lean(embedder: Any) -> Layers:
+    """`embedder`'s DAC encoder and bottleneck.
 
     The weights are copies: of the device and type that they have now.
     """
     dac = embedder.dac_encoder
     live = torch.arange(embedder.bottleneck.out_channels)
     layers: list[nn.Module] = []
+    blocks: list[Block] = []
 
     def convolution(conv: nn.Conv1d) -> None:
         nonlocal live
@@ -37,6 +42,8 @@ def lean(embedder: Any) -> nn.Module:
     convolution(dac.conv2)
     layers.append(_Snake(dac.snake1, live))
     for block in reversed(dac.block):
+        blocks.append(Block(layers[::-1]))
+        layers.clear()
         convolution(block.conv1)
         layers.append(_Snake(block.snake1, live))
         for unit in (block.res_unit3, block.res_unit2, block.res_unit1):
@@ -45,7 +52,8 @@ def lean(embedder: Any) -> nn.Module:
                 layers.append(kept)
                 live = kept.read
     layers.append(_convolution(dac.conv1, live, torch.zeros(1, dtype=torch.long)))
-    return _Lean(layers[::-1])
+    blocks.append(Block(layers[::-1]))
+    return Layers(blocks[::-1])
 
 
 @contextmanager
@@ -55,16 +63,66 @@ def as_in_the_model() -> Iterator[None]:
         yield
 
 
-class _Lean(nn.Module):
-    def __init__(self, layers: list[Any]) -> None:
+class Layers(nn.Module):
+    """The codec: (B, samples) to features (B, samples / FRAME, D)."""
+
+    def __init__(self, blocks: list[Block]) -> None:
         super().__init__()
-        self.first, self.rest = layers[0], nn.Sequential(*layers[1:])
+        self.blocks = cast("list[Block]", nn.ModuleList(blocks))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and of the features."""
+        return next(self.parameters()).dtype
+
+    def image(self, samples: Tensor) -> Tensor:
+        """Samples (B, n) as the first block takes them: (B, 1, 1, n)."""
+        image = samples[:, None, None].to(self.dtype)
+        return image.contiguous(memory_format=torch.channels_last)
 
     def forward(self, samples: Tensor) -> Tensor:
-        image = samples[:, None, None].to(self.first.weight.dtype)
-        image = image.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.rest(self.first(image))
-        return features[:, :, 0].transpose(1, 2)
+        """Features of whole stretches of audio."""
+        image = self.image(samples)
+        for block in self.blocks:
+            image = block(image)
+        return image[:, :, 0].transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Layers up to where the rate falls: images (B, C, 1, n) to (B, D, 1, n / stride).
+
+    Output j depends on the inputs stride * j - before .. stride * j + after.
+    """
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        self.stride = math.prod(made.stride[1] for made in layers if isinstance(made, nn.Conv2d))
+        self.before = self.after = 0
+        for layer in reversed(layers):
+            self.before, self.after = _sees(layer, self.before, self.after)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """May overwrite its input."""
+        made: Tensor = self.layers(image)
+        return made
+
+
+def _sees(layer: nn.Module, before: int, after: int) -> tuple[int, int]:
+    """How far one sees at a layer's input who sees so far at its output.
+
+    From the strides, dilations, paddings, and the kernel taps that are not zero (the embedded
+    checkpoint uses few of them).
+    """
+    if isinstance(layer, _Residual):
+        inner = _sees(layer.conv1, *_sees(layer.conv2, before, after))
+        return max(before, inner[0]), max(after, inner[1])
+    if not isinstance(layer, nn.Conv2d):
+        return before, after
+    used = layer.weight.detach().abs().amax(dim=(0, 1, 2)).nonzero().flatten().tolist() or [0]
+    stride, dilation, padding = layer.stride[1], layer.dilation[1], int(layer.padding[1])
+    first, last = used[0] * dilation - padding, used[-1] * dilation - padding
+    return before * stride - first, after * stride + last
 
 
 class _Snake(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from pe_stream.core.types import FRAME, Samples, Window
 from pe_stream.model.checkpoint import Checkpoint, load
-from pe_stream.model.codec import Codec, Stream, reach
+from pe_stream.model.codec import Codec, Stream
 from pe_stream.model.engine import Engine
 from pe_stream.model.lean import lean
 from pe_stream.model.prompts import LabelPrompts, embed_labels
@@ -56,13 +57,13 @@ def windows(audio: Samples, length: int, hops: list[int]) -> Iterator[Window]:
 def test_the_published_codecs_see_what_was_measured(folders: dict[str, Path]) -> None:
     embedder = load(str(folders["small"]), device="cpu", dtype="float32").model.audio_encoder
     codec = Codec(embedder.embedder)
-    assert reach(embedder.embedder) == (9953, 11872)
+    assert codec.sees == (9953, 11872)
     assert (codec.context, codec.provisional) == (6, 6)
 
 
 def test_reach_is_neither_too_short_nor_too_long(embedder: Any) -> None:
     """Frame 40 feels the first and the last sample of its reach, and none beyond."""
-    before, after = reach(embedder)
+    before, after = Codec(embedder).sees
     audio = noise(80)
     untouched = plain(embedder, audio)[40]
 
@@ -115,31 +116,88 @@ def test_true_context_is_that_of_the_whole_stream(
         assert (features - expected).abs().max() < 1e-9 * expected.std()
 
 
-def test_only_what_is_new_is_computed(embedder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_new_is_computed(embedder: Any) -> None:
+    """The first block, the dearest, sees the new samples and the few that its kernels reach back.
+
+    The later ones add what could not be final yet.
+    """
     codec, stream = Codec(embedder), Stream()
-    computed: list[int] = []
-    whole = codec.features
-
-    def watch(samples: torch.Tensor) -> torch.Tensor:
-        computed.append(samples.shape[1] // FRAME)
-        return whole(samples)
-
-    monkeypatch.setattr(codec, "features", watch)
+    blocks = codec._next.layers.blocks
+    taken: list[list[int]] = [[] for _ in blocks]
+    for block, lengths in zip(blocks, taken, strict=True):
+        block.register_forward_pre_hook(lambda _, given, to=lengths: to.append(given[0].shape[3]))
     with torch.inference_mode():
         for window in windows(noise(120), 60, [60, 12, 12, 12]):
             codec.hear([stream], [window])
-    again = codec.context + 12 + codec.provisional
-    assert computed == [60, again, again, again]
+    assert [lengths[0] for lengths in taken] == [
+        60 * FRAME // math.prod(block.stride for block in blocks[:i]) for i in range(len(blocks))
+    ]
+    assert all(lengths[1] == lengths[2] == lengths[3] for lengths in taken)
+    assert taken[0][1] < 12.2 * FRAME
+    assert taken[1][1] < 12.2 * FRAME / blocks[0].stride
+    assert taken[-1][1] <= (codec.context + 12 + codec.provisional) * blocks[-1].stride
+
+
+def test_the_end_of_a_stream_computes_nothing(embedder: Any) -> None:
+    codec, stream = Codec(embedder), Stream()
+    audio = noise(60)
+    with torch.inference_mode():
+        (before,) = codec.hear([stream], [Window(0, audio)])
+        codec._next.forward = None  # type: ignore[assignment]
+        (again,) = codec.hear([stream], [Window(10 * FRAME, audio[10 * FRAME :])])
+    assert torch.equal(again, before[10:])
 
 
 @pytest.mark.parametrize(
-    ("start", "known"),
-    [(0, 0), (10, 30), (39, 1), (40, 0), (60, 0), (-1, 0)],
+    ("start", "end", "goes_on"),
+    [
+        (0, 70, True),
+        (39, 70, True),
+        (40, 70, False),  # a sample before it is missing
+        (60, 100, False),
+        (0, 39, False),  # back in time
+        (0, 40, True),
+    ],
 )
-def test_only_windows_that_overlap_know_anything(start: int, known: int) -> None:
-    stream = Stream(start=5 * FRAME, features=torch.zeros(41, 3), final=35)
-    assert stream.known(Window(start * FRAME, noise(30))) == known
-    assert stream.known(Window(start * FRAME + 1, noise(30))) == 0  # of another frame grid
+def test_only_windows_that_overlap_go_on(
+    embedder: Any, start: int, end: int, goes_on: bool
+) -> None:
+    """Others begin anew, with zeros before them."""
+    audio = noise(110)
+    codec, stream = Codec(embedder), Stream()
+    with torch.inference_mode():
+        codec.hear([stream], [Window(5 * FRAME, audio[5 * FRAME : 45 * FRAME])])
+        first, last = (5 + start) * FRAME, (5 + end) * FRAME
+        (features,) = codec.hear([stream], [Window(first, audio[first:last])])
+    assert stream.begun == (5 * FRAME if goes_on else first)
+    expected = plain(embedder, audio[stream.begun : last])[(first - stream.begun) // FRAME :]
+    assert (features - expected).abs().max() < 1e-9 * expected.std()
+
+
+def test_another_frame_grid_begins_anew(embedder: Any) -> None:
+    audio = noise(60)
+    codec, stream = Codec(embedder), Stream()
+    with torch.inference_mode():
+        codec.hear([stream], [Window(0, audio[: 40 * FRAME])])
+        (features,) = codec.hear([stream], [Window(1, audio[1 : 50 * FRAME + 1])])
+    expected = plain(embedder, audio[1 : 50 * FRAME + 1])
+    assert (features - expected).abs().max() < 1e-9 * expected.std()
+
+
+def test_little_is_kept_of_a_stream(embedder: Any) -> None:
+    """Beside the features, and no views of what was computed for all streams together."""
+    codec = Codec(embedder)
+    streams = [Stream() for _ in range(4)]
+    with torch.inference_mode():
+        for window in windows(noise(120), 60, [60, 12]):
+            codec.hear(streams, [window] * 4)
+    stream = streams[0]
+    assert stream.features is not None
+    kept = [*stream.inputs, stream.features]
+    held = sum(each.untyped_storage().nbytes() for each in stream.inputs) / 4
+    assert held < 8 * 0.6e6 / 2  # 0.26 MB in bfloat16 at the published width
+    assert stream.features.untyped_storage().nbytes() == 60 * stream.features.shape[1] * 8
+    assert len(kept) == len(codec._next.layers.blocks)
 
 
 @settings(max_examples=10, deadline=None)

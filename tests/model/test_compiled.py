@@ -85,7 +85,7 @@ def test_a_compiled_engine_scores_the_same(small: Checkpoint, tmp_path: Path) ->
         assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
         fast.warm(framing, 1)
     assert any(tmp_path.rglob("*.so"))
-    ran = [count_runs(part) for part in (fast._codec._layers, fast._encoder)]
+    ran = [count_runs(part) for part in (fast._codec._fast, fast._encoder)]
     audio = np.random.default_rng(0).normal(0, 0.1, 26 * FRAME).astype(np.float32)
     streams = Stream(), Stream()
     for start in (0, 2, 4):
