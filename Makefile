@@ -15,7 +15,7 @@ VENV := .venv/bin/python
 INSTALL := $(VENV) -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-oldest demo-recording clean
+.PHONY: help demo test test-oldest test-gpu demo-recording clean
 
 help:  ## these words
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -31,6 +31,9 @@ test: .venv/.installed-test  ## lint, types, tests
 
 test-oldest: .oldest/.installed  ## the model's tests with the oldest transformers allowed
 	PYTHONPATH=.oldest $(VENV) -m pytest tests/model $(PYTEST_ARGS)
+
+test-gpu: .venv/.installed-test  ## the checks on an NVIDIA GPU (needs a torch with CUDA: TORCH=torch)
+	$(VENV) -m pytest -m gpu $(PYTEST_ARGS)
 
 demo-recording: .venv/.installed  ## make the demo recording anew (needs espeak-ng)
 	$(VENV) -m pe_stream.assets.make_demo pe_stream/assets

@@ -267,7 +267,7 @@ class Live:
                 window = channel.detector.next_window()
                 if window is not None:
                     due.append((name, window))
-                if len(due) == self._engine.largest_batch:
+                if len(due) == self._engine.most_together:
                     break
             if not due:
                 return

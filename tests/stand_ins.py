@@ -60,7 +60,7 @@ class LevelEngine:
         self.labels = SimpleNamespace(names=tuple(names))
         self.batches: list[int] = []
         self._before = before
-        self.largest_batch = 8
+        self.most_together = 8
 
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:
         labels = self.labels

@@ -210,7 +210,7 @@ def test_falling_behind_stretches_the_hop_and_then_loses_the_oldest() -> None:
 def test_what_has_ended_is_scored_before_what_waits() -> None:
     """Under overload a lost source's events are closed, and not left open until it passes."""
     hears = hearing([LOUD])
-    hears.engine.largest_batch = 1  # type: ignore[misc]
+    hears.engine.most_together = 1  # type: ignore[misc]
     go = threading.Semaphore(0)
     hears.engine._before = go.acquire  # type: ignore[attr-defined]
     gone, busy = ScriptedSource(), ScriptedSource()

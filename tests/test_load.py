@@ -67,7 +67,7 @@ class Street:
 def test_overload_stretches_hops_then_drops_the_oldest_and_passes() -> None:
     rule = LabelRule("loud", 0.5, 0.4, update_every=0)
     engine: Any = Laboured([rule.name])
-    engine.largest_batch = 4
+    engine.most_together = 4
     hears = replace(hearing([rule]), engine=engine)
     sources = {f"s{i:02}": [ScriptedSource()] for i in range(SOURCES)}
 

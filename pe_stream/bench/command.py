@@ -121,7 +121,7 @@ def measure(
     if options.compile:
         log.info("compiling")
         use_cache(Path(user_cache_dir("pe-stream")) / "compiled")
-        engine.warm(framing, engine.largest_batch)
+        engine.warm(framing, engine.most_together)
         engine.warm(Framing(framing.window, latency.HOP, latency.LOOKAHEAD), 1)
     names = engine.labels.names
     made |= _against_plain(options, checkpoint, engine, framing)

@@ -101,9 +101,9 @@ class Ears:
         return self._engine.labels
 
     @property
-    def largest_batch(self) -> int:
+    def most_together(self) -> int:
         """The engine's."""
-        most: int = self._engine.largest_batch
+        most: int = self._engine.most_together
         return most
 
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:

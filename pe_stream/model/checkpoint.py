@@ -33,7 +33,7 @@ from pe_stream.model.files import (
     unavailable,
 )
 from pe_stream.model.memory import keep_freed_memory
-from pe_stream.model.precision import codec_dtype, fast_dtype
+from pe_stream.model.precision import codec_dtype, cudnn_is_right, fast_dtype
 
 _AUDIO_VISUAL_KEYS = {
     r"^audio_model\.": "",
@@ -73,7 +73,7 @@ class Checkpoint:
         heads, logit scale and bias stay in float32, and so does the codec, of which the engine
         makes its own. A text tower with a final norm has it replaced by the identity: PE Audio
         takes the state before it.
-    codec_dtype: in which the codec is to be computed.
+    codec_dtype, codec_cudnn: in what, and whether with cuDNN, the codec is to be computed.
     recommended: thresholds by label, from `thresholds.json` beside the weights; may be empty.
     """
 
@@ -83,6 +83,7 @@ class Checkpoint:
     device: torch.device
     dtype: torch.dtype
     codec_dtype: torch.dtype
+    codec_cudnn: bool
     recommended: Mapping[str, float]
 
     def describe(self) -> str:
@@ -133,8 +134,11 @@ def load(
     of_codec = torch_dtype
     if dtype == "auto" and torch_dtype != torch.float32:
         of_codec = codec_dtype(model, torch_dtype)
+    of_cudnn = torch_device.type == "cuda" and cudnn_is_right(model, of_codec)
     keep_freed_memory()  # not before: what loading took is given back
-    return Checkpoint(name, model, tokenizer, torch_device, torch_dtype, of_codec, recommended)
+    return Checkpoint(
+        name, model, tokenizer, torch_device, torch_dtype, of_codec, of_cudnn, recommended
+    )
 
 
 def resolve_device(device: str) -> torch.device:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from pe_stream.core.types import FRAME, Samples, Window
 from pe_stream.core.windows import Framing
 from pe_stream.model.compiled import Compiled
-from pe_stream.model.lean import Layers, as_in_the_model, lean
+from pe_stream.model.lean import Layers, convolving, lean
 
 
 @dataclass(slots=True, eq=False)
@@ -51,13 +51,21 @@ class Codec:
     """
 
     def __init__(
-        self, embedder: Any, *, dtype: torch.dtype | None = None, exact: bool = False
+        self,
+        embedder: Any,
+        *,
+        dtype: torch.dtype | None = None,
+        cudnn: bool = False,
+        exact: bool = False,
     ) -> None:
-        """Take an embedder's weights; dtype: to compute in, by default the weights' own."""
+        """Take an embedder's weights; dtype: to compute in, by default the weights' own.
+
+        cudnn: whether to trust cuDNN; see `pe_stream.model.precision`.
+        """
         self._device = embedder.bottleneck.weight.device
         self._next = _Next(lean(embedder).to(dtype))
         self._fast = Compiled(self._next)
-        self._exact = exact
+        self._cudnn, self._exact = cudnn, exact
         self.sees = before, after = self._next.sees
         self.context = math.ceil(before / FRAME)
         self.provisional = math.ceil((after + 1) / FRAME) - 1
@@ -75,7 +83,7 @@ class Codec:
         for count in batch_sizes(framing.hop, streams, self._device):
             example = torch.zeros(count, samples, device=self._device)
             kept = [each.expand(count, -1, -1, -1) for each in inputs]
-            with as_in_the_model():
+            with convolving(cudnn=self._cudnn):
                 if not self._fast.warm(example, age, *(_as_images(list(each)) for each in kept)):
                     return
 
@@ -152,7 +160,7 @@ class Codec:
         return stacked.to(self._device, non_blocking=True)
 
     def _run(self, samples: Tensor, age: int, *inputs: Tensor) -> tuple[Tensor, ...]:
-        with as_in_the_model():
+        with convolving(cudnn=self._cudnn):
             made: tuple[Tensor, ...] = self._fast(samples, age, *inputs)
         return made
 
@@ -232,19 +240,23 @@ def _as_images(rows: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Bounds:
-    """Of a batch: rows, and frames in all of them."""
+    """rows: of a batch. frames: in all rows of one. together: streams scored in one call.
+
+    The batches of a call follow each other without waiting for results.
+    """
 
     rows: int
     frames: int
+    together: int
 
 
-_BOUNDS = {"cpu": _Bounds(8, 1000), "cuda": _Bounds(64, 16_000)}
+_BOUNDS = {"cpu": _Bounds(8, 1000, 8), "cuda": _Bounds(64, 16_000, 512)}
 """A full-size codec holds several tensors of 123 MB for 250 frames (64 channels of float32)."""
 
 
-def largest_batch(device: torch.device) -> int:
-    """How many streams are computed together at most."""
-    return _BOUNDS.get(device.type, _BOUNDS["cpu"]).rows
+def most_together(device: torch.device) -> int:
+    """How many streams are best scored in one call."""
+    return _BOUNDS.get(device.type, _BOUNDS["cpu"]).together
 
 
 def batches(shapes: Sequence[tuple[int, ...]], device: torch.device) -> list[list[int]]:

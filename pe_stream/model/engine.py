@@ -17,7 +17,7 @@ from torch import Tensor
 from pe_stream.core.types import FRAME, FrameScores, Samples, Window
 from pe_stream.core.windows import Framing
 from pe_stream.model.checkpoint import Checkpoint
-from pe_stream.model.codec import Codec, Stream, batch_sizes, batches, largest_batch
+from pe_stream.model.codec import Codec, Stream, batch_sizes, batches, most_together
 from pe_stream.model.compiled import Compiled
 from pe_stream.model.encoder import Encoder
 from pe_stream.model.prompts import LabelEmbeddings
@@ -41,15 +41,20 @@ class Engine:
         self._checkpoint = checkpoint
         embedder = checkpoint.model.audio_encoder.embedder
         with torch.inference_mode():
-            self._codec = Codec(embedder, dtype=checkpoint.codec_dtype, exact=exact)
+            self._codec = Codec(
+                embedder,
+                dtype=checkpoint.codec_dtype,
+                cudnn=checkpoint.codec_cudnn,
+                exact=exact,
+            )
             self._encoder = Compiled(Encoder(checkpoint.model))
         self.labels = labels
         self.stage: Callable[[str], None] = lambda _: None
 
     @property
-    def largest_batch(self) -> int:
-        """How many windows are scored together at most; more are scored one batch after another."""
-        return largest_batch(self._checkpoint.device)
+    def most_together(self) -> int:
+        """How many windows are best scored in one call; more only come later."""
+        return most_together(self._checkpoint.device)
 
     @torch.inference_mode()
     def warm(self, framing: Framing, streams: int) -> None:
@@ -57,7 +62,7 @@ class Engine:
 
         Takes a minute or more the first time; later it is read from a cache.
         """
-        streams = min(streams, self.largest_batch)
+        streams = min(streams, self.most_together)
         self._codec.warm(framing, streams)
         width = self._checkpoint.model.audio_encoder.embedder.bottleneck.out_channels
         for count in batch_sizes(framing.window, streams, self._checkpoint.device):

@@ -57,9 +57,9 @@ def lean(embedder: Any) -> Layers:
 
 
 @contextmanager
-def as_in_the_model() -> Iterator[None]:
-    """For whatever runs a codec: cuDNN is off, where wrong results were seen with it."""
-    with torch.backends.cudnn.flags(enabled=False):
+def convolving(*, cudnn: bool) -> Iterator[None]:
+    """For whatever runs a codec. Wrong results were seen with cuDNN, so the model turns it off."""
+    with torch.backends.cudnn.flags(enabled=cudnn):
         yield
 
 

@@ -1,4 +1,4 @@
-"""Which numbers the audio side is computed in: bfloat16 where it is fast, and where it is true."""
+"""How the audio side is computed: in bfloat16 where it is fast, with cuDNN; where that is true."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F  # noqa: N812 - as everywhere
 
 from pe_stream.core.types import FRAME
 from pe_stream.model.encoder import Encoder
-from pe_stream.model.lean import as_in_the_model, lean
+from pe_stream.model.lean import convolving, lean
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,11 @@ LEAST_COSINE = 0.999
 """Between the embeddings of any frame, with the codec in bfloat16 and in float32."""
 
 _FRAMES = 25
+_ROWS = 4
+"""Parts of the test sound."""
+
+_FURTHEST = {torch.float32: 1e-2, torch.bfloat16: 0.2}
+"""Features with cuDNN may be so far from those without it, in standard deviations."""
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -42,12 +47,38 @@ def codec_dtype(model: Any, dtype: torch.dtype) -> torch.dtype:
     exact = lean(model.audio_encoder.embedder)
     encoder = Encoder(model)
     sound = _sound().to(model.device)
-    with as_in_the_model():
+    with convolving(cudnn=False):
         expected = encoder(exact(sound))
         found = encoder(exact.to(dtype)(sound))
     least = float(F.cosine_similarity(found, expected, dim=-1).min())
     log.debug("codec in %s: cosine %.5f", dtype, least)
     return dtype if least >= LEAST_COSINE else torch.float32
+
+
+@torch.inference_mode()
+def cudnn_is_right(model: Any, dtype: torch.dtype) -> bool:
+    """Whether a codec in `dtype` gives the same features with cuDNN as without it.
+
+    With some of its versions and GPUs, it does not. Without cuDNN it is right, but slow. On the CPU
+    they are the same.
+    """
+    layers = lean(model.audio_encoder.embedder).to(dtype)
+    sound = _sound().to(model.device)
+    for rows in (sound, sound.view(_ROWS, -1)):
+        try:
+            with convolving(cudnn=False):
+                expected = layers(rows).float()
+            with convolving(cudnn=True):
+                found = layers(rows).float()
+        except RuntimeError as error:
+            log.warning("cuDNN is not used: %s", error)
+            return False
+        furthest = float((found - expected).abs().max() / expected.std())
+        log.debug("codec with cuDNN: off by %.1g of the features' spread", furthest)
+        if not furthest < _FURTHEST[dtype]:
+            log.warning("cuDNN is not used, which is slower: it gives wrong results here")
+            return False
+    return True
 
 
 def _sound() -> Tensor:

@@ -62,7 +62,7 @@ def test_batches_are_bounded_and_never_masked(small: Checkpoint) -> None:
 
     engine = _engine(small, LABELS)
     engine._encoder.register_forward_pre_hook(watch)
-    engine.score([_noise(2)] * (engine.largest_batch + 5) + [_noise(3)])
+    engine.score([_noise(2)] * (engine.most_together + 5) + [_noise(3)])
     config: Any = small.model.config.audio_config
     width = config.dac_config.codebook_dim
     assert seen == [(8, 2, width), (4, 2, width), (1, 2, width), (1, 3, width)]
