@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pe_stream import mqtt
+from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import SourceSpec, open_source
 from pe_stream.broker import EmbeddedBroker
 from pe_stream.config import MqttSettings, Settings
@@ -79,6 +80,8 @@ def _source(spec: SourceSpec) -> str:
     source = open_source(spec)
     try:
         for chunk in source:
+            if isinstance(chunk, Absent):
+                raise UnavailableError(chunk.reason)
             ledger.hear(chunk.samples)
             heard += len(chunk.samples)
             if heard >= LISTEN_S * SAMPLE_RATE:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import Enum, auto
 
+from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import Source
 from pe_stream.core.timebase import Segment
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
@@ -20,8 +21,9 @@ log = logging.getLogger(__name__)
 QUEUE_S = 30.0
 """Audio that may wait to be scored (s)."""
 
-Opener = Callable[[int], Source]
-"""Opens a source whose first sample gets the absolute index given; raises UnavailableError."""
+Opener = Callable[[int, float | None], Source]
+"""Opens a source whose first sample gets the absolute index given, or one further on by what was
+lost since the time given (monotonic), when that sample was due; raises UnavailableError."""
 
 RETRY_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 """Waits before a lost source is opened again; the last one repeats."""
@@ -64,12 +66,13 @@ class Feed:
         self._segment = Segment(0, 0)
         self._dropping = False
         self._next = 0
-        self._heard_s = time.monotonic()
+        self._captured_s = time.monotonic()
+        self._missing: str | None = ""
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def open(self) -> str:
         """Open the source for the first time and say what it is; raises UnavailableError."""
-        self._source = self._opener(0)
+        self._source = self._opener(0, None)
         return self._source.describe
 
     def start(self) -> None:
@@ -121,8 +124,7 @@ class Feed:
             except UnavailableError as error:
                 failures = failures + 1 if self._next == before else 1
                 wait_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
-                log.warning("%s: %s; trying again in %g s", self.name, error, wait_s)
-                self._mark(Mark.LOST)
+                self._miss(f"{error}; trying again in {wait_s:g} s")
                 self._stopping.wait(wait_s)
             else:
                 self._mark(Mark.ENDED)
@@ -131,15 +133,19 @@ class Feed:
     def _read(self) -> None:
         """Read the source to its end; raises UnavailableError when it is lost."""
         if self._source is None:
-            away_s = time.monotonic() - self._heard_s
-            self._source = self._opener(self._next + round(away_s * SAMPLE_RATE))
-            log.info("%s: opened again: %s", self.name, self._source.describe)
+            self._source = self._opener(self._next, self._captured_s)
         source = self._source
         if self._stopping.is_set():  # `stop` came while it was being opened
             source.close()
         try:
-            for chunk in source:
-                self._put(chunk)
+            for item in source:
+                if isinstance(item, Absent):
+                    self._miss(f"{item.reason}; waiting for it")
+                    continue
+                if self._missing is not None:
+                    log.info("%s: hears %s", self.name, source.describe)
+                    self._missing = None
+                self._put(item)
         except UnavailableError as error:
             if source.returns:
                 raise
@@ -153,7 +159,7 @@ class Feed:
             self._segment = Segment(chunk.start, chunk.anchor_ns)
         elif self._dropping:
             chunk = replace(chunk, anchor_ns=self._segment.utc_ns(chunk.start))
-        self._next, self._heard_s = chunk.end, time.monotonic()
+        self._next, self._captured_s = chunk.end, chunk.captured_s
         if self._put_samples - self._taken_samples > QUEUE_S * SAMPLE_RATE:
             if not self._dropping:
                 log.warning("%s: scoring stands still; audio is lost", self.name)
@@ -163,6 +169,13 @@ class Feed:
         self._put_samples += len(chunk.samples)
         self._queue.put(chunk)
         self._arrived()
+
+    def _miss(self, why: str) -> None:
+        """Nothing comes at present."""
+        if why != self._missing:
+            log.warning("%s: %s", self.name, why)
+            self._mark(Mark.LOST)
+        self._missing = why
 
     def _mark(self, mark: Mark) -> None:
         self._queue.put(mark)

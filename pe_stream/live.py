@@ -299,7 +299,7 @@ def openers(settings: Settings) -> dict[str, Opener]:
     """What opens each source of the settings."""
 
     def opener(spec: SourceSettings) -> Opener:
-        return lambda first_sample: open_source(spec, first_sample=first_sample)
+        return lambda sample, at_s: open_source(spec, first_sample=sample, at_s=at_s)
 
     return {name: opener(spec) for name, spec in settings.sources.items()}
 

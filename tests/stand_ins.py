@@ -11,6 +11,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
+from pe_stream.audio.microphone import Absent
 from pe_stream.core.types import FRAME, AudioChunk, FrameScores, LabelRule, Samples, Window
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
@@ -19,17 +20,18 @@ from pe_stream.model.codec import Stream
 
 
 class ScriptedSource:
-    """Yields what the test hands it: chunks, an error to raise, or None for the end."""
+    """Yields what the test hands it: chunks, Absent, an error to raise, or None for the end."""
 
     describe = "a scripted source"
     returns = True
 
     def __init__(self, first_sample: int = 0) -> None:
         self.first_sample = first_sample
+        self.at_s: float | None = None
         self.closed = threading.Event()
-        self._items: queue.SimpleQueue[AudioChunk | Exception | None] = queue.SimpleQueue()
+        self._items: queue.SimpleQueue[AudioChunk | Absent | Exception | None] = queue.SimpleQueue()
 
-    def give(self, *items: AudioChunk | Exception | None) -> Self:
+    def give(self, *items: AudioChunk | Absent | Exception | None) -> Self:
         for item in items:
             self._items.put(item)
         return self
@@ -38,10 +40,10 @@ class ScriptedSource:
         self.closed.set()
         self._items.put(None)
 
-    def __iter__(self) -> Iterator[AudioChunk]:
+    def __iter__(self) -> Iterator[AudioChunk | Absent]:
         return self
 
-    def __next__(self) -> AudioChunk:
+    def __next__(self) -> AudioChunk | Absent:
         item = self._items.get()
         if self.closed.is_set() or item is None:
             raise StopIteration

@@ -8,6 +8,7 @@ import pytest
 from stand_ins import ScriptedSource, chunk, eventually, lost
 
 from pe_stream import feed as feed_module
+from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import Source
 from pe_stream.core.types import FRAME, FRAME_S, AudioChunk
 from pe_stream.errors import UnavailableError
@@ -29,11 +30,11 @@ class Bench:
         self._openings = iter(openings)
         self.feed = Feed("kitchen", self._open, arrived=lambda: None, failed=self.failures.append)
 
-    def _open(self, first_sample: int) -> ScriptedSource:
+    def _open(self, first_sample: int, at_s: float | None) -> ScriptedSource:
         opening = next(self._openings)
         if isinstance(opening, Exception):
             raise opening
-        opening.first_sample = first_sample
+        opening.first_sample, opening.at_s = first_sample, at_s
         self.opened.append(opening)
         return opening
 
@@ -81,10 +82,28 @@ def test_a_lost_source_is_marked_and_opened_again_until_it_is_back(
         ) as bench,
     ):
         assert bench.take(4) == [before, Mark.LOST, Mark.LOST, after]
-    # the samples that would have come meanwhile are counted on
-    assert bench.opened[1].first_sample >= 2 * FRAME + 0.01 * 48_000
+    # what would have come meanwhile can be counted on
+    assert (bench.opened[0].first_sample, bench.opened[0].at_s) == (0, None)
+    assert (bench.opened[1].first_sample, bench.opened[1].at_s) == (2 * FRAME, before.captured_s)
     assert "kitchen: unplugged; trying again" in caplog.text
     assert "kitchen: still away; trying again" in caplog.text
+
+
+def test_a_source_that_is_absent_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    before, after = chunk(0, 2, 0.1, anchor_ns=7), chunk(100, 2, 0.1, anchor_ns=9)
+    source = ScriptedSource()
+    source.give(Absent("not there"), Absent("not there"), Absent("busy"), before)
+    source.give(Absent("unplugged"), Absent("unplugged"), after)
+    with caplog.at_level(logging.INFO, "pe_stream.feed"), Bench(source) as bench:
+        assert bench.take(5) == [Mark.LOST, Mark.LOST, before, Mark.LOST, after]
+        assert not source.closed.is_set()
+    assert caplog.messages[:5] == [
+        "kitchen: not there; waiting for it",
+        "kitchen: busy; waiting for it",
+        "kitchen: hears a scripted source",
+        "kitchen: unplugged; waiting for it",
+        "kitchen: hears a scripted source",
+    ]
 
 
 def test_an_error_of_ours_ends_the_feed_and_is_told() -> None:
@@ -121,9 +140,9 @@ def test_a_stop_while_the_source_is_being_opened_again_closes_it() -> None:
     with Bench(ScriptedSource().give(lost()), late) as bench:
         reopen = bench.feed._opener
 
-        def slow(first_sample: int) -> Source:
+        def slow(first_sample: int, at_s: float | None) -> Source:
             bench.feed._stopping.set()
-            return reopen(first_sample)
+            return reopen(first_sample, at_s)
 
         bench.feed._opener = slow
         assert eventually(late.closed.is_set)

@@ -50,8 +50,8 @@ def listening(
     told = Told()
     openings = {name: iter(each) for name, each in sources.items()}
 
-    def opener(name: str) -> Callable[[int], ScriptedSource]:
-        def open_next(_first: int) -> ScriptedSource:
+    def opener(name: str) -> Callable[[int, float | None], ScriptedSource]:
+        def open_next(_first: int, _at_s: float | None) -> ScriptedSource:
             try:
                 return next(openings[name])
             except StopIteration:

@@ -1,183 +1,152 @@
-"""Live microphones through PortAudio."""
+"""Live microphones, each recorded by a process of its own (`pe_stream.audio.capture`)."""
 
 from __future__ import annotations
 
-import itertools
-import queue
+import json
+import select
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pe_stream.audio import devices, portaudio
+from pe_stream.audio import capture
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.audio.timeline import Timeline
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
 from pe_stream.errors import UnavailableError
 
-_BLOCK_S = 0.04
-"""Audio per callback (s)."""
+_HUNG_S = 15.0
+"""A recording process that says nothing for so long hangs: longer than an opening takes."""
 
-_MOST_BLOCKS = 250
-"""Blocks that may wait (10 s). When more do, they are dropped and a new segment begins."""
-
-_SILENT_S = 2.0
-"""A stream that calls back no more for this long (s) is dead."""
-
-_START_S = 6.0
-"""The first call may take this long (s): PulseAudio's first recording took 2 s to begin."""
-
-
-_SETTLING = 8
-"""Blocks from whose times the time of the first is taken: the first often comes late."""
+_MOST_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class _Captured:
-    """What a callback brought: (n, channels), and when it was called: monotonic (s), UTC (ns).
+class Absent:
+    """What a source yields when it is not there; it goes on by itself when it is back.
 
-    The time of the call, and not PortAudio's `inputBufferAdcTime`: that was off by up to 0.6 s,
-    and moving, with PulseAudio, where calls came within 50 ms of the sound.
+    reason: in words.
     """
 
-    frames: NDArray[np.float32]
-    at_s: float
-    utc_ns: int
-    after_gap: bool
+    reason: str
 
 
 class Microphone:
     """An iterator over the chunks of a microphone, about 40 ms each, from its opening on.
 
     device: as `pe_stream.audio.devices.find` takes it. channel: take this one (from 0) instead
-    of the mean of all. first_sample: index of the first sample. Where samples were lost, the next
-    chunk begins a new segment, further on by what the clock says is missing.
+    of the mean of all. first_sample: index of the first sample; at_s: when that would have been
+    captured (monotonic), None for whenever it is. Where samples were lost, the next chunk begins a
+    new segment, further on by what the clock says is missing.
 
-    `close` ends the iteration at once, from any thread. Raises UnavailableError if the device is
-    not there or cannot be opened and, while iterating, when it goes away.
+    While the microphone is not there, cannot be opened or delivers nothing, it yields Absent about
+    once a second. `close` ends the iteration at once, from any thread. Raises UnavailableError
+    when the recording process hangs or dies; a new Microphone may then be tried.
     """
 
     returns = True
 
     def __init__(
-        self, device: str | int, *, channel: int | None = None, first_sample: int = 0
+        self,
+        device: str | int,
+        *,
+        channel: int | None = None,
+        first_sample: int = 0,
+        at_s: float | None = None,
     ) -> None:
-        found = devices.find(device, devices.list_devices())
-        self.describe = f"microphone {found.name!r} ({found.id})"
+        self.describe = f"microphone {device!r}"
         self._channel = channel
-        # Bounded by the callback: what finds it full is dropped and marks a gap.
-        self._captured: queue.SimpleQueue[_Captured | None] = queue.SimpleQueue()
-        self._gap = False
-        self._patience_s = _START_S
         self._closed = threading.Event()
-        self._closing = threading.Lock()
-        self._rate = float(SAMPLE_RATE)
-        self._stream: Any = self._open(found)
-        self._chunks = self._listen(first_sample)
+        self._closing, self._reading = threading.Lock(), threading.Lock()
+        self._patience_s = _HUNG_S
+        self._opened_s = time.monotonic()
+        self._process = subprocess.Popen(
+            capture.command(device, channel),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            process_group=0,  # the terminal's Ctrl-C is for us
+        )
+        self._chunks = self._listen(Timeline(first_sample, at_s))
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> AudioChunk:
+    def __next__(self) -> AudioChunk | Absent:
         return next(self._chunks)
 
     def close(self) -> None:
         """Let the device go and end the iteration. Closing twice is no error."""
+        self._closed.set()
         with self._closing:
-            if self._closed.is_set():
-                return
-            self._closed.set()
-        self._captured.put(None)
-        portaudio.close_input(self._stream)
+            self._process.kill()
+            self._process.wait()
+            with self._reading:  # ends with the process
+                for pipe in (self._process.stdin, self._process.stdout):
+                    assert pipe is not None  # noqa: S101
+                    pipe.close()
 
-    def _open(self, device: devices.Device) -> Any:
-        channels = _channels(device, self._channel)
-        refused = None
-        for rate in dict.fromkeys((float(SAMPLE_RATE), device.rate)):
-            self._rate = rate
-            try:
-                return portaudio.open_input(
-                    device.index,
-                    channels=channels,
-                    rate=rate,
-                    blocksize=round(rate * _BLOCK_S),
-                    callback=self._receive,
-                    finished=lambda: self._captured.put(None),
-                )
-            except portaudio.load().PortAudioError as error:
-                refused = error
-        raise UnavailableError(
-            f"{self.describe} cannot be opened: {refused}; is something else using it?"
-        ) from refused
-
-    def _receive(self, indata: NDArray[np.float32], _count: int, _time: Any, status: Any) -> None:
-        """PortAudio's callback, on its thread: copy and hand over, nothing else."""
-        if self._captured.qsize() >= _MOST_BLOCKS:
-            self._gap = True
-            return
-        after_gap, self._gap = self._gap or status.input_overflow, False
-        self._captured.put(_Captured(indata.copy(), time.monotonic(), time.time_ns(), after_gap))
-
-    def _listen(self, first_sample: int) -> Iterator[AudioChunk]:
-        timeline = Timeline(first_sample)
-        resampler = Resampler(self._rate)
-        block_ns = round(_BLOCK_S * 1e9)
-        for captured in _settled(iter(self._next_captured, None)):
-            strayed = timeline.begun and timeline.strayed(captured.utc_ns - block_ns)
-            if captured.after_gap or strayed or not timeline.begun:
-                if len(rest := resampler.flush()):
-                    yield timeline.chunk(rest, captured.at_s - _BLOCK_S)
-                resampler = Resampler(self._rate)
-                timeline.begin(
-                    captured.at_s - _BLOCK_S,
-                    captured.utc_ns - block_ns,
-                    lost=captured.after_gap,
-                )
-            samples = resampler.feed(mix(captured.frames.T, self._channel).samples)
+    def _listen(self, timeline: Timeline) -> Iterator[AudioChunk | Absent]:
+        resampler = Resampler(SAMPLE_RATE)
+        rate = float(SAMPLE_RATE)
+        broken = True
+        for kind, body in self._messages():
+            self._patience_s = _HUNG_S
+            if kind == capture.OPENED:
+                opened = json.loads(body)
+                self.describe, rate = opened["describe"], opened["rate"]
+                continue
+            if kind == capture.ABSENT:
+                timeline.waits(self._opened_s)
+                broken = True
+                yield Absent(body.decode())
+                continue
+            self._patience_s = capture.SILENT_S + 1.0
+            at_s, utc_ns, after_gap, channels = capture.SOUND_HEAD.unpack_from(body)
+            frames = np.frombuffer(body, np.float32, offset=capture.SOUND_HEAD.size)
+            begun_ns = utc_ns - round(capture.BLOCK_S * 1e9)
+            lost = broken or after_gap
+            if lost or timeline.strayed(begun_ns):
+                if timeline.begun and len(rest := resampler.flush()):
+                    yield timeline.chunk(rest, at_s - capture.BLOCK_S)
+                resampler = Resampler(rate)
+                timeline.begin(at_s - capture.BLOCK_S, begun_ns, lost=lost)
+                broken = False
+            samples = resampler.feed(mix(frames.reshape(-1, channels).T, self._channel).samples)
             if len(samples):
-                yield timeline.chunk(samples, captured.at_s)
+                yield timeline.chunk(samples, at_s)
 
-    def _next_captured(self) -> _Captured | None:
-        """What the callback brought next, None after `close`."""
-        try:
-            captured = self._captured.get(timeout=self._patience_s)
-        except queue.Empty:
-            captured = None
+    def _messages(self) -> Iterator[tuple[bytes, bytes]]:
+        """What the recording process says, as (kind, body), until `close`."""
+        waiting = bytearray()
+        head = capture.HEAD
+        while more := self._read():
+            waiting += more
+            while len(waiting) >= head.size:
+                kind, length = head.unpack_from(waiting)
+                if len(waiting) < head.size + length:
+                    break
+                body = bytes(waiting[head.size : head.size + length])
+                del waiting[: head.size + length]
+                yield kind, body
+
+    def _read(self) -> bytes:
+        """What has come next, nothing after `close`. Raises UnavailableError."""
+        pipe = self._process.stdout
+        assert pipe is not None  # noqa: S101
+        with self._reading:
+            if self._closed.is_set():
+                return b""
+            came, _, _ = select.select([pipe], [], [], self._patience_s)
+            more = pipe.read(_MOST_AT_ONCE) if came else b""
         if self._closed.is_set():
-            return None
-        if captured is None:
+            return b""
+        if not more:
             self.close()
-            raise UnavailableError(f"{self.describe} is gone: it delivers no more sound")
-        self._patience_s = _SILENT_S
-        return captured
-
-
-def _settled(blocks: Iterator[_Captured]) -> Iterator[_Captured]:
-    """The blocks, the first one timed by the promptest of the first few."""
-    first = list(itertools.islice(blocks, _SETTLING))
-    if first:
-        late_s = max(first[0].at_s + i * _BLOCK_S - block.at_s for i, block in enumerate(first))
-        first[0] = replace(
-            first[0],
-            at_s=first[0].at_s - late_s,
-            utc_ns=first[0].utc_ns - round(late_s * 1e9),
-        )
-    yield from first
-    yield from blocks
-
-
-def _channels(device: devices.Device, channel: int | None) -> int:
-    """How many channels to open."""
-    if channel is not None and channel >= device.channels:
-        raise UnavailableError(
-            f"microphone {device.name!r} has no channel {channel}; "
-            f"it has {device.channels}, counted from 0"
-        )
-    if device.hostapi == "ALSA" and "(hw:" not in device.name:
-        # A plugin, such as a sound server's: it claims up to 128 channels and mixes as asked.
-        return 1 if channel is None else channel + 1
-    return device.channels
+            how = f"has died ({self._process.returncode})" if came else "hangs"
+            raise UnavailableError(f"{self.describe}: the process that records it {how}")
+        return more

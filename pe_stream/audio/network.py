@@ -53,7 +53,8 @@ class NetworkStream:
     time and ends the iteration as a file does.
 
     channel: take this one (from 0) instead of the mean of all. first_sample: index of the first
-    sample. timeout_s: for opening, and for every read.
+    sample; at_s: when that would have come (monotonic), None for whenever it does. timeout_s: for
+    opening, and for every read.
 
     `close` ends the iteration within 0.2 s, from any thread; a read under way then is left to its
     time limit on a thread of its own. Iterating raises UnavailableError, with the URL masked, when
@@ -68,6 +69,7 @@ class NetworkStream:
         *,
         channel: int | None = None,
         first_sample: int = 0,
+        at_s: float | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         self.describe = masked_url(url)
@@ -76,7 +78,7 @@ class NetworkStream:
         self._timeout_s = timeout_s
         self._closed = threading.Event()
         self._received: queue.Queue[_Received | Exception | None] = queue.Queue(_MOST_BLOCKS)
-        self._chunks = self._listen(first_sample)
+        self._chunks = self._listen(Timeline(first_sample, at_s))
         threading.Thread(target=self._receive, name=f"receive {self.describe}", daemon=True).start()
 
     def __iter__(self) -> Self:
@@ -127,8 +129,7 @@ class NetworkStream:
                 return
             yield item
 
-    def _listen(self, first_sample: int) -> Iterator[AudioChunk]:
-        timeline = Timeline(first_sample)
+    def _listen(self, timeline: Timeline) -> Iterator[AudioChunk]:
         continuity = _Continuity()
         resampler: Resampler | None = None
         before_s = 0.0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from pe_stream.addresses import is_network
-from pe_stream.audio.microphone import Microphone
+from pe_stream.audio.microphone import Absent, Microphone
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.playback import Playback
 from pe_stream.core.types import AudioChunk
@@ -37,34 +37,37 @@ class Source(Protocol):
     """A live iterator over chunks: 48 kHz, mono, indices that only grow.
 
     It ends (StopIteration) where there is nothing more to come: at the end of a file, or after
-    `close`. It raises UnavailableError where the source is lost; a new one may then be opened.
+    `close`. It yields Absent where nothing comes at present, and raises UnavailableError where the
+    source is lost; a new one may then be opened.
 
-    describe: one line for the log, without secrets. returns: whether what was lost may come back;
-    a file that cannot be read on does not.
+    describe: one line for the log, without secrets; may change. returns: whether what was lost may
+    come back; a file that cannot be read on does not.
     """
 
     describe: str
     returns: bool
 
-    def __iter__(self) -> Iterator[AudioChunk]: ...
+    def __iter__(self) -> Iterator[AudioChunk | Absent]: ...
 
-    def __next__(self) -> AudioChunk: ...
+    def __next__(self) -> AudioChunk | Absent: ...
 
     def close(self) -> None:
         """End the iteration within 0.2 s; may be called from any thread, and again."""
 
 
-def open_source(spec: SourceSpec, *, first_sample: int = 0) -> Source:
+def open_source(spec: SourceSpec, *, first_sample: int = 0, at_s: float | None = None) -> Source:
     """The source that `spec` describes; its first sample gets the index `first_sample`.
 
-    After a loss, `first_sample` is what the samples would count to by now had they not been lost.
-    Raises UnavailableError; a network stream raises it while iterating, since opening one takes
-    time in which it could not be closed.
+    at_s: when `first_sample` was due (monotonic), for a source that is opened again: the index
+    advances by what has been lost since. Raises UnavailableError for a file that cannot be read;
+    what may be absent raises it while iterating.
     """
     if spec.microphone is not None:
-        return Microphone(spec.microphone, channel=spec.channel, first_sample=first_sample)
+        return Microphone(
+            spec.microphone, channel=spec.channel, first_sample=first_sample, at_s=at_s
+        )
     if spec.url is None:
         raise ConfigError("a source needs either `microphone` or `url`")
     if not is_network(spec.url):
         return Playback(spec.url, loop=spec.loop, channel=spec.channel, first_sample=first_sample)
-    return NetworkStream(spec.url, channel=spec.channel, first_sample=first_sample)
+    return NetworkStream(spec.url, channel=spec.channel, first_sample=first_sample, at_s=at_s)

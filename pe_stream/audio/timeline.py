@@ -14,33 +14,37 @@ class Timeline:
     """Numbers the samples of a live source; single-threaded.
 
     Call `begin` before the first sample and at every break, `chunk` for every run of samples.
+
+    begun: whether a segment has begun.
     """
 
-    def __init__(self, first_sample: int) -> None:
+    def __init__(self, first_sample: int, at_s: float | None = None) -> None:
+        """at_s: when the first sample would have been captured (monotonic), if that is known."""
+        self.begun = False
         self._next = first_sample
         self._origin = first_sample
-        self._origin_s: float | None = None
+        self._origin_s = at_s
         self._origin_ns = 0
         self._announced = False
         self._astray = 0
 
-    @property
-    def begun(self) -> bool:
-        """Whether a segment has begun."""
-        return self._origin_s is not None
+    def waits(self, since_s: float) -> None:
+        """Nothing has come since then (monotonic), if nothing has come at all: that is lost."""
+        if self._origin_s is None:
+            self._origin_s = since_s
 
     def begin(self, at_s: float, utc_ns: int, *, lost: bool) -> None:
         """A segment begins with the next sample, captured at `at_s` (monotonic) and `utc_ns`.
 
         lost: samples are missing before it; the index advances by as many as the time since the
-        segment before began has room for.
+        segment before began has room for, and at the very first, the time since `at_s`.
         """
         if lost and self._origin_s is not None:
             expected = self._origin + round((at_s - self._origin_s) * SAMPLE_RATE)
             self._next = max(self._next, expected)
         self._origin, self._origin_s, self._origin_ns = self._next, at_s, utc_ns
         self._astray = 0
-        self._announced = False
+        self._announced, self.begun = False, True
 
     def strayed(self, utc_ns: int) -> bool:
         """Whether UTC counted in samples is off by more than 0.5 s, as asked 8 times in a row.

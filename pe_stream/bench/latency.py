@@ -150,7 +150,7 @@ def measure(hearing: Hearing, seconds: float) -> dict[str, Any]:
         stack.callback(publisher.stop)
         handler = _Handler(publisher, StateBoard(topics, {_SOURCE: names}))
         live = Live(
-            {_SOURCE: lambda _: beacon}, hearing, handler, node=_NODE, hears=lambda *_: True
+            {_SOURCE: lambda *_: beacon}, hearing, handler, node=_NODE, hears=lambda *_: True
         )
         live.open()
         stack.callback(live.stop)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import virtual_microphone
 from audio.recordings import write_wav
 from virtual_microphone import VirtualMicrophone
 
-from pe_stream.audio import microphone, portaudio
+from pe_stream.audio import capture
 from pe_stream.audio.devices import list_devices
-from pe_stream.audio.microphone import Microphone
+from pe_stream.audio.microphone import Absent, Microphone
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import UnavailableError
 
@@ -40,6 +44,21 @@ def opened(virtual: VirtualMicrophone) -> Iterator[Microphone]:
     recording.close()
 
 
+def heard(recording: Microphone) -> AudioChunk:
+    """The next chunk; whatever is absent must come within 15 s."""
+    deadline_s = time.monotonic() + 15
+    while time.monotonic() < deadline_s:
+        item = next(recording)
+        if isinstance(item, AudioChunk):
+            return item
+    raise AssertionError("nothing is heard")
+
+
+def absent(recording: Microphone) -> str:
+    """Why nothing is heard, from when on nothing is."""
+    return next(item.reason for item in recording if isinstance(item, Absent))
+
+
 def hear_tone(recording: Microphone, virtual: VirtualMicrophone, folder: Path) -> list[AudioChunk]:
     """Play 1 s of 1 kHz at half of full scale; everything heard until it is over.
 
@@ -48,13 +67,13 @@ def hear_tone(recording: Microphone, virtual: VirtualMicrophone, folder: Path) -
     tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(48_000) / 48_000)
     tone = np.pad(tone, 14_400)
     path = write_wav(folder / "tone.wav", tone, 48_000)
-    chunks = [next(recording)]
+    chunks = [heard(recording)]
     player = virtual.play(path)
     loud = 0
     deadline = time.monotonic() + 15
     while loud < 40_000 or np.abs(chunks[-1].samples).max() > 0.1:
         assert time.monotonic() < deadline, "the tone was not heard"
-        chunks.append(next(recording))
+        chunks.append(heard(recording))
         loud += int(np.count_nonzero(np.abs(chunks[-1].samples) > 0.01))
     assert player.wait(10) == 0
     return chunks
@@ -92,51 +111,136 @@ def test_what_is_played_is_heard_at_the_right_time(
 def test_a_device_that_cannot_do_48_khz_is_resampled(
     virtual: VirtualMicrophone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really_open = portaudio.open_input
-
-    def only_its_own(device: int, *, rate: float, **others: Any) -> Any:
-        if rate == 48_000:
-            raise portaudio.load().PortAudioError("Invalid sample rate", -9997)
-        return really_open(device, rate=rate, **others)
-
-    monkeypatch.setattr(portaudio, "open_input", only_its_own)
+    """The recording process is given a PortAudio that refuses 48 kHz."""
+    (tmp_path / "refusing.py").write_text(
+        "from pe_stream.audio import capture, portaudio\n"
+        "really_open = portaudio.open_input\n"
+        "def only_its_own(device, *, rate, **others):\n"
+        "    if rate == 48_000:\n"
+        "        raise portaudio.load().PortAudioError('Invalid sample rate', -9997)\n"
+        "    return really_open(device, rate=rate, **others)\n"
+        "portaudio.open_input = only_its_own\n"
+        "capture.start()\n"
+    )
+    _, _, _, *arguments = capture.command("pulse", None)
+    refusing = [sys.executable, str(tmp_path / "refusing.py"), *arguments]
+    monkeypatch.setattr(capture, "command", lambda *_: refusing)
     recording = Microphone("pulse")
-    assert recording._rate == 44_100
-    check_tone(hear_tone(recording, virtual, tmp_path))
+    chunks = hear_tone(recording, virtual, tmp_path)
     recording.close()
+    check_tone(chunks)
+    assert {len(chunk.samples) for chunk in chunks[2:-1]} - {1920}  # soxr's blocks vary
 
 
-def test_unplugging_is_noticed_and_plugging_in_again_is_seen(
+def test_a_microphone_is_waited_for_and_found_again(
     opened: Microphone, virtual: VirtualMicrophone
 ) -> None:
-    assert any(device.default for device in list_devices())
-    next(opened)
+    before = heard(opened)
+    for _ in range(2):
+        virtual.unplug()
+        began_s = time.monotonic()
+        assert "is gone: it delivers no more sound" in absent(opened)
+        assert time.monotonic() - began_s < 2.5
+        assert "cannot be opened" in absent(opened)
+        virtual.plug_in()
+        began_s = time.monotonic()
+        after = heard(opened)
+        assert time.monotonic() - began_s < 3
+        # As many samples are missing as the clock says.
+        assert after.anchor_ns is not None
+        elapsed_s = after.captured_s - before.captured_s
+        assert (after.end - before.end) / 48_000 == pytest.approx(elapsed_s, abs=0.1)
+        before = after
+        for _ in range(25):
+            before = heard(opened)
+
+
+def test_one_that_is_not_there_yet_is_waited_for(virtual: VirtualMicrophone) -> None:
     virtual.unplug()
     began_s = time.monotonic()
-    with pytest.raises(UnavailableError, match=r"'default' \(alsa:default\) is gone"):
-        for _ in opened:
-            pass
-    assert time.monotonic() - began_s < 3
-    assert list(opened) == []
-    with pytest.raises(UnavailableError, match=r"microphone 'default'.*cannot be opened"):
-        Microphone("default")
+    recording = Microphone("default", first_sample=5)
+    assert "microphone 'default'" in absent(recording)
     virtual.plug_in()
-    again = Microphone("default")
-    assert next(again).anchor_ns is not None
-    again.close()
+    first = heard(recording)
+    recording.close()
+    # What passed meanwhile is lost.
+    elapsed_s = first.captured_s - began_s
+    assert (first.end - 5) / 48_000 == pytest.approx(elapsed_s, abs=0.2)
 
 
 @pytest.mark.usefixtures("virtual")
-def test_audio_nobody_fetches_is_a_gap_not_a_shift(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(microphone, "_MOST_BLOCKS", 10)
+def test_what_was_lost_before_it_was_opened_again_is_counted() -> None:
+    recording = Microphone("default", first_sample=48_000, at_s=time.monotonic() - 2.0)
+    began_s = time.monotonic()
+    first = heard(recording)
+    recording.close()
+    elapsed_s = 2.0 + first.captured_s - began_s
+    assert (first.end - 48_000) / 48_000 == pytest.approx(elapsed_s, abs=0.1)
+
+
+def test_looking_for_one_does_not_disturb_another(
+    opened: Microphone, virtual: VirtualMicrophone
+) -> None:
+    heard(opened)
+    missing = Microphone("puls3")
+    for _ in range(3):
+        assert re.search(r"did you mean 'pulse'.*`pe-stream devices`", absent(missing))
+        list_devices()
+    missing.close()
+    chunks = [heard(opened) for _ in range(50)]
+    assert all(chunk.anchor_ns is None for chunk in chunks)
+    assert virtual.environment
+
+
+def test_a_recording_process_that_dies_or_hangs_is_an_error(
+    opened: Microphone, virtual: VirtualMicrophone
+) -> None:
+    heard(opened)
+    opened._process.kill()
+    with pytest.raises(UnavailableError, match=r"the process that records it has died \(-9\)"):
+        list(opened)
+    assert list(opened) == []
+    again = Microphone("default")
+    heard(again)
+    again._process.send_signal(signal.SIGSTOP)
+    began_s = time.monotonic()
+    with pytest.raises(UnavailableError, match="the process that records it hangs"):
+        list(again)
+    assert time.monotonic() - began_s < 4
+    assert virtual.environment
+
+
+def test_the_recording_process_ends_with_ours(virtual: VirtualMicrophone) -> None:
+    """Also when ours is killed."""
+    script = (
+        "from pe_stream.audio.microphone import Microphone\n"
+        "recording = Microphone('default')\n"
+        "next(recording)\n"
+        "print(recording._process.pid, flush=True)\n"
+        "for _ in recording: pass\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True
+    ) as ours:
+        assert ours.stdout is not None
+        recorder = psutil.Process(int(ours.stdout.readline()))
+        ours.kill()
+    recorder.wait(5)
+    assert virtual.environment
+
+
+@pytest.mark.usefixtures("virtual")
+def test_audio_nobody_fetches_is_a_gap_not_a_shift() -> None:
     recording = Microphone("default")
-    first = next(recording)
-    resume_s = first.captured_s + 2.0
+    first = heard(recording)
+    resume_s = first.captured_s + capture.MOST_BLOCKS * capture.BLOCK_S + 2.5
     while time.monotonic() < resume_s:
         time.sleep(0.02)
-    after = next(chunk for chunk in recording if chunk.anchor_ns is not None)
+    after = next(
+        item for item in recording if isinstance(item, AudioChunk) and item.anchor_ns is not None
+    )
     recording.close()
-    assert after.start - first.start > 48_000
+    assert after.start - first.start > 10 * 48_000
     assert after.anchor_ns is not None
     assert first.anchor_ns is not None
     elapsed_ns = after.anchor_ns - first.anchor_ns
@@ -144,20 +248,20 @@ def test_audio_nobody_fetches_is_a_gap_not_a_shift(monkeypatch: pytest.MonkeyPat
 
 
 def test_closing_from_another_thread_ends_it_at_once(opened: Microphone) -> None:
-    next(opened)
+    heard(opened)
     threading.Timer(0.2, opened.close).start()
     for _ in opened:
         began_s = time.monotonic()
     assert time.monotonic() - began_s < 0.5
     opened.close()
+    assert list(opened) == []
 
 
 @pytest.mark.usefixtures("virtual")
-def test_a_channel_or_device_it_has_not() -> None:
-    with pytest.raises(UnavailableError, match="no channel 99; it has 32, counted from 0"):
-        Microphone("pulse", channel=99)
-    with pytest.raises(UnavailableError, match=r"did you mean 'pulse'.*`pe-stream devices`"):
-        Microphone("puls3")
+def test_a_channel_it_has_not() -> None:
+    recording = Microphone("pulse", channel=99)
+    assert "no channel 99; it has 32, counted from 0" in absent(recording)
+    recording.close()
 
 
 def test_the_virtual_microphone_leaves_nothing_behind(virtual: VirtualMicrophone) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import queue
 import subprocess
 import sys
 from pathlib import Path
@@ -42,9 +41,7 @@ def test_a_broken_sound_configuration_is_reported(tmp_path: Path) -> None:
     assert done.stdout.startswith("UnavailableError PortAudio does not work: ")
 
 
-def test_what_is_plugged_in_later_is_seen_and_open_streams_are_left_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_plugged_in_later_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def names() -> list[str]:
         return [device["name"] for device in portaudio.query()[0]]
 
@@ -57,21 +54,6 @@ def test_what_is_plugged_in_later_is_seen_and_open_streams_are_left_alone(
         assert "pulse" not in names()
         monkeypatch.setenv("PULSE_SERVER", virtual.environment["PULSE_SERVER"])
         assert "pulse" in names()
-        calls: queue.SimpleQueue[int] = queue.SimpleQueue()
-        stream = portaudio.open_input(
-            names().index("pulse"),
-            channels=1,
-            rate=48_000,
-            blocksize=1920,
-            callback=lambda _data, count, _time, _status: calls.put(count),
-            finished=lambda: None,
-        )
-        monkeypatch.setenv("PULSE_SERVER", "unix:/nowhere")
-        assert "pulse" in names()
-        for _ in range(3):
-            assert calls.get(timeout=10) == 1920
-        portaudio.close_input(stream)
-        assert "pulse" not in names()
 
 
 def test_files_and_streams_do_not_load_it() -> None:

@@ -28,6 +28,19 @@ def test_after_a_loss_the_index_goes_on_where_the_clock_says() -> None:
     assert (after.start, after.anchor_ns) == (round(3.5 * 48_000), 4 * NS)
 
 
+def test_what_passed_before_the_first_sound_is_lost() -> None:
+    known = Timeline(1000, at_s=10.0)
+    known.waits(12.0)  # known already
+    known.begin(13.5, 0, lost=True)
+    assert known.chunk(SECOND, 14.5).start == 1000 + round(3.5 * 48_000)
+    waited = Timeline(1000)
+    waited.waits(10.0)
+    waited.waits(11.0)
+    assert not waited.begun
+    waited.begin(13.5, 0, lost=True)
+    assert waited.chunk(SECOND, 14.5).start == 1000 + round(3.5 * 48_000)
+
+
 def test_the_index_never_runs_backwards() -> None:
     timeline = Timeline(0)
     timeline.begin(10.0, 0, lost=True)

@@ -1,0 +1,207 @@
+"""A process that records one microphone for another: what `command` starts, and `start` is.
+
+PortAudio looks for devices once, when it is initialised, and anew only by taking away all that is
+open. In a process for each microphone, looking again disturbs no other, and a driver that hangs or
+crashes takes nobody along. For as long as its standard input is open, it looks for the microphone,
+records it, and looks for it again when it is gone.
+
+What it writes to its standard output are messages: `HEAD` (kind, length), then the body. OPENED: a
+JSON object, `describe` and `rate` (Hz). ABSENT: why nothing can be heard, again and again until
+something can. SOUND: `SOUND_HEAD`, then float32 samples (n, channels).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import queue
+import struct
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pe_stream.audio import devices, portaudio
+from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.errors import UnavailableError
+
+BLOCK_S = 0.04
+"""Audio per callback (s)."""
+
+MOST_BLOCKS = 250
+"""Blocks that may wait (10 s). When more do, they are dropped and a new segment begins."""
+
+SILENT_S = 1.8
+"""A stream that calls back no more for this long (s) is dead."""
+
+START_S = 6.0
+"""The first call may take this long (s): PulseAudio's first recording took 2 s to begin."""
+
+LOOK_S = 1.0
+"""A microphone that is not there is looked for this often (s)."""
+
+HEAD = struct.Struct("<cI")
+"""Before every message: its kind, and the length of its body."""
+
+SOUND_HEAD = struct.Struct("<dq?H")
+"""Of a sound: when it ended, monotonic (s) and UTC (ns); whether after a gap; channels."""
+
+OPENED, ABSENT, SOUND = b"O", b"A", b"S"
+
+_SETTLING = 8
+"""Blocks from whose times the time of the first is taken: the first often comes late."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Captured:
+    """What a callback brought: (n, channels), and when it was called: monotonic (s), UTC (ns).
+
+    The time of the call, and not PortAudio's `inputBufferAdcTime`: that was off by up to 0.6 s,
+    and moving, with PulseAudio, where calls came within 50 ms of the sound.
+    """
+
+    frames: NDArray[np.float32]
+    at_s: float
+    utc_ns: int
+    after_gap: bool
+
+
+class _Recording:
+    """An open microphone; iterate over its blocks. Raises UnavailableError, also while iterating.
+
+    channel: the one that is wanted, from 0; None is all.
+    """
+
+    def __init__(self, device: str | int, channel: int | None) -> None:
+        found = devices.find(device, devices.list_devices())
+        self.describe = f"microphone {found.name!r} ({found.id})"
+        self.rate = float(SAMPLE_RATE)
+        # Bounded by the callback: what finds it full is dropped and marks a gap.
+        self._captured: queue.SimpleQueue[_Captured | None] = queue.SimpleQueue()
+        self._gap = False
+        self._stream: Any = self._open(found, channel)
+
+    def close(self) -> None:
+        """Let the device go."""
+        self._stream.close(ignore_errors=True)
+
+    def __iter__(self) -> Iterator[_Captured]:
+        blocks = self._blocks()
+        first = list(itertools.islice(blocks, _SETTLING))
+        late_s = max(first[0].at_s + i * BLOCK_S - block.at_s for i, block in enumerate(first))
+        first[0] = replace(
+            first[0], at_s=first[0].at_s - late_s, utc_ns=first[0].utc_ns - round(late_s * 1e9)
+        )
+        yield from first
+        yield from blocks
+
+    def _blocks(self) -> Iterator[_Captured]:
+        patience_s = START_S
+        while True:
+            try:
+                captured = self._captured.get(timeout=patience_s)
+            except queue.Empty:
+                captured = None
+            if captured is None:
+                raise UnavailableError(f"{self.describe} is gone: it delivers no more sound")
+            yield captured
+            patience_s = SILENT_S
+
+    def _open(self, device: devices.Device, channel: int | None) -> Any:
+        channels = _channels(device, channel)
+        refused = None
+        for rate in dict.fromkeys((float(SAMPLE_RATE), device.rate)):
+            self.rate = rate
+            try:
+                return portaudio.open_input(
+                    device.index,
+                    channels=channels,
+                    rate=rate,
+                    blocksize=round(rate * BLOCK_S),
+                    callback=self._receive,
+                    finished=lambda: self._captured.put(None),
+                )
+            except portaudio.load().PortAudioError as error:
+                refused = error
+        raise UnavailableError(
+            f"{self.describe} cannot be opened: {refused}; is something else using it?"
+        ) from refused
+
+    def _receive(self, indata: NDArray[np.float32], _count: int, _time: Any, status: Any) -> None:
+        """PortAudio's callback, on its thread: copy and hand over, nothing else."""
+        if self._captured.qsize() >= MOST_BLOCKS:
+            self._gap = True
+            return
+        after_gap, self._gap = self._gap or status.input_overflow, False
+        self._captured.put(_Captured(indata.copy(), time.monotonic(), time.time_ns(), after_gap))
+
+
+def _channels(device: devices.Device, channel: int | None) -> int:
+    """How many channels to open."""
+    if channel is not None and channel >= device.channels:
+        raise UnavailableError(
+            f"microphone {device.name!r} has no channel {channel}; "
+            f"it has {device.channels}, counted from 0"
+        )
+    if device.hostapi == "ALSA" and "(hw:" not in device.name:
+        # A plugin, such as a sound server's: it claims up to 128 channels and mixes as asked.
+        return 1 if channel is None else channel + 1
+    return device.channels
+
+
+def command(device: str | int, channel: int | None) -> list[str]:
+    """What starts the process. device, channel: as a Microphone takes them."""
+    program = f"from {__name__} import start; start()"
+    return [sys.executable, "-c", program, json.dumps(device), json.dumps(channel)]
+
+
+def start() -> None:
+    """Be that process."""
+    _quieten_libraries()
+    threading.Thread(target=_end_with_input, daemon=True).start()
+    device, channel = map(json.loads, sys.argv[1:])
+    _record(device, channel)
+
+
+def _record(device: str | int, channel: int | None) -> None:
+    """Look for the microphone and record it, for ever."""
+    while True:
+        recording = None
+        try:
+            recording = _Recording(device, channel)
+            said = json.dumps({"describe": recording.describe, "rate": recording.rate})
+            _tell(OPENED, said.encode())
+            for captured in recording:
+                head = SOUND_HEAD.pack(
+                    captured.at_s, captured.utc_ns, captured.after_gap, captured.frames.shape[1]
+                )
+                _tell(SOUND, head, captured.frames.tobytes())
+        except UnavailableError as error:
+            _tell(ABSENT, str(error).encode())  # before closing, which may hang
+            if recording is not None:
+                recording.close()
+        time.sleep(LOOK_S)
+
+
+def _tell(kind: bytes, *body: bytes) -> None:
+    sys.stdout.buffer.write(HEAD.pack(kind, sum(map(len, body))) + b"".join(body))
+    sys.stdout.buffer.flush()
+
+
+def _end_with_input() -> None:
+    """Whoever started us has closed our standard input, or is dead."""
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+def _quieten_libraries() -> None:
+    """ALSA writes dozens of lines to file 2 each time devices are looked for; Python goes on to."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a file number is wanted
+        os.dup2(nothing.fileno(), 2)
