@@ -10,12 +10,13 @@ TORCH ?= torch==2.13.0
 OLDEST ?= transformers==5.0.0
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
+FAULTS_ARGS ?=
 
 VENV := .venv/bin/python
 INSTALL := $(VENV) -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-oldest test-gpu demo-recording clean
+.PHONY: help demo test test-oldest test-gpu faults demo-recording clean
 
 help:  ## these words
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,6 +35,9 @@ test-oldest: .oldest/.installed  ## the model's tests with the oldest transforme
 
 test-gpu: .venv/.installed-test  ## the checks on an NVIDIA GPU (needs a torch with CUDA: TORCH=torch)
 	$(VENV) -m pytest -m gpu $(PYTEST_ARGS)
+
+faults: .venv/.installed-test  ## break the daemon's surroundings 200 times, and report
+	PYTHONPATH=tests $(VENV) -m faults $(FAULTS_ARGS)
 
 demo-recording: .venv/.installed  ## make the demo recording anew (needs espeak-ng)
 	$(VENV) -m pe_stream.assets.make_demo pe_stream/assets

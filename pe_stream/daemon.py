@@ -37,6 +37,7 @@ from pe_stream.core.types import SAMPLE_RATE, Event
 from pe_stream.errors import PeStreamError
 from pe_stream.hearing import Hearing, prepare, prepare_labels
 from pe_stream.live import Live, Vital, openers
+from pe_stream.metrics import Metrics
 from pe_stream.mqtt import Publisher, SetCommand
 from pe_stream.store import Store
 
@@ -77,6 +78,7 @@ class Daemon:
         self._over = threading.Event()
         self._error: BaseException | None = None
         self._health: dict[str, _Health] = {}
+        self._metrics = Metrics(settings.metrics)
         self._progress: dict[str, tuple[int, int]] = {}
 
     def run(self, seconds: float | None = None) -> int:
@@ -94,9 +96,11 @@ class Daemon:
                 self,
                 node=self._settings.node,
                 hears=self._settings.hears,
+                scored=self._metrics.scored,
             )
             self._open_store(stack)
             self._start_mqtt(stack)
+            self._serve_metrics(stack)
             stack.callback(self._live.stop)
             self._announce(hearing, self._live.open())
             self._go_on()
@@ -112,6 +116,7 @@ class Daemon:
         """Store and publish events, and publish the states they change."""
         for event in events:
             self._tell(event, self._board.messages(event))
+            self._metrics.event(event)
             log.info("%s", _in_words(event))
 
     def scores(self, source: str, heard: Heard) -> None:
@@ -175,6 +180,12 @@ class Daemon:
         stack.callback(self._publisher.stop, FLUSH_S)
         self._where = f"{settings.host}:{settings.port}"
 
+    def _serve_metrics(self, stack: ExitStack) -> None:
+        if self._settings.metrics.enabled:
+            url = self._metrics.serve(lambda: self._live.vitals, self._publisher, self._store)
+            stack.callback(self._metrics.stop)
+            log.info("metrics: %s", url)
+
     def _announce(self, hearing: Hearing, sources: dict[str, str]) -> None:
         log.info("checkpoint: %s", hearing.checkpoint.describe())
         for name, what in sources.items():
@@ -232,7 +243,7 @@ class Daemon:
         _tell_systemd("READY=1")
 
     def _warn_of_restart(self, wanted: Settings) -> None:
-        for part in ("node", "model", "sources", "mqtt", "store", "log_level"):
+        for part in ("node", "model", "sources", "mqtt", "store", "metrics", "log_level"):
             if getattr(wanted, part) != getattr(self._settings, part):
                 log.warning("%s has changed in the configuration: that needs a restart", part)
 

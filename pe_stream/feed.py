@@ -96,6 +96,11 @@ class Feed:
         """Absolute index one past the last sample that came."""
         return self._next
 
+    @property
+    def waiting(self) -> int:
+        """Samples that were not taken yet."""
+        return self._put_samples - self._taken_samples
+
     def take(self) -> Iterator[AudioChunk | Mark]:
         """Everything that has arrived, oldest first, without waiting."""
         while True:
@@ -160,7 +165,7 @@ class Feed:
         elif self._dropping:
             chunk = replace(chunk, anchor_ns=self._segment.utc_ns(chunk.start))
         self._next, self._captured_s = chunk.end, chunk.captured_s
-        if self._put_samples - self._taken_samples > QUEUE_S * SAMPLE_RATE:
+        if self.waiting > QUEUE_S * SAMPLE_RATE:
             if not self._dropping:
                 log.warning("%s: scoring stands still; audio is lost", self.name)
             self._dropping = True

@@ -47,13 +47,15 @@ class Vital:
     """How a source does.
 
     delivered: samples that came from it, lost ones counted in; scored_frames: frames made final;
-    stretched: windows left out to keep up; rtf: scoring time per second of audio lately, over 1
+    waiting: samples that have arrived and are in no window yet; stretched: windows left out to keep
+    up; rtf: scoring time per second of audio lately, over 1
     is falling behind, None before the first window.
     """
 
     account: Account
     delivered: int
     scored_frames: int
+    waiting: int
     stretched: int
     rtf: float | None
 
@@ -75,6 +77,7 @@ class _Channel:
             detector.account,
             self.feed.delivered,
             detector.scored_frames,
+            max(0, self.feed.waiting + detector.urgency[1]),
             detector.stretched,
             round(self._busy_s / self._audio_s, 3) if self._audio_s else None,
         )
@@ -113,6 +116,7 @@ class Live:
 
     openers: per source, what opens it; see Feed.
     hears: says whether a source listens for a label.
+    scored: told how long each scoring took (s), on the scoring thread.
     """
 
     def __init__(
@@ -123,8 +127,10 @@ class Live:
         *,
         node: str,
         hears: Callable[[str, str], bool],
+        scored: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._engine = hearing.engine
+        self._scored = scored
         self._handler = handler
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -285,6 +291,7 @@ class Live:
         streams = [self._channels[name].stream for name, _ in due]
         scores = self._engine.hear(streams, [window for _, window in due])
         now_s = time.monotonic()
+        self._scored(now_s - begun_s)
         if self._stopping.is_set():
             return
         for (name, window), frames in zip(due, scores, strict=True):

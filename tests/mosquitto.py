@@ -73,6 +73,13 @@ class Mosquitto:
             self._process.wait()
             self._process = None
 
+    def stop(self) -> None:
+        """End it in good order: what it is to remember, it writes down."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None
+
     def restart(self, lines: Iterable[str] | None = None) -> None:
         """Kill it and start anew on the same port; it remembers nothing."""
         self.kill()

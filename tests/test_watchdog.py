@@ -13,7 +13,7 @@ SETTINGS = parse("sources: {a: {microphone: default}, b: {microphone: other}}\nl
 
 def vital(scored_frames: int, delivered_s: float) -> Vital:
     delivered = round(delivered_s * SAMPLE_RATE)
-    return Vital(Ledger().account, delivered, scored_frames, stretched=0, rtf=None)
+    return Vital(Ledger().account, delivered, scored_frames, waiting=0, stretched=0, rtf=None)
 
 
 def test_the_watchdog_starves_where_audio_comes_and_no_score_advances() -> None:

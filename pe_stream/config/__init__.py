@@ -5,6 +5,7 @@ sits at the key it belongs to, so that one pass finds as many problems as there 
 """
 
 from pe_stream.config.labels import DEFAULT_THRESHOLD, OFF_RATIO, LabelSettings
+from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import PASSWORD_VARIABLE, MqttSettings, TlsSettings
 from pe_stream.config.settings import Settings, config_schema, default_node
@@ -16,6 +17,7 @@ __all__ = [
     "OFF_RATIO",
     "PASSWORD_VARIABLE",
     "LabelSettings",
+    "MetricsSettings",
     "ModelSettings",
     "MqttSettings",
     "Settings",

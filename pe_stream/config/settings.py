@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pe_stream.config.labels import LabelSettings
+from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import MqttSettings
 from pe_stream.config.sources import SourceSettings
@@ -76,6 +77,12 @@ class Settings(Section):
         BeforeValidator(_none_is_empty, json_schema_input_type=StoreSettings | None),
     ] = StoreSettings()
     """Events kept on disk."""
+
+    metrics: Annotated[
+        MetricsSettings,
+        BeforeValidator(_none_is_empty, json_schema_input_type=MetricsSettings | None),
+    ] = MetricsSettings()
+    """Figures for Prometheus."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least serious messages that are logged."""

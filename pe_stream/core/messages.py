@@ -21,6 +21,7 @@ class Message:
 
     late_payload: what is said instead where an outage delays it; None: the same.
     row: where the store keeps it until the broker has it; None where it does not.
+    since_s: from when on it has waited for the broker (monotonic), once it does.
     """
 
     topic: str
@@ -29,6 +30,7 @@ class Message:
     retain: bool
     late_payload: str | None = None
     row: int | None = None
+    since_s: float | None = None
 
     @property
     def is_event(self) -> bool:

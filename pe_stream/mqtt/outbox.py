@@ -49,6 +49,13 @@ class Outbox:
             )
 
     @property
+    def oldest_s(self) -> float | None:
+        """From when on the event that has waited longest has waited; None without any."""
+        with self._lock:
+            waiting = (*self._unacknowledged.values(), *self._line)
+            return min((m.since_s for m in waiting if m.since_s is not None), default=None)
+
+    @property
     def in_flight(self) -> int:
         """Messages sent and not acknowledged."""
         return len(self._unacknowledged)

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from pe_stream.config import MqttSettings
 from pe_stream.core.messages import Message, Topics, slug
@@ -98,6 +99,12 @@ class Publisher:
         return self._outbox.queued
 
     @property
+    def waiting_s(self) -> float:
+        """How long the oldest of them has waited (s); 0 without any."""
+        oldest_s = self._outbox.oldest_s
+        return 0.0 if oldest_s is None else time.monotonic() - oldest_s
+
+    @property
     def dropped(self) -> int:
         """Events lost because more than `mqtt.queue` were waiting."""
         return self._outbox.dropped
@@ -109,8 +116,9 @@ class Publisher:
     def publish(self, messages: Iterable[Message]) -> None:
         """Take messages to deliver, in order. Never waits; may be called from any thread."""
         dropped_before = self._outbox.dropped
+        now_s = time.monotonic()
         for message in messages:
-            self._outbox.put(message)
+            self._outbox.put(replace(message, since_s=now_s) if message.is_event else message)
         self._wake.set()
         if self._outbox.dropped > dropped_before:
             self._warn_of_drops()

@@ -1,0 +1,155 @@
+"""What Prometheus reads from the real daemon, and the dashboard that shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import urllib.request
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grafana_foundation_sdk.models.dashboard import Dashboard
+from mosquitto import HOST, Mosquitto, free_port, wait_until
+from processes import Daemon
+from prometheus_client.parser import text_string_to_metric_families
+from sounds import noise, write_float_wav
+
+from pe_stream.config import MetricsSettings
+from pe_stream.errors import UnavailableError
+from pe_stream.metrics import Metrics
+
+DASHBOARD = files("pe_stream") / "assets" / "grafana.json"
+
+
+def config(level: Path, broker: int, sound: Path, metrics: str) -> str:
+    return f"""
+node: Test Node
+model: {{checkpoint: {level}, window_s: 1.0, hop_s: 0.2, lookahead_s: 0.2, threads: 1}}
+sources:
+  kitchen: {{url: {sound}}}
+labels:
+  loud: {{min_on_s: 0.12}}
+mqtt: {{host: 127.0.0.1, port: {broker}}}
+metrics: {metrics}
+"""
+
+
+def scrape(port: int) -> dict[tuple[str, ...], float]:
+    """(name, label values in the order of their names) -> value."""
+    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    return {
+        (sample.name, *(sample.labels[key] for key in sorted(sample.labels))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
+    sound = write_float_wav(
+        tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (2, 0), (1, 0.2), (60, 0.001))
+    )
+    port = free_port()
+    text = config(level, broker.port, sound, f"{{enabled: true, port: {port}}}")
+    with Daemon(tmp_path, text) as daemon:
+        daemon.wait_for_log("kitchen: loud end")
+        assert f"metrics: http://127.0.0.1:{port}/metrics" in daemon.log
+        now = scrape(port)
+        assert now["pe_stream_broker_connected",] == 1
+        assert now["pe_stream_store_ok",] == 1
+        broker.kill()
+        daemon.wait_for_log("loud end at", 30)
+        wait_until(lambda: daemon.log.count("loud end") == 2, "the second event", 30)
+        wait_until(lambda: scrape(port)["pe_stream_broker_connected",] == 0, "it is seen")
+        now = scrape(port)
+        later = scrape(port)
+        daemon.send(signal.SIGTERM)
+        assert daemon.exit_code() == 143
+    assert now["pe_stream_events_total", "loud", "kitchen"] == 2
+    assert now["pe_stream_event_latency_seconds_count", "kitchen"] == 2
+    assert 0.2 < now["pe_stream_event_latency_seconds_sum", "kitchen"] / 2 < 5
+    assert now["pe_stream_audio_seconds_total", "heard", "kitchen"] > 4
+    assert now["pe_stream_audio_seconds_total", "lost", "kitchen"] == 0
+    assert now["pe_stream_audio_seconds_total", "flat", "kitchen"] == pytest.approx(2, abs=0.11)
+    assert now["pe_stream_hearing", "kitchen", "hearing"] == 1
+    assert now["pe_stream_hearing", "kitchen", "lost"] == 0
+    assert now["pe_stream_inference_seconds_count",] > 10
+    assert 0 < now["pe_stream_real_time_factor", "kitchen"] < 1
+    assert now["pe_stream_queue_seconds", "kitchen"] < 1
+    assert now["pe_stream_outbox_messages",] >= 2
+    assert later["pe_stream_outbox_age_seconds",] > now["pe_stream_outbox_age_seconds",] > 0
+    assert now["pe_stream_events_dropped_total",] == 0
+
+
+def test_nothing_listens_unless_it_is_asked_to(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    sound = write_float_wav(tmp_path / "sound.wav", noise((60, 0.001)))
+    port = free_port()
+    with Daemon(tmp_path, config(level, broker.port, sound, f"{{port: {port}}}")) as daemon:
+        daemon.wait_for_log("kitchen: hears")
+        assert "metrics" not in daemon.log
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((HOST, port), timeout=1)
+
+
+def test_a_port_that_is_taken_is_an_error_at_the_start(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    sound = write_float_wav(tmp_path / "sound.wav", noise((60, 0.001)))
+    text = config(level, broker.port, sound, f"{{enabled: true, port: {broker.port}}}")
+    with Daemon(tmp_path, text) as daemon:
+        assert daemon.exit_code() == 69
+    assert (
+        f"metrics: cannot listen on 127.0.0.1:{broker.port}: Address already in use"
+        in (daemon.log.splitlines()[-1])
+    )
+
+
+def test_it_can_be_stopped_and_served_again() -> None:
+    class Idle:
+        connected, queued, waiting_s, dropped = False, 0, 0.0, 0
+
+    port = free_port()
+    for _ in range(2):
+        metrics = Metrics(MetricsSettings(enabled=True, port=port))
+        metrics.serve(dict, Idle(), None)
+        assert ("pe_stream_store_ok",) not in scrape(port)
+        other = Metrics(MetricsSettings(enabled=True, port=port))
+        with pytest.raises(UnavailableError, match="cannot listen"):
+            other.serve(dict, Idle(), None)
+        metrics.stop()
+        metrics.stop()
+
+
+def test_the_dashboard_is_one_and_asks_for_what_there_is(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    board: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
+    read = Dashboard.from_json(board)
+    assert read.title == "pe_stream"
+    assert read.panels is not None
+    assert len(read.panels) == len(board["panels"]) > 10
+    asked = {
+        name
+        for panel in board["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"pe_stream_\w+", target["expr"])
+    }
+    sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (60, 0.001)))
+    port = free_port()
+    text = config(level, broker.port, sound, f"{{enabled: true, port: {port}}}")
+    with Daemon(tmp_path, text) as daemon:
+        daemon.wait_for_log("kitchen: loud end")
+        there = {name for name, *_ in scrape(port)}
+    assert asked <= there
+    shown = {name.removesuffix("_bucket") for name in asked}
+    hidden = {re.sub(r"_(bucket|sum|count|created)$", "", name) for name in there} - shown
+    assert {name.removesuffix("_total") for name in hidden} <= {
+        "pe_stream_build",
+        "pe_stream_events",  # its _created
+    }
