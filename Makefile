@@ -16,7 +16,7 @@ VENV := .venv/bin/python
 INSTALL := $(VENV) -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-oldest test-gpu faults demo-recording clean
+.PHONY: help demo test test-oldest test-gpu faults fuzz demo-recording clean
 
 help:  ## these words
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,6 +38,9 @@ test-gpu: .venv/.installed-test  ## the checks on an NVIDIA GPU (needs a torch w
 
 faults: .venv/.installed-test  ## break the daemon's surroundings 200 times, and report
 	PYTHONPATH=tests $(VENV) -m faults $(FAULTS_ARGS)
+
+fuzz: .venv/.installed-test  ## 100,000 damaged configurations, messages, recordings of each kind
+	FUZZ_CASES=100000 $(VENV) -m pytest tests/test_fuzz.py $(PYTEST_ARGS)
 
 demo-recording: .venv/.installed  ## make the demo recording anew (needs espeak-ng)
 	$(VENV) -m pe_stream.assets.make_demo pe_stream/assets

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import resource
 import signal
 import threading
 import time
@@ -86,6 +87,8 @@ class Daemon:
 
         seconds: listen no longer than that.
         """
+        # A dump would hold passwords, and what was heard.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         with ExitStack() as stack:
             settings = self._settings
             hearing = prepare(settings.model, settings.labels, streams=len(settings.sources))
@@ -109,6 +112,7 @@ class Daemon:
             _tell_systemd("READY=1")
             until_s = math.inf if seconds is None else time.monotonic() + seconds
             code = self._loop(hearing, until_s)
+            self._tell_health(self._live.vitals, math.inf)  # where it ended
             _tell_systemd("STOPPING=1")
         return code
 
@@ -269,10 +273,13 @@ class Daemon:
             _tell_systemd("WATCHDOG=1")
         if self._store is not None:
             self._store.look()
+        self._tell_health(vitals, time.monotonic())
+
+    def _tell_health(self, vitals: Mapping[str, Vital], now_s: float) -> None:
         for source, vital in vitals.items():
             health = self._health.setdefault(source, _Health())
             trouble = self._store.trouble if self._store else None
-            if (payload := health.due(vital, trouble, time.monotonic())) is not None:
+            if (payload := health.due(vital, trouble, now_s)) is not None:
                 topic = self._topics.health(source)
                 self._publisher.publish([Message(topic, payload, qos=1, retain=True)])
 

@@ -25,7 +25,7 @@ Opener = Callable[[int, float | None], Source]
 """Opens a source whose first sample gets the absolute index given, or one further on by what was
 lost since the time given (monotonic), when that sample was due; raises UnavailableError."""
 
-RETRY_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+RETRY_S = (1.0, 2.0, 4.0)
 """Waits before a lost source is opened again; the last one repeats."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -13,9 +14,10 @@ from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import virtual_microphone
-from mosquitto import HOST, Mosquitto, free_port, wait_until
+from mosquitto import HOST, Mosquitto, free_port, password_lines, wait_until
 from processes import Daemon, MosquittoSub
 from sounds import noise, write_float_wav
 from virtual_microphone import VirtualMicrophone
@@ -301,21 +303,86 @@ def test_systemd_is_told_on_a_real_socket(tmp_path: Path, level: Path, broker: M
     assert said.count("WATCHDOG=1") >= 3
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("{microphone: no such thing}", "no such thing"),
-        ("{url: /no/such/file.wav}", "/no/such/file.wav"),
-    ],
-)
-def test_a_source_that_is_not_there_at_start(
-    tmp_path: Path, level: Path, source: str, message: str
+def test_secrets_are_in_no_log_process_list_or_core_dump(
+    tmp_path: Path, level: Path, microphone: VirtualMicrophone
 ) -> None:
-    with Daemon(tmp_path, config(level, free_port(), source)) as daemon:
+    """Of the daemon and of the process that records for it."""
+    broker = Mosquitto(tmp_path, password_lines(tmp_path, "house", "hush-hush"))
+    url = "rtsp://me:topsecret@127.0.0.1:1/live"
+    text = config(level, broker.port, f"{{microphone: default}}\n  porch: {{url: '{url}'}}")
+    text = text.replace("mqtt: {", "mqtt: {username: house, password: hush-hush, ")
+    with broker, Daemon(tmp_path, text, microphone.environment) as daemon:
+        daemon.wait_for_log("porch: rtsp://********@127.0.0.1:1/live: Connection refused")
+        daemon.wait_for_log("kitchen: hears")
+        ours = psutil.Process(daemon.process.pid)
+        for process in (ours, *ours.children(recursive=True)):
+            shown = " ".join([*process.cmdline(), *process.environ()])
+            assert "hush-hush" not in shown
+            assert "topsecret" not in shown
+            limits = Path(f"/proc/{process.pid}/limits").read_text()
+            assert re.search(r"^Max core file size +0 ", limits, re.MULTILINE)
+        daemon.send(signal.SIGTERM)
+        assert daemon.exit_code() == 143
+    assert "connected to" in daemon.log
+    assert "hush-hush" not in daemon.log + broker.log
+    assert "topsecret" not in daemon.log
+
+
+def test_nonsense_is_accounted_for_and_makes_no_event(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """Zeros, a constant, what is no number: flat. A square wave at full scale: clipped."""
+    quiet, second = noise((1.0, 0.001)), np.ones(48_000, np.float32)
+    square = np.sign(np.sin(np.arange(48_000) * 0.05 + 0.01)).astype(np.float32)
+    nan, infinite = second * np.nan, second * np.inf
+    parts = [quiet, 0 * second, 0.4 * second, nan, infinite, -infinite, quiet, square, quiet]
+    wav = write_float_wav(tmp_path / "nonsense.wav", np.concatenate(parts))
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, config(level, broker.port, f"{{url: {wav}}}")) as daemon,
+    ):
+        assert daemon.exit_code() == 0
+    health = json.loads(house.payloads(topic("kitchen", "health"))[-1])
+    assert (health["heard_s"], health["lost_s"]) == (9, 0)
+    assert health["flat_s"] == pytest.approx(5, abs=0.2)
+    assert health["clipped_s"] == pytest.approx(1, abs=0.05)
+    told = house.events(topic("kitchen", "events"))
+    assert [event["phase"] for event in told if event["phase"] != "update"] == ["start", "end"]
+    assert told[0]["onset_s"] == pytest.approx(7, abs=0.1)  # the square wave
+    assert all(np.isfinite(event["peak"]) for event in told)
+
+
+def test_a_file_that_is_not_there_ends_the_start(tmp_path: Path, level: Path) -> None:
+    with Daemon(tmp_path, config(level, free_port(), "{url: /no/such/file.wav}")) as daemon:
         assert daemon.exit_code() == 69
     line = daemon.log.splitlines()[-1]
     assert line.startswith("pe-stream: ")
-    assert message in line
+    assert "/no/such/file.wav" in line
+
+
+def test_a_microphone_that_is_not_there_at_the_start_is_waited_for(
+    tmp_path: Path, level: Path, broker: Mosquitto, microphone: VirtualMicrophone
+) -> None:
+    """And nobody is disturbed: a file beside it is heard, and the daemon is ready."""
+    microphone.unplug()
+    wav = write_float_wav(tmp_path / "loud.wav", noise((1.0, 0.001), (1.0, 0.2), (60, 0.001)))
+    sources = f"{{microphone: default}}\n  porch: {{url: {wav}}}"
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, config(level, broker.port, sources), microphone.environment) as daemon,
+    ):
+        house.wait_for(topic("porch", "events"), '"end"')
+        house.wait_for(topic("kitchen", "health"), '"lost"')
+        assert "kitchen: microphone 'default'" in daemon.log
+        assert daemon.log.count("waiting for it") == 1
+        microphone.plug_in()
+        daemon.wait_for_log("kitchen: hears microphone 'default' (alsa:default)")
+        house.wait_for(topic("kitchen", "health"), '"flat"')  # the zeros of an idle sound server
+        health = json.loads(house.payloads(topic("kitchen", "health"))[-1])
+        assert health["lost_s"] > 1
+        assert "'gap'" not in daemon.log
+        daemon.send(signal.SIGTERM)
+        assert daemon.exit_code() == 143
 
 
 def test_health_counts_every_second(tmp_path: Path, level: Path, broker: Mosquitto) -> None:

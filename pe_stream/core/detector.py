@@ -91,7 +91,7 @@ class Detector:
         self._open: dict[str, _Open] = {}
         self._ledger = Ledger()
         self._intakes: deque[Intake] = deque()
-        self._next: int | None = None
+        self._next = 0
         self._ring = Ring(framing.window * FRAME)
         self._segment: Segment | None = None
         self._stitcher = Stitcher(framing.lookahead)
@@ -143,8 +143,7 @@ class Detector:
         """Take the next audio. Raises ValueError where it neither follows on nor has an anchor."""
         if chunk.anchor_ns is not None:
             self.end(Reason.GAP)
-            if self._next is not None:
-                self._ledger.lose(chunk.start - self._next)
+            self._ledger.lose(chunk.start - self._next)
             self._intakes.append(Intake(chunk.start, chunk.anchor_ns, chunk.start))
         elif not self._intakes or self._intakes[-1].ended or chunk.start != self._next:
             raise ValueError(f"a chunk at {chunk.start} follows {self._next} without an anchor")

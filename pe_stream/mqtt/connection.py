@@ -12,6 +12,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import LogLevel
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -23,6 +24,9 @@ CONNECT_TIMEOUT_S = 5.0
 
 IN_FLIGHT = 20
 """Most unacknowledged messages at a time: what mosquitto takes by default."""
+
+LARGEST_PACKET = 65_536
+"""Most bytes of a message to us: the broker keeps larger ones to itself."""
 
 # Reason codes of MQTT 5 (section 2.4); paho translates those of 3.1.1 into them.
 _UNSUPPORTED_VERSION = 0x84
@@ -60,6 +64,15 @@ class SubscriptionRefused:
 Arrival = Acknowledged | Received | SubscriptionRefused
 
 
+def _limits(client: paho.Client) -> Properties | None:
+    """What we take from the broker at most; before MQTT 5, it cannot be told."""
+    if client.protocol != paho.MQTTv5:
+        return None
+    limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    limits.MaximumPacketSize = LARGEST_PACKET
+    return limits
+
+
 class VersionRefusedError(UnavailableError):
     """The broker does not speak this version of MQTT, or it looks like that; try an older one."""
 
@@ -89,7 +102,7 @@ class Connection:
     def open(self, host: str, port: int, keepalive_s: int, give_up: Callable[[], bool]) -> None:
         """Return when the broker has accepted; raises UnavailableError."""
         try:
-            self._client.connect(host, port, keepalive_s)
+            self._client.connect(host, port, keepalive_s, properties=_limits(self._client))
         except (OSError, UnicodeError) as error:
             raise UnavailableError(_unreachable(self._where, error)) from error
         deadline = time.monotonic() + CONNECT_TIMEOUT_S

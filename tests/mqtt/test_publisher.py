@@ -422,6 +422,7 @@ def test_set_commands_are_obeyed_and_all_else_is_told(
     mouth = publisher(broker.port)
     with Subscriber(broker.port) as voice:
         voice.wait_for(STATUS, ["online"])
+        voice.publish(SET, b"{" * 100_000)  # the broker keeps it to itself
         voice.publish(SET, '{"threshold": 0.6}')
         voice.publish(SET, "louder")
         voice.publish(SET, '{"threshold": 2}')

@@ -1,0 +1,111 @@
+"""Garbage in: a documented error out, and nothing else. `make fuzz` tries 100,000 cases of each."""
+
+from __future__ import annotations
+
+import os
+import string
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pe_stream.audio.media import read
+from pe_stream.config import Settings
+from pe_stream.config_file import parse
+from pe_stream.core.types import AudioChunk
+from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.mqtt.commands import SetCommand, parse_set
+
+CASES = int(os.environ.get("FUZZ_CASES", "300"))
+
+fuzzed = settings(
+    max_examples=CASES,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+pytestmark = pytest.mark.timeout(120 + CASES // 20)
+
+SHIPPED = (Path(__file__).parent.parent / "config.yaml").read_text("utf-8")
+
+EDITS = st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4)), min_size=1, max_size=20)
+"""Where (0 is the beginning), and what to write there."""
+
+
+def damaged(content: bytes, edits: list[tuple[float, bytes]], kept: float) -> bytes:
+    """`content` with bytes overwritten, and cut off."""
+    made = bytearray(content)
+    for where, written in edits:
+        at = int(where * (len(made) - 1))
+        made[at : at + len(written)] = written
+    return bytes(made[: int(kept * len(made))])
+
+
+def survives(text: str) -> None:
+    with suppress(ConfigError):
+        assert isinstance(parse(text, "c.yaml"), Settings)
+
+
+@fuzzed
+@given(EDITS, st.floats(0, 1))
+def test_a_damaged_configuration(edits: list[tuple[float, bytes]], kept: float) -> None:
+    survives(damaged(SHIPPED.encode(), edits, kept).decode(errors="replace"))
+
+
+@fuzzed
+@given(st.text() | st.text(string.punctuation + "ab1 \n\t"))
+def test_no_configuration(text: str) -> None:
+    survives(text)
+
+
+@fuzzed
+@given(EDITS, st.floats(0, 1))
+def test_a_damaged_set_message(edits: list[tuple[float, bytes]], kept: float) -> None:
+    with suppress(ValueError):
+        command = parse_set(damaged(b'{"threshold": 0.625, "enabled": false}', edits, kept))
+        assert command != SetCommand()
+
+
+def recording(folder: Path, suffix: str, codec: str) -> Path:
+    """0.3 s of noise."""
+    path = folder / f"noise.{suffix}"
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=48_000)
+        assert isinstance(stream, av.AudioStream)
+        stream.layout = "mono"
+        noise = np.random.default_rng(0).normal(0, 3000, (1, 14_400)).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(noise, format="s16", layout="mono")
+        frame.sample_rate = 48_000
+        resampler = av.AudioResampler(stream.format, "mono", 48_000, stream.frame_size or None)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+    return path
+
+
+def hears_or_refuses(path: Path) -> None:
+    with suppress(UnavailableError):
+        for chunk in read(str(path)):
+            assert isinstance(chunk, AudioChunk)
+            assert np.isfinite(chunk.samples).all()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "mp3"), ("ogg", "libopus"), ("m4a", "aac")],
+)
+def test_a_damaged_recording(suffix: str, codec: str, tmp_path: Path) -> None:
+    content = recording(tmp_path, suffix, codec).read_bytes()
+    path = tmp_path / f"damaged.{suffix}"
+
+    def attempt(edits: list[tuple[float, bytes]], kept: float) -> None:
+        path.write_bytes(damaged(content, edits, kept))
+        hears_or_refuses(path)
+
+    run: Callable[[], None] = fuzzed(given(EDITS, st.floats(0, 1))(attempt))
+    run()
