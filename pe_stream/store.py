@@ -144,7 +144,7 @@ class Store:
     def look(self) -> None:
         """Try it again, if it failed and it is time to."""
         if self.trouble is not None:
-            self._try(lambda _: None, None)
+            self._try(_probe, None)
 
     def close(self) -> None:
         """Leave it as others can use it."""
@@ -283,6 +283,12 @@ def read(
                 yield json.loads(text)
     except sqlite3.Error as error:
         raise UnavailableError(f"{path}: {error}") from error
+
+
+def _probe(database: sqlite3.Connection) -> None:
+    """Write something: on a full disk, a transaction that writes nothing succeeds."""
+    database.execute("INSERT INTO outbox (topic, payload, stored) VALUES ('', '', 0)")
+    database.execute("DELETE FROM outbox WHERE topic = ''")
 
 
 @contextmanager

@@ -335,7 +335,7 @@ def test_nonsense_is_accounted_for_and_makes_no_event(
     quiet, second = noise((1.0, 0.001)), np.ones(48_000, np.float32)
     square = np.sign(np.sin(np.arange(48_000) * 0.05 + 0.01)).astype(np.float32)
     nan, infinite = second * np.nan, second * np.inf
-    parts = [quiet, 0 * second, 0.4 * second, nan, infinite, -infinite, quiet, square, quiet]
+    parts = [quiet, 0 * second, 0.01 * second, nan, infinite, -infinite, quiet, square, quiet]
     wav = write_float_wav(tmp_path / "nonsense.wav", np.concatenate(parts))
     with (
         MosquittoSub(broker.port) as house,

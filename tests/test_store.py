@@ -233,6 +233,33 @@ def test_a_full_disk_loses_nothing_that_was_stored(
     assert kept.row is not None
 
 
+def test_a_disk_that_stays_full_is_not_said_to_work_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(store_module, "RETRY_S", 0.0)
+    caplog.set_level("INFO")
+    tell(store, event(1))
+    really_open = store._open
+    full = True
+
+    def opened() -> None:
+        really_open()
+        if full:  # nothing can be written
+            store._database.execute("PRAGMA query_only = ON")  # type: ignore[union-attr]
+
+    monkeypatch.setattr(store, "_open", opened)
+    store._shut()
+    assert tell(store, event(2)).row is None
+    for _ in range(3):
+        store.look()
+        assert store.trouble is not None
+    full = False
+    store.look()
+    assert store.trouble is None
+    assert caplog.text.count("only in memory") == caplog.text.count("stored again") == 1
+    assert tell(store, event(3)).row is not None
+
+
 @pytest.mark.parametrize("damage", ["garbage", "cut in the middle"])
 def test_a_damaged_database_is_set_aside(
     damage: str, path: Path, caplog: pytest.LogCaptureFixture
