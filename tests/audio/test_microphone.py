@@ -247,6 +247,34 @@ def test_audio_nobody_fetches_is_a_gap_not_a_shift() -> None:
     assert elapsed_ns == pytest.approx((after.start - first.start) * 1e9 / 48_000, abs=1e8)
 
 
+@pytest.mark.parametrize("step_s", [3600, -3600])
+def test_a_clock_that_is_set_moves_the_anchor_and_no_sample(
+    step_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "command", lambda *_: ["sleep", "60"])
+    recording = Microphone("default")
+    block = np.full((1920, 1), 0.1, np.float32).tobytes()
+
+    def messages() -> Iterator[tuple[bytes, bytes]]:
+        yield capture.OPENED, b'{"describe": "it", "rate": 48000}'
+        for i in range(1, 101):
+            clock_s = 1_000_000 + 0.04 * i + (step_s if i > 50 else 0)
+            head = capture.SOUND_HEAD.pack(5 + 0.04 * i, round(clock_s * 1e9), False, 1)
+            yield capture.SOUND, head + block
+
+    monkeypatch.setattr(recording, "_messages", messages)
+    chunks = [item for item in recording if isinstance(item, AudioChunk)]
+    recording.close()
+    assert [chunk.start for chunk in chunks] == [1920 * i for i in range(100)]
+    anchors = {i: chunk.anchor_ns for i, chunk in enumerate(chunks) if chunk.anchor_ns is not None}
+    begun, *later = anchors
+    assert begun == 0
+    assert len(later) == 1
+    assert 50 <= later[0] < 60  # eight blocks in a row have to agree
+    moved_ns = 1_000_000 * 10**9 + later[0] * 40_000_000 + step_s * 10**9
+    assert anchors[later[0]] == pytest.approx(moved_ns, abs=1000)
+
+
 def test_closing_from_another_thread_ends_it_at_once(opened: Microphone) -> None:
     heard(opened)
     threading.Timer(0.2, opened.close).start()
