@@ -22,8 +22,9 @@ from types import FrameType
 
 import sdnotify
 
-from pe_stream import store
+from pe_stream import clips, store
 from pe_stream.broker import EmbeddedBroker
+from pe_stream.clips import Clips
 from pe_stream.config import Settings
 from pe_stream.core.detector import Heard
 from pe_stream.core.messages import (
@@ -80,6 +81,7 @@ class Daemon:
         self._error: BaseException | None = None
         self._health: dict[str, _Health] = {}
         self._metrics = Metrics(settings.metrics)
+        self._clips = Clips(settings.clips)
         self._progress: dict[str, tuple[int, int]] = {}
 
     def run(self, seconds: float | None = None) -> int:
@@ -100,10 +102,14 @@ class Daemon:
                 node=self._settings.node,
                 hears=self._settings.hears,
                 scored=self._metrics.scored,
+                clips=clips.rule(settings.clips),
+                cut=self._clips.take,
             )
             self._open_store(stack)
             self._start_mqtt(stack)
             self._serve_metrics(stack)
+            self._clips.start()
+            stack.callback(self._clips.stop)
             stack.callback(self._live.stop)
             self._announce(hearing, self._live.open())
             self._go_on()
@@ -118,7 +124,7 @@ class Daemon:
 
     def events(self, events: Sequence[Event]) -> None:
         """Store and publish events, and publish the states they change."""
-        for event in events:
+        for event in map(self._clips.named, events):
             self._tell(event, self._board.messages(event))
             self._metrics.event(event)
             log.info("%s", _in_words(event))
@@ -247,7 +253,7 @@ class Daemon:
         _tell_systemd("READY=1")
 
     def _warn_of_restart(self, wanted: Settings) -> None:
-        for part in ("node", "model", "sources", "mqtt", "store", "metrics", "log_level"):
+        for part in ("node", "model", "sources", "mqtt", "store", "clips", "metrics", "log_level"):
             if getattr(wanted, part) != getattr(self._settings, part):
                 log.warning("%s has changed in the configuration: that needs a restart", part)
 

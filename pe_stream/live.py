@@ -18,6 +18,7 @@ from uuid6 import uuid7
 
 from pe_stream.audio.source import open_source
 from pe_stream.config import Settings, SourceSettings
+from pe_stream.core.clipper import ClipRule, Piece
 from pe_stream.core.detector import Detector, Heard, Origin
 from pe_stream.core.ledger import Account
 from pe_stream.core.types import FRAME_S, Event, LabelRule, Reason, Window
@@ -117,6 +118,7 @@ class Live:
     openers: per source, what opens it; see Feed.
     hears: says whether a source listens for a label.
     scored: told how long each scoring took (s), on the scoring thread.
+    clips: which audio is cut out; None is none. cut: told of it, after the events it belongs to.
     """
 
     def __init__(
@@ -128,9 +130,11 @@ class Live:
         node: str,
         hears: Callable[[str, str], bool],
         scored: Callable[[float], None] = lambda _: None,
+        clips: ClipRule | None = None,
+        cut: Callable[[Sequence[Piece]], None] = lambda _: None,
     ) -> None:
         self._engine = hearing.engine
-        self._scored = scored
+        self._scored, self._cut = scored, cut
         self._handler = handler
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -146,6 +150,7 @@ class Live:
                     _rules(hearing.labels, name, hears),
                     live=True,
                     new_id=lambda: str(uuid7()),
+                    clips=clips,
                 ),
             )
             for name, opener in openers.items()
@@ -182,6 +187,7 @@ class Live:
             self._thread.join(STOP_S)  # one still scoring touches nothing afterwards
         for channel in self._channels.values():
             self._handler.events(channel.detector.stop(Reason.STOPPED))
+            self._cut(channel.detector.clips())
         for channel in self._channels.values():
             channel.feed.join(max(0.0, deadline_s - time.monotonic()))
 
@@ -299,6 +305,7 @@ class Live:
             heard = channel.detector.accept(window, frames, now_s)
             channel.spend((now_s - begun_s) / len(due), heard)
             self._handler.events(heard.events)
+            self._cut(channel.detector.clips())
             self._handler.scores(name, heard)
 
 

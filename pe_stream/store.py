@@ -337,6 +337,7 @@ def _closed(event: Event) -> Event:
         offset_s=round(event.onset_s + event.duration_s, 3),
         late=True,
         reason=Reason.RESTART,
+        clip=None,  # it was not complete
     )
 
 

@@ -6,17 +6,61 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import numpy as np
 
 from pe_stream.audio.microphone import Absent
-from pe_stream.core.types import FRAME, AudioChunk, FrameScores, LabelRule, Samples, Window
+from pe_stream.core.types import (
+    FRAME,
+    AudioChunk,
+    Event,
+    FrameScores,
+    LabelRule,
+    Phase,
+    Samples,
+    Window,
+)
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
 from pe_stream.hearing import Hearing, Labels
 from pe_stream.model.codec import Stream
+
+ONSET = datetime(2026, 11, 21, 2, 15, 49, 320_000, UTC)
+
+
+def event(
+    number: int = 0,
+    phase: Phase = Phase.START,
+    duration_s: float = 0.2,
+    *,
+    source: str | None = None,
+    label: str = "smoke_alarm",
+) -> Event:
+    onset = ONSET + timedelta(seconds=number)
+    ended = phase is Phase.END
+    return Event(
+        id=f"id-{number:04}",
+        phase=phase,
+        node="node",
+        source=source or ("kitchen" if number % 2 else "porch"),
+        label=label,
+        onset=onset.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        onset_s=3.24 + number,
+        offset="2026-11-21T02:15:59.000Z" if ended else None,
+        offset_s=9.0 if ended else None,
+        duration_s=duration_s,
+        peak=0.9,
+        peak_s=3.3,
+        mean=0.8,
+        threshold=0.5,
+        latency_ms=400.0,
+        late=False,
+        reason=None,
+        checkpoint="embedded",
+    )
 
 
 class ScriptedSource:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from stand_ins import ONSET, event
 
 from pe_stream import store as store_module
 from pe_stream.core.messages import Message, Topics, event_message
@@ -23,32 +24,6 @@ from pe_stream.events_command import moment
 from pe_stream.store import Store, read
 
 TOPICS = Topics("pe_stream", "node")
-ONSET = datetime(2026, 11, 21, 2, 15, 49, 320_000, UTC)
-
-
-def event(number: int = 0, phase: Phase = Phase.START, duration_s: float = 0.2) -> Event:
-    onset = ONSET + timedelta(seconds=number)
-    ended = phase is Phase.END
-    return Event(
-        id=f"id-{number:04}",
-        phase=phase,
-        node="node",
-        source="kitchen" if number % 2 else "porch",
-        label="smoke_alarm",
-        onset=onset.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        onset_s=3.24 + number,
-        offset="2026-11-21T02:15:59.000Z" if ended else None,
-        offset_s=9.0 if ended else None,
-        duration_s=duration_s,
-        peak=0.9,
-        peak_s=3.3,
-        mean=0.8,
-        threshold=0.5,
-        latency_ms=400.0,
-        late=False,
-        reason=None,
-        checkpoint="embedded",
-    )
 
 
 def tell(store: Store, told: Event) -> Message:

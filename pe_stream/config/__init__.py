@@ -4,6 +4,7 @@ The keys and their order are a contract; `pe_stream.config_file` reads them from
 sits at the key it belongs to, so that one pass finds as many problems as there are.
 """
 
+from pe_stream.config.clips import ClipSettings
 from pe_stream.config.labels import DEFAULT_THRESHOLD, OFF_RATIO, LabelSettings
 from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
@@ -16,6 +17,7 @@ __all__ = [
     "DEFAULT_THRESHOLD",
     "OFF_RATIO",
     "PASSWORD_VARIABLE",
+    "ClipSettings",
     "LabelSettings",
     "MetricsSettings",
     "ModelSettings",

@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from pe_stream.config.clips import ClipSettings
 from pe_stream.config.labels import LabelSettings
 from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
@@ -78,6 +79,12 @@ class Settings(Section):
     ] = StoreSettings()
     """Events kept on disk."""
 
+    clips: Annotated[
+        ClipSettings,
+        BeforeValidator(_none_is_empty, json_schema_input_type=ClipSettings | None),
+    ] = ClipSettings()
+    """Audio kept with events."""
+
     metrics: Annotated[
         MetricsSettings,
         BeforeValidator(_none_is_empty, json_schema_input_type=MetricsSettings | None),
@@ -122,6 +129,16 @@ class Settings(Section):
             problems += _unknown_sources(value, info.data["sources"])
         labels: dict[str, LabelSettings] = _validated(handler, value, problems)
         return {name: label.named(name) for name, label in labels.items()}
+
+    @field_validator("clips")
+    @classmethod
+    def _clips_of_labels_there_are(cls, value: ClipSettings, info: ValidationInfo) -> ClipSettings:
+        labels = info.data.get("labels")
+        for name in (*(value.labels or ()), *value.never_when, *value.keep_days_of):
+            if labels is not None and name not in labels:
+                known = ", ".join(labels)
+                raise ValueError(f"there is no label {name!r}; labels: {known}")
+        return value
 
 
 def config_schema() -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pe_stream.core.clipper import Clipper, ClipRule, Piece
 from pe_stream.core.intake import Intake
 from pe_stream.core.ledger import Account, Ledger
 from pe_stream.core.ring import Ring
@@ -34,6 +35,9 @@ from pe_stream.core.types import (
     Window,
 )
 from pe_stream.core.windows import Framing
+
+LATEST = 10 * SAMPLE_RATE
+"""An event that is told so much (10 s) after its onset still has all of its clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,12 @@ class Detector:
         *,
         live: bool,
         new_id: Callable[[], str],
+        clips: ClipRule | None = None,
     ) -> None:
-        """Begin with no audio; `rules` are in the order of the score columns."""
+        """Begin with no audio; `rules` are in the order of the score columns.
+
+        clips: which audio `clips` returns; None is none.
+        """
         self._origin = origin
         self._framing = framing
         self._live = live
@@ -92,7 +100,12 @@ class Detector:
         self._ledger = Ledger()
         self._intakes: deque[Intake] = deque()
         self._next = 0
-        self._ring = Ring(framing.window * FRAME)
+        held = framing.window * FRAME
+        if clips is not None:  # as far back as an onset may lie, and what comes before it
+            held += held + clips.before + LATEST
+        self._ring = Ring(held)
+        self._clipper = None if clips is None else Clipper(clips)
+        self._pieces: list[Piece] = []
         self._segment: Segment | None = None
         self._stitcher = Stitcher(framing.lookahead)
         self._scored = 0
@@ -204,16 +217,25 @@ class Detector:
                     events.append(self._event(tracker.rule.name, detection))
         if window.last:
             events += self._close(intake.reason)
+            self._cut(last=True)
             self._finish()
+        else:
+            self._cut(last=False)
         return Heard(segment.sample(first), final, events)
 
     def stop(self, reason: Reason) -> list[Event]:
         """Close what is open at once, leaving unscored what was not scored yet."""
         events, self._owed = self._owed + self._close(reason), []
+        self._cut(last=True)
         self._ledger.settle()
         self._intakes.clear()
         self._segment = None
         return events
+
+    def clips(self) -> list[Piece]:
+        """Audio of clips that has come since the last time; after the events it belongs to."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
 
     def change(self, rules: Sequence[LabelRule]) -> list[Event]:
         """Go on under other rules, in the order of the score columns from now on.
@@ -271,6 +293,7 @@ class Detector:
         if held is not None:
             intake.chunks.appendleft(held)
         self._owed += self._close(Reason.GAP)
+        self._cut(last=True)
         self._ledger.drop(start - done)
         self._frames += self._stitcher.final
         intake.start, intake.anchor_ns = start, segment.utc_ns(start)
@@ -283,6 +306,10 @@ class Detector:
         opened = self._open.pop(label) if ended else self._open[label]
         onset = segment.sample(detection.onset)
         offset = min(segment.sample(detection.offset), intake.end)
+        if self._clipper is not None and detection.phase is Phase.START:
+            self._clipper.opened(opened.id, label, onset, self._ring)
+        if self._clipper is not None and ended:
+            self._clipper.closed(opened.id, offset)
         return Event(
             id=opened.id,
             phase=detection.phase,
@@ -303,6 +330,15 @@ class Detector:
             reason=detection.reason,
             checkpoint=self._origin.checkpoint,
         )
+
+    def _cut(self, *, last: bool) -> None:
+        """Cut what has come out of the ring; last: the segment ends here."""
+        if self._clipper is None:
+            return
+        if last:
+            self._pieces += self._clipper.finish(self._ring)
+        elif self.earliest_onset is not None:
+            self._pieces += self._clipper.take(self._ring, self.earliest_onset)
 
     def _close(self, reason: Reason | None) -> list[Event]:
         return [

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pe_stream import manifest
-from pe_stream.audio import flac
+from pe_stream.audio import encode
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.soundscapes.scene import Event, Soundscape
 
@@ -43,7 +43,7 @@ def add(folder: Path, index: int, soundscape: Soundscape, fold: str) -> list[Row
     A file without events has one row, with an empty label. Raises OSError.
     """
     name = f"soundscape_{index:04d}"
-    flac.write(folder / f"{name}.flac", soundscape.samples)
+    encode.write(folder / f"{name}.flac", soundscape.samples)
     clips = soundscape.clips
     common = {
         "path": f"{name}.flac",

@@ -1,0 +1,91 @@
+"""Writing recordings: FLAC (lossless, 16 bits) or Opus; mono, 48 kHz."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, Self
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from numpy.typing import NDArray
+
+from pe_stream.core.types import SAMPLE_RATE, Samples
+
+Format = Literal["flac", "opus"]
+
+_CONTAINERS = {"flac": "flac", "opus": "ogg"}
+
+_PIECE = {"flac": 4096, "opus": 960}
+"""Samples handed to the encoder at a time: one frame of its own."""
+
+
+class Encoder:
+    """A recording being written; a context manager. Same samples, same bytes.
+
+    What is beyond -1..1 is clipped. Raises OSError where the file cannot be written.
+    """
+
+    def __init__(self, path: Path, form: Format = "flac") -> None:
+        # Without "bitexact" the file would name the version of FFmpeg.
+        options = {"fflags": "bitexact"}
+        with _as_os_error():
+            self._container = av.open(path, "w", format=_CONTAINERS[form], options=options)
+        self._stream: AudioStream = self._container.add_stream(
+            "flac" if form == "flac" else "libopus", rate=SAMPLE_RATE
+        )
+        self._stream.layout = "mono"
+        self._stream.format = "s16"
+        self._size = _PIECE[form]
+        self._waiting = np.empty(0, np.int16)
+        self._written = 0
+
+    def write(self, samples: Samples) -> None:
+        """Add (n,) float32 in -1..1."""
+        scaled = np.rint(np.clip(samples, -1, 1) * np.float32(32767)).astype(np.int16)
+        self._waiting = np.concatenate([self._waiting, scaled])
+        whole = len(self._waiting) // self._size * self._size
+        for start in range(0, whole, self._size):
+            self._encode(self._waiting[start : start + self._size])
+        self._waiting = self._waiting[whole:]
+
+    def close(self) -> None:
+        """Write what is left, and the end."""
+        with _as_os_error():
+            try:
+                if len(self._waiting):
+                    self._encode(self._waiting)
+                self._container.mux(self._stream.encode(None))
+            finally:
+                self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _encode(self, piece: NDArray[np.int16]) -> None:
+        frame = av.AudioFrame.from_ndarray(piece[np.newaxis], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        frame.pts = self._written
+        self._written += len(piece)
+        with _as_os_error():
+            self._container.mux(self._stream.encode(frame))
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Not all of FFmpeg's errors are OSErrors."""
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise OSError(error.errno, str(error)) from error
+
+
+def write(path: Path, samples: Samples, form: Format = "flac") -> None:
+    """Write a whole recording, as an Encoder does."""
+    with Encoder(path, form) as encoder:
+        encoder.write(samples)

@@ -1,0 +1,238 @@
+"""Clips on disk: by themselves, and of the real daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mosquitto import Mosquitto, wait_until
+from processes import Daemon, MosquittoSub
+from sounds import noise, write_float_wav
+from stand_ins import event
+
+from pe_stream import clips as clips_module
+from pe_stream.audio.media import read
+from pe_stream.clips import Clips
+from pe_stream.config import ClipSettings
+from pe_stream.core.clipper import Fate, Piece
+from pe_stream.core.types import Phase
+
+EVENTS = "pe_stream/test_node/kitchen/events"
+
+
+def piece(fate: Fate = Fate.OPEN, seconds: float = 0.5, number: int = 1) -> Piece:
+    return Piece(f"id-{number:04}", 0, noise((seconds, 0.1)), fate)
+
+
+def running(folder: Path, **settings: Any) -> Clips:
+    clips = Clips(ClipSettings(enabled=True, folder=str(folder), **settings))
+    clips.start()
+    return clips
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def heard(path: Path) -> Any:
+    return np.concatenate([chunk.samples for chunk in read(str(path))])
+
+
+@pytest.mark.parametrize("form", ["flac", "opus"])
+def test_a_clip_appears_once_it_is_complete(tmp_path: Path, form: Any) -> None:
+    clips = running(tmp_path, format=form)
+    start = clips.named(event(1))
+    assert start.clip is not None
+    assert clips.named(event(1, Phase.END)).clip == start.clip
+    clips.take([piece()])
+    wait_until(lambda: len(files(tmp_path)) == 1, "begun")
+    assert not Path(start.clip).exists()
+    clips.take([piece(Fate.KEPT)])
+    clips.stop()
+    assert Path(start.clip).suffix == f".{form}"
+    assert len(heard(Path(start.clip))) == pytest.approx(48_000, abs=10)
+    assert files(tmp_path) == [Path(start.clip).name]
+
+
+def test_a_withheld_or_unfinished_clip_leaves_nothing(tmp_path: Path) -> None:
+    clips = running(tmp_path)
+    for number in (1, 2):
+        clips.named(event(number))
+        clips.take([piece(number=number)])
+    wait_until(lambda: len(files(tmp_path)) == 2, "begun")
+    clips.take([piece(Fate.WITHHELD)])
+    clips.stop()
+    assert files(tmp_path) == []
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "kitchen" / "dog"
+    folder.mkdir(parents=True)
+    (folder / ".a.flac.part").write_bytes(b"x")
+    (folder / "whole.flac").write_bytes(b"x")
+    running(tmp_path).stop()
+    assert files(tmp_path) == ["whole.flac"]
+
+
+def test_without_them_nothing_is_named_or_written(tmp_path: Path) -> None:
+    clips = Clips(ClipSettings(folder=str(tmp_path)))
+    clips.start()
+    assert clips.named(event(1)).clip is None
+    clips.stop()
+    assert files(tmp_path) == []
+    only = Clips(ClipSettings(enabled=True, labels=("glass",), folder=str(tmp_path)))
+    assert only.named(event(1)).clip is None
+
+
+def test_an_address_is_told_instead_of_the_path(tmp_path: Path) -> None:
+    clips = Clips(ClipSettings(enabled=True, folder=str(tmp_path), url="https://house/clips/"))
+    told = clips.named(event(1)).clip
+    path = Clips(ClipSettings(enabled=True, folder=str(tmp_path))).named(event(1)).clip
+    assert path is not None
+    assert told == f"https://house/clips/{Path(path).relative_to(tmp_path)}"
+
+
+def test_names_cannot_leave_the_folder(tmp_path: Path) -> None:
+    clips = Clips(ClipSettings(enabled=True, folder=str(tmp_path)))
+    path = clips.named(event(1, source="../../etc", label="../x")).clip
+    assert path is not None
+    assert Path(os.path.normpath(path)).is_relative_to(tmp_path)
+
+
+def test_the_old_and_the_too_many_are_deleted(tmp_path: Path) -> None:
+    now_s = time.time()
+    for label, name, days in (
+        ("dog", "a", 1.5),
+        ("dog", "b", 2.5),
+        ("cat", "c", 2.5),
+        ("cat", "d", 4.5),
+        ("cat", "e", 3.5),
+    ):
+        path = tmp_path / "kitchen" / label / f"{name}.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 1000)
+        os.utime(path, (now_s - days * 86_400,) * 2)
+    other = tmp_path / "kitchen" / "cat" / "notes.txt"
+    other.write_text("not ours")
+    os.utime(other, (0, 0))
+    running(tmp_path, keep_days=4.0, keep_days_of={"dog": 2.0}).stop()
+    assert files(tmp_path) == ["a.flac", "c.flac", "e.flac", "notes.txt"]
+    running(tmp_path, keep_days=4.0, max_gb=2e-6).stop()
+    assert files(tmp_path) == ["a.flac", "c.flac", "notes.txt"]
+
+
+def test_a_folder_that_cannot_be_written_costs_clips_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "blocked").write_text("a file")
+    clips = running(tmp_path / "blocked")
+    clips.named(event(1))
+    clips.take([piece(), piece(), piece(Fate.KEPT)])
+    wait_until(lambda: clips.lost == 1, "lost")
+    (tmp_path / "blocked").unlink()
+    again = clips.named(event(2))
+    clips.take([piece(Fate.KEPT, number=2)])
+    clips.stop()
+    assert again.clip is not None
+    assert Path(again.clip).exists()
+    assert caplog.text.count("a clip is lost") == 1
+
+
+def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips_module, "MOST_PIECES", 3)
+    go_on = threading.Event()
+    clips = Clips(ClipSettings(enabled=True, folder=str(tmp_path)))
+    write = clips._write
+    monkeypatch.setattr(clips, "_write", lambda each: (go_on.wait(10), write(each)))
+    clips.start()
+    began_s = time.monotonic()
+    named = [clips.named(event(number)) for number in (1, 2)]
+    clips.take([piece()] * 10)
+    clips.take([piece(Fate.KEPT)])
+    assert time.monotonic() - began_s < 1
+    assert clips.lost == 1
+    go_on.set()
+    wait_until(clips._queue.empty, "written")
+    clips.take([piece(Fate.KEPT, number=2)])
+    clips.stop()
+    assert files(tmp_path) == [Path(str(named[1].clip)).name]
+
+
+def config(level: Path, port: int, sound: Path, clips: str) -> str:
+    return f"""
+node: Test Node
+model: {{checkpoint: {level}, window_s: 1.0, hop_s: 0.2, lookahead_s: 0.2, threads: 1}}
+sources:
+  kitchen: {{url: {sound}}}
+labels:
+  loud: {{min_on_s: 0.12}}
+mqtt: {{host: 127.0.0.1, port: {port}}}
+clips: {clips}
+"""
+
+
+def test_a_clip_holds_the_sound_where_the_event_says(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    samples = noise((3.0, 0.001), (1.0, 0.2), (4.0, 0.001), (1.0, 0.2), (0.5, 0.001))
+    sound = write_float_wav(tmp_path / "sound.wav", samples)
+    text = config(level, broker.port, sound, f"{{enabled: true, folder: {tmp_path}/clips}}")
+    with MosquittoSub(broker.port) as house, Daemon(tmp_path, text) as daemon:
+        assert daemon.exit_code() == 0
+    told = house.events(EVENTS)
+    starts = [each for each in told if each["phase"] == "start"]
+    ends = [each for each in told if each["phase"] == "end"]
+    assert [each["clip"] for each in starts] == [each["clip"] for each in ends]
+    for start, end, burst_s in zip(starts, ends, (3.0, 8.0), strict=True):
+        path = Path(start["clip"])
+        clip = heard(path)
+        loud = np.flatnonzero(np.abs(clip) > 0.05) / 48_000
+        assert loud[0] == pytest.approx(2.0 + burst_s - start["onset_s"], abs=0.001)
+        assert loud[0] == pytest.approx(2.0, abs=0.0401)  # a frame
+        assert loud[-1] - loud[0] == pytest.approx(1.0, abs=0.001)
+        after_s = min(2.0, 9.5 - end["offset_s"])
+        assert len(clip) / 48_000 == pytest.approx(2.0 + end["duration_s"] + after_s, abs=0.01)
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert len(files(tmp_path / "clips")) == 2
+
+
+def test_no_audio_is_written_unless_it_is_asked_for(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (1, 0.001)))
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, config(level, broker.port, sound, "{}")) as daemon,
+    ):
+        assert daemon.exit_code() == 0
+    assert {each["clip"] for each in house.events(EVENTS)} == {None}
+    assert not list(tmp_path.rglob("*.flac*"))
+
+
+def test_a_killed_daemon_leaves_no_half_a_clip(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (60, 0.2)))
+    text = config(level, broker.port, sound, f"{{enabled: true, folder: {tmp_path}/clips}}")
+    with Daemon(tmp_path, text) as daemon:
+        daemon.wait_for_log("loud start")
+        wait_until(lambda: len(files(tmp_path / "clips")) == 1, "it is being written")
+        daemon.send(signal.SIGKILL)
+        daemon.exit_code()
+    with MosquittoSub(broker.port) as house, Daemon(tmp_path, text) as daemon:
+        house.wait_for(EVENTS, '"restart"')
+        daemon.wait_for_log("loud start")
+        daemon.send(signal.SIGTERM)
+        daemon.exit_code()
+    closed = [each for each in house.events(EVENTS) if each["reason"] == "restart"]
+    assert closed[0]["clip"] is None
+    (kept,) = files(tmp_path / "clips")  # the second run's, which ended in good order
+    assert kept.endswith(".flac")
+    assert not kept.startswith(".")
