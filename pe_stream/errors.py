@@ -28,3 +28,7 @@ class UnavailableError(PeStreamError):
     """Something needed is not there: a device, a file, a checkpoint, a broker (EX_UNAVAILABLE)."""
 
     exit_code = 69
+
+
+class RefusedError(UnavailableError):
+    """It is there, and will not have us: a wrong password, a path that it does not know."""

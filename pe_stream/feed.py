@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import Source
 from pe_stream.core.timebase import Segment
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
-from pe_stream.errors import UnavailableError
+from pe_stream.errors import RefusedError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,16 @@ Opener = Callable[[int, float | None], Source]
 """Opens a source whose first sample gets the absolute index given, or one further on by what was
 lost since the time given (monotonic), when that sample was due; raises UnavailableError."""
 
-RETRY_S = (1.0, 2.0, 4.0)
-"""Waits before a lost source is opened again; the last one repeats."""
+LONGEST_S = 4.0
+"""The longest pause before a lost source is opened again."""
+
+REFUSED_S = 60.0
+"""The same where a server will not have us: cameras lock out who tries too often."""
+
+
+def pause_s(failures: int, longest_s: float) -> float:
+    """1, 2, 4 ... s, less up to a quarter by chance, so that not all come back at once."""
+    return min(2.0 ** (failures - 1), longest_s) * (1 - random.random() / 4)  # noqa: S311
 
 
 class Mark(Enum):
@@ -97,6 +106,11 @@ class Feed:
         return self._next
 
     @property
+    def missed(self) -> int:
+        """Samples there was time for since the last one that came."""
+        return max(0, round((time.monotonic() - self._captured_s) * SAMPLE_RATE))
+
+    @property
     def waiting(self) -> int:
         """Samples that were not taken yet."""
         return self._put_samples - self._taken_samples
@@ -128,9 +142,9 @@ class Feed:
                 raise
             except UnavailableError as error:
                 failures = failures + 1 if self._next == before else 1
-                wait_s = RETRY_S[min(failures, len(RETRY_S)) - 1]
-                self._miss(f"{error}; trying again in {wait_s:g} s")
-                self._stopping.wait(wait_s)
+                self._miss(f"{error}; trying again")
+                longest_s = REFUSED_S if isinstance(error, RefusedError) else LONGEST_S
+                self._stopping.wait(pause_s(failures, longest_s))
             else:
                 self._mark(Mark.ENDED)
                 return

@@ -11,16 +11,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from uuid6 import uuid7
 
+from pe_stream.audio.devices import list_devices
 from pe_stream.audio.source import open_source
 from pe_stream.config import Settings, SourceSettings
 from pe_stream.core.clipper import ClipRule, Piece
 from pe_stream.core.detector import Detector, Heard, Origin
 from pe_stream.core.ledger import Account
+from pe_stream.core.ledger import Hearing as State
 from pe_stream.core.types import FRAME_S, Event, LabelRule, Reason, Window
 from pe_stream.errors import UnavailableError
 from pe_stream.feed import Feed, Mark, Opener
@@ -78,9 +81,21 @@ class _Channel:
             detector.account,
             self.feed.delivered,
             detector.scored_frames,
-            max(0, self.feed.waiting + detector.urgency[1]),
+            max(0, detector.urgency[1]),
             detector.stretched,
             round(self._busy_s / self._audio_s, 3) if self._audio_s else None,
+        )
+
+    def up_to_date(self, vital: Vital) -> Vital:
+        """With what goes on although nothing is scored; from any thread."""
+        account = vital.account
+        if account.state is State.LOST:  # else it would be counted only once something is heard
+            account = replace(account, lost=account.lost + self.feed.missed)
+        return replace(
+            vital,
+            account=account,
+            delivered=self.feed.delivered,
+            waiting=vital.waiting + self.feed.waiting,
         )
 
     def drain(self) -> None:
@@ -162,8 +177,7 @@ class Live:
     def vitals(self) -> Mapping[str, Vital]:
         """How each source does."""
         return {
-            name: replace(vital, delivered=self._channels[name].feed.delivered)
-            for name, vital in self._vitals.items()
+            name: channel.up_to_date(self._vitals[name]) for name, channel in self._channels.items()
         }
 
     def open(self) -> dict[str, str]:
@@ -310,9 +324,19 @@ class Live:
 
 
 def openers(settings: Settings) -> dict[str, Opener]:
-    """What opens each source of the settings."""
+    """What opens each source of the settings.
+
+    An index of a microphone is what it is now: once one is open, PortAudio counts anew.
+    """
+    ids: dict[int, str] = {}
+    if any(isinstance(spec.microphone, int) for spec in settings.sources.values()):
+        with suppress(UnavailableError):
+            ids = {device.index: device.id for device in list_devices()}
 
     def opener(spec: SourceSettings) -> Opener:
+        if isinstance(spec.microphone, int):
+            known = ids.get(spec.microphone, spec.microphone)
+            spec = spec.model_copy(update={"microphone": known})
         return lambda sample, at_s: open_source(spec, first_sample=sample, at_s=at_s)
 
     return {name: opener(spec) for name, spec in settings.sources.items()}

@@ -125,6 +125,7 @@ class _Now(Collector):
         self._vitals = vitals
         self._delivery = delivery
         self._history = history
+        self._highest: dict[tuple[str, str], int] = {}
 
     def collect(self) -> Iterator[Metric]:
         yield from self._of_sources(self._vitals())
@@ -151,7 +152,8 @@ class _Now(Collector):
         for source, vital in vitals.items():
             account = vital.account
             for fate in ("heard", "lost", "flat", "clipped"):
-                audio.add_metric([source, fate], getattr(account, fate) / SAMPLE_RATE)
+                samples = self._rising(source, fate, getattr(account, fate))
+                audio.add_metric([source, fate], samples / SAMPLE_RATE)
             for each in Hearing:
                 state.add_metric([source, each], account.state is each)
             if account.level_dbfs is not None:
@@ -162,6 +164,12 @@ class _Now(Collector):
             stretched.add_metric([source], vital.stretched)
         yield from (audio, state, level, rtf, waiting, stretched)
 
+    def _rising(self, source: str, fate: str, samples: int) -> int:
+        """A counter must not fall, as what was heard does where it is dropped later."""
+        highest = max(samples, self._highest.get((source, fate), 0))
+        self._highest[source, fate] = highest
+        return highest
+
     def _of_the_way_out(self) -> Iterator[Metric]:
         delivery, history = self._delivery, self._history
         yield GaugeMetricFamily(
@@ -171,7 +179,7 @@ class _Now(Collector):
         )
         yield GaugeMetricFamily(
             "pe_stream_outbox_messages",
-            "Events that the broker has not acknowledged.",
+            "Messages about events that the broker has not acknowledged.",
             value=delivery.queued,
         )
         yield GaugeMetricFamily(
@@ -182,7 +190,8 @@ class _Now(Collector):
         yield CounterMetricFamily(
             "pe_stream_events_dropped",
             "Messages about events that were too many or too old to be kept for the broker.",
-            value=delivery.dropped + (history.dropped if history else 0),
+            # Both hold the same ones, where both do.
+            value=max(delivery.dropped, history.dropped if history else 0),
         )
         if history is not None:
             yield GaugeMetricFamily(

@@ -57,6 +57,9 @@ _MIGRATIONS = (
         payload TEXT NOT NULL,
         stored REAL NOT NULL
     );
+    -- Rows of a database that was begun anew differ from those of the one before.
+    INSERT INTO sqlite_sequence
+        VALUES ('outbox', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER));
     """,
 )
 """From each version of the schema to the next; PRAGMA user_version counts those that were done."""

@@ -123,6 +123,12 @@ class MosquittoSub:
         """(topic, payload) in the order of arrival."""
         return [(t, p) for _, _, t, p in (line.split("\t", 3) for line in self._reading.lines)]
 
+    @property
+    def timed(self) -> list[tuple[float, str, str]]:
+        """(UTC seconds of arrival, topic, payload) in the order of arrival."""
+        split = (line.split("\t", 3) for line in self._reading.lines)
+        return [(float(at), topic, payload) for at, _, topic, payload in split]
+
     def payloads(self, topic: str) -> list[str]:
         return [payload for name, payload in self.received if name == topic]
 

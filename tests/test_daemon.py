@@ -380,7 +380,6 @@ def test_a_microphone_that_is_not_there_at_the_start_is_waited_for(
         house.wait_for(topic("kitchen", "health"), '"flat"')  # the zeros of an idle sound server
         health = json.loads(house.payloads(topic("kitchen", "health"))[-1])
         assert health["lost_s"] > 1
-        assert "'gap'" not in daemon.log
         daemon.send(signal.SIGTERM)
         assert daemon.exit_code() == 143
 

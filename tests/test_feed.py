@@ -11,13 +11,13 @@ from pe_stream import feed as feed_module
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import Source
 from pe_stream.core.types import FRAME, FRAME_S, AudioChunk
-from pe_stream.errors import UnavailableError
-from pe_stream.feed import QUEUE_S, Feed, Mark
+from pe_stream.errors import RefusedError, UnavailableError
+from pe_stream.feed import LONGEST_S, QUEUE_S, REFUSED_S, Feed, Mark, pause_s
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "RETRY_S", (0.01, 0.02))
+    monkeypatch.setattr(feed_module, "pause_s", lambda *_: 0.01)
 
 
 class Bench:
@@ -154,3 +154,23 @@ def test_stop_ends_a_feed_that_waits_for_sound() -> None:
         bench.feed.join(2)
         assert "source kitchen" not in {thread.name for thread in threading.enumerate()}
     assert bench.opened[0].closed.is_set()
+
+
+def test_pauses_grow_to_a_longest_and_vary() -> None:
+    pauses = [[pause_s(failures, 4.0) for _ in range(50)] for failures in range(1, 6)]
+    for these, longest in zip(pauses, (1, 2, 4, 4, 4), strict=True):
+        assert 0.75 * longest <= min(these) < max(these) <= longest
+
+
+def test_a_server_that_refuses_us_is_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def note(failures: int, longest_s: float) -> float:
+        asked.append((failures, longest_s))
+        return 0.01
+
+    monkeypatch.setattr(feed_module, "pause_s", note)
+    refused = RefusedError("401")
+    with Bench(ScriptedSource().give(refused), refused, lost(), ScriptedSource()) as bench:
+        assert eventually(lambda: len(bench.opened) == 2)
+    assert asked == [(1, REFUSED_S), (2, REFUSED_S), (3, LONGEST_S)]

@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import queue
+import signal
 import struct
 import sys
 import threading
@@ -157,13 +158,16 @@ def _channels(device: devices.Device, channel: int | None) -> int:
 
 def command(device: str | int, channel: int | None) -> list[str]:
     """What starts the process. device, channel: as a Microphone takes them."""
-    program = f"from {__name__} import start; start()"
-    return [sys.executable, "-c", program, json.dumps(device), json.dumps(channel)]
+    # Modules from where we have them, and never from the current directory.
+    program = f"import sys; sys.path[:] = {sys.path}; from {__name__} import start; start()"
+    return [sys.executable, "-P", "-c", program, json.dumps(device), json.dumps(channel)]
 
 
 def start() -> None:
     """Be that process."""
     _quieten_libraries()
+    # Whoever ends a whole service signals us too; we end with our standard input.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_input, daemon=True).start()
     device, channel = map(json.loads, sys.argv[1:])
     _record(device, channel)
@@ -190,8 +194,11 @@ def _record(device: str | int, channel: int | None) -> None:
 
 
 def _tell(kind: bytes, *body: bytes) -> None:
-    sys.stdout.buffer.write(HEAD.pack(kind, sum(map(len, body))) + b"".join(body))
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(HEAD.pack(kind, sum(map(len, body))) + b"".join(body))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        os._exit(0)
 
 
 def _end_with_input() -> None:

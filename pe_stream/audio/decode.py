@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pe_stream.addresses import masked_url
 from pe_stream.audio.pcm import to_float
-from pe_stream.errors import UnavailableError
+from pe_stream.errors import RefusedError, UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +150,8 @@ def open_network(url: str, *, timeout_s: float) -> Decoder:
     try:
         options = _NETWORK_OPTIONS if url.lower().startswith("rtsp") else {}
         container = av.open(url, options=options, timeout=(timeout_s, timeout_s))
+    except av.error.HTTPClientError as error:  # of RTSP too
+        raise RefusedError(f"{name}: {_reason(error)}") from None
     except (av.error.FFmpegError, UnicodeError) as error:
         raise UnavailableError(f"{name}: {_reason(error)}") from None
     return Decoder(container, name)

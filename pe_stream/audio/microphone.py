@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -16,6 +18,7 @@ import numpy as np
 from pe_stream.audio import capture
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.audio.timeline import Timeline
+from pe_stream.config import PASSWORD_VARIABLE
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
 from pe_stream.errors import UnavailableError
 
@@ -23,6 +26,12 @@ _HUNG_S = 15.0
 """A recording process that says nothing for so long hangs: longer than an opening takes."""
 
 _MOST_AT_ONCE = 1 << 20
+
+_POLL_S = 0.2
+"""How long `close` may take to be noticed."""
+
+_KILL_S = 0.5
+"""How long a killed process may take to die; one stuck in its driver is left to the system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +53,8 @@ class Microphone:
     new segment, further on by what the clock says is missing.
 
     While the microphone is not there, cannot be opened or delivers nothing, it yields Absent about
-    once a second. `close` ends the iteration at once, from any thread. Raises UnavailableError
-    when the recording process hangs or dies; a new Microphone may then be tried.
+    once a second. `close` ends the iteration within 0.2 s, from any thread. Raises UnavailableError
+    when the recording process cannot be started, hangs or dies; a new one may then be tried.
     """
 
     returns = True
@@ -64,13 +73,17 @@ class Microphone:
         self._closing, self._reading = threading.Lock(), threading.Lock()
         self._patience_s = _HUNG_S
         self._opened_s = time.monotonic()
-        self._process = subprocess.Popen(
-            capture.command(device, channel),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            process_group=0,  # the terminal's Ctrl-C is for us
-        )
+        try:
+            self._process = subprocess.Popen(
+                capture.command(device, channel),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                process_group=0,  # the terminal's Ctrl-C is for us
+                env={k: v for k, v in os.environ.items() if k != PASSWORD_VARIABLE},
+            )
+        except OSError as error:
+            raise UnavailableError(f"{self.describe}: no process to record it: {error}") from error
         self._chunks = self._listen(Timeline(first_sample, at_s))
 
     def __iter__(self) -> Self:
@@ -84,8 +97,9 @@ class Microphone:
         self._closed.set()
         with self._closing:
             self._process.kill()
-            self._process.wait()
-            with self._reading:  # ends with the process
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_KILL_S)
+            with self._reading:
                 for pipe in (self._process.stdin, self._process.stdout):
                     assert pipe is not None  # noqa: S101
                     pipe.close()
@@ -93,7 +107,7 @@ class Microphone:
     def _listen(self, timeline: Timeline) -> Iterator[AudioChunk | Absent]:
         resampler = Resampler(SAMPLE_RATE)
         rate = float(SAMPLE_RATE)
-        broken = True
+        broken, heard_s = True, 0.0
         for kind, body in self._messages():
             self._patience_s = _HUNG_S
             if kind == capture.OPENED:
@@ -102,6 +116,8 @@ class Microphone:
                 continue
             if kind == capture.ABSENT:
                 timeline.waits(self._opened_s)
+                if not broken and len(rest := resampler.flush()):
+                    yield timeline.chunk(rest, heard_s)
                 broken = True
                 yield Absent(body.decode())
                 continue
@@ -111,11 +127,12 @@ class Microphone:
             begun_ns = utc_ns - round(capture.BLOCK_S * 1e9)
             lost = broken or after_gap
             if lost or timeline.strayed(begun_ns):
-                if timeline.begun and len(rest := resampler.flush()):
-                    yield timeline.chunk(rest, at_s - capture.BLOCK_S)
+                if not broken and len(rest := resampler.flush()):
+                    yield timeline.chunk(rest, heard_s)
                 resampler = Resampler(rate)
                 timeline.begin(at_s - capture.BLOCK_S, begun_ns, lost=lost)
                 broken = False
+            heard_s = at_s
             samples = resampler.feed(mix(frames.reshape(-1, channels).T, self._channel).samples)
             if len(samples):
                 yield timeline.chunk(samples, at_s)
@@ -138,15 +155,20 @@ class Microphone:
         """What has come next, nothing after `close`. Raises UnavailableError."""
         pipe = self._process.stdout
         assert pipe is not None  # noqa: S101
-        with self._reading:
-            if self._closed.is_set():
-                return b""
-            came, _, _ = select.select([pipe], [], [], self._patience_s)
-            more = pipe.read(_MOST_AT_ONCE) if came else b""
+        until_s = time.monotonic() + self._patience_s
+        more: bytes | None = None
+        while more is None and time.monotonic() < until_s:
+            with self._reading:
+                if self._closed.is_set():
+                    return b""
+                waiting = select.poll()  # `select` fails on file numbers from 1024 on
+                waiting.register(pipe, select.POLLIN)
+                if waiting.poll(1000 * _POLL_S):
+                    more = pipe.read(_MOST_AT_ONCE)
         if self._closed.is_set():
             return b""
         if not more:
             self.close()
-            how = f"has died ({self._process.returncode})" if came else "hangs"
+            how = "hangs" if more is None else f"has died ({self._process.returncode})"
             raise UnavailableError(f"{self.describe}: the process that records it {how}")
         return more

@@ -137,7 +137,8 @@ class Codec:
         offset = (window.start - stream.start) // FRAME
         if made:
             final = self._next.plan(stream.heard)[-1].final - (stream.start - stream.begun) // FRAME
-            features = made[0] if features is None else torch.cat([features[:final], made[0]])
+            fresh = made[0][max(0, -final) :]
+            features = fresh if features is None else torch.cat([features[: max(0, final)], fresh])
             stream.inputs = tuple(made[1:])
         assert features is not None  # noqa: S101 - a stream without any hears at least a frame
         stream.heard = self._end(stream, window)
@@ -148,7 +149,7 @@ class Codec:
         """The features as they are where zeros came before each window."""
         made = []
         for window, inner in zip(windows, features, strict=True):
-            rows = self._samples([window.samples[: 2 * self.context * FRAME]])
+            rows = self._samples([window.samples[: (self.context + self.provisional) * FRAME]])
             edge = self._run(rows, 0)[0][0, : self.context]
             made.append(torch.cat([edge, inner[len(edge) :]]))
         return made

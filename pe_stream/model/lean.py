@@ -59,7 +59,7 @@ def lean(embedder: Any) -> Layers:
 @contextmanager
 def convolving(*, cudnn: bool) -> Iterator[None]:
     """For whatever runs a codec. Wrong results were seen with cuDNN, so the model turns it off."""
-    with torch.backends.cudnn.flags(enabled=cudnn):
+    with torch.backends.cudnn.flags(enabled=cudnn, allow_tf32=False):
         yield
 
 
@@ -101,6 +101,7 @@ class Block(nn.Module):
         self.before = self.after = 0
         for layer in reversed(layers):
             self.before, self.after = _sees(layer, self.before, self.after)
+        self.before, self.after = max(0, self.before), max(0, self.after)
 
     def forward(self, image: Tensor) -> Tensor:
         """May overwrite its input."""

@@ -140,12 +140,12 @@ def test_a_microphone_is_waited_for_and_found_again(
         virtual.unplug()
         began_s = time.monotonic()
         assert "is gone: it delivers no more sound" in absent(opened)
-        assert time.monotonic() - began_s < 2.5
+        assert time.monotonic() - began_s < 4  # 1.8 s on a quiet machine
         assert "cannot be opened" in absent(opened)
         virtual.plug_in()
         began_s = time.monotonic()
         after = heard(opened)
-        assert time.monotonic() - began_s < 3
+        assert time.monotonic() - began_s < 6  # 2.3 s on a quiet machine
         # As many samples are missing as the clock says.
         assert after.anchor_ns is not None
         elapsed_s = after.captured_s - before.captured_s
@@ -210,6 +210,48 @@ def test_a_recording_process_that_dies_or_hangs_is_an_error(
     assert virtual.environment
 
 
+@pytest.mark.usefixtures("virtual")
+def test_the_service_s_sigterm_does_not_end_the_recording(opened: Microphone) -> None:
+    heard(opened)
+    opened._process.terminate()
+    for _ in range(50):
+        heard(opened)
+
+
+@pytest.mark.usefixtures("virtual")
+def test_a_recorder_that_cannot_be_killed_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one that is stuck in its driver."""
+    recording = Microphone("default")
+    heard(recording)
+    monkeypatch.setattr(recording._process, "kill", lambda: None)
+    threading.Timer(0.2, recording.close).start()
+    began_s = time.monotonic()
+    list(recording)
+    recording.close()
+    assert time.monotonic() - began_s < 3
+    monkeypatch.undo()
+    recording._process.wait(5)  # its standard input is closed
+
+
+def test_where_no_process_can_be_started_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "command", lambda *_: ["/no/such/python"])
+    with pytest.raises(UnavailableError, match="no process to record it"):
+        Microphone("default")
+
+
+@pytest.mark.usefixtures("virtual")
+def test_the_current_folder_is_not_imported_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    recording = Microphone("default")
+    heard(recording)
+    recording.close()
+
+
 def test_the_recording_process_ends_with_ours(virtual: VirtualMicrophone) -> None:
     """Also when ours is killed."""
     script = (
@@ -245,6 +287,37 @@ def test_audio_nobody_fetches_is_a_gap_not_a_shift() -> None:
     assert first.anchor_ns is not None
     elapsed_ns = after.anchor_ns - first.anchor_ns
     assert elapsed_ns == pytest.approx((after.start - first.start) * 1e9 / 48_000, abs=1e8)
+
+
+def test_a_break_ends_with_what_the_resampler_still_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that comes before the break, whose segment it belongs to."""
+    monkeypatch.setattr(capture, "command", lambda *_: ["sleep", "60"])
+    recording = Microphone("default")
+    block = np.full((1764, 1), 0.1, np.float32).tobytes()
+
+    def messages() -> Iterator[tuple[bytes, bytes]]:
+        for begun_s in (5.0, 9.0):
+            yield capture.OPENED, b'{"describe": "it", "rate": 44100}'
+            for i in range(1, 26):
+                at_s = begun_s + 0.04 * i
+                head = capture.SOUND_HEAD.pack(at_s, round(at_s * 1e9), False, 1)
+                yield capture.SOUND, head + block
+            yield capture.ABSENT, b"unplugged"
+            yield capture.ABSENT, b"unplugged"
+
+    monkeypatch.setattr(recording, "_messages", messages)
+    items = list(recording)
+    recording.close()
+    ends = [i for i, item in enumerate(items) if isinstance(item, Absent)]
+    assert len(ends) == 4
+    first, second = items[: ends[0]], items[ends[1] + 1 : ends[2]]
+    for part, start in ((first, 0), (second, 4 * 48_000)):
+        chunks = [chunk for chunk in part if isinstance(chunk, AudioChunk)]
+        assert [chunk.anchor_ns is not None for chunk in chunks] == [True] + [False] * (
+            len(chunks) - 1
+        )
+        assert chunks[0].start == start
+        assert chunks[-1].end == start + 48_000  # all of the second
 
 
 @pytest.mark.parametrize("step_s", [3600, -3600])

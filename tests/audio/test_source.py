@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from audio.recordings import write_wav
 
-from pe_stream.audio import open_source
+from pe_stream.audio import open_source, portaudio
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.network import NetworkStream
 from pe_stream.core.types import AudioChunk
@@ -46,6 +46,10 @@ def test_an_address_is_a_stream_that_fails_only_once_it_is_listened_to() -> None
 
 
 def test_a_microphone_is_looked_for() -> None:
+    try:
+        portaudio.load()
+    except UnavailableError as absent:
+        pytest.skip(str(absent))
     for name in ("the one in the shed", 9999):
         source = open_source(Spec(microphone=name))
         item = next(iter(source))

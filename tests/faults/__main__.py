@@ -17,11 +17,12 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=200, help="how many; default 200")
     parser.add_argument("--only", help="those whose name contains this")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--longest", type=float, default=8.0, help="s that the broker is away")
     parser.add_argument("--report", type=Path, help="write all of it here, as JSON")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="faults-") as folder,
-        Bench(Path(folder), options.seed) as bench,
+        Bench(Path(folder), options.seed, options.longest) as bench,
     ):
         outcome = bench.run(options.faults, options.only)
     print(outcome.table())

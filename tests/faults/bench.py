@@ -1,6 +1,6 @@
 """Faults on purpose: the real daemon, a real broker, a (virtual) microphone, and what breaks them.
 
-    PYTHONPATH=tests python -m faults --faults 200 --only kill --seed 7
+    PYTHONPATH=tests python -m faults --faults 200 --only "daemon killed" --seed 7
 
 A seed decides what breaks when. The kitchen hears a microphone, the porch a file with a burst every
 4 s, which nothing but an end of the daemon itself may disturb. A subscriber with a session of its
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
+import pytest
 from level_checkpoint import make_level_checkpoint
 from mosquitto import Mosquitto, wait_until
 from processes import Daemon, MosquittoSub
@@ -36,6 +37,8 @@ PERIOD_S = 4.0
 """From one burst on the porch to the next."""
 
 _RECOVERY_S = 60.0
+_JITTER_S = 0.3
+"""Between the two health messages of one tick: chunks of 0.1 s, and PulseAudio's."""
 _NODE = "pe_stream/faults"
 
 _CONFIG = """
@@ -94,8 +97,10 @@ class Outcome:
 class Bench:
     """One run in `folder`; a context manager, `run` in it."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, longest_s: float = 8.0) -> None:
+        """longest_s: that the broker is away or frozen."""
         self._folder = folder
+        self._longest_s = longest_s
         self._seed = seed
         self._random = random.Random(seed)
         self._stack = ExitStack()
@@ -149,6 +154,7 @@ class Bench:
         began_s = time.monotonic()
         chosen = [what for what in self._known if only is None or only in what]
         before = self._resources()
+        failed: list[str] = []
         order: list[str] = []
         for _ in range(count):
             time.sleep(self._random.uniform(0.5, 4.0))
@@ -156,9 +162,17 @@ class Bench:
                 order = self._random.sample(chosen, len(chosen))
             what = order.pop()
             at_s = time.monotonic() - began_s
-            lasted_s, recovered_s = self._known[what]()
+            try:
+                lasted_s, recovered_s = self._known[what]()
+            except (pytest.fail.Exception, AssertionError, OSError, psutil.Error) as error:
+                failed.append(f"{what} at {at_s:.0f} s: {error}")
+                break
             self._faults.append(Fault(what, at_s, lasted_s, recovered_s))
-            assert self._daemon.process.poll() is None, self._daemon.log
+            if self._daemon.process.poll() is not None:
+                failed.append(
+                    f"{what} at {at_s:.0f} s: the daemon ended: {self._daemon.log[-500:]}"
+                )
+                break
         time.sleep(2 * PERIOD_S)
         after = self._resources()
         self._lives.append((self._life_s, time.time()))
@@ -175,12 +189,14 @@ class Bench:
             self._faults,
         )
         wrong = outcome.wrong
+        wrong += failed
         if code != 143:
             wrong.append(f"the daemon ended with {code}")
         if after != before:
             wrong.append(f"file descriptors and threads: {before} before, {after} after")
         wrong += [line for log in self._logs for line in log.splitlines() if "Traceback" in line]
         wrong += self._untold(told) + self._out_of_order(told) + self._porch(told) + self._on()
+        wrong += self._unaccounted() + self._not_late()
         return outcome
 
     # What must hold
@@ -199,12 +215,7 @@ class Bench:
         """Every event on disk has ended, and its start and its end were told."""
         wrong = []
         phases = {_phase(event) for event in told}
-        stored = [
-            event
-            for path in sorted((self._folder / "state").glob("pe-stream/events.db*"))
-            if path.suffix == ".db" or ("damaged" in path.name and path.suffix != "-wal")
-            for event in _readable(path)
-        ]
+        stored = list(read(self._folder / "state" / "pe-stream" / "events.db"))
         if not stored:
             wrong.append("nothing is stored")
         for event in stored:
@@ -213,10 +224,36 @@ class Bench:
                 wrong.append(f"left open: {event['id']}")
             if (event["id"], "start") not in phases or not told_end:
                 wrong.append(f"not told: {event['source']} {event['onset']} {event['phase']}")
-        ids = [event["id"] for event in stored]
-        if len(set(ids)) != len(ids):
-            wrong.append("an id was given twice")
         return wrong
+
+    def _unaccounted(self) -> list[str]:
+        """What the kitchen heard and lost grew by as much as what the porch heard."""
+        pairs = [
+            (json.loads(first[1]), json.loads(second[1]))
+            for first, second in pairwise(self._house.received)
+            if (first[0], second[0]) == (f"{_NODE}/kitchen/health", f"{_NODE}/porch/health")
+        ]
+        wrong, begun = [], None
+        for kitchen, porch in pairs:
+            ahead_s = _whole_s(kitchen) - _whole_s(porch)
+            if begun is None or porch["heard_s"] < begun[0]:  # another life
+                begun = (porch["heard_s"], ahead_s) if kitchen["heard_s"] > 1 else None
+            elif kitchen["state"] != "lost" and abs(ahead_s - begun[1]) > 0.1 + _JITTER_S:
+                wrong.append(f"{ahead_s - begun[1]:+.2f} s not accounted for in the kitchen")
+            if begun is not None:
+                begun = porch["heard_s"], ahead_s
+        return wrong
+
+    def _not_late(self) -> list[str]:
+        """What comes long after its sound says that it is late."""
+        return [
+            f"not marked late: {event['onset']} {event['phase']}, {arrived_s - said_s:.0f} s after"
+            for arrived_s, topic, payload in self._house.timed
+            if topic.endswith("/events")
+            for event in [json.loads(payload)]
+            for said_s in [_utc_s(event["onset"]) + event["duration_s"]]
+            if arrived_s - said_s > 15 and not event["late"]
+        ]
 
     def _out_of_order(self, told: list[dict[str, Any]]) -> list[str]:
         order = {"start": 0, "update": 1, "end": 2}
@@ -288,7 +325,7 @@ class Bench:
     def _stop_broker(self) -> tuple[float, float]:
         connected = self._daemon.log.count("connected to")
         self._broker.stop()
-        lasted_s = self._last(1.0, 8.0)
+        lasted_s = self._last(1.0, self._longest_s)
         self._broker.start()
         return lasted_s, self._until(
             lambda: self._daemon.log.count("connected to") > connected, "connected"
@@ -296,13 +333,20 @@ class Bench:
 
     def _freeze_broker(self) -> tuple[float, float]:
         self._broker.freeze()
-        lasted_s = self._last(1.0, 8.0)
+        lasted_s = self._last(1.0, min(20.0, self._longest_s))  # less than the keepalive
         self._broker.thaw()
         known = len(self._house.received)
         return lasted_s, self._until(lambda: len(self._house.received) > known, "told again")
 
     def _kill(self) -> tuple[float, float]:
+        """At times again while it starts, or while it tells what was left."""
         self._died(signal.SIGKILL)
+        while self._random.random() < 0.4:
+            with Daemon(self._folder, self._config, self._microphone.environment) as short:
+                time.sleep(self._random.uniform(0.0, 7.0))
+                short.send(signal.SIGKILL)
+                short.exit_code()
+                self._logs.append(short.log)
         return self._reborn()
 
     def _kill_in_an_outage(self) -> tuple[float, float]:
@@ -317,11 +361,14 @@ class Bench:
         return self._reborn()
 
     def _damage_store(self) -> tuple[float, float]:
-        """Cut the database in the middle while it is in use."""
+        """A crash that leaves garbage where the database was."""
+        self._died(signal.SIGKILL)
         path = self._folder / "state" / "pe-stream" / "events.db"
-        with path.open("r+b") as file:
-            file.truncate(path.stat().st_size // 2)
-        return 0.0, 0.0
+        path.write_bytes(b"garbage " * 1000)
+        path.with_name("events.db-wal").unlink(missing_ok=True)
+        lasted_s, recovered_s = self._reborn()
+        self._daemon.wait_for_log("set aside")
+        return lasted_s, recovered_s
 
     def _reload(self) -> tuple[float, float]:
         reloaded = self._daemon.log.count("reloaded:")
@@ -383,15 +430,10 @@ def _phase(event: dict[str, Any]) -> tuple[str, str]:
     return event["id"], event["phase"]
 
 
-def _readable(path: Path) -> list[dict[str, Any]]:
-    """The events of a database; what can be read of one that was damaged."""
-    from pe_stream.errors import UnavailableError
-
-    found = []
-    with suppress(UnavailableError):
-        for event in read(path):
-            found.append(event)  # noqa: PERF402 - those before the damage count
-    return found
+def _whole_s(health: dict[str, Any]) -> float:
+    heard_s: float = health["heard_s"]
+    lost_s: float = health["lost_s"]
+    return heard_s + lost_s
 
 
 def _utc_s(text: str) -> float:

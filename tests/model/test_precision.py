@@ -22,7 +22,8 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Faulty:
     on = [True]  # torch without CUDA does not keep it
 
     @contextmanager
-    def flags(*, enabled: bool) -> Iterator[None]:
+    def flags(*, enabled: bool, allow_tf32: bool) -> Iterator[None]:
+        assert not allow_tf32
         on[:] = [enabled]
         yield
         on[:] = [True]
