@@ -122,7 +122,7 @@ def test_a_device_that_cannot_do_48_khz_is_resampled(
         "portaudio.open_input = only_its_own\n"
         "capture.start()\n"
     )
-    _, _, _, *arguments = capture.command("pulse", None)
+    arguments = capture.command("pulse", None)[-2:]
     refusing = [sys.executable, str(tmp_path / "refusing.py"), *arguments]
     monkeypatch.setattr(capture, "command", lambda *_: refusing)
     recording = Microphone("pulse")
