@@ -35,9 +35,10 @@ from pe_stream.core.messages import (
     scores_message,
     slug,
 )
-from pe_stream.core.types import SAMPLE_RATE, Event
+from pe_stream.core.types import SAMPLE_RATE, Event, LabelRule
 from pe_stream.errors import PeStreamError
 from pe_stream.hearing import Hearing, prepare, prepare_labels
+from pe_stream.home_assistant import HomeAssistant
 from pe_stream.live import Live, Vital, openers
 from pe_stream.metrics import Metrics
 from pe_stream.mqtt import Publisher, SetCommand
@@ -82,6 +83,9 @@ class Daemon:
         self._health: dict[str, _Health] = {}
         self._metrics = Metrics(settings.metrics)
         self._clips = Clips(settings.clips)
+        self._home = HomeAssistant(
+            settings.home_assistant, self._topics, _labels_by_source(settings)
+        )
         self._progress: dict[str, tuple[int, int]] = {}
 
     def run(self, seconds: float | None = None) -> int:
@@ -104,6 +108,7 @@ class Daemon:
                 scored=self._metrics.scored,
                 clips=clips.rule(settings.clips),
                 cut=self._clips.take,
+                ruled=self._ruled,
             )
             self._open_store(stack)
             self._start_mqtt(stack)
@@ -114,6 +119,7 @@ class Daemon:
             self._announce(hearing, self._live.open())
             self._go_on()
             self._publisher.publish(self._board.retained())
+            self._publisher.publish(self._home.described())
             self._live.start()
             _tell_systemd("READY=1")
             until_s = math.inf if seconds is None else time.monotonic() + seconds
@@ -127,12 +133,14 @@ class Daemon:
         for event in map(self._clips.named, events):
             self._tell(event, self._board.messages(event))
             self._metrics.event(event)
+            self._publisher.publish(self._home.event(event))
             log.info("%s", _in_words(event))
 
     def scores(self, source: str, heard: Heard) -> None:
-        """Publish the top labels of a hop, where that is wanted."""
+        """Publish the top labels of a hop, and the scores for Home Assistant, where wanted."""
+        names = self._live.labels
+        self._publisher.publish(self._home.scores(source, names, heard.scores))
         if self._settings.mqtt.scores and len(heard.scores):
-            names = self._live.labels
             peaks = dict(zip(names, heard.scores.max(axis=0).tolist(), strict=True))
             top = dict(sorted(peaks.items(), key=lambda item: -item[1])[:TOP_SCORES])
             self._publisher.publish([scores_message(self._topics, source, top)])
@@ -185,6 +193,7 @@ class Daemon:
             on_set=self._set,
             on_failure=self.ended,
             on_delivered=self._store.delivered if self._store else lambda _: None,
+            listen={self._home.birth: self._greet} if self._home.enabled else None,
         )
         self._publisher.start()
         stack.callback(self._publisher.stop, FLUSH_S)
@@ -244,7 +253,9 @@ class Daemon:
             self._live.change(
                 labels,
                 settings.hears,
-                done=lambda: self._publisher.publish(self._board.relabel(by_source)),
+                done=lambda: self._publisher.publish(
+                    [*self._board.relabel(by_source), *self._home.relabel(by_source)]
+                ),
             )
             self._settings = settings
             log.info("reloaded: %d labels", len(wanted.labels))
@@ -253,7 +264,7 @@ class Daemon:
         _tell_systemd("READY=1")
 
     def _warn_of_restart(self, wanted: Settings) -> None:
-        for part in ("node", "model", "sources", "mqtt", "store", "clips", "metrics", "log_level"):
+        for part in sorted(type(wanted).model_fields.keys() - {"labels"}):
             if getattr(wanted, part) != getattr(self._settings, part):
                 log.warning("%s has changed in the configuration: that needs a restart", part)
 
@@ -272,6 +283,15 @@ class Daemon:
             changes = {"threshold": command.threshold, "enabled": command.enabled}
             said = ", ".join(f"{key} {to}" for key, to in changes.items() if to is not None)
             log.info("set: %s %s: %s", source, label, said)
+
+    def _ruled(self, source: str, rules: Sequence[LabelRule]) -> None:
+        """Tell the thresholds and switches of a source."""
+        self._publisher.publish(self._home.rules(source, rules))
+
+    def _greet(self, said: str) -> None:
+        """Home Assistant has started: tell it what there is; on the MQTT thread."""
+        if said == "online":
+            self._publisher.publish(self._home.described())
 
     def _tick(self) -> None:
         vitals = self._live.vitals

@@ -134,6 +134,7 @@ class Live:
     hears: says whether a source listens for a label.
     scored: told how long each scoring took (s), on the scoring thread.
     clips: which audio is cut out; None is none. cut: told of it, after the events it belongs to.
+    ruled: told the rules of a source, at the start and whenever they change.
     """
 
     def __init__(
@@ -147,9 +148,10 @@ class Live:
         scored: Callable[[float], None] = lambda _: None,
         clips: ClipRule | None = None,
         cut: Callable[[Sequence[Piece]], None] = lambda _: None,
+        ruled: Callable[[str, Sequence[LabelRule]], None] = lambda _source, _rules: None,
     ) -> None:
         self._engine = hearing.engine
-        self._scored, self._cut = scored, cut
+        self._scored, self._cut, self._ruled = scored, cut, ruled
         self._handler = handler
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -186,7 +188,8 @@ class Live:
 
     def start(self) -> None:
         """Begin to listen."""
-        for channel in self._channels.values():
+        for name, channel in self._channels.items():
+            self._ruled(name, channel.detector.rules)
             channel.feed.start()
         self._thread.start()
 
@@ -226,6 +229,8 @@ class Live:
             for name, channel in self._channels.items():
                 self._handler.events(channel.detector.change(_rules(labels, name, hears)))
             done()
+            for name, channel in self._channels.items():
+                self._ruled(name, channel.detector.rules)
 
         self._request(apply)
 
@@ -248,6 +253,7 @@ class Live:
             detector = channel.detector
             rules = [changed(rule) if rule.name == label else rule for rule in detector.rules]
             self._handler.events(detector.change(rules))
+            self._ruled(source, detector.rules)
 
         self._request(apply)
 

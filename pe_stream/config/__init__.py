@@ -5,6 +5,7 @@ sits at the key it belongs to, so that one pass finds as many problems as there 
 """
 
 from pe_stream.config.clips import ClipSettings
+from pe_stream.config.home_assistant import HomeAssistantSettings
 from pe_stream.config.labels import DEFAULT_THRESHOLD, OFF_RATIO, LabelSettings
 from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
@@ -18,6 +19,7 @@ __all__ = [
     "OFF_RATIO",
     "PASSWORD_VARIABLE",
     "ClipSettings",
+    "HomeAssistantSettings",
     "LabelSettings",
     "MetricsSettings",
     "ModelSettings",

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pe_stream.config.clips import ClipSettings
+from pe_stream.config.home_assistant import HomeAssistantSettings
 from pe_stream.config.labels import LabelSettings
 from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
@@ -84,6 +85,12 @@ class Settings(Section):
         BeforeValidator(_none_is_empty, json_schema_input_type=ClipSettings | None),
     ] = ClipSettings()
     """Audio kept with events."""
+
+    home_assistant: Annotated[
+        HomeAssistantSettings,
+        BeforeValidator(_none_is_empty, json_schema_input_type=HomeAssistantSettings | None),
+    ] = HomeAssistantSettings()
+    """How we show in Home Assistant."""
 
     metrics: Annotated[
         MetricsSettings,

@@ -8,7 +8,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from pe_stream.config import MqttSettings
@@ -65,12 +65,14 @@ class Publisher:
         on_set: Callable[[str, str, SetCommand], None],
         on_failure: Callable[[BaseException], None],
         on_delivered: Callable[[int], None] = lambda _: None,
+        listen: Mapping[str, Callable[[str], None]] | None = None,
         delays: Callable[[], Iterator[float]] = backoff,
     ) -> None:
         """Prepare; nothing is sent before `start`.
 
         on_set: called on the publisher's thread with source slug, label slug and command.
         on_delivered: called there with the row of a stored message that the broker has.
+        listen: further topics, and who is called there with what is said on each.
         delays: makes the delays between attempts (s).
         Raises ConfigError for a password or TLS file that cannot be used.
         """
@@ -80,6 +82,7 @@ class Publisher:
         self._on_set = on_set
         self._on_failure = on_failure
         self._on_delivered = on_delivered
+        self._listen = listen or {}
         self._delays = delays
         self._offline = Message(topics.status, "offline", qos=1, retain=True)
         client_id = settings.client_id or f"pe-stream-{slug(topics.node)}"
@@ -175,7 +178,8 @@ class Publisher:
         self.connected = True
         try:
             # Before anything is sent: who sees `online` may send `set`.
-            connection.subscribe(self._topics.set_filter())
+            for topic in (self._topics.set_filter(), *self._listen):
+                connection.subscribe(topic)
             while not self._finished():
                 self._send(connection)
                 for arrival in connection.step(self._patience_s(), self._wake.socket):
@@ -215,12 +219,15 @@ class Publisher:
                 if message is not None and message.row is not None:
                     self._on_delivered(message.row)
             case SubscriptionRefused(reason):
-                topic = self._topics.set_filter()
-                _log.error("the MQTT broker refuses to send us %s: %s", topic, reason)
+                topics = " or ".join((self._topics.set_filter(), *self._listen))
+                _log.error("the MQTT broker refuses to send us %s: %s", topics, reason)
             case Received(topic, payload, retained):
                 self._obey(topic, payload, retained=retained)
 
     def _obey(self, topic: str, payload: bytes, *, retained: bool) -> None:
+        if topic in self._listen and not retained:
+            self._listen[topic](payload.decode(errors="replace"))
+            return
         target = self._topics.parse_set(topic)
         if target is None:  # amqtt also sends what nobody subscribed to
             return
