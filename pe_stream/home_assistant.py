@@ -9,6 +9,7 @@ from pe_stream.config import HomeAssistantSettings
 from pe_stream.core.discovery import Device
 from pe_stream.core.messages import Message, Topics, slug
 from pe_stream.core.types import Event, FrameScores, LabelRule
+from pe_stream.version import __version__
 
 SCORES_S = 1.0
 """Scores are told this often at most (s)."""
@@ -32,7 +33,7 @@ class HomeAssistant:
         self.birth = f"{settings.prefix}/status"
         self._labels = {source: list(names) for source, names in labels.items()}
         self._devices = (
-            {source: Device(topics, source, settings.prefix) for source in labels}
+            {source: Device(topics, source, settings.prefix, __version__) for source in labels}
             if settings.enabled
             else {}
         )

@@ -97,6 +97,21 @@ class Daemon:
         return code
 
 
+def level_config(level: Path, port: int, source: str | Path, more: str = "") -> str:
+    """One source, heard by the level checkpoint for what is loud; a path is played."""
+    spec = f"{{url: {source}}}" if isinstance(source, Path) else source
+    labels = "" if "labels:" in more else "labels: {loud: {min_on_s: 0.12}}"
+    return f"""
+node: Test Node
+model: {{checkpoint: {level}, window_s: 1.0, hop_s: 0.2, lookahead_s: 0.2, threads: 1}}
+sources:
+  kitchen: {spec}
+{labels}
+mqtt: {{host: 127.0.0.1, port: {port}}}
+{more}
+"""
+
+
 class MosquittoSub:
     """`mosquitto_sub` on every topic; keeps (UTC seconds of arrival, topic, payload)."""
 

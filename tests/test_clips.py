@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mosquitto import Mosquitto, wait_until
-from processes import Daemon, MosquittoSub
+from processes import Daemon, MosquittoSub, level_config
 from sounds import noise, write_float_wav
 from stand_ins import event
 
@@ -165,25 +165,14 @@ def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert files(tmp_path) == [Path(str(named[1].clip)).name]
 
 
-def config(level: Path, port: int, sound: Path, clips: str) -> str:
-    return f"""
-node: Test Node
-model: {{checkpoint: {level}, window_s: 1.0, hop_s: 0.2, lookahead_s: 0.2, threads: 1}}
-sources:
-  kitchen: {{url: {sound}}}
-labels:
-  loud: {{min_on_s: 0.12}}
-mqtt: {{host: 127.0.0.1, port: {port}}}
-clips: {clips}
-"""
-
-
 def test_a_clip_holds_the_sound_where_the_event_says(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
     samples = noise((3.0, 0.001), (1.0, 0.2), (4.0, 0.001), (1.0, 0.2), (0.5, 0.001))
     sound = write_float_wav(tmp_path / "sound.wav", samples)
-    text = config(level, broker.port, sound, f"{{enabled: true, folder: {tmp_path}/clips}}")
+    text = level_config(
+        level, broker.port, sound, f"clips: {{enabled: true, folder: {tmp_path}/clips}}"
+    )
     with MosquittoSub(broker.port) as house, Daemon(tmp_path, text) as daemon:
         assert daemon.exit_code() == 0
     told = house.events(EVENTS)
@@ -209,7 +198,7 @@ def test_no_audio_is_written_unless_it_is_asked_for(
     sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (1, 0.001)))
     with (
         MosquittoSub(broker.port) as house,
-        Daemon(tmp_path, config(level, broker.port, sound, "{}")) as daemon,
+        Daemon(tmp_path, level_config(level, broker.port, sound)) as daemon,
     ):
         assert daemon.exit_code() == 0
     assert {each["clip"] for each in house.events(EVENTS)} == {None}
@@ -220,7 +209,9 @@ def test_a_killed_daemon_leaves_no_half_a_clip(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
     sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (60, 0.2)))
-    text = config(level, broker.port, sound, f"{{enabled: true, folder: {tmp_path}/clips}}")
+    text = level_config(
+        level, broker.port, sound, f"clips: {{enabled: true, folder: {tmp_path}/clips}}"
+    )
     with Daemon(tmp_path, text) as daemon:
         daemon.wait_for_log("loud start")
         wait_until(lambda: len(files(tmp_path / "clips")) == 1, "it is being written")

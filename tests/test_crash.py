@@ -10,24 +10,11 @@ from pathlib import Path
 
 import pytest
 from mosquitto import Mosquitto, wait_until
-from processes import Daemon, MosquittoSub, pe_stream
+from processes import Daemon, MosquittoSub, level_config, pe_stream
 from sounds import noise, write_float_wav
 
 EVENTS = "pe_stream/test_node/kitchen/events"
 STATE = "pe_stream/test_node/kitchen/loud/state"
-
-
-def config(level: Path, port: int, sound: Path, more: str = "") -> str:
-    return f"""
-node: Test Node
-model: {{checkpoint: {level}, window_s: 1.0, hop_s: 0.2, lookahead_s: 0.2, threads: 1}}
-sources:
-  kitchen: {{url: {sound}}}
-labels:
-  loud: {{min_on_s: 0.12}}
-mqtt: {{host: 127.0.0.1, port: {port}}}
-{more}
-"""
 
 
 def test_a_crash_during_an_outage_loses_nothing(
@@ -40,7 +27,7 @@ def test_a_crash_during_an_outage_loses_nothing(
     quiet = write_float_wav(tmp_path / "quiet.wav", noise((60, 0.001)))
     with (
         MosquittoSub(broker.port) as house,
-        Daemon(tmp_path, config(level, broker.port, bursts)) as daemon,
+        Daemon(tmp_path, level_config(level, broker.port, bursts)) as daemon,
     ):
         house.wait_for(EVENTS, '"end"')  # the first is delivered
         broker.kill()
@@ -51,7 +38,7 @@ def test_a_crash_during_an_outage_loses_nothing(
     broker.start()
     with (
         MosquittoSub(broker.port) as house,
-        Daemon(tmp_path, config(level, broker.port, quiet)) as daemon,
+        Daemon(tmp_path, level_config(level, broker.port, quiet)) as daemon,
     ):
         house.wait_for(EVENTS, '"restart"')
         house.wait_for(STATE, "OFF")
@@ -90,7 +77,7 @@ def test_a_store_that_cannot_be_written_is_told_and_stops_nothing(
     store = f"store: {{path: {tmp_path / 'blocked' / 'events.db'}}}"
     with (
         MosquittoSub(broker.port) as house,
-        Daemon(tmp_path, config(level, broker.port, sound, store)) as daemon,
+        Daemon(tmp_path, level_config(level, broker.port, sound, store)) as daemon,
     ):
         house.wait_for(EVENTS, '"end"')
         house.wait_for("pe_stream/test_node/kitchen/health", "blocked")

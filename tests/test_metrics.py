@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from mosquitto import HOST, Mosquitto, free_port, wait_until
-from processes import Daemon
+from processes import Daemon, level_config
 from prometheus_client.parser import text_string_to_metric_families
 from sounds import noise, write_float_wav
 
@@ -23,19 +23,6 @@ from pe_stream.errors import UnavailableError
 from pe_stream.metrics import Metrics
 
 DASHBOARD = files("pe_stream") / "assets" / "grafana.json"
-
-
-def config(level: Path, broker: int, sound: Path, metrics: str) -> str:
-    return f"""
-node: Test Node
-model: {{checkpoint: {level}, window_s: 1.0, hop_s: 0.2, lookahead_s: 0.2, threads: 1}}
-sources:
-  kitchen: {{url: {sound}}}
-labels:
-  loud: {{min_on_s: 0.12}}
-mqtt: {{host: 127.0.0.1, port: {broker}}}
-metrics: {metrics}
-"""
 
 
 def scrape(port: int) -> dict[tuple[str, ...], float]:
@@ -54,7 +41,7 @@ def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mo
         tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (2, 0), (1, 0.2), (60, 0.001))
     )
     port = free_port()
-    text = config(level, broker.port, sound, f"{{enabled: true, port: {port}}}")
+    text = level_config(level, broker.port, sound, f"metrics: {{enabled: true, port: {port}}}")
     with Daemon(tmp_path, text) as daemon:
         daemon.wait_for_log("kitchen: loud end")
         assert f"metrics: http://127.0.0.1:{port}/metrics" in daemon.log
@@ -90,7 +77,9 @@ def test_nothing_listens_unless_it_is_asked_to(
 ) -> None:
     sound = write_float_wav(tmp_path / "sound.wav", noise((60, 0.001)))
     port = free_port()
-    with Daemon(tmp_path, config(level, broker.port, sound, f"{{port: {port}}}")) as daemon:
+    with Daemon(
+        tmp_path, level_config(level, broker.port, sound, f"metrics: {{port: {port}}}")
+    ) as daemon:
         daemon.wait_for_log("kitchen: hears")
         assert "metrics" not in daemon.log
         with pytest.raises(ConnectionRefusedError):
@@ -101,7 +90,9 @@ def test_a_port_that_is_taken_is_an_error_at_the_start(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
     sound = write_float_wav(tmp_path / "sound.wav", noise((60, 0.001)))
-    text = config(level, broker.port, sound, f"{{enabled: true, port: {broker.port}}}")
+    text = level_config(
+        level, broker.port, sound, f"metrics: {{enabled: true, port: {broker.port}}}"
+    )
     with Daemon(tmp_path, text) as daemon:
         assert daemon.exit_code() == 69
     assert (
@@ -142,7 +133,7 @@ def test_the_dashboard_is_one_and_asks_for_what_there_is(
     }
     sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (60, 0.001)))
     port = free_port()
-    text = config(level, broker.port, sound, f"{{enabled: true, port: {port}}}")
+    text = level_config(level, broker.port, sound, f"metrics: {{enabled: true, port: {port}}}")
     with Daemon(tmp_path, text) as daemon:
         daemon.wait_for_log("kitchen: loud end")
         there = {name for name, *_ in scrape(port)}

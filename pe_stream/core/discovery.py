@@ -16,7 +16,6 @@ from typing import Any
 from pe_stream.core.ledger import Hearing
 from pe_stream.core.messages import Message, Topics, slug
 from pe_stream.core.types import Event, LabelRule, Phase
-from pe_stream.version import __version__
 
 _CLASSES = {
     "smoke": ("smoke_alarm", "smoke_detector", "fire_alarm"),
@@ -53,12 +52,13 @@ _ICONS = {
 class Device:
     """One source of a node, as Home Assistant sees it.
 
-    prefix: of Home Assistant's discovery topics.
+    prefix: of Home Assistant's discovery topics. version: of ours.
     """
 
     topics: Topics
     source: str
     prefix: str
+    version: str
 
     @property
     def topic(self) -> str:
@@ -85,9 +85,9 @@ class Device:
                 "name": f"{self.source} ({self.topics.node})",
                 "manufacturer": "pe_stream",
                 "model": "Sound detector",
-                "sw_version": __version__,
+                "sw_version": self.version,
             },
-            "origin": {"name": "pe_stream", "sw_version": __version__},
+            "origin": {"name": "pe_stream", "sw_version": self.version},
             "qos": 1,
             "components": components,
         }
