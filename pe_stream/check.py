@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -9,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pe_stream import mqtt
+from pe_stream import clips, mqtt, store
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import SourceSpec, open_source
 from pe_stream.broker import EmbeddedBroker
-from pe_stream.config import MqttSettings, Settings
+from pe_stream.config import MetricsSettings, MqttSettings, Settings
 from pe_stream.config_file import load
 from pe_stream.core.ledger import Ledger
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples, Window
@@ -41,6 +43,13 @@ def run(path: Path) -> int:
     for name, spec in settings.sources.items():
         checks.append((f"source {name}", partial(_source, spec)))
     checks.append(("broker", partial(_broker, settings.mqtt)))
+    if settings.store.enabled:
+        path = Path(settings.store.path) if settings.store.path else store.default_path()
+        checks.append(("store", partial(_folder, path.parent)))
+    if settings.clips.enabled:
+        checks.append(("clips", partial(_folder, clips.folder_of(settings.clips))))
+    if settings.metrics.enabled:
+        checks.append(("metrics", partial(_metrics, settings.metrics)))
     return max([_check(what, check) for what, check in checks])
 
 
@@ -97,6 +106,29 @@ def _source(spec: SourceSpec) -> str:
     level = "silent" if account.level_dbfs is None else f"{account.level_dbfs} dBFS"
     clipped = f", {account.clipped} samples clipped" if account.clipped else ""
     return f"{source.describe}: level {level}{clipped}"
+
+
+def _folder(folder: Path) -> str:
+    """Whether files can be written there, of a daemon that may be running."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UnavailableError(f"{folder} cannot be written: {error.strerror}") from error
+    return f"{folder} can be written"
+
+
+def _metrics(settings: MetricsSettings) -> str:
+    where = f"{settings.host}:{settings.port}"
+    try:
+        socket.create_server((settings.host, settings.port)).close()
+    except OSError as error:
+        raise UnavailableError(
+            f"cannot listen on {where}: {error.strerror or error}; set metrics.host and "
+            "metrics.port, unless a pe-stream that runs is there"
+        ) from error
+    return f"{where} is free"
 
 
 def _broker(settings: MqttSettings) -> str:

@@ -2,20 +2,24 @@
 
 One thread writes, from a bounded queue, so that a slow disk holds up nobody: what finds the queue
 full loses its clip, never an event. A clip has its name once it is complete and may be kept; until
-then it is a hidden file, which the next start removes.
+then it is a hidden file, which the next start removes. Files of other names are never touched, and
+a folder that another daemon uses is left to it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import queue
+import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from platformdirs import user_state_dir
 
@@ -24,6 +28,7 @@ from pe_stream.config import ClipSettings
 from pe_stream.core.clipper import ClipRule, Fate, Piece
 from pe_stream.core.messages import slug
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
+from pe_stream.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +40,40 @@ STOP_S = 2.0
 
 _TIDY_S = 600.0
 _PART = ".part"
+_CLIP = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[\w-]+\.(flac|opus)")
+"""Names that we give."""
 
 
 def default_folder() -> Path:
     """Where clips are if nobody says otherwise: beside the events."""
     return Path(os.environ.get("STATE_DIRECTORY") or user_state_dir("pe-stream")) / "clips"
+
+
+def claim(folder: Path) -> IO[str]:
+    """Make the folder and be the only daemon that writes there, until what is returned is closed.
+
+    Raises UnavailableError.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w", encoding="utf-8")
+    except OSError as error:
+        raise UnavailableError(
+            f"clips.folder {folder} cannot be written: {error.strerror}"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise UnavailableError(
+            f"another pe-stream writes clips to {folder}: set another clips.folder"
+        ) from None
+    return lock
+
+
+def folder_of(settings: ClipSettings) -> Path:
+    """Where these settings have clips."""
+    return Path(settings.folder) if settings.folder else default_folder()
 
 
 def rule(settings: ClipSettings) -> ClipRule | None:
@@ -57,15 +91,25 @@ def rule(settings: ClipSettings) -> ClipRule | None:
 class Clips:
     """Writes clips, and deletes the old ones; safe to use from any thread.
 
-    lost: clips that could not be written.
+    kept, withheld, lost: how many were complete, were not to be kept, could not be written.
     """
 
-    def __init__(self, settings: ClipSettings) -> None:
-        """Prepare; nothing is written before `start`."""
-        self.lost = 0
+    def __init__(
+        self,
+        settings: ClipSettings,
+        on_failure: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
+        """Prepare; nothing is written before `start`.
+
+        on_failure: called with what ended the thread, if that was an error of ours.
+        """
+        self.kept = self.withheld = self.lost = 0
+        self._on_failure = on_failure
+        self._lock: IO[str] | None = None
+        self._bytes = 0.0
         self._settings = settings
         self._rule = rule(settings)
-        self._folder = Path(settings.folder) if settings.folder else default_folder()
+        self._folder = folder_of(settings)
         self._queue: queue.Queue[Piece | None] = queue.Queue(MOST_PIECES)
         self._paths: dict[str, Path] = {}
         self._open: dict[str, Encoder] = {}
@@ -73,9 +117,16 @@ class Clips:
         self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
-        if self._rule is not None:
-            self._thread.start()
+        """Begin to write, if the folder can be written and is nobody else's."""
+        if self._rule is None:
+            return
+        try:
+            self._lock = claim(self._folder)
+        except UnavailableError as error:
+            log.error("no clips are kept: %s", error)  # noqa: TRY400
+            self._rule = None
+            return
+        self._thread.start()
 
     def stop(self) -> None:
         """Write what has come, for a while; what is not complete then is no clip."""
@@ -83,6 +134,9 @@ class Clips:
             with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=STOP_S)
             self._thread.join(STOP_S)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def named(self, event: Event) -> Event:
         """The event with the place of its clip, if it gets one. Every phase has the same."""
@@ -115,8 +169,15 @@ class Clips:
         return self._folder / slug(event.source) / slug(event.label) / name
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
+            self._on_failure(error)
+
+    def _work(self) -> None:
         for left in self._files(hidden=True):
-            left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                left.unlink()
         tidy_s = 0.0
         while True:
             if time.monotonic() >= tidy_s:
@@ -141,15 +202,21 @@ class Clips:
             self._forget(piece.id)
             return
         if piece.id not in self._open:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (path.parent.parent, path.parent):
+                folder.mkdir(mode=0o700, exist_ok=True)
             self._open[piece.id] = Encoder(_part(path), self._settings.format)
         self._open[piece.id].write(piece.samples)
         if piece.fate is Fate.KEPT:
             self._open.pop(piece.id).close()
             _part(path).replace(path)
             self._paths.pop(piece.id)
+            self.kept += 1
+            self._bytes += path.stat().st_size
+            if self._bytes > self._settings.max_gb * 1e9:
+                self._tidy()
         elif piece.fate is Fate.WITHHELD:
             self._forget(piece.id)
+            self.withheld += 1
 
     def _forget(self, clip: str) -> None:
         """Leave nothing of it."""
@@ -169,9 +236,13 @@ class Clips:
 
     def _files(self, *, hidden: bool) -> Iterator[Path]:
         """All clips, or what a run that was killed has left of some."""
-        pattern = f"*/*/.*{_PART}" if hidden else f"*/*/[!.]*.{self._settings.format}"
         with contextlib.suppress(OSError):
-            yield from self._folder.glob(pattern)
+            for path in self._folder.glob("*/*/*"):
+                name = path.name
+                if hidden:
+                    name = name.removeprefix(".").removesuffix(_PART)
+                if _CLIP.fullmatch(name) and (not hidden or _part(path.with_name(name)) == path):
+                    yield path
 
     def _tidy(self) -> None:
         """Delete what is too old, and the oldest of what is too much."""
@@ -186,13 +257,13 @@ class Clips:
                     path.unlink()
                 else:
                     kept.append((stat.st_mtime, stat.st_size, path))
-        too_much = sum(size for _, size, _ in kept) - settings.max_gb * 1e9
+        self._bytes = sum(size for _, size, _ in kept)
         for _, size, path in sorted(kept):
-            if too_much <= 0:
+            if self._bytes <= settings.max_gb * 1e9:
                 break
             with contextlib.suppress(OSError):
                 path.unlink()
-                too_much -= size
+                self._bytes -= size
 
 
 def _part(path: Path) -> Path:

@@ -82,7 +82,7 @@ class Daemon:
         self._error: BaseException | None = None
         self._health: dict[str, _Health] = {}
         self._metrics = Metrics(settings.metrics)
-        self._clips = Clips(settings.clips)
+        self._clips = Clips(settings.clips, on_failure=self.ended)
         self._home = HomeAssistant(
             settings.home_assistant, self._topics, _labels_by_source(settings)
         )
@@ -201,7 +201,10 @@ class Daemon:
 
     def _serve_metrics(self, stack: ExitStack) -> None:
         if self._settings.metrics.enabled:
-            url = self._metrics.serve(lambda: self._live.vitals, self._publisher, self._store)
+            self._metrics.expect(_labels_by_source(self._settings))
+            url = self._metrics.serve(
+                lambda: self._live.vitals, self._publisher, self._store, self._clips
+            )
             stack.callback(self._metrics.stop)
             log.info("metrics: %s", url)
 
@@ -258,6 +261,7 @@ class Daemon:
                 ),
             )
             self._settings = settings
+            self._metrics.expect(by_source)
             log.info("reloaded: %d labels", len(wanted.labels))
         except PeStreamError as error:
             log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400

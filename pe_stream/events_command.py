@@ -15,7 +15,7 @@ from typing import Any
 from pe_stream import store
 from pe_stream.config_file import find, load
 from pe_stream.core.types import Event
-from pe_stream.errors import ConfigError, UsageError
+from pe_stream.errors import ConfigError, UnavailableError, UsageError
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -74,6 +74,8 @@ def _path(config: Path | None) -> Path:
         if config is not None:
             raise
         return store.default_path()
+    if not settings.store.enabled:
+        raise UnavailableError("no events are stored: store.enabled is false")
     path = settings.store.path
     return store.default_path() if path is None else Path(path)
 

@@ -50,6 +50,7 @@ class Mark(Enum):
 class Feed:
     """Reads a source on its own thread until it ends or `stop` is called.
 
+    error: why it has ended, where it cannot go on: the others do.
     arrived: called after each thing put in the queue, from the feed's thread.
     failed: called with what ended the thread, if that was an error of ours.
     """
@@ -63,6 +64,7 @@ class Feed:
         failed: Callable[[BaseException], None],
     ) -> None:
         self.name = name
+        self.error: UnavailableError | None = None
         self._opener = opener
         self._arrived = arrived
         self._failed = failed
@@ -81,7 +83,10 @@ class Feed:
 
     def open(self) -> str:
         """Open the source for the first time and say what it is; raises UnavailableError."""
-        self._source = self._opener(0, None)
+        try:
+            self._source = self._opener(0, None)
+        except UnavailableError as error:
+            raise UnavailableError(f"{self.name}: {error}") from error
         return self._source.describe
 
     def start(self) -> None:
@@ -138,8 +143,12 @@ class Feed:
             before = self._next
             try:
                 self._read()
-            except _GoneError:
-                raise
+            except _GoneError as error:
+                self.error = error
+                log.error("%s", error)  # noqa: TRY400 - one line for the user
+                self._mark(Mark.LOST)
+                self._mark(Mark.ENDED)
+                return
             except UnavailableError as error:
                 failures = failures + 1 if self._next == before else 1
                 self._miss(f"{error}; trying again")
@@ -168,7 +177,7 @@ class Feed:
         except UnavailableError as error:
             if source.returns:
                 raise
-            raise _GoneError(str(error)) from error
+            raise _GoneError(f"{self.name}: {error}") from error
         finally:
             source.close()
             self._source = None

@@ -275,7 +275,8 @@ class Live:
                 self._wake.clear()
                 self._turn()
                 if all(channel.ended for channel in self._channels.values()):
-                    return self._end(None)
+                    errors = (channel.feed.error for channel in self._channels.values())
+                    return self._end(next((error for error in errors if error), None))
         except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
             self._end(error)
         return None

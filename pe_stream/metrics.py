@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
@@ -47,6 +47,14 @@ class History(Protocol):
     dropped: int
 
 
+class Recordings(Protocol):
+    """Clips, as Clips counts them."""
+
+    kept: int
+    withheld: int
+    lost: int
+
+
 class Metrics:
     """The figures of one daemon, and the server that shows them; safe to use from any thread."""
 
@@ -81,6 +89,13 @@ class Metrics:
             self._events.labels(event.source, event.label).inc()
             self._latency.labels(event.source).observe(event.latency_ms / 1000)
 
+    def expect(self, labels: Mapping[str, Iterable[str]]) -> None:
+        """Begin at 0 for every label of every source: Prometheus sees no increase to a first 1."""
+        for source, names in labels.items():
+            self._latency.labels(source)
+            for name in names:
+                self._events.labels(source, name)
+
     def scored(self, taken_s: float) -> None:
         """Count a scoring."""
         self._inference.observe(taken_s)
@@ -90,16 +105,17 @@ class Metrics:
         vitals: Callable[[], Mapping[str, Vital]],
         delivery: Delivery,
         history: History | None,
+        recordings: Recordings,
     ) -> str:
         """Begin to serve, on a thread; returns the URL. Raises UnavailableError."""
-        self._registry.register(_Now(vitals, delivery, history))
+        self._registry.register(_Now(vitals, delivery, history, recordings))
         host, port = self._settings.host, self._settings.port
         try:
             self._server = start_http_server(port, host, self._registry)
         except OSError as error:
             raise UnavailableError(
                 f"metrics: cannot listen on {host}:{port}: {error.strerror or error}; "
-                "set metrics.port"
+                "set metrics.host and metrics.port"
             ) from error
         return f"http://{host}:{port}/metrics"
 
@@ -121,7 +137,9 @@ class _Now(Collector):
         vitals: Callable[[], Mapping[str, Vital]],
         delivery: Delivery,
         history: History | None,
+        recordings: Recordings,
     ) -> None:
+        self._recordings = recordings
         self._vitals = vitals
         self._delivery = delivery
         self._history = history
@@ -130,6 +148,10 @@ class _Now(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._of_sources(self._vitals())
         yield from self._of_the_way_out()
+        clips = CounterMetricFamily("pe_stream_clips", "Clips by fate.", labels=["fate"])
+        for fate in ("kept", "withheld", "lost"):
+            clips.add_metric([fate], getattr(self._recordings, fate))
+        yield clips
         about = GaugeMetricFamily("pe_stream_build", "1, for its labels.", labels=["version"])
         about.add_metric([__version__], 1)
         yield about

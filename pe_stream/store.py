@@ -25,7 +25,7 @@ from typing import IO, Any, TypeVar
 
 from platformdirs import user_state_dir
 
-from pe_stream.core.messages import Message
+from pe_stream.core.messages import Message, slug
 from pe_stream.core.types import Event, Phase, Reason
 from pe_stream.errors import UnavailableError
 
@@ -272,20 +272,23 @@ def read(
 ) -> Iterator[dict[str, Any]]:
     """Stored events, each as its last phase was, in order of onset; also beside a daemon.
 
-    since: UTC as events have it. Raises UnavailableError where there is no such database.
+    since: UTC as events have it. source, label: as configured, or as in topics. Raises
+    UnavailableError where there is no such database.
     """
     if not path.is_file():
         raise UnavailableError(f"{path}: no events are stored there")
-    wanted = {"onset >= ?": since, "source = ?": source, "label = ?": label}
-    given = {clause: value for clause, value in wanted.items() if value is not None}
+    slugs = {"slug(source) = ?": source, "slug(label) = ?": label}
+    wanted = {clause: slug(name) for clause, name in slugs.items() if name is not None}
+    given = wanted | ({} if since is None else {"onset >= ?": since})
     where = f"WHERE {' AND '.join(given)}" if given else ""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            database.create_function("slug", 1, slug)
             query = f"SELECT event FROM events {where} ORDER BY onset, id"  # noqa: S608 - ours
             for (text,) in database.execute(query, [*given.values()]):
                 yield json.loads(text)
     except sqlite3.Error as error:
-        raise UnavailableError(f"{path}: {error}") from error
+        raise UnavailableError(f"{path} cannot be read as pe_stream's: {error}") from error
 
 
 def _probe(database: sqlite3.Connection) -> None:

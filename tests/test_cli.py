@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import jsonschema
@@ -33,6 +34,11 @@ def write_config(folder: Path, level: Path, source: str, mqtt: str) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def state_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 def test_check_says_a_line_each(tmp_path: Path, level: Path, wav: Path) -> None:
     with Mosquitto(tmp_path) as broker:
         config = write_config(
@@ -46,6 +52,7 @@ def test_check_says_a_line_each(tmp_path: Path, level: Path, wav: Path) -> None:
         ["ok", "model"],
         ["ok", "source kitchen"],
         ["ok", "broker"],
+        ["ok", "store"],
     ]
     assert "dBFS" in lines[2]
 
@@ -56,11 +63,21 @@ def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
     config = write_config(
         tmp_path, level, f"{{url: {silent}}}", f"{{host: {HOST}, port: {closed}}}"
     )
-    done = pe_stream("check", "-c", config)
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with config.open("a", encoding="utf-8") as file:
+            file.write(f"\nstore: {{path: {silent}/events.db}}\n")
+            file.write(f"clips: {{enabled: true, folder: {tmp_path}/clips}}\n")
+            file.write(f"metrics: {{enabled: true, port: {port}}}\n")
+        done = pe_stream("check", "-c", config)
     assert done.returncode == 69
-    verdicts = [line.split()[0] for line in done.stdout.splitlines()]
-    assert verdicts == ["ok", "ok", "FAILED", "FAILED"]
+    *_, store, clips, metrics = lines = done.stdout.splitlines()
+    verdicts = [line.split()[0] for line in lines]
+    assert verdicts == ["ok", "ok", "FAILED", "FAILED", "FAILED", "ok", "FAILED"]
     assert f"{HOST}:{closed}" in done.stdout
+    assert "cannot be written: " in store
+    assert f"{tmp_path}/clips can be written" in clips
+    assert f"cannot listen on {HOST}:{port}: Address already in use" in metrics
 
 
 def test_check_of_a_wrong_config_is_78(tmp_path: Path) -> None:

@@ -38,7 +38,13 @@ def running(folder: Path, **settings: Any) -> Clips:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        path.name for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
+    )
+
+
+def name(clip: str, form: str = "flac") -> str:
+    return f"20261121T021549.320Z-{clip}.{form}"
 
 
 def heard(path: Path) -> Any:
@@ -75,10 +81,53 @@ def test_a_withheld_or_unfinished_clip_leaves_nothing(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "kitchen" / "dog"
     folder.mkdir(parents=True)
-    (folder / ".a.flac.part").write_bytes(b"x")
-    (folder / "whole.flac").write_bytes(b"x")
-    running(tmp_path).stop()
-    assert files(tmp_path) == ["whole.flac"]
+    (folder / f".{name('a')}.part").write_bytes(b"x")
+    (folder / name("b")).write_bytes(b"x")
+    (folder / f".{name('c')}.part").mkdir()  # cannot be unlinked
+    clips = running(tmp_path)
+    clips.stop()
+    assert files(tmp_path) == [name("b")]
+
+
+def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    """Whatever folder somebody names."""
+    album = tmp_path / "artist" / "album"
+    album.mkdir(parents=True)
+    for theirs in ("song.flac", ".hidden.part", ".song.flac.part"):
+        (album / theirs).write_bytes(b"x" * 1000)
+        os.utime(album / theirs, (0, 0))
+    running(tmp_path, keep_days=1.0, max_gb=1e-9).stop()
+    assert len(files(tmp_path)) == 3
+
+
+def test_a_folder_belongs_to_one_daemon(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = running(tmp_path)
+    first.named(event(1))
+    first.take([piece()])
+    wait_until(lambda: len(files(tmp_path)) == 1, "begun")
+    second = running(tmp_path)
+    assert "another pe-stream writes clips" in caplog.text
+    assert second.named(event(2)).clip is None
+    first.take([piece(Fate.KEPT)])
+    first.stop()
+    assert first.lost == 0
+    third = running(tmp_path)
+    assert third.named(event(3)).clip is not None
+    third.stop()
+
+
+def test_a_fault_in_the_thread_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[BaseException] = []
+    clips = Clips(ClipSettings(enabled=True, folder=str(tmp_path)), on_failure=failures.append)
+
+    def bug(_: Piece) -> None:
+        raise KeyError("bug")
+
+    monkeypatch.setattr(clips, "_write", bug)
+    clips.start()
+    clips.take([piece()])
+    wait_until(lambda: len(failures) == 1, "told")
+    clips.stop()
 
 
 def test_without_them_nothing_is_named_or_written(tmp_path: Path) -> None:
@@ -108,36 +157,55 @@ def test_names_cannot_leave_the_folder(tmp_path: Path) -> None:
 
 def test_the_old_and_the_too_many_are_deleted(tmp_path: Path) -> None:
     now_s = time.time()
-    for label, name, days in (
-        ("dog", "a", 1.5),
-        ("dog", "b", 2.5),
-        ("cat", "c", 2.5),
-        ("cat", "d", 4.5),
-        ("cat", "e", 3.5),
+    for label, clip, days in (
+        ("dog", name("a"), 1.5),
+        ("dog", name("b"), 2.5),
+        ("cat", name("c"), 2.5),
+        ("cat", name("d"), 4.5),
+        ("cat", name("e", "opus"), 3.5),  # written under other settings
     ):
-        path = tmp_path / "kitchen" / label / f"{name}.flac"
+        path = tmp_path / "kitchen" / label / clip
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 1000)
         os.utime(path, (now_s - days * 86_400,) * 2)
-    other = tmp_path / "kitchen" / "cat" / "notes.txt"
-    other.write_text("not ours")
-    os.utime(other, (0, 0))
     running(tmp_path, keep_days=4.0, keep_days_of={"dog": 2.0}).stop()
-    assert files(tmp_path) == ["a.flac", "c.flac", "e.flac", "notes.txt"]
+    assert files(tmp_path) == [name("a"), name("c"), name("e", "opus")]
     running(tmp_path, keep_days=4.0, max_gb=2e-6).stop()
-    assert files(tmp_path) == ["a.flac", "c.flac", "notes.txt"]
+    assert files(tmp_path) == [name("a"), name("c")]
+
+
+def test_too_many_are_deleted_as_they_come(tmp_path: Path) -> None:
+    clips = running(tmp_path, max_gb=0.0002)  # 200 kB: one clip of 100,000 samples, not two
+    for number in (1, 2, 3):
+        clips.named(event(number))
+        clips.take([piece(Fate.KEPT, seconds=2.0, number=number)])
+        wait_until(lambda number=number: clips.kept == number, "written")  # type: ignore[misc]
+    wait_until(lambda: len(files(tmp_path)) == 1, "the others are gone")
+    assert files(tmp_path)[0].endswith("id-0003.flac")
+    clips.stop()
 
 
 def test_a_folder_that_cannot_be_written_costs_clips_and_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "blocked").write_text("a file")
-    clips = running(tmp_path / "blocked")
-    clips.named(event(1))
+    clips = running(tmp_path / "blocked" / "clips")
+    assert "clips.folder" in caplog.text
+    assert "cannot be written: Not a directory" in caplog.text
+    assert clips.named(event(1)).clip is None
+    clips.take([piece(Fate.KEPT)])
+    clips.stop()
+
+
+def test_a_clip_that_cannot_be_written_is_lost_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clips = running(tmp_path)
+    (tmp_path / "porch").write_text("a file")
+    clips.named(event(1, source="porch"))
     clips.take([piece(), piece(), piece(Fate.KEPT)])
     wait_until(lambda: clips.lost == 1, "lost")
-    (tmp_path / "blocked").unlink()
-    again = clips.named(event(2))
+    again = clips.named(event(2, source="kitchen"))
     clips.take([piece(Fate.KEPT, number=2)])
     clips.stop()
     assert again.clip is not None

@@ -360,6 +360,23 @@ def test_a_file_that_is_not_there_ends_the_start(tmp_path: Path, level: Path) ->
     assert "/no/such/file.wav" in line
 
 
+def test_a_file_that_fails_ends_alone(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
+    short = write_float_wav(tmp_path / "short.wav", noise((2.0, 0.001)))
+    longer = write_float_wav(tmp_path / "longer.wav", noise((6.0, 0.001), (1.0, 0.2), (1.0, 0)))
+    sources = f"{{url: {short}, loop: true}}\n  porch: {{url: {longer}}}"
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, config(level, broker.port, sources)) as daemon,
+    ):
+        daemon.wait_for_log("kitchen: hears")
+        short.unlink()
+        daemon.wait_for_log(f"ERROR kitchen: {short}: No such file or directory")
+        assert daemon.exit_code() == 69
+    assert '"end"' in "".join(house.payloads(topic("porch", "events")))
+    health = json.loads(house.payloads(topic("kitchen", "health"))[-1])
+    assert health["state"] == "lost"
+
+
 def test_a_microphone_that_is_not_there_at_the_start_is_waited_for(
     tmp_path: Path, level: Path, broker: Mosquitto, microphone: VirtualMicrophone
 ) -> None:

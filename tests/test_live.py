@@ -129,7 +129,7 @@ def test_stop_closes_open_events_even_while_a_scoring_hangs(
 def test_a_lost_source_closes_its_events_and_leaves_the_others_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feed_module, "RETRY_S", (0.01,))
+    monkeypatch.setattr(feed_module, "pause_s", lambda *_: 0.01)
     first, back, other = ScriptedSource(), ScriptedSource(), ScriptedSource()
     with listening({"a": [first, back], "b": [other]}, hearing([LOUD])) as (live, told):
         other.give(chunk(0, 20, 0.9, anchor_ns=0))

@@ -43,6 +43,8 @@ def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mo
     port = free_port()
     text = level_config(level, broker.port, sound, f"metrics: {{enabled: true, port: {port}}}")
     with Daemon(tmp_path, text) as daemon:
+        daemon.wait_for_log("kitchen: hears")
+        assert scrape(port)["pe_stream_events_total", "loud", "kitchen"] == 0  # not absent
         daemon.wait_for_log("kitchen: loud end")
         assert f"metrics: http://127.0.0.1:{port}/metrics" in daemon.log
         now = scrape(port)
@@ -104,15 +106,16 @@ def test_a_port_that_is_taken_is_an_error_at_the_start(
 def test_it_can_be_stopped_and_served_again() -> None:
     class Idle:
         connected, queued, waiting_s, dropped = False, 0, 0.0, 0
+        kept = withheld = lost = 0
 
     port = free_port()
     for _ in range(2):
         metrics = Metrics(MetricsSettings(enabled=True, port=port))
-        metrics.serve(dict, Idle(), None)
+        metrics.serve(dict, Idle(), None, Idle())
         assert ("pe_stream_store_ok",) not in scrape(port)
         other = Metrics(MetricsSettings(enabled=True, port=port))
         with pytest.raises(UnavailableError, match="cannot listen"):
-            other.serve(dict, Idle(), None)
+            other.serve(dict, Idle(), None, Idle())
         metrics.stop()
         metrics.stop()
 
@@ -142,5 +145,6 @@ def test_the_dashboard_is_one_and_asks_for_what_there_is(
     hidden = {re.sub(r"_(bucket|sum|count|created)$", "", name) for name in there} - shown
     assert {name.removesuffix("_total") for name in hidden} <= {
         "pe_stream_build",
+        "pe_stream_clips",
         "pe_stream_events",  # its _created
     }

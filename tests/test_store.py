@@ -143,6 +143,14 @@ def test_events_are_read_beside_the_daemon(store: Store, path: Path) -> None:
     assert list(read(path, label="dog")) == []
 
 
+def test_a_source_or_label_may_be_as_in_topics(store: Store, path: Path) -> None:
+    tell(store, event(1, source="Front Door", label="Dog Bark"))
+    tell(store, event(2))
+    for source, label in (("Front Door", None), ("front_door", None), (None, "dog_bark")):
+        (found,) = read(path, source=source, label=label)
+        assert found["source"] == "Front Door"
+
+
 def test_no_database_is_told(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="no events are stored there"):
         list(read(tmp_path / "nothing.db"))

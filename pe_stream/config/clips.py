@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pe_stream.config.values import PathText, Section
+from pe_stream.config.values import PathText, Section, WebAddress
 
 
 class ClipSettings(Section):
@@ -42,5 +42,5 @@ class ClipSettings(Section):
     max_gb: Annotated[float, Field(gt=0, le=100_000)] = 5.0
     """Gigabytes of all clips together; beyond, the oldest are deleted."""
 
-    url: PathText | None = None
+    url: WebAddress | None = None
     """Address under which the folder can be reached; events then tell it instead of the path."""

@@ -141,10 +141,12 @@ class Settings(Section):
     @classmethod
     def _clips_of_labels_there_are(cls, value: ClipSettings, info: ValidationInfo) -> ClipSettings:
         labels = info.data.get("labels")
-        for name in (*(value.labels or ()), *value.never_when, *value.keep_days_of):
-            if labels is not None and name not in labels:
-                known = ", ".join(labels)
-                raise ValueError(f"there is no label {name!r}; labels: {known}")
+        named = {"labels": value.labels or (), "never_when": value.never_when}
+        for key, names in (named | {"keep_days_of": tuple(value.keep_days_of)}).items():
+            for name in names:
+                if labels is not None and name not in labels:
+                    known = ", ".join(labels)
+                    raise ValueError(f"{key}: there is no label {name!r}; labels: {known}")
         return value
 
 

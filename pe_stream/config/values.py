@@ -200,6 +200,12 @@ Device = Annotated[
 Host = Annotated[str, Matching(r"[^\s/@\x00-\x1f\x7f]+", "a host name or address, without a port")]
 """Host name, IPv4 or IPv6 address."""
 
+WebAddress = Annotated[
+    str,
+    Matching(r"https?://[^\s\x00-\x1f\x7f]+", "an address that begins with http:// or https://"),
+]
+"""Address of something on the web."""
+
 TopicPrefix = Annotated[
     str,
     Matching(

@@ -29,8 +29,8 @@ class ClipRule:
     never_when: frozenset[str] = frozenset()
 
     def wants(self, label: str) -> bool:
-        """Whether events of the label get a clip."""
-        return self.labels is None or label in self.labels
+        """Whether events of the label get a clip: one that withholds them never does."""
+        return (self.labels is None or label in self.labels) and label not in self.never_when
 
 
 _NOTHING = np.empty(0, np.float32)

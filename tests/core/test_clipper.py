@@ -89,15 +89,15 @@ def test_what_is_never_to_be_heard_withholds_it(speech: tuple[int, int | None], 
     assert fates["a"] is fate
 
 
-def test_speech_itself_is_withheld_and_others_are_not_wanted() -> None:
-    rule = ClipRule(20, 10, labels=frozenset({"speech"}), never_when=frozenset({"speech"}))
+def test_which_labels_get_one() -> None:
+    rule = ClipRule(20, 10, labels=frozenset({"dog", "speech"}), never_when=frozenset({"speech"}))
+    assert [rule.wants(label) for label in ("dog", "speech", "cat")] == [True, False, False]
     clipper, ring = Clipper(rule), ring_at(0)
     append(ring, 100)
-    clipper.opened("a", "dog", 40, ring)
-    clipper.opened("s", "speech", 50, ring)
-    clipper.closed("a", 60)
-    clipper.closed("s", 60)
-    assert {piece.id: piece.fate for piece in clipper.finish(ring)} == {"s": Fate.WITHHELD}
+    for label in ("dog", "speech", "cat"):
+        clipper.opened(label, label, 40, ring)
+        clipper.closed(label, 60)
+    assert {piece.id: piece.fate for piece in clipper.finish(ring)} == {"dog": Fate.WITHHELD}
 
 
 def test_what_the_ring_has_no_longer_is_left_out() -> None:
