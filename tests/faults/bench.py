@@ -229,19 +229,22 @@ class Bench:
     def _unaccounted(self) -> list[str]:
         """What the kitchen heard and lost grew by as much as what the porch heard."""
         pairs = [
-            (json.loads(first[1]), json.loads(second[1]))
-            for first, second in pairwise(self._house.received)
-            if (first[0], second[0]) == (f"{_NODE}/kitchen/health", f"{_NODE}/porch/health")
+            (at_s, json.loads(kitchen), json.loads(porch))
+            for (_, first, kitchen), (at_s, second, porch) in pairwise(self._house.timed)
+            if (first, second) == (f"{_NODE}/kitchen/health", f"{_NODE}/porch/health")
         ]
-        wrong, begun = [], None
-        for kitchen, porch in pairs:
-            ahead_s = _whole_s(kitchen) - _whole_s(porch)
-            if begun is None or porch["heard_s"] < begun[0]:  # another life
-                begun = (porch["heard_s"], ahead_s) if kitchen["heard_s"] > 1 else None
-            elif kitchen["state"] != "lost" and abs(ahead_s - begun[1]) > 0.1 + _JITTER_S:
-                wrong.append(f"{ahead_s - begun[1]:+.2f} s not accounted for in the kitchen")
-            if begun is not None:
-                begun = porch["heard_s"], ahead_s
+        wrong = []
+        for begin_s, end_s in self._lives:
+            ahead_s = [
+                _whole_s(kitchen) - _whole_s(porch)
+                for at_s, kitchen, porch in pairs
+                if begin_s + 5 < at_s < end_s and kitchen["state"] not in {"lost", "starting"}
+            ]
+            wrong += [
+                f"{later - earlier:+.2f} s not accounted for in the kitchen"
+                for earlier, later in pairwise(ahead_s)
+                if abs(later - earlier) > 0.1 + _JITTER_S
+            ]
         return wrong
 
     def _not_late(self) -> list[str]:
