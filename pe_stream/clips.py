@@ -16,6 +16,7 @@ import queue
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -114,6 +115,7 @@ class Clips:
         self._paths: dict[str, Path] = {}
         self._open: dict[str, Encoder] = {}
         self._spoilt: set[str] = set()
+        self._given_up: deque[str] = deque()  # what the thread has still to forget
         self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
 
     def start(self) -> None:
@@ -161,7 +163,8 @@ class Clips:
             try:
                 self._queue.put_nowait(piece)
             except queue.Full:
-                self._lose(piece.id, "writing falls behind")
+                self._lose(piece, "writing falls behind")
+                self._given_up.append(piece.id)
 
     def _path(self, event: Event) -> Path:
         onset = event.onset.replace("-", "").replace(":", "")
@@ -192,14 +195,16 @@ class Clips:
             try:
                 self._write(piece)
             except OSError as error:
-                self._lose(piece.id, str(error))
+                self._lose(piece, str(error))
+                self._forget(piece.id)
+            while self._given_up:
+                self._forget(self._given_up.popleft())
         for clip in list(self._open):
             self._forget(clip)
 
     def _write(self, piece: Piece) -> None:
         path = self._paths.get(piece.id)
-        if path is None or piece.id in self._spoilt:
-            self._forget(piece.id)
+        if path is None:  # it was lost
             return
         if piece.id not in self._open:
             for folder in (path.parent.parent, path.parent):
@@ -227,12 +232,11 @@ class Clips:
             with contextlib.suppress(OSError):
                 _part(path).unlink(missing_ok=True)
 
-    def _lose(self, clip: str, why: str) -> None:
+    def _lose(self, piece: Piece, why: str) -> None:
         self.lost += 1
-        self._spoilt.add(clip)
+        if piece.fate is Fate.OPEN:  # more of it will come
+            self._spoilt.add(piece.id)
         log.error("a clip is lost: %s", why)
-        if threading.current_thread() is self._thread:
-            self._forget(clip)
 
     def _files(self, *, hidden: bool) -> Iterator[Path]:
         """All clips, or what a run that was killed has left of some."""

@@ -35,7 +35,8 @@ REFUSED_S = 60.0
 
 def pause_s(failures: int, longest_s: float) -> float:
     """1, 2, 4 ... s, less up to a quarter by chance, so that not all come back at once."""
-    return min(2.0 ** (failures - 1), longest_s) * (1 - random.random() / 4)  # noqa: S311
+    doubled = 2.0 ** min(failures - 1, 30)  # a float has no room for a thousand doublings
+    return min(doubled, longest_s) * (1 - random.random() / 4)  # noqa: S311 - no secret
 
 
 class Mark(Enum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
+from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -62,7 +63,7 @@ class Metrics:
         """Count, and serve nothing yet."""
         self._settings = settings
         self._registry = CollectorRegistry()
-        self._server: tuple[object, threading.Thread] | None = None
+        self._server: tuple[WSGIServer, threading.Thread] | None = None
         self._events = Counter(
             "pe_stream_events",
             "Events that began.",
@@ -123,8 +124,8 @@ class Metrics:
         """Stop serving."""
         if self._server is not None:
             server, thread = self._server
-            server.shutdown()  # type: ignore[attr-defined]
-            server.server_close()  # type: ignore[attr-defined]
+            server.shutdown()
+            server.server_close()
             thread.join(2)
             self._server = None
 

@@ -228,6 +228,9 @@ def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert clips.lost == 1
     go_on.set()
     wait_until(clips._queue.empty, "written")
+    clips.take([piece(Fate.KEPT, number=3)])  # of which nothing is known; the thread goes round
+    wait_until(lambda: not clips._open and not clips._given_up, "nothing is held of what is lost")
+    assert not clips._spoilt
     clips.take([piece(Fate.KEPT, number=2)])
     clips.stop()
     assert files(tmp_path) == [Path(str(named[1].clip)).name]

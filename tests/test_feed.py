@@ -160,6 +160,7 @@ def test_pauses_grow_to_a_longest_and_vary() -> None:
     pauses = [[pause_s(failures, 4.0) for _ in range(50)] for failures in range(1, 6)]
     for these, longest in zip(pauses, (1, 2, 4, 4, 4), strict=True):
         assert 0.75 * longest <= min(these) < max(these) <= longest
+    assert 3 <= pause_s(100_000, 4.0) <= 4  # days later
 
 
 def test_a_server_that_refuses_us_is_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None:

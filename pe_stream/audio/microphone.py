@@ -101,7 +101,7 @@ class Microphone:
                 self._process.wait(_KILL_S)
             with self._reading:
                 for pipe in (self._process.stdin, self._process.stdout):
-                    assert pipe is not None  # noqa: S101
+                    assert pipe is not None  # noqa: S101 - we asked for pipes
                     pipe.close()
 
     def _listen(self, timeline: Timeline) -> Iterator[AudioChunk | Absent]:
@@ -154,7 +154,7 @@ class Microphone:
     def _read(self) -> bytes:
         """What has come next, nothing after `close`. Raises UnavailableError."""
         pipe = self._process.stdout
-        assert pipe is not None  # noqa: S101
+        assert pipe is not None  # noqa: S101 - we asked for pipes
         until_s = time.monotonic() + self._patience_s
         more: bytes | None = None
         while more is None and time.monotonic() < until_s:

@@ -42,7 +42,7 @@ class Compiled(nn.Module):
                 warnings.simplefilter("ignore")  # complex numbers are left as they are: we know
                 fast(example, *beside)
                 if example.is_cuda:
-                    fast = _recorded(self.module, fast, example, *beside)
+                    fast = _recorded(fast, example, *beside)
         # Without a C++ compiler, with one that fails, on a shape it does not know: any error.
         except Exception as error:  # noqa: BLE001
             log.warning("not compiled, which is slower: %s", first_line(error))
@@ -55,12 +55,10 @@ class Compiled(nn.Module):
         return self._fast.get(_key(x, beside), self.module)(x, *beside)
 
 
-def _recorded(
-    module: nn.Module, run: Callable[..., Any], *given: int | Tensor
-) -> Callable[..., Any]:
+def _recorded(run: Callable[..., Any], *given: int | Tensor) -> Callable[..., Any]:
     """`run` as a CUDA graph: launched at once instead of kernel by kernel.
 
-    Raises RuntimeError where the graph does not compute what `module` does.
+    Raises RuntimeError where the graph does not compute what `run` does.
     """
     own = [each.clone() if isinstance(each, Tensor) else each for each in given]
     device = next(each.device for each in own if isinstance(each, Tensor))
@@ -78,7 +76,7 @@ def _recorded(
         return made.clone() if isinstance(made, Tensor) else tuple(each.clone() for each in made)
 
     noise = [0.1 * torch.randn_like(each) if isinstance(each, Tensor) else each for each in given]
-    found, expected = replay(*noise), module(*noise)
+    found, expected = replay(*noise), run(*noise)
     if not isinstance(found, Tensor):
         found, expected = found[0], expected[0]
     if not (found - expected).float().abs().max() < 0.1 * expected.float().std():
