@@ -135,6 +135,7 @@ class Live:
     scored: told how long each scoring took (s), on the scoring thread.
     clips: which audio is cut out; None is none. cut: told of it, after the events it belongs to.
     ruled: told the rules of a source, at the start and whenever they change.
+    embed: whether the handler gets the frames' embeddings, too.
     """
 
     def __init__(
@@ -149,7 +150,9 @@ class Live:
         clips: ClipRule | None = None,
         cut: Callable[[Sequence[Piece]], None] = lambda _: None,
         ruled: Callable[[str, Sequence[LabelRule]], None] = lambda _source, _rules: None,
+        embed: bool = False,
     ) -> None:
+        self._embed = embed
         self._engine = hearing.engine
         self._scored, self._cut, self._ruled = scored, cut, ruled
         self._handler = handler
@@ -316,14 +319,15 @@ class Live:
     def _score(self, due: Sequence[tuple[str, Window]]) -> None:
         begun_s = time.monotonic()
         streams = [self._channels[name].stream for name, _ in due]
-        scores = self._engine.hear(streams, [window for _, window in due])
+        windows = [window for _, window in due]
+        found = self._engine.hear_and_embed(streams, windows, embed=self._embed)
         now_s = time.monotonic()
         self._scored(now_s - begun_s)
         if self._stopping.is_set():
             return
-        for (name, window), frames in zip(due, scores, strict=True):
+        for (name, window), (scores, embeddings) in zip(due, found, strict=True):
             channel = self._channels[name]
-            heard = channel.detector.accept(window, frames, now_s)
+            heard = channel.detector.accept(window, scores, now_s, embeddings)
             channel.spend((now_s - begun_s) / len(due), heard)
             self._handler.events(heard.events)
             self._cut(channel.detector.clips())

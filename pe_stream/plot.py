@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from pe_stream.core.bands import Bands
 from pe_stream.core.types import (
     FRAME,
     FRAME_S,
-    SAMPLE_RATE,
     Event,
     FrameScores,
     LabelRule,
@@ -25,8 +25,6 @@ MAX_TRACKS = 16
 """Labels drawn: those with events, then those that came highest."""
 
 _BANDS = 96
-_LOWEST_HZ, _HIGHEST_HZ = 50.0, 16_000.0
-_FFT = 2048
 _RANGE_DB = 70.0
 _MAX_COLUMNS = 3000
 _PALETTE = ("#1b6ca8", "#c8553d", "#3a7d44", "#7d4fa0", "#b8860b", "#147d7d")
@@ -38,20 +36,14 @@ class Spectrogram:
     def __init__(self) -> None:
         self._rest: Samples = np.empty(0, np.float32)
         self._columns: list[NDArray[np.float16]] = []
-        self._edges = np.geomspace(_LOWEST_HZ, _HIGHEST_HZ, _BANDS + 1)
-        bins = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
-        self._starts = np.searchsorted(bins, self._edges[:-1])
-        self._window = np.hanning(_FFT).astype(np.float32)
+        self._bands = Bands(_BANDS)
 
     def add(self, samples: Samples) -> None:
         """Take the next (n,) samples at 48 kHz."""
         rest = np.concatenate([self._rest, samples])
         count = len(rest) // FRAME
         if count:
-            frames = rest[: count * FRAME].reshape(count, FRAME) * self._window[:FRAME]
-            power = np.abs(np.fft.rfft(frames, _FFT)) ** 2
-            bands = np.maximum.reduceat(power, self._starts, axis=1)
-            self._columns += list((10 * np.log10(bands + 1e-9)).astype(np.float16))
+            self._columns += list(self._bands.decibels(rest[: count * FRAME]).astype(np.float16))
         self._rest = rest[count * FRAME :]
 
     @property
@@ -65,7 +57,7 @@ class Spectrogram:
     @property
     def edges_hz(self) -> NDArray[np.float64]:
         """Edges of the bands, (bands + 1,) in Hz."""
-        return self._edges
+        return self._bands.edges_hz
 
 
 def save(

@@ -17,6 +17,7 @@ from pe_stream.core.types import (
     FRAME,
     AudioChunk,
     Event,
+    FrameEmbeddings,
     FrameScores,
     LabelRule,
     Phase,
@@ -115,6 +116,13 @@ class LevelEngine:
         levels = [np.sqrt((w.samples.reshape(-1, FRAME) ** 2).mean(axis=1)) for w in windows]
         wanted = [level[w.done :, None] for level, w in zip(levels, windows, strict=True)]
         return [np.repeat(level, len(labels.names), axis=1) for level in wanted]
+
+    def hear_and_embed(
+        self, streams: Sequence[Stream], windows: Sequence[Window], *, embed: bool
+    ) -> list[tuple[FrameScores, FrameEmbeddings | None]]:
+        """The embedding of a frame is its level."""
+        found = self.hear(streams, windows)
+        return [(each, each[:, :1].astype(np.float16) if embed else None) for each in found]
 
 
 def hearing(

@@ -28,10 +28,12 @@ from pe_stream.core.types import (
     SAMPLE_RATE,
     AudioChunk,
     Event,
+    FrameEmbeddings,
     FrameScores,
     LabelRule,
     Phase,
     Reason,
+    Samples,
     Window,
 )
 from pe_stream.core.windows import Framing
@@ -54,11 +56,15 @@ class Heard:
     """What a scored window brought: frames now final, and events.
 
     start: absolute sample index of the first of the frames; scores: (frames, labels).
+    samples: their audio, (n,); less than whole frames only where the segment ends in one.
+    embeddings: (frames, D) where the engine was asked for them.
     """
 
     start: int
     scores: FrameScores
     events: list[Event]
+    samples: Samples
+    embeddings: FrameEmbeddings | None = None
 
 
 @dataclass(slots=True)
@@ -192,20 +198,33 @@ class Detector:
             self._finish()
         return None
 
-    def accept(self, window: Window, scores: FrameScores, now_s: float) -> Heard:
+    def accept(
+        self,
+        window: Window,
+        scores: FrameScores,
+        now_s: float,
+        embeddings: FrameEmbeddings | None = None,
+    ) -> Heard:
         """Take the scores (frames, labels) of the window asked for.
 
         Those of frames that it has done may be left out.
 
         now_s: the monotonic time at which they are handed on, on the clock of `captured_s`.
+        embeddings: of the same frames; they only come back with those that became final.
         """
         segment, intake = self._current()
         begin = (window.start - segment.start) // FRAME
         first = segment.first_frame + self._stitcher.final
         clean = np.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)
-        final = self._stitcher.accept(begin + window.frames - len(clean), clean, last=window.last)
+        given = begin + window.frames - len(clean)
+        skipped = self._stitcher.final - given
+        final = self._stitcher.accept(given, clean, last=window.last)
+        if embeddings is not None:
+            embeddings = embeddings[skipped : skipped + len(final)]
         self._scored = begin + window.frames
         events, self._owed = self._owed, []
+        end = min(segment.sample(first + len(final)), self._ring.end)
+        samples = self._ring.read(segment.sample(first), end)
         intake.forget(segment.sample(first))
         for frame, row in enumerate(final.tolist(), first):
             for tracker, score in zip(self._trackers, row, strict=True):
@@ -221,7 +240,7 @@ class Detector:
             self._finish()
         else:
             self._cut(last=False)
-        return Heard(segment.sample(first), final, events)
+        return Heard(segment.sample(first), final, events, samples, embeddings)
 
     def stop(self, reason: Reason) -> list[Event]:
         """Close what is open at once, leaving unscored what was not scored yet."""

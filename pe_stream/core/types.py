@@ -30,6 +30,9 @@ Samples = NDArray[np.float32]
 FrameScores = NDArray[np.float32]
 """Scores in 0..1, shape (frames, labels), float32."""
 
+FrameEmbeddings = NDArray[np.float16]
+"""Frames in the space that texts are embedded in too, shape (frames, D), float16."""
+
 
 class Phase(StrEnum):
     """Where an event is in its life."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ class Checkpoint:
         takes the state before it.
     codec_dtype, codec_cudnn: in what, and whether with cuDNN, the codec is to be computed.
     recommended: thresholds by label, from `thresholds.json` beside the weights; may be empty.
+    texts: embeddings (D,) of the texts embedded last; see `model.prompts`.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Checkpoint:
     codec_dtype: torch.dtype
     codec_cudnn: bool
     recommended: Mapping[str, float]
+    texts: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
     def describe(self) -> str:
         """Name, size, device and precision in one line for people."""

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pe_stream.core.types import FRAME, FrameScores, Samples, Window
+from pe_stream.core.types import FRAME, FrameEmbeddings, FrameScores, Samples, Window
 from pe_stream.core.windows import Framing
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.codec import Codec, Stream, batch_sizes, batches, most_together
@@ -80,50 +80,67 @@ class Engine:
 
         Raises ValueError on a window that is not one or more whole frames.
         """
+        return [scores for scores, _ in self.hear_and_embed(streams, windows, embed=False)]
+
+    @torch.inference_mode()
+    def hear_and_embed(
+        self, streams: Sequence[Stream], windows: Sequence[Window], *, embed: bool = True
+    ) -> list[tuple[FrameScores, FrameEmbeddings | None]]:
+        """As `hear`, with the frames' embeddings (frames, D), which any text can be compared to.
+
+        embed: whether they are wanted; None without.
+        """
+        if not windows:
+            return []
         labels = self.labels
-        encoded = self._encode(streams, windows, labels)
+        encoded = self._encode(streams, windows)
         self.stage("head")
         # One copy from the device for all of them.
-        scores = _scores(torch.cat(encoded), labels).cpu().numpy() if encoded else np.empty((0, 0))
+        frames = torch.cat(encoded)
+        scores = _scores(self._logits(frames, labels), labels).cpu().numpy()
+        kept = frames.half().cpu().numpy() if embed else None
         self.stage("rest")
-        ends = np.cumsum([len(logits) for logits in encoded])
-        return np.split(scores, ends[:-1]) if encoded else []
+        ends = np.cumsum([len(each) for each in encoded])[:-1]
+        split = [None] * len(windows) if kept is None else np.split(kept, ends)
+        return list(zip(np.split(scores, ends), split, strict=True))
 
     def score(self, windows: Sequence[Samples]) -> list[FrameScores]:
         """Score windows (n,) that have nothing to do with each other; otherwise as `hear`."""
         return self.hear([Stream() for _ in windows], [Window(0, window) for window in windows])
 
+    @torch.inference_mode()
     def logits(
         self, streams: Sequence[Stream], windows: Sequence[Window]
     ) -> list[NDArray[np.float32]]:
         """Return what the sigmoid would be taken of, unsuppressed; otherwise as `hear`."""
         labels = self.labels
         count = len(labels.names)
-        encoded = self._encode(streams, windows, labels)
-        return [logits[:, :count].cpu().numpy() for logits in encoded]
+        encoded = self._encode(streams, windows)
+        return [self._logits(frames, labels)[:, :count].cpu().numpy() for frames in encoded]
+
+    def _logits(self, frames: Tensor, labels: LabelEmbeddings) -> Tensor:
+        """Return (frames, labels + negatives) of embeddings (frames, D)."""
+        model = self._checkpoint.model
+        scaled = frames @ labels.rows.T * model.text_audio_logit_scale
+        return scaled + model.text_audio_logit_bias
 
     @torch.inference_mode()
-    def _encode(
-        self, streams: Sequence[Stream], windows: Sequence[Window], labels: LabelEmbeddings
-    ) -> list[Tensor]:
-        """Return the logits of each window: (frames, labels + negatives) float32."""
+    def _encode(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[Tensor]:
+        """Return the embeddings of each window's frames: (frames, D) float32."""
         for window in windows:
             shape = window.samples.shape
             if len(shape) != 1 or not shape[0] or shape[0] % FRAME:
                 raise ValueError(f"a window is whole frames of {FRAME} samples, not {shape}")
-        model = self._checkpoint.model
         self.stage("codec")
         features = self._codec.hear(streams, windows)
-        logits: dict[int, Tensor] = {}
+        embedded: dict[int, Tensor] = {}
         for batch in batches([(w.frames, w.done) for w in windows], self._checkpoint.device):
             self.stage("encoder")
             wanted = windows[batch[0]].frames - windows[batch[0]].done
             frames = self._encoder(torch.stack([features[i] for i in batch]), wanted)
-            self.stage("head")
-            scaled = frames @ labels.rows.T * model.text_audio_logit_scale
-            logits.update(zip(batch, scaled + model.text_audio_logit_bias, strict=True))
+            embedded.update(zip(batch, frames, strict=True))
         self.stage("rest")
-        return [logits[i] for i in range(len(windows))]
+        return [embedded[i] for i in range(len(windows))]
 
 
 def _scores(logits: Tensor, labels: LabelEmbeddings) -> Tensor:

@@ -10,11 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from pe_stream.core.types import FrameEmbeddings
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint
+
+MOST_TEXTS = 1000
+"""Embeddings of so many texts are kept for the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +81,38 @@ def embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
     before any final norm, through the text head. Texts of equal length go in together and nothing
     is padded, so an embedding does not depend on its neighbours.
 
+    Those of the last MOST_TEXTS texts are remembered.
+
     Raises ConfigError on a blank text and on one too long for the checkpoint.
     """
+    known = {text: checkpoint.texts[text] for text in texts if text in checkpoint.texts}
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    known.update(zip(new, _embed(checkpoint, new), strict=True))
+    for text, embedding in known.items():  # to the end: the first is what was asked for longest ago
+        checkpoint.texts.pop(text, None)
+        checkpoint.texts[text] = embedding
+    for text in list(checkpoint.texts)[:-MOST_TEXTS]:
+        checkpoint.texts.pop(text, None)
+    if not texts:
+        width = checkpoint.model.text_audio_head.proj.out_features
+        return torch.empty(0, width, device=checkpoint.device)
+    return torch.stack([known[text] for text in texts])
+
+
+def compare(checkpoint: Checkpoint, embeddings: FrameEmbeddings, text: str) -> NDArray[np.float32]:
+    """Score frames (frames, D) for any text: (frames,) in 0..1, as a label of that one prompt.
+
+    Raises ConfigError as `embed`.
+    """
+    model = checkpoint.model
+    (row,) = embed(checkpoint, [text]).cpu().numpy()
+    scale, bias = model.text_audio_logit_scale.item(), model.text_audio_logit_bias.item()
+    logits = embeddings.astype(np.float32) @ row * scale + bias
+    return np.nan_to_num(1 / (1 + np.exp(-logits.clip(-50, 50)))).astype(np.float32)
+
+
+def _embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
+    """Embed texts that are not known yet."""
     tokens = [_tokenize(checkpoint, text) for text in texts]
     width = checkpoint.model.text_audio_head.proj.out_features
     embeddings = torch.empty(len(texts), width, device=checkpoint.device)

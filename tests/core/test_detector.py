@@ -121,6 +121,24 @@ def test_every_frame_is_scored_as_the_framing_says() -> None:
     assert np.concatenate([h.scores for h in listen(signal)]).tolist() == final
 
 
+@pytest.mark.parametrize("size", [997, 48_000])
+def test_what_is_final_comes_with_its_audio_and_embeddings(size: int) -> None:
+    signal = bursts(3.01)
+    source, heard = detector(), []
+    for chunk in chunks(signal, range(size, len(signal), size)):
+        source.feed(chunk)
+        if chunk.end == len(signal):
+            source.end(None)
+        while (window := source.next_window()) is not None:
+            scores = scores_of(window)[window.done :]  # as the engine: without what is done
+            numbers = (window.start // FRAME + window.done + np.arange(len(scores)))[:, None]
+            heard.append(source.accept(window, scores, 0.0, numbers.astype(np.float16)))
+    assert np.array_equal(np.concatenate([h.samples for h in heard]), signal)
+    embeddings = [h.embeddings for h in heard if h.embeddings is not None]
+    assert [len(each) for each in embeddings] == [len(h.scores) for h in heard]
+    assert np.concatenate(embeddings)[:, 0].tolist() == list(range(-(-len(signal) // FRAME)))
+
+
 def test_a_last_partial_frame_is_padded_by_reflection_and_ends_with_the_audio() -> None:
     signal = np.full(FRAME * 5 + 100, 0.9, np.float32)
     source = detector()

@@ -3,14 +3,19 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from checkpoints import MAX_TOKENS
 from transformers import AutoTokenizer, PeAudioFrameLevelModel
 
+from pe_stream.core.types import FRAME, Window
 from pe_stream.errors import ConfigError
+from pe_stream.model import prompts
 from pe_stream.model.checkpoint import Checkpoint, load
-from pe_stream.model.prompts import LabelPrompts, embed, embed_labels
+from pe_stream.model.codec import Stream
+from pe_stream.model.engine import Engine
+from pe_stream.model.prompts import LabelPrompts, compare, embed, embed_labels
 
 TEXTS = ["speech", "a dog barking", "a dog barking on television", "a bell", "glass breaks twice"]
 
@@ -140,3 +145,33 @@ def _untouched(folder: Path, text: str) -> tuple[PeAudioFrameLevelModel, dict[st
     model = PeAudioFrameLevelModel.from_pretrained(folder, dtype=torch.float32)
     tokens = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
     return model, {name: tokens[name] for name in ("input_ids", "attention_mask")}
+
+
+def test_a_text_is_embedded_once(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = load(str(folders["small"]), device="cpu")
+    seen: list[int] = []
+    checkpoint.model.text_model.register_forward_pre_hook(
+        lambda _, __, given: seen.append(len(given["input_ids"])), with_kwargs=True
+    )
+    first = embed(checkpoint, ["a bell", "speech"])
+    assert torch.equal(embed(checkpoint, ["speech", "a bell", "speech"]), first[[1, 0, 1]])
+    assert sum(seen) == 2
+    monkeypatch.setattr(prompts, "MOST_TEXTS", 2)
+    embed(checkpoint, ["rain"])
+    assert list(checkpoint.texts) == ["a bell", "rain"]  # what was asked for longest ago goes
+
+
+def test_any_text_is_compared_with_frames_as_a_label_would_be(small: Checkpoint) -> None:
+    engine = Engine(small, embed_labels(small, {"bell": LabelPrompts(("a bell",))}))
+    audio = np.random.default_rng(1).normal(0, 0.1, 20 * FRAME).astype(np.float32)
+    ((scores, embeddings),) = engine.hear_and_embed([Stream()], [Window(0, audio)])
+    assert embeddings is not None
+    assert embeddings.dtype == np.float16
+    found = compare(small, embeddings, "a bell")
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, scores[:, 0], atol=2e-3)
+    assert np.abs(compare(small, embeddings, "speech") - scores[:, 0]).max() > 1e-3
+    ((_, none),) = engine.hear_and_embed([Stream()], [Window(0, audio)], embed=False)
+    assert none is None
+    with pytest.raises(ConfigError, match="empty"):
+        compare(small, embeddings, " ")
