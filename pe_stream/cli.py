@@ -103,6 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     events.add_argument("--since", metavar="WHEN", help="2026-11-21T08:00Z, or 90m, 24h, 7d")
     events.add_argument("--source")
     events.add_argument("--label")
+    events.add_argument(
+        "--verdict", choices=("right", "wrong", "any", "none"), help="as marked on the page"
+    )
     events.set_defaults(command=_events)
 
     schema = commands.add_parser("schema", help="JSON Schema of the configuration or of events")
@@ -206,6 +209,7 @@ def _events(options: argparse.Namespace) -> int:
             since=options.since,
             source=options.source,
             label=options.label,
+            verdict=options.verdict,
         )
     )
 

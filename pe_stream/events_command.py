@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Literal
 
 from pe_stream import store
 from pe_stream.config_file import find, load
 from pe_stream.core.types import Event
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
+from pe_stream.timeline import Asked, Timeline
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -31,19 +32,25 @@ class EventsOptions:
     since: str | None = None
     source: str | None = None
     label: str | None = None
+    verdict: Literal["right", "wrong", "any", "none"] | None = None
 
 
 def run(options: EventsOptions) -> int:
     """Print the events, each as it was last told, in order of onset; returns the exit code.
 
+    Where verdicts are asked for, each has `verdict` and `note` besides.
+
     Raises UsageError on a time that is none, UnavailableError without a database.
     """
     since = None if options.since is None else moment(options.since, datetime.now(UTC))
-    found = store.read(
-        _path(options.config), since=since, source=options.source, label=options.label
+    asked = Asked(since=since, source=options.source, label=options.label, verdict=options.verdict)
+    judged = options.verdict is not None
+    found = (
+        entry.event | ({"verdict": entry.verdict, "note": entry.note} if judged else {})
+        for entry in Timeline(_path(options.config)).events(asked)
     )
     if options.format == "csv":
-        _as_csv(found)
+        write_csv(found, sys.stdout, judged=judged)
     else:
         for event in found:
             print(json.dumps(event, ensure_ascii=False))
@@ -80,8 +87,10 @@ def _path(config: Path | None) -> Path:
     return store.default_path() if path is None else Path(path)
 
 
-def _as_csv(events: Iterable[dict[str, Any]]) -> None:
+def write_csv(events: Iterable[dict[str, Any]], to: IO[str], *, judged: bool) -> None:
+    """Write events as a table; judged: with their verdicts and notes."""
     names = ["schema", *(field.name for field in fields(Event))]
-    table = csv.DictWriter(sys.stdout, names, extrasaction="ignore", lineterminator="\n")
+    names += ["verdict", "note"] if judged else []
+    table = csv.DictWriter(to, names, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(events)

@@ -17,7 +17,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import IO, Any, TypeVar
 
 from platformdirs import user_state_dir
 
-from pe_stream.core.messages import Message, slug
+from pe_stream.core.messages import Message
 from pe_stream.core.types import Event, Phase, Reason
 from pe_stream.errors import UnavailableError
 
@@ -60,6 +60,40 @@ _MIGRATIONS = (
     -- Rows of a database that was begun anew differ from those of the one before.
     INSERT INTO sqlite_sequence
         VALUES ('outbox', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER));
+    """,
+    """
+    CREATE INDEX events_by_source ON events (source, onset);
+    CREATE INDEX events_by_label ON events (label, onset);
+    CREATE INDEX events_by_both ON events (source, label, onset);
+    CREATE TABLE verdicts (
+        id TEXT PRIMARY KEY,
+        verdict TEXT NOT NULL,
+        note TEXT NOT NULL,
+        given TEXT NOT NULL
+    ) WITHOUT ROWID;
+    -- How many events began in each quarter of an hour: every time zone differs by whole quarters.
+    CREATE TABLE quarters (
+        start TEXT NOT NULL,
+        source TEXT NOT NULL,
+        label TEXT NOT NULL,
+        events INTEGER NOT NULL,
+        PRIMARY KEY (start, label, source)
+    ) WITHOUT ROWID;
+    INSERT INTO quarters
+        SELECT substr(onset, 1, 14) || substr('00153045', substr(onset, 15, 2) / 15 * 2 + 1, 2),
+            source, label, count(*) FROM events GROUP BY 1, 2, 3;
+    CREATE TRIGGER event_counted AFTER INSERT ON events BEGIN
+        INSERT INTO quarters VALUES (
+            substr(new.onset, 1, 14)
+                || substr('00153045', substr(new.onset, 15, 2) / 15 * 2 + 1, 2),
+            new.source, new.label, 1
+        ) ON CONFLICT DO UPDATE SET events = events + 1;
+    END;
+    CREATE TRIGGER event_forgotten AFTER DELETE ON events BEGIN
+        UPDATE quarters SET events = events - 1
+            WHERE source = old.source AND label = old.label AND start = substr(old.onset, 1, 14)
+                || substr('00153045', substr(old.onset, 15, 2) / 15 * 2 + 1, 2);
+    END;
     """,
 )
 """From each version of the schema to the next; PRAGMA user_version counts those that were done."""
@@ -130,6 +164,38 @@ class Store:
     def delivered(self, row: int) -> None:
         """The broker has the message kept in `row`."""
         self._try(lambda db: db.execute("DELETE FROM outbox WHERE row = ?", (row,)), None)
+
+    def judge(self, event_id: str, verdict: str | None, note: str = "") -> bool:
+        """Keep whether an event was right; None takes that back. False where it cannot be.
+
+        What was judged is kept for good, to tune with, however old it gets.
+        """
+
+        def write(database: sqlite3.Connection) -> bool:
+            if verdict is None:
+                database.execute("DELETE FROM verdicts WHERE id = ?", (event_id,))
+                return True
+            given = _utc(datetime.fromtimestamp(self._clock(), UTC))
+            made = database.execute(
+                "INSERT INTO verdicts SELECT id, ?, ?, ? FROM events WHERE id = ? "
+                "ON CONFLICT DO UPDATE SET verdict = excluded.verdict, note = excluded.note, "
+                "given = excluded.given",
+                (verdict, note, given, event_id),
+            )
+            return made.rowcount == 1
+
+        return self._try(write, otherwise=False)
+
+    def no_clip(self, event_id: str) -> None:
+        """There will be no clip of this event after all."""
+
+        def write(database: sqlite3.Connection) -> None:
+            database.execute(
+                "UPDATE events SET event = json_set(event, '$.clip', NULL) WHERE id = ?",
+                (event_id,),
+            )
+
+        self._try(write, None)
 
     def waiting(self) -> list[Message]:
         """What the broker has not acknowledged, oldest first, as it is after an outage."""
@@ -258,37 +324,13 @@ class Store:
     def _tidy(self, database: sqlite3.Connection) -> None:
         oldest_s = self._clock() - self._keep_s
         onset = _utc(datetime.fromtimestamp(oldest_s, UTC))
-        database.execute("DELETE FROM events WHERE ended AND onset < ?", (onset,))
+        database.execute(
+            "DELETE FROM events WHERE ended AND onset < ? AND id NOT IN (SELECT id FROM verdicts)",
+            (onset,),
+        )
+        database.execute("DELETE FROM quarters WHERE events <= 0")
         gone = database.execute("DELETE FROM outbox WHERE stored < ?", (oldest_s,))
         self._drop(gone.rowcount)
-
-
-def read(
-    path: Path,
-    *,
-    since: str | None = None,
-    source: str | None = None,
-    label: str | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Stored events, each as its last phase was, in order of onset; also beside a daemon.
-
-    since: UTC as events have it. source, label: as configured, or as in topics. Raises
-    UnavailableError where there is no such database.
-    """
-    if not path.is_file():
-        raise UnavailableError(f"{path}: no events are stored there")
-    slugs = {"slug(source) = ?": source, "slug(label) = ?": label}
-    wanted = {clause: slug(name) for clause, name in slugs.items() if name is not None}
-    given = wanted | ({} if since is None else {"onset >= ?": since})
-    where = f"WHERE {' AND '.join(given)}" if given else ""
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
-            database.create_function("slug", 1, slug)
-            query = f"SELECT event FROM events {where} ORDER BY onset, id"  # noqa: S608 - ours
-            for (text,) in database.execute(query, [*given.values()]):
-                yield json.loads(text)
-    except sqlite3.Error as error:
-        raise UnavailableError(f"{path} cannot be read as pe_stream's: {error}") from error
 
 
 def _probe(database: sqlite3.Connection) -> None:

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Self, cast
@@ -39,10 +40,11 @@ def event(
     *,
     source: str | None = None,
     label: str = "smoke_alarm",
+    **fields: Any,
 ) -> Event:
     onset = ONSET + timedelta(seconds=number)
     ended = phase is Phase.END
-    return Event(
+    made = Event(
         id=f"id-{number:04}",
         phase=phase,
         node="node",
@@ -62,6 +64,7 @@ def event(
         reason=None,
         checkpoint="embedded",
     )
+    return replace(made, **fields)
 
 
 class ScriptedSource:

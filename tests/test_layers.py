@@ -16,7 +16,7 @@ LAYERS = [
     {"training"},
     {"api", "bench", "check", "demo", "detect_command", "evaluation", "soundscapes_command"},
     {"daemon", "events_command", "plot"},
-    {"clips", "home_assistant", "metrics"},
+    {"clips", "home_assistant", "metrics", "timeline"},
     {"live", "offline"},
     {"feed", "hearing", "soundscapes"},
     {"audio", "broker", "model", "mqtt", "store"},

@@ -19,9 +19,10 @@ from stand_ins import ONSET, event
 from pe_stream import store as store_module
 from pe_stream.core.messages import Message, Topics, event_message
 from pe_stream.core.types import Event, Phase, Reason
-from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.errors import UsageError
 from pe_stream.events_command import moment
-from pe_stream.store import Store, read
+from pe_stream.store import Store
+from pe_stream.timeline import Asked, Timeline
 
 TOPICS = Topics("pe_stream", "node")
 
@@ -111,7 +112,11 @@ def test_too_many_messages_lose_the_oldest_and_are_counted(
 
 
 def read_all(store: Store) -> list[dict[str, object]]:
-    return list(read(store._path))
+    return stored(store._path)
+
+
+def stored(path: Path) -> list[dict[str, object]]:
+    return [entry.event for entry in Timeline(path).events(Asked())]
 
 
 def test_old_events_and_messages_go(path: Path) -> None:
@@ -123,7 +128,7 @@ def test_old_events_and_messages_go(path: Path) -> None:
     first.close()
     days = timedelta(days=31)
     later = Store(path, keep_days=30, limit=5, clock=(ONSET + days).timestamp)
-    assert [told["id"] for told in read(path)] == ["id-0002"]
+    assert [told["id"] for told in stored(path)] == ["id-0002"]
     assert later.waiting() == []
     assert later.dropped == 5
     later.close()
@@ -131,32 +136,6 @@ def test_old_events_and_messages_go(path: Path) -> None:
 
 def test_only_the_user_may_read_it(store: Store, path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
-
-
-def test_events_are_read_beside_the_daemon(store: Store, path: Path) -> None:
-    for number in range(4):
-        tell(store, event(number))
-    tell(store, event(1, Phase.END))
-    assert [told["id"] for told in read(path)] == [f"id-{number:04}" for number in range(4)]
-    assert next(read(path, since=event(1).onset))["phase"] == "end"
-    assert [told["id"] for told in read(path, source="kitchen")] == ["id-0001", "id-0003"]
-    assert list(read(path, label="dog")) == []
-
-
-def test_a_source_or_label_may_be_as_in_topics(store: Store, path: Path) -> None:
-    tell(store, event(1, source="Front Door", label="Dog Bark"))
-    tell(store, event(2))
-    for source, label in (("Front Door", None), ("front_door", None), (None, "dog_bark")):
-        (found,) = read(path, source=source, label=label)
-        assert found["source"] == "Front Door"
-
-
-def test_no_database_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match="no events are stored there"):
-        list(read(tmp_path / "nothing.db"))
-    (tmp_path / "other.db").write_bytes(b"no database at all, but long enough to be looked at")
-    with pytest.raises(UnavailableError, match="not a database"):
-        list(read(tmp_path / "other.db"))
 
 
 # What may happen to the file.
@@ -210,7 +189,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(
     # Space comes back with the next connection.
     assert tell(store, event(60)).row is not None
     assert store.trouble is None
-    ids = {told["id"] for told in read(path)}
+    ids = {told["id"] for told in stored(path)}
     assert {"id-0001", "id-0060"} <= ids
     assert f"id-{full[0]:04}" not in ids
     assert kept.row is not None

@@ -32,4 +32,5 @@ class Bands:
         frames = samples.reshape(-1, FRAME) * self._window
         power = np.abs(np.fft.rfft(frames, _FFT)) ** 2
         loudest = np.maximum.reduceat(power, self._starts, axis=1)
-        return (10 * np.log10(loudest / self._full + _FLOOR)).astype(np.float32)
+        decibels: NDArray[np.float64] = 10 * np.log10(loudest / self._full + _FLOOR)
+        return decibels.astype(np.float32)

@@ -107,8 +107,9 @@ def compare(checkpoint: Checkpoint, embeddings: FrameEmbeddings, text: str) -> N
     model = checkpoint.model
     (row,) = embed(checkpoint, [text]).cpu().numpy()
     scale, bias = model.text_audio_logit_scale.item(), model.text_audio_logit_bias.item()
-    logits = embeddings.astype(np.float32) @ row * scale + bias
-    return np.nan_to_num(1 / (1 + np.exp(-logits.clip(-50, 50)))).astype(np.float32)
+    logits: NDArray[np.float32] = embeddings.astype(np.float32) @ row * scale + bias
+    scores: NDArray[np.float32] = np.nan_to_num(1 / (1 + np.exp(-logits.clip(-50, 50))))
+    return scores
 
 
 def _embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
