@@ -20,7 +20,7 @@ LAYERS = [
     {"live", "offline"},
     {"feed", "hearing", "soundscapes"},
     {"audio", "broker", "model", "mqtt", "store"},
-    {"config", "config_file", "yaml_lines"},
+    {"config", "config_edit", "config_file", "yaml_edit", "yaml_lines"},
     {"activity", "addresses", "assets", "core", "manifest", "synthesis"},
     {"errors", "version"},
 ]

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -38,7 +39,7 @@ def ids(entries: Iterator[Entry] | list[Entry]) -> list[str]:
     return [entry.event["id"] for entry in entries]
 
 
-def at(moment: str, number: int = 0, **fields: object) -> Event:
+def at(moment: str, number: int = 0, **fields: Any) -> Event:
     return event(number, onset=moment, **fields)
 
 

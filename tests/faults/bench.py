@@ -31,7 +31,7 @@ from processes import Daemon, MosquittoSub
 from sounds import noise, write_float_wav
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
-from pe_stream.store import read
+from pe_stream.timeline import Asked, Timeline
 
 PERIOD_S = 4.0
 """From one burst on the porch to the next."""
@@ -215,7 +215,8 @@ class Bench:
         """Every event on disk has ended, and its start and its end were told."""
         wrong = []
         phases = {_phase(event) for event in told}
-        stored = list(read(self._folder / "state" / "pe-stream" / "events.db"))
+        timeline = Timeline(self._folder / "state" / "pe-stream" / "events.db")
+        stored = [entry.event for entry in timeline.events(Asked())]
         if not stored:
             wrong.append("nothing is stored")
         for event in stored:
