@@ -17,14 +17,14 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from platformdirs import user_state_dir
 
-from pe_stream.audio.encode import Encoder
+from pe_stream.audio.encode import Encoder, read_tags
 from pe_stream.config import ClipSettings
 from pe_stream.core.clipper import ClipRule, Fate, Piece
 from pe_stream.core.messages import slug
@@ -41,6 +41,9 @@ STOP_S = 2.0
 
 _TIDY_S = 600.0
 _PART = ".part"
+_BEFORE = "PE_STREAM_BEFORE_S"
+"""Tag of a clip: seconds from its beginning to the onset of the event."""
+
 _CLIP = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[\w-]+\.(flac|opus)")
 """Names that we give."""
 
@@ -166,10 +169,27 @@ class Clips:
                 self._lose(piece, "writing falls behind")
                 self._given_up.append(piece.id)
 
+    def find(self, event: Mapping[str, Any]) -> Path | None:
+        """The clip of a stored event, if there is one, of whatever format."""
+        for form in ("flac", "opus"):
+            path = self._place(event["source"], event["label"], event["onset"], event["id"], form)
+            if path.is_file():
+                return path
+        return None
+
+    def before_s(self, clip: Path) -> float:
+        """Seconds from the beginning of a clip to the onset of its event."""
+        with contextlib.suppress(OSError, ValueError):
+            return float(read_tags(clip).get(_BEFORE, self._settings.before_s))
+        return self._settings.before_s
+
     def _path(self, event: Event) -> Path:
-        onset = event.onset.replace("-", "").replace(":", "")
-        name = f"{onset}-{event.id}.{self._settings.format}"
-        return self._folder / slug(event.source) / slug(event.label) / name
+        form = self._settings.format
+        return self._place(event.source, event.label, event.onset, event.id, form)
+
+    def _place(self, source: str, label: str, onset: str, event_id: str, form: str) -> Path:
+        when = onset.replace("-", "").replace(":", "")
+        return self._folder / slug(source) / slug(label) / f"{when}-{event_id}.{form}"
 
     def _run(self) -> None:
         try:
@@ -209,7 +229,9 @@ class Clips:
         if piece.id not in self._open:
             for folder in (path.parent.parent, path.parent):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            self._open[piece.id] = Encoder(_part(path), self._settings.format)
+            before_s = (piece.onset - piece.start) / SAMPLE_RATE
+            tags = {_BEFORE: f"{before_s:.6f}"}
+            self._open[piece.id] = Encoder(_part(path), self._settings.format, tags)
         self._open[piece.id].write(piece.samples)
         if piece.fate is Fate.KEPT:
             self._open.pop(piece.id).close()
@@ -258,16 +280,29 @@ class Clips:
                 stat = path.stat()
                 days = days_of.get(path.parent.name, settings.keep_days)
                 if stat.st_mtime < now_s - days * 86_400:
-                    path.unlink()
+                    _delete(path)
                 else:
-                    kept.append((stat.st_mtime, stat.st_size, path))
+                    kept.append((stat.st_mtime, stat.st_size + _picture_size(path), path))
         self._bytes = sum(size for _, size, _ in kept)
         for _, size, path in sorted(kept):
             if self._bytes <= settings.max_gb * 1e9:
                 break
             with contextlib.suppress(OSError):
-                path.unlink()
+                _delete(path)
                 self._bytes -= size
+
+
+def _delete(clip: Path) -> None:
+    """A clip and the picture of it."""
+    clip.unlink()
+    clip.with_suffix(".png").unlink(missing_ok=True)
+
+
+def _picture_size(clip: Path) -> int:
+    try:
+        return clip.with_suffix(".png").stat().st_size
+    except OSError:
+        return 0
 
 
 def _part(path: Path) -> Path:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Literal
 
 from pe_stream import store
 from pe_stream.config_file import find, load
-from pe_stream.core.types import Event
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
+from pe_stream.events_table import write_csv
 from pe_stream.timeline import Asked, Timeline
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -85,12 +83,3 @@ def _path(config: Path | None) -> Path:
         raise UnavailableError("no events are stored: store.enabled is false")
     path = settings.store.path
     return store.default_path() if path is None else Path(path)
-
-
-def write_csv(events: Iterable[dict[str, Any]], to: IO[str], *, judged: bool) -> None:
-    """Write events as a table; judged: with their verdicts and notes."""
-    names = ["schema", *(field.name for field in fields(Event))]
-    names += ["verdict", "note"] if judged else []
-    table = csv.DictWriter(to, names, extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    table.writerows(events)

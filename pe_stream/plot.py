@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from pe_stream.core.bands import Bands
 from pe_stream.core.types import (
     FRAME,
     FRAME_S,
+    AudioChunk,
     Event,
     FrameScores,
     LabelRule,
@@ -89,6 +90,21 @@ def save(
     figure.axes[-1].set_xlabel("seconds")
     top.set_xlim(0, length_s)
     figure.savefig(path, dpi=110)
+
+
+def save_clip(path: Path, audio: Iterable[AudioChunk], *, title: str) -> None:
+    """Write a PNG of a short recording's spectrogram."""
+    spectrogram, length = Spectrogram(), 0
+    for chunk in audio:
+        spectrogram.add(chunk.samples)
+        length += len(chunk.samples)
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    axes = figure.add_subplot()
+    _draw_spectrogram(axes, spectrogram, length // FRAME * FRAME_S)
+    axes.tick_params(labelbottom=True)
+    axes.set_xlabel("seconds")
+    axes.set_title(title, loc="left", fontsize=11)
+    figure.savefig(path, dpi=110, format="png")
 
 
 def _worth_showing(

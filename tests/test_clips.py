@@ -28,7 +28,7 @@ EVENTS = "pe_stream/test_node/kitchen/events"
 
 
 def piece(fate: Fate = Fate.OPEN, seconds: float = 0.5, number: int = 1) -> Piece:
-    return Piece(f"id-{number:04}", 0, noise((seconds, 0.1)), fate)
+    return Piece(f"id-{number:04}", 0, noise((seconds, 0.1)), fate, onset=12_000)
 
 
 def running(folder: Path, **settings: Any) -> Clips:

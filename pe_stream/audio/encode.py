@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
@@ -28,7 +28,10 @@ class Encoder:
     What is beyond -1..1 is clipped. Raises OSError where the file cannot be written.
     """
 
-    def __init__(self, path: Path, form: Format = "flac") -> None:
+    def __init__(
+        self, path: Path, form: Format = "flac", tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Begin to write; tags: words that the file carries, by name in capital letters."""
         # Without "bitexact" the file would name the version of FFmpeg.
         options = {"fflags": "bitexact"}
         with _as_os_error():
@@ -36,6 +39,9 @@ class Encoder:
         self._stream: AudioStream = self._container.add_stream(
             "flac" if form == "flac" else "libopus", rate=SAMPLE_RATE
         )
+        # FLAC's are the file's, Opus' the stream's.
+        self._container.metadata.update(tags or {})
+        self._stream.metadata.update(tags or {})
         self._stream.layout = "mono"
         self._stream.format = "s16"
         self._size = _PIECE[form]
@@ -83,6 +89,15 @@ def _as_os_error() -> Iterator[None]:
         yield
     except av.error.FFmpegError as error:
         raise OSError(error.errno, str(error)) from error
+
+
+def read_tags(path: Path) -> dict[str, str]:
+    """What a recording carries besides its sound. Raises OSError where it cannot be read."""
+    with _as_os_error(), av.open(path) as container:
+        tags = dict(container.metadata)
+        for stream in container.streams:
+            tags.update(stream.metadata)
+        return tags
 
 
 def write(path: Path, samples: Samples, form: Format = "flac") -> None:

@@ -49,12 +49,16 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The next audio of a clip: the event's id, (n,) samples from absolute index `start` on."""
+    """The next audio of a clip: the event's id, (n,) samples from absolute index `start` on.
+
+    onset: absolute index of the sample with which the event began.
+    """
 
     id: str
     start: int
     samples: Samples
     fate: Fate
+    onset: int
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class _Clip:
     """A clip under way, in absolute samples. told: up to where it was told; end: inf if open."""
 
     id: str
+    onset: int
     begin: int
     told: int
     end: float = np.inf
@@ -91,7 +96,7 @@ class Clipper:
             self._spans.append(_Span(event_id, onset))
         if self._rule.wants(label):
             begin = max(onset - self._rule.before, ring.start)
-            self._clips.append(_Clip(event_id, begin, begin))
+            self._clips.append(_Clip(event_id, onset, begin, begin))
 
     def closed(self, event_id: str, offset: int) -> None:
         """That event ended at the sample `offset`."""
@@ -115,7 +120,7 @@ class Clipper:
             if clip.end <= min(ring.end, settled):
                 fate = Fate.WITHHELD if self._overheard(clip) else Fate.KEPT
             if len(samples) or fate is not Fate.OPEN:
-                pieces.append(Piece(clip.id, clip.told, samples, fate))
+                pieces.append(Piece(clip.id, clip.told, samples, fate, clip.onset))
             clip.told = max(clip.told, until)
         done = {piece.id for piece in pieces if piece.fate is not Fate.OPEN}
         self._clips = [clip for clip in self._clips if clip.id not in done]

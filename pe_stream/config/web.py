@@ -1,0 +1,146 @@
+"""Settings of the page and its API."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationInfo, field_serializer, field_validator
+
+from pe_stream.addresses import MASK
+from pe_stream.config.secrets import read_secret
+from pe_stream.config.values import Host, Matching, PathText, Section
+from pe_stream.errors import ConfigError
+
+SHORTEST_TOKEN = 20
+"""Characters of a token, which nobody has to remember."""
+
+Origin = Annotated[
+    str,
+    Matching(
+        r"https?://[^\s/@\x00-\x1f\x7f]+", "an address without a path, as https://house.example"
+    ),
+]
+"""Scheme, host and port of a page."""
+
+Prefix = Annotated[
+    str,
+    Matching(r"(/[A-Za-z0-9._~-]+)*", "a path as /sounds, without a / at its end, or empty"),
+]
+"""Path below which a reverse proxy shows the page."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class WebTlsSettings(Section):
+    """Encryption of the page; both files are PEM."""
+
+    certificate: PathText
+    """File of the certificate, with those between it and the authority."""
+
+    key: PathText
+    """File of its private key."""
+
+
+class WebSettings(Section):
+    """The page and its API. Beyond this machine only with a password or a token."""
+
+    enabled: bool = False
+    """Whether there is a page, at http://HOST:PORT/ (needs `pip install 'pe-stream[web]'`)."""
+
+    password_hash: Annotated[
+        SecretStr | None, Field(json_schema_extra={"pattern": r"^\$argon2id\$"})
+    ] = None
+    """What `pe-stream hash-password` makes of a password, for people."""
+
+    token: Annotated[SecretStr | None, Field(json_schema_extra={"minLength": SHORTEST_TOKEN})] = (
+        None
+    )
+    """A long random text, for programs: they send `Authorization: Bearer TOKEN`."""
+
+    token_file: PathText | None = None
+    """File whose content is the token."""
+
+    host: Host = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets the whole network in, which needs a password or token."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] = 8765
+    """Port to listen on."""
+
+    tls: WebTlsSettings | None = None
+    """Encryption; default: none."""
+
+    origins: Annotated[tuple[Origin, ...], Field(strict=False)] = ()
+    """Addresses under which a reverse proxy shows the page."""
+
+    prefix: Prefix = ""
+    """Path below which it does; default: none."""
+
+    viewers: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Pages that may be open at once."""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether one has to show who one is."""
+        return bool(self.password_hash or self.token or self.token_file)
+
+    def read_token(self) -> str | None:
+        """The token, None where there is none. Raises ConfigError where it is too short."""
+        if self.token is not None:
+            return self.token.get_secret_value()
+        if self.token_file is None:
+            return None
+        return _long_enough(read_secret("web.token_file", Path(self.token_file)))
+
+    @field_validator("password_hash")
+    @classmethod
+    def _is_a_hash(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith("$argon2id$"):
+            raise ValueError("not a hash: `pe-stream hash-password` makes one of a password")
+        return value
+
+    @field_validator("token")
+    @classmethod
+    def _is_long(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SHORTEST_TOKEN:
+            raise ValueError(_TOO_SHORT)
+        return value
+
+    @field_validator("token_file")
+    @classmethod
+    def _one_token(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and info.data.get("token") is not None:
+            raise ValueError("token and token_file are both given: remove one of them")
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _guarded_beyond_this_machine(cls, value: str, info: ValidationInfo) -> str:
+        guards = ("password_hash", "token", "token_file")
+        known = [info.data[guard] for guard in guards if guard in info.data]
+        if not is_loopback(value) and len(known) == len(guards) and not any(known):
+            raise ValueError(
+                f"on {value} the whole network reaches the page: set password_hash "
+                "(`pe-stream hash-password`) or token too"
+            )
+        return value
+
+    @field_serializer("password_hash", "token", when_used="json-unless-none")
+    def _show_secret(self, _: SecretStr) -> str:
+        return MASK
+
+
+_TOO_SHORT = f"Input should be a text of at least {SHORTEST_TOKEN} characters that nobody guesses"
+
+
+def _long_enough(token: str) -> str:
+    if len(token) < SHORTEST_TOKEN:
+        raise ConfigError(f"web.token_file: the token has fewer than {SHORTEST_TOKEN} characters")
+    return token

@@ -1,0 +1,70 @@
+"""The application: the API below api/v1, the page beside it, the guard around both."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from pe_stream.config import WebSettings
+from pe_stream.config_edit import ConflictError, NotWritableError
+from pe_stream.errors import ConfigError, PeStreamError
+from pe_stream.version import __version__
+from pe_stream.web import events_api, house_api, labels_api, session_api
+from pe_stream.web.audience import Audience
+from pe_stream.web.guard import Guard
+from pe_stream.web.house import House
+from pe_stream.web.passwords import Door
+
+STATIC = Path(__file__).parent / "static"
+
+_STATUS: dict[type[PeStreamError], int] = {
+    ConfigError: 422,
+    ConflictError: 412,
+    NotWritableError: 409,
+}
+
+
+def build(settings: WebSettings, house: House, audience: Audience) -> ASGIApp:
+    """Make the application. Raises ConfigError where the password or token cannot be used."""
+    door = Door(settings)
+    app = FastAPI(
+        title="pe_stream",
+        version=__version__,
+        description="What a house sounds like: events, scores, clips, labels.",
+        root_path=settings.prefix,
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,  # it would load scripts from the internet
+        redoc_url=None,
+    )
+    app.add_exception_handler(PeStreamError, _told)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.state.house, app.state.audience, app.state.door = house, audience, door
+    api = APIRouter(prefix="/api/v1")
+    for part in (session_api, house_api, labels_api, events_api):
+        api.include_router(part.router)
+    app.include_router(api)
+    app.mount("/", StaticFiles(directory=STATIC, html=True))
+    return Guard(app, settings, door)
+
+
+def _told(_: Request, error: Exception) -> JSONResponse:
+    """An error of ours as an answer; what names a line of the file for its author is left out."""
+    status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 503)
+    detail = re.sub(r"^\S*:\d+(:\d+)?: ", "", str(error), flags=re.MULTILINE)
+    return JSONResponse({"detail": detail}, status)
+
+
+def _not_valid(_: Request, error: Exception) -> JSONResponse:
+    """What FastAPI found wrong, as sentences."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+    said = [
+        f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}"
+        for each in error.errors()
+    ]
+    return JSONResponse({"detail": "\n".join(said)}, 422)

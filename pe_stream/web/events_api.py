@@ -1,0 +1,235 @@
+"""Stored events over HTTP: lists, counts, single ones with their clips, scores and verdicts."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi import Path as InPath
+from fastapi.responses import FileResponse, StreamingResponse
+
+from pe_stream import timeline
+from pe_stream.core.types import FRAME_NS, FRAME_S
+from pe_stream.events_table import write_csv
+from pe_stream.timeline import MOST, Asked, Timeline
+from pe_stream.web import shapes
+from pe_stream.web.house import House, Lent
+from pe_stream.web.pictures import Pictures
+from pe_stream.web.times import ns_of, utc, utc_of
+
+EventId = Annotated[str, InPath(pattern="^[0-9A-Za-z-]{1,64}$")]
+Filter = Annotated[str | None, Query(max_length=100)]
+Since = Annotated[shapes.Moment | None, Query()]
+
+_KINDS = {".flac": "audio/flac", ".opus": "audio/ogg"}
+
+MOST_TRACK_NS = 600 * 1_000_000_000
+"""Of an event that is longer, so much is shown (ns)."""
+
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": shapes.Trouble}}
+_pictures = Pictures()
+
+router = APIRouter(tags=["events"])
+
+
+@router.get("/events")
+def events(
+    *,
+    house: Lent,
+    since: Since = None,
+    until: Since = None,
+    source: Filter = None,
+    label: Filter = None,
+    verdict: Literal["right", "wrong", "any", "none"] | None = None,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+    before: Annotated[str | None, Query(max_length=200)] = None,
+) -> shapes.Entries:
+    """The newest first."""
+    asked = Asked(
+        since=since and utc(since),
+        until=until and utc(until),
+        source=source,
+        label=label,
+        verdict=verdict,
+    )
+    try:
+        found, following = _timeline(house).page(asked, limit=limit, before=before)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from None
+    return shapes.Entries(events=[_entry(house, each) for each in found], next=following)
+
+
+@router.get("/timeline")
+def counts(
+    *,
+    house: Lent,
+    since: Since = None,
+    until: Since = None,
+    source: Filter = None,
+    label: Filter = None,
+    by: Literal["hour", "day"] = "hour",
+    timezone: Annotated[str, Query(max_length=64)] = "UTC",
+) -> shapes.Buckets:
+    """How many events began in each local hour or day; empty ones are left out."""
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise HTTPException(422, f"timezone: {timezone!r} is not known here") from None
+    asked = Asked(
+        since=since and utc(since), until=until and utc(until), source=source, label=label
+    )
+    buckets = [
+        shapes.Bucket(start=utc(b.start), total=sum(b.labels.values()), labels=dict(b.labels))
+        for b in _timeline(house).counts(asked, by=by, zone=zone)
+    ]
+    return shapes.Buckets(by=by, timezone=timezone, buckets=buckets)
+
+
+@router.get("/events/{event_id}", responses=_MISSING)
+def event(house: Lent, event_id: EventId) -> shapes.OneEntry:
+    """A single event."""
+    entry = _one(house, event_id)
+    previous, following = _timeline(house).beside(entry.event)
+    shown = _entry(house, entry).model_dump(by_alias=True)
+    return shapes.OneEntry(
+        **shown,
+        previous=previous,
+        following=following,
+        clip_start=_clip_start(house, entry.event),
+    )
+
+
+@router.put("/events/{event_id}/verdict", responses=_MISSING)
+def judge(house: Lent, event_id: EventId, said: shapes.Judgement) -> shapes.Entry:
+    """Say whether an event was right; such events are kept for good."""
+    return _judged(house, event_id, said.verdict, said.note)
+
+
+@router.delete("/events/{event_id}/verdict", responses=_MISSING)
+def unjudge(house: Lent, event_id: EventId) -> shapes.Entry:
+    """Take that back."""
+    return _judged(house, event_id, None, "")
+
+
+@router.get("/verdicts", response_class=StreamingResponse)
+def verdicts(
+    house: Lent, form: Annotated[Literal["jsonl", "csv"], Query(alias="format")] = "jsonl"
+) -> Any:
+    """All events that somebody judged, with verdict and note, to tune with."""
+    rows = [
+        entry.event | {"verdict": entry.verdict, "note": entry.note}
+        for entry in _timeline(house).events(Asked(verdict="any"))
+    ]
+    name = {"Content-Disposition": f"attachment; filename=verdicts.{form}"}
+    if form == "csv":
+        table = io.StringIO()
+        write_csv(rows, table, judged=True)
+        return StreamingResponse(iter([table.getvalue()]), media_type="text/csv", headers=name)
+    return StreamingResponse(_lines(rows), media_type="application/jsonl", headers=name)
+
+
+@router.get("/events/{event_id}/clip", response_class=FileResponse, responses=_MISSING)
+def clip(house: Lent, event_id: EventId) -> Any:
+    """The audio of an event."""
+    path = _clip(house, _one(house, event_id).event)
+    return FileResponse(path, media_type=_KINDS[path.suffix], filename=path.name)
+
+
+@router.get("/events/{event_id}/spectrogram", response_class=FileResponse, responses=_MISSING)
+def spectrogram(house: Lent, event_id: EventId) -> Any:
+    """A picture (PNG) of that; made when first asked for, and kept beside the clip."""
+    told = _one(house, event_id).event
+    path = _pictures.of(_clip(house, told), told)
+    return FileResponse(path, media_type="image/png")
+
+
+@router.get("/events/{event_id}/scores", responses=_MISSING)
+def track(
+    house: Lent, event_id: EventId, around_s: Annotated[float, Query(ge=0, le=60)] = 10.0
+) -> shapes.Track:
+    """Scores of the event's label from before it to after it."""
+    return _track(house, _one(house, event_id).event, around_s)
+
+
+def _timeline(house: House) -> Timeline:
+    if house.timeline is None:
+        raise HTTPException(409, "no events are stored: store.enabled is false")
+    return house.timeline
+
+
+def _one(house: House, event_id: str) -> timeline.Entry:
+    entry = _timeline(house).one(event_id)
+    if entry is None:
+        raise HTTPException(404, "there is no such event")
+    return entry
+
+
+def _entry(house: House, entry: timeline.Entry) -> shapes.Entry:
+    has_clip = house.clips.find(entry.event) is not None
+    said = {"verdict": entry.verdict, "note": entry.note, "has_clip": has_clip}
+    return shapes.Entry(**entry.event, **said)
+
+
+def _judged(house: House, event_id: str, verdict: str | None, note: str) -> shapes.Entry:
+    _one(house, event_id)
+    store = house.store
+    if store is None or not store.judge(event_id, verdict, note):
+        trouble = None if store is None else store.trouble
+        raise HTTPException(503, f"it could not be stored: {trouble or 'the event has just gone'}")
+    return _entry(house, _one(house, event_id))
+
+
+def _clip(house: House, event: dict[str, Any]) -> Path:
+    path = house.clips.find(event)
+    if path is None:
+        raise HTTPException(404, "there is no clip of this event")
+    return path
+
+
+def _clip_start(house: House, event: dict[str, Any]) -> str | None:
+    path = house.clips.find(event)
+    if path is None:
+        return None
+    before_s = house.clips.before_s(path)
+    return utc(datetime.fromisoformat(event["onset"]) - timedelta(seconds=before_s))
+
+
+def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        yield json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _track(house: House, event: dict[str, Any], around_s: float) -> shapes.Track:
+    source, label = event["source"], event["label"]
+    if house.history is None:
+        raise HTTPException(404, "no scores are kept: history.enabled is false")
+    onset_ns = ns_of(datetime.fromisoformat(event["onset"]))
+    around_ns = round(around_s * 1e9)
+    # What lasts for hours is shown from its beginning.
+    length_ns = min(round(event["duration_s"] * 1e9), MOST_TRACK_NS)
+    runs = house.history.runs(source, label, onset_ns - around_ns, onset_ns + length_ns + around_ns)
+    if not runs:
+        raise HTTPException(404, "no scores are kept of that time")
+    start_ns = runs[0].start_ns
+    scores: list[float | None] = []
+    for run in runs:
+        missing = round((run.start_ns - start_ns) / FRAME_NS) - len(scores)
+        scores += [None] * missing
+        scores += [round(score, 4) for score in run.scores.tolist()]
+    rules = {rule.name: rule for rule in house.rules().get(source, ())}
+    rule = rules.get(label)
+    off = None if rule is None else rule.off_threshold / rule.threshold * event["threshold"]
+    return shapes.Track(
+        start=utc_of(start_ns),
+        frame_s=FRAME_S,
+        label=label,
+        scores=scores,
+        threshold=event["threshold"],
+        off_threshold=off,
+    )

@@ -1,0 +1,207 @@
+"""What every request goes through: who asks, from where, how often, how much.
+
+A page of another site that the browser happens to show must not be able to do anything here. Three
+things prevent that: changes need JSON, which it cannot send unasked; their Origin must be ours; and
+the Host must be one that we know, so that no name of its own can be made to point here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from limits import RateLimitItem
+from limits import parse as rate
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pe_stream.config import WebSettings
+from pe_stream.config.web import is_loopback
+from pe_stream.web.passwords import Door
+
+COOKIE = "pe_stream_session"
+
+MOST_BYTES = 64 * 1024
+"""Of a request's body."""
+
+REQUESTS = rate("1200/minute")
+"""Of one address. A page that is opened takes about 40."""
+
+LOGINS = rate("10/minute")
+"""Tries of one address."""
+
+ALL_LOGINS = rate("60/minute")
+"""Tries of all addresses together: each takes a tenth of a second of a core."""
+
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
+    "media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'self'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+class RefusedRequest(Exception):  # noqa: N818 - nothing of ours went wrong
+    """The request ends here."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        """Take the answer."""
+        super().__init__(detail)
+        self.status, self.detail, self.headers = status, detail, headers or {}
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, settings: WebSettings, door: Door) -> None:
+        """Guard `app` by the settings."""
+        self._app = app
+        self._door = door
+        self._prefix = settings.prefix
+        self._origins = {urlsplit(origin).netloc.lower() for origin in settings.origins}
+        # Beyond this machine the password protects, whatever name we are called by.
+        self._names = (
+            {"localhost", "127.0.0.1", "::1", settings.host.lower()}
+            | {urlsplit(origin).hostname or "" for origin in settings.origins}
+            if is_loopback(settings.host)
+            else None
+        )
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        begun = False
+
+        async def answer(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._look(scope)
+            await self._app(scope, _bounded(receive), answer)
+        except RefusedRequest as refused:
+            if not begun:
+                await _refuse(refused, answer)
+
+    def _look(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        self._allow(REQUESTS, "requests", address(scope))
+        host = headers.get("host", "").lower()
+        if self._names is not None and _hostname(host) not in self._names:
+            raise RefusedRequest(421, "not a name of this server: set web.origins")
+        if scope["method"] not in _SAFE:
+            self._require_own(headers, host)
+        path = scope["path"].removeprefix(self._prefix)
+        if self._prefix and not path:  # addresses in the page are relative to where it is
+            raise RefusedRequest(308, "over there", {"Location": f"{self._prefix}/"})
+        if path == "/api/v1/session" and scope["method"] == "POST":
+            self._allow(LOGINS, "login", address(scope))
+            self._allow(ALL_LOGINS, "logins", "all")
+        if (
+            path.startswith("/api/")
+            and path != "/api/v1/session"
+            and not knows(self._door, headers)
+        ):
+            raise RefusedRequest(401, "log in first", {"WWW-Authenticate": "Bearer"})
+
+    def _require_own(self, headers: Headers, host: str) -> None:
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() not in {host, *self._origins}:
+            raise RefusedRequest(403, f"changes from {origin[:100]!r} are not accepted")
+        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and (
+            origin is None or urlsplit(origin).netloc.lower() not in self._origins
+        ):
+            raise RefusedRequest(403, "changes from another site are not accepted")
+        if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise RefusedRequest(415, "a change is sent as application/json")
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > MOST_BYTES:
+            raise RefusedRequest(413, f"more than {MOST_BYTES} bytes")
+
+    def _allow(self, most: RateLimitItem, kind: str, who: str) -> None:
+        if not self._limiter.hit(most, kind, who):
+            stats = self._limiter.get_window_stats(most, kind, who)
+            wait_s = max(1, math.ceil(stats.reset_time - time.time()))
+            raise RefusedRequest(429, f"too often: wait {wait_s} s", {"Retry-After": str(wait_s)})
+
+
+def knows(door: Door, headers: Headers) -> bool:
+    """Whether who asks may come in."""
+    if door.open:
+        return True
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return door.knows_token(token.strip())
+    return any(door.knows_session(cookie) for cookie in _cookies(headers))
+
+
+def address(scope: Scope) -> str:
+    """Where a request comes from."""
+    client = scope.get("client")
+    return str(client[0]) if client else "unknown"
+
+
+def _hostname(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _cookies(headers: Headers) -> Iterable[str]:
+    for line in headers.getlist("cookie"):
+        try:
+            found = SimpleCookie(line).get(COOKIE)
+        except CookieError:
+            continue
+        if found is not None:
+            yield found.value
+
+
+def _bounded(receive: Receive) -> Receive:
+    """`receive` that ends a request whose body goes on for too long."""
+    seen = 0
+
+    async def bounded() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > MOST_BYTES:
+            raise RefusedRequest(413, f"more than {MOST_BYTES} bytes")
+        return message
+
+    return bounded
+
+
+async def _refuse(refused: RefusedRequest, send: Send) -> None:
+    body = json.dumps({"detail": refused.detail}).encode()
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "connection": "close",  # the rest of a body that is too long is not read
+    } | refused.headers
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refused.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,64 @@
+"""What the page needs of the daemon, and nothing more of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+import numpy as np
+from fastapi import Depends, Request
+from numpy.typing import NDArray
+
+from pe_stream.clips import Clips
+from pe_stream.config import Settings
+from pe_stream.config_edit import ConfigFile, Edit
+from pe_stream.core.types import FrameEmbeddings, LabelRule
+from pe_stream.history import History
+from pe_stream.store import Store
+from pe_stream.timeline import Timeline
+from pe_stream.web.recent import Recent
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The way to the broker. waiting: messages it has not acknowledged."""
+
+    connected: bool
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The daemon as the page sees it; all of it may be used from any thread.
+
+    settings, sources, rules, broker: as they are at the moment.
+    sources: health of each, as on MQTT, with its name and labels.
+    config: the file that labels are edited in; None where there is none.
+    change: makes an edit of the file that is at a version, and goes on with it; returns the new
+        version. Raises ConfigError, ConflictError, NotWritableError, UnavailableError.
+    compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
+    store, timeline, history: None where nothing is kept.
+    """
+
+    checkpoint: str
+    settings: Callable[[], Settings]
+    sources: Callable[[], list[dict[str, Any]]]
+    rules: Callable[[], Mapping[str, Sequence[LabelRule]]]
+    broker: Callable[[], Broker]
+    config: ConfigFile | None
+    change: Callable[[Edit, str], str]
+    compare: Callable[[FrameEmbeddings, str], NDArray[np.float32]]
+    recent: Recent
+    clips: Clips
+    store: Store | None
+    timeline: Timeline | None
+    history: History | None
+
+
+def _lent(request: Request) -> House:
+    return cast("House", request.app.state.house)
+
+
+Lent = Annotated[House, Depends(_lent)]
+"""The house, in a route."""

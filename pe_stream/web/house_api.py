@@ -1,0 +1,172 @@
+"""What the daemon is and hears right now, over HTTP."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from limits import parse as rate
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from pe_stream.core.types import FRAME_NS, FRAME_S
+from pe_stream.version import __version__
+from pe_stream.web import shapes
+from pe_stream.web.audience import Audience, sse
+from pe_stream.web.guard import address
+from pe_stream.web.house import House, Lent
+from pe_stream.web.stream import EventStream
+from pe_stream.web.times import ns_of, utc_of
+
+TRIES = rate("60/minute")
+"""Texts that one address may try."""
+
+LONGEST_S = 3600
+"""Seconds of scores in one answer."""
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": shapes.Trouble} for status in (404, 409, 422, 429)
+}
+
+SILENCE_S = 15.0
+"""So often something is sent, so that nobody takes the connection for dead."""
+
+_limiter = MovingWindowRateLimiter(MemoryStorage())
+_one_at_a_time = threading.Lock()
+
+router = APIRouter(tags=["now"])
+
+
+@router.get("/info")
+def info(
+    house: Lent,
+) -> shapes.Info:
+    """What this is, and what it can do."""
+    settings, broker, config = house.settings(), house.broker(), house.config
+    trouble = "its labels are not in a file" if config is None else config.trouble
+    return shapes.Info(
+        node=settings.node,
+        version=__version__,
+        checkpoint=house.checkpoint,
+        frame_s=FRAME_S,
+        timezone=settings.location.timezone if settings.location else None,
+        store=None if house.store is None else house.store.trouble or "ok",
+        history=house.history is not None,
+        clips=settings.clips.enabled,
+        broker=shapes.BrokerState(connected=broker.connected, waiting=broker.waiting),
+        config=shapes.ConfigState(
+            path=None if config is None else str(config.path),
+            writable=trouble is None,
+            reason=trouble,
+        ),
+    )
+
+
+@router.get("/sources")
+def sources(
+    house: Lent,
+) -> shapes.Sources:
+    """What each source has heard, lost, and hears."""
+    return shapes.Sources.model_validate({"sources": house.sources()})
+
+
+@router.get("/scores", responses=_PROBLEMS)
+def scores(
+    *,
+    house: Lent,
+    source: Annotated[str, Query(max_length=100)],
+    label: Annotated[str, Query(max_length=100)],
+    since: shapes.Moment,
+    until: shapes.Moment,
+) -> shapes.Runs:
+    """Stored scores of a label, at most an hour."""
+    _require(house, source, label)
+    if house.history is None:
+        raise HTTPException(409, "no scores are kept: history.enabled is false")
+    since_ns, until_ns = ns_of(since), ns_of(until)
+    if not 0 < until_ns - since_ns <= LONGEST_S * 1_000_000_000:
+        raise HTTPException(422, f"until is after since, by {LONGEST_S} s at most")
+    runs = [
+        shapes.Run(start=utc_of(run.start_ns), scores=run.scores.round(4).tolist())
+        for run in house.history.runs(source, label, since_ns, until_ns)
+    ]
+    return shapes.Runs(source=source, label=label, frame_s=FRAME_S, runs=runs)
+
+
+@router.post("/try", responses=_PROBLEMS)
+def try_text(house: Lent, asked: shapes.Try, request: Request) -> shapes.Tried:
+    """Compare any text with the last minute of a source."""
+    if not _limiter.hit(TRIES, address(request.scope)):
+        raise HTTPException(429, "too often: wait a little", headers={"Retry-After": "10"})
+    if asked.source not in house.settings().sources:
+        raise HTTPException(404, f"there is no source {asked.source!r}")
+    last = house.recent.last(asked.source)
+    if last is None:
+        raise HTTPException(409, f"nothing was heard from {asked.source} yet")
+    start_ns, embeddings = last
+    with _one_at_a_time:  # what scores live comes first
+        found = house.compare(embeddings, asked.text)
+    best = int(found.argmax())
+    return shapes.Tried(
+        source=asked.source,
+        start=utc_of(start_ns),
+        frame_s=FRAME_S,
+        scores=found.round(4).tolist(),
+        peak=round(float(found[best]), 4),
+        peak_at=utc_of(start_ns + best * FRAME_NS),
+    )
+
+
+@router.get(
+    "/live",
+    response_class=EventStream,
+    responses={200: {"content": {"text/event-stream": {}}}, 503: {"model": shapes.Trouble}},
+)
+async def live(
+    house: Lent,
+    request: Request,
+    source: Annotated[str | None, Query(max_length=100)] = None,
+) -> Any:
+    """What happens, as server-sent events; hops of one source only, if it is named."""
+    audience: Audience = request.app.state.audience
+    viewer = audience.join(source)
+    if viewer is None:
+        raise HTTPException(503, "too many viewers", headers={"Retry-After": "10"})
+    settings = house.settings()
+
+    async def messages() -> AsyncIterator[str]:
+        hello = {"sources": list(settings.sources), "bands_hz": audience.edges_hz}
+        yield sse("hello", hello)
+        for each in house.sources():
+            yield sse("health", each)
+        for name, rules in house.rules().items():
+            yield sse("rules", rules_shown(name, rules))
+        async for message in viewer.messages(SILENCE_S):
+            yield message or ": nothing new\n\n"
+
+    return EventStream(messages(), done=lambda: audience.leave(viewer))
+
+
+def rules_shown(source: str, rules: Any) -> dict[str, Any]:
+    """The rules of a source as the page gets them."""
+    return {
+        "source": source,
+        "rules": {
+            rule.name: {
+                "threshold": rule.threshold,
+                "off_threshold": rule.off_threshold,
+                "enabled": rule.enabled,
+            }
+            for rule in rules
+        },
+    }
+
+
+def _require(house: House, source: str, label: str) -> None:
+    settings = house.settings()
+    if source not in settings.sources:
+        raise HTTPException(404, f"there is no source {source!r}")
+    if label not in settings.labels:
+        raise HTTPException(404, f"there is no label {label!r}")

@@ -1,0 +1,163 @@
+"""Labels over HTTP: what is configured, what is in force, what others would have done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, HTTPException, Query
+from fastapi import Path as InPath
+
+from pe_stream.config import LabelSettings
+from pe_stream.config_edit import Edit
+from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, ScoreRun
+from pe_stream.core.whatif import Replayed, replay
+from pe_stream.web import shapes
+from pe_stream.web.house import House, Lent
+from pe_stream.web.times import utc_of
+
+MOST_SHOWN = 100
+"""Events that a preview lists."""
+
+LabelName = Annotated[str, InPath(min_length=1, max_length=100)]
+IfMatch = Annotated[str | None, Header(max_length=100)]
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": shapes.Trouble} for status in (404, 409, 412, 422, 428, 503)
+}
+
+router = APIRouter(tags=["labels"])
+
+
+@router.get("/labels")
+def labels(
+    house: Lent,
+) -> shapes.Labels:
+    """All labels in their order, and the version that a change has to name."""
+    found = house.settings().labels
+    return shapes.Labels(
+        version=house.config.version if house.config else "",
+        labels=[_label(house, name, each) for name, each in found.items()],
+    )
+
+
+@router.patch("/labels/{name}", responses=_PROBLEMS)
+def patch(
+    house: Lent, name: LabelName, wanted: shapes.LabelChange, if_match: IfMatch = None
+) -> shapes.OneLabel:
+    """Change some keys of a label in the configuration file, and go on with them."""
+    _settings(house, name)
+    keys = wanted.model_dump(exclude_unset=True, by_alias=True)
+    version = _change(house, Edit(name, keys), if_match)
+    return shapes.OneLabel(version=version, label=_label(house, name, _settings(house, name)))
+
+
+@router.put("/labels/{name}", status_code=201, responses=_PROBLEMS)
+def put(
+    house: Lent, name: LabelName, wanted: shapes.LabelChange, if_match: IfMatch = None
+) -> shapes.OneLabel:
+    """Add a label."""
+    if name in house.settings().labels:
+        raise HTTPException(409, f"there is a label {name!r} already")
+    keys = wanted.model_dump(exclude_none=True, by_alias=True)
+    version = _change(house, Edit(name, keys, create=True), if_match)
+    return shapes.OneLabel(version=version, label=_label(house, name, _settings(house, name)))
+
+
+@router.delete("/labels/{name}", responses=_PROBLEMS)
+def delete(house: Lent, name: LabelName, if_match: IfMatch = None) -> shapes.NewVersion:
+    """Remove a label; its stored events stay."""
+    _settings(house, name)
+    return shapes.NewVersion(version=_change(house, Edit(name, None), if_match))
+
+
+@router.get("/labels/{name}/preview", responses=_PROBLEMS)
+def preview(
+    *,
+    house: Lent,
+    name: LabelName,
+    threshold: Annotated[float | None, Query(gt=0, lt=1)] = None,
+    off_threshold: Annotated[float | None, Query(gt=0, lt=1)] = None,
+    min_on_s: Annotated[float | None, Query(ge=0, le=60)] = None,
+    min_off_s: Annotated[float | None, Query(ge=0, le=3600)] = None,
+    hours: Annotated[float, Query(gt=0, le=24 * 31)] = 24.0,
+    source: Annotated[str | None, Query(max_length=100)] = None,
+) -> shapes.Preview:
+    """How often it would have fired lately, from stored scores. What is not given stays."""
+    _settings(house, name)
+    if house.history is None:
+        raise HTTPException(409, "no scores are kept: history.enabled is false")
+
+    def other(rule: LabelRule) -> LabelRule:
+        on = rule.threshold if threshold is None else threshold
+        off = rule.off_threshold * on / rule.threshold
+        return replace(
+            rule,
+            threshold=on,
+            off_threshold=off if off_threshold is None else off_threshold,
+            min_on=rule.min_on if min_on_s is None else round(min_on_s / FRAME_S),
+            min_off=rule.min_off if min_off_s is None else round(min_off_s / FRAME_S),
+            enabled=True,
+        )
+
+    if threshold is not None and off_threshold is not None and off_threshold > threshold:
+        raise HTTPException(422, "off_threshold is above threshold: events would end at once")
+    until_ns = time.time_ns()
+    since_ns = until_ns - round(hours * 3600e9)
+    frames, now, would_be = 0, 0, list[shapes.WouldBe]()
+    for name_of, rules in house.rules().items():
+        rule = next((each for each in rules if each.name == name), None)
+        if rule is None or source not in (None, name_of):
+            continue
+        runs = house.history.runs(name_of, name, since_ns, until_ns)
+        frames += sum(len(run.scores) for run in runs)
+        now += len(replay(runs, rule))
+        would_be += _told(name_of, runs, other(rule))
+    would_be.sort(key=lambda each: each.onset, reverse=True)
+    return shapes.Preview(
+        hours=hours,
+        covered_s=round(frames * FRAME_S, 2),
+        count=len(would_be),
+        count_now=now,
+        events=would_be[:MOST_SHOWN],
+    )
+
+
+def _change(house: House, edit: Edit, seen: str | None) -> str:
+    if seen is None:
+        raise HTTPException(428, "say with If-Match which version of the labels you saw")
+    return house.change(edit, seen.strip().removeprefix("W/").strip('"'))
+
+
+def _settings(house: House, name: str) -> LabelSettings:
+    labels = house.settings().labels
+    if name not in labels:
+        raise HTTPException(404, f"there is no label {name!r}")
+    return labels[name]
+
+
+def _told(source: str, runs: Sequence[ScoreRun], rule: LabelRule) -> list[shapes.WouldBe]:
+    def shown(each: Replayed) -> shapes.WouldBe:
+        return shapes.WouldBe(
+            source=source,
+            onset=utc_of(each.onset_ns),
+            duration_s=round((each.offset_ns - each.onset_ns) / FRAME_NS * FRAME_S, 3),
+            peak=round(each.peak, 4),
+        )
+
+    return [shown(each) for each in replay(runs, rule)]
+
+
+def _label(house: House, name: str, settings: LabelSettings) -> shapes.LabelState:
+    kept = settings.model_dump(mode="json", by_alias=True)
+    now = {
+        source: shapes.RuleState(
+            threshold=rule.threshold, off_threshold=rule.off_threshold, enabled=rule.enabled
+        )
+        for source, rules in house.rules().items()
+        for rule in rules
+        if rule.name == name and house.settings().hears(source, name)
+    }
+    return shapes.LabelState(name=name, now=now, **kept)

@@ -1,0 +1,43 @@
+"""Spectrograms of clips, drawn when they are first asked for and kept beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+
+from pe_stream import plot
+from pe_stream.audio import media
+from pe_stream.errors import UnavailableError
+
+
+class Pictures:
+    """Draws one at a time: matplotlib takes a core for half a second."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._lock = threading.Lock()
+
+    def of(self, clip: Path, event: dict[str, Any]) -> Path:
+        """The picture of a clip. Answers 404 or 503 where it cannot be made."""
+        path = clip.with_suffix(".png")
+        with self._lock:
+            if path.exists():
+                return path
+            part = path.with_name(f".{path.name}.part")
+            try:
+                plot.save_clip(
+                    part, media.read(str(clip)), title=f"{event['label']}, {event['source']}"
+                )
+                part.replace(path)
+            except UnavailableError as error:
+                raise HTTPException(404, str(error)) from None
+            except OSError as error:
+                raise HTTPException(503, f"the picture cannot be kept: {error.strerror}") from None
+            finally:
+                with contextlib.suppress(OSError):
+                    part.unlink(missing_ok=True)
+        return path

@@ -1,0 +1,56 @@
+"""The last minute of every source as frame embeddings, to try any text on."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pe_stream.core.types import FRAME_NS, FrameEmbeddings
+
+KEPT_S = 60
+"""Seconds that are kept of a source: about a megabyte with the small checkpoints."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """Frames without a break, from `start_ns` (UTC) on."""
+
+    start_ns: int
+    pieces: deque[FrameEmbeddings] = field(default_factory=deque)
+    frames: int = 0
+
+
+class Recent:
+    """Safe to use from any thread."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._lock = threading.Lock()
+        self._runs: dict[str, _Run] = {}
+
+    def add(self, source: str, start_ns: int, embeddings: FrameEmbeddings) -> None:
+        """Take the next frames (n, D) of a source; a break forgets what was before it."""
+        with self._lock:
+            run = self._runs.get(source)
+            if run is None or abs(run.start_ns + run.frames * FRAME_NS - start_ns) > FRAME_NS // 2:
+                run = self._runs[source] = _Run(start_ns)
+            run.pieces.append(embeddings)
+            run.frames += len(embeddings)
+            most = KEPT_S * 1_000_000_000 // FRAME_NS
+            while run.frames - len(run.pieces[0]) >= most:
+                gone = len(run.pieces.popleft())
+                run.frames -= gone
+                run.start_ns += gone * FRAME_NS
+
+    def last(self, source: str) -> tuple[int, FrameEmbeddings] | None:
+        """UTC (ns) of the first frame, and all frames (n, D); None where nothing was heard yet."""
+        with self._lock:
+            run = self._runs.get(source)
+            if run is None or not run.frames:
+                return None
+            most = KEPT_S * 1_000_000_000 // FRAME_NS
+            frames = np.concatenate(list(run.pieces))[-most:]
+            return run.start_ns + (run.frames - len(frames)) * FRAME_NS, frames

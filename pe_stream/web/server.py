@@ -1,0 +1,162 @@
+"""The server: one thread with a loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import uvicorn
+
+from pe_stream.config import WebSettings
+from pe_stream.config.web import is_loopback
+from pe_stream.core.detector import Heard
+from pe_stream.core.types import Event, LabelRule
+from pe_stream.errors import UnavailableError
+from pe_stream.web.app import build
+from pe_stream.web.audience import Audience
+from pe_stream.web.house import House
+from pe_stream.web.house_api import rules_shown
+from pe_stream.web.times import utc_of
+
+log = logging.getLogger(__name__)
+
+START_S = 10.0
+STOP_S = 3.0
+
+STALLED_MS = 20_000
+"""A connection whose other end takes nothing for so long (ms) is cut."""
+
+_CONNECTIONS = 64
+_OF_A_VIEWER = 8
+
+
+class Server:
+    """Serves the page. What happens is told to it by threads of the daemon, and costs them little.
+
+    url: where it is, once started.
+    """
+
+    def __init__(
+        self, settings: WebSettings, house: House, on_failure: Callable[[BaseException], None]
+    ) -> None:
+        """Prepare. on_failure: called with what ended the thread, if that was an error.
+
+        Raises ConfigError where the password or token cannot be used.
+        """
+        self._settings = settings
+        self._house = house
+        self._on_failure = on_failure
+        self._audience = Audience(settings.viewers)
+        self._app = build(settings, house, self._audience)
+        self._ready = threading.Event()
+        self._server: uvicorn.Server | None = None
+        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self.url = ""
+
+    @property
+    def viewers(self) -> int:
+        """Pages that are open."""
+        return self._audience.count
+
+    def start(self) -> None:
+        """Listen. Raises UnavailableError where the port or a certificate cannot be had."""
+        self._socket = listening(self._settings)
+        tls = self._settings.tls
+        config = uvicorn.Config(
+            self._app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            loop="asyncio",
+            http="h11",
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=1,
+            limit_concurrency=_CONNECTIONS + _OF_A_VIEWER * self._settings.viewers,
+            ssl_certfile=None if tls is None else tls.certificate,
+            ssl_keyfile=None if tls is None else tls.key,
+        )
+        try:
+            config.load()
+        except OSError as error:  # ssl.SSLError is one
+            self._socket.close()
+            raise UnavailableError(f"web.tls cannot be used: {error}") from error
+        self._server = uvicorn.Server(config)
+        self._thread.start()
+        self._ready.wait(START_S)
+        host, port = self._socket.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        scheme = "http" if tls is None else "https"
+        self.url = f"{scheme}://{shown}:{port}{self._settings.prefix}/"
+        if tls is None and not is_loopback(self._settings.host):
+            log.warning("web: without tls, everybody on the way can read along and get in")
+
+    def stop(self) -> None:
+        """Send everybody away."""
+        if self._server is not None:
+            self._audience.end()  # the server waits for them
+            self._server.should_exit = True
+            self._thread.join(STOP_S)
+            self._server = None
+
+    def event(self, event: Event) -> None:
+        """A phase of an event."""
+        self._audience.tell("event", event.to_dict)
+
+    def heard(self, source: str, names: Sequence[str], heard: Heard) -> None:
+        """Frames that became final."""
+        self._audience.hop(source, names, heard, utc_of(heard.start_ns))
+
+    def health(self, source: Mapping[str, Any]) -> None:
+        """How a source does."""
+        self._audience.tell("health", lambda: dict(source))
+
+    def rules(self, source: str, rules: Sequence[LabelRule]) -> None:
+        """The rules of a source as they are now."""
+        self._audience.tell("rules", lambda: rules_shown(source, rules))
+
+    def relabelled(self) -> None:
+        """The labels are others than before."""
+        config = self._house.config
+        if config is not None:
+            self._audience.tell("labels", lambda: {"version": config.version})
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
+            self._on_failure(error)
+        finally:
+            self._ready.set()
+            self._socket.close()
+
+    async def _serve(self) -> None:
+        assert self._server is not None  # noqa: S101 - for the type checker
+        self._audience.attend(asyncio.get_running_loop())
+        self._ready.set()
+        await self._server.serve([self._socket])
+
+
+def listening(settings: WebSettings) -> socket.socket:
+    """A socket that listens there. Raises UnavailableError."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections inherit it; Linux
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MS)
+        made.bind((settings.host, settings.port))
+        made.listen(128)
+    except OSError as error:
+        made.close()
+        raise UnavailableError(
+            f"web: nothing can listen on {settings.host}:{settings.port}: {error.strerror}; "
+            "set web.host and web.port"
+        ) from error
+    return made

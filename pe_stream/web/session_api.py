@@ -1,0 +1,59 @@
+"""Logging in and out."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+
+from pe_stream.web import shapes
+from pe_stream.web.guard import COOKIE, knows
+from pe_stream.web.passwords import SESSION_S, Door
+
+router = APIRouter(tags=["session"])
+
+
+def _door(request: Request) -> Door:
+    return cast("Door", request.app.state.door)
+
+
+Known = Annotated[Door, Depends(_door)]
+
+
+@router.get("/session")
+def session(request: Request, door: Known) -> shapes.Session:
+    """Whether one has to log in, and has."""
+    return shapes.Session(required=not door.open, authenticated=knows(door, request.headers))
+
+
+@router.post("/session", responses={401: {"model": shapes.Trouble}})
+def log_in(
+    given: shapes.Password, request: Request, response: Response, door: Known
+) -> shapes.Session:
+    """Log in with the password, or the token."""
+    if not door.open:
+        if not door.knows_password(given.password):
+            raise HTTPException(401, "that is not the password")
+        secure = "https" in (request.url.scheme, request.headers.get("origin", "")[:5])
+        response.set_cookie(
+            COOKIE,
+            door.session(),
+            max_age=SESSION_S,
+            path=_path(request),
+            secure=secure,
+            httponly=True,
+            samesite="strict",
+        )
+    return shapes.Session(required=not door.open, authenticated=True)
+
+
+@router.delete("/session")
+def log_out(request: Request, response: Response, door: Known) -> shapes.Session:
+    """Log out, in this browser."""
+    response.delete_cookie(COOKIE, path=_path(request), httponly=True, samesite="strict")
+    return shapes.Session(required=not door.open, authenticated=door.open)
+
+
+def _path(request: Request) -> str:
+    """Where the cookie is sent to: here, and not to what else a proxy shows."""
+    return f"{request.app.root_path}/"

@@ -1,0 +1,283 @@
+"""What the API answers and takes, for the OpenAPI document and to be checked on the way."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+
+Moment = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "date-time"})]
+"""A time with its zone."""
+
+Name = Annotated[str, Field(max_length=100)]
+Version = Annotated[str, Field(description="what tells this configuration from any other")]
+
+
+class Trouble(BaseModel):
+    """What went wrong, in a sentence for people."""
+
+    detail: str
+
+
+class Session(BaseModel):
+    """Whether one has to log in, and has."""
+
+    required: bool
+    authenticated: bool
+
+
+class Password(BaseModel):
+    """To log in with."""
+
+    model_config = ConfigDict(extra="forbid")
+    password: Annotated[str, Field(max_length=1000)]
+
+
+class BrokerState(BaseModel):
+    """The way to the broker."""
+
+    connected: bool
+    waiting: int
+
+
+class ConfigState(BaseModel):
+    """The file that labels are edited in."""
+
+    path: str | None
+    writable: bool
+    reason: str | None
+
+
+class Info(BaseModel):
+    """What this is."""
+
+    node: str
+    version: str
+    checkpoint: str
+    frame_s: float
+    timezone: str | None
+    store: str | None
+    history: bool
+    clips: bool
+    broker: BrokerState
+    config: ConfigState
+
+
+class SourceState(BaseModel):
+    """What a source has heard so far; seconds, by the count of its samples."""
+
+    name: str
+    state: Literal["starting", "hearing", "flat", "lost"]
+    since: str
+    heard_s: float
+    lost_s: float
+    flat_s: float
+    clipped_s: float
+    level_dbfs: float | None
+    rtf: float | None
+    labels: list[str]
+
+
+class Sources(BaseModel):
+    """All sources."""
+
+    sources: list[SourceState]
+
+
+class RuleState(BaseModel):
+    """What is in force for a label of a source."""
+
+    threshold: float
+    off_threshold: float
+    enabled: bool
+
+
+class LabelState(BaseModel):
+    """A label as configured, and what is in force."""
+
+    model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
+    name: str
+    prompts: list[str]
+    negatives: Annotated[list[str], Field(alias="not")]
+    threshold: float | None
+    off_threshold: float | None
+    min_on_s: float
+    min_off_s: float
+    max_s: float
+    cooldown_s: float
+    update_s: float
+    sources: list[str] | None
+    enabled: bool
+    schedule: list[dict[str, Any]]
+    now: dict[str, RuleState]
+
+
+class Labels(BaseModel):
+    """All labels."""
+
+    version: Version
+    labels: list[LabelState]
+
+
+class OneLabel(BaseModel):
+    """A label after a change."""
+
+    version: Version
+    label: LabelState
+
+
+class NewVersion(BaseModel):
+    """The configuration after a change."""
+
+    version: Version
+
+
+class LabelChange(BaseModel):
+    """Keys of a label, as in the configuration; null goes back to the default."""
+
+    model_config = ConfigDict(extra="forbid", validate_by_name=False)
+    prompts: list[str] | None = None
+    negatives: Annotated[list[str] | None, Field(alias="not")] = None
+    threshold: float | None = None
+    off_threshold: float | None = None
+    min_on_s: float | None = None
+    min_off_s: float | None = None
+    max_s: float | None = None
+    cooldown_s: float | None = None
+    update_s: float | None = None
+    sources: list[str] | None = None
+    enabled: bool | None = None
+    schedule: list[dict[str, Any]] | None = None
+
+
+class WouldBe(BaseModel):
+    """An event that other thresholds would have given."""
+
+    source: str
+    onset: str
+    duration_s: float
+    peak: float
+
+
+class Preview(BaseModel):
+    """How often a label would have fired; `count_now`: as it is in force."""
+
+    hours: float
+    covered_s: float
+    count: int
+    count_now: int
+    events: list[WouldBe]
+
+
+class Try(BaseModel):
+    """A text to compare with what was just heard."""
+
+    model_config = ConfigDict(extra="forbid")
+    text: Annotated[str, Field(min_length=1, max_length=500)]
+    source: Name
+
+
+class Tried(BaseModel):
+    """Scores of the last minute, a frame each."""
+
+    source: str
+    start: str
+    frame_s: float
+    scores: list[float]
+    peak: float
+    peak_at: str | None
+
+
+class Judgement(BaseModel):
+    """What somebody says of an event."""
+
+    model_config = ConfigDict(extra="forbid")
+    verdict: Literal["right", "wrong"]
+    note: Annotated[str, Field(max_length=1000)] = ""
+
+
+class Entry(BaseModel):
+    """An event as it was last told, and what somebody said of it."""
+
+    model_config = ConfigDict(extra="allow")
+    event_schema: Annotated[int, Field(alias="schema")]
+    id: str
+    phase: Literal["start", "update", "end"]
+    node: str
+    source: str
+    label: str
+    onset: str
+    onset_s: float
+    offset: str | None
+    offset_s: float | None
+    duration_s: float
+    peak: float
+    peak_s: float
+    mean: float
+    threshold: float
+    latency_ms: float
+    late: bool
+    reason: str | None
+    checkpoint: str
+    clip: str | None
+    verdict: Literal["right", "wrong"] | None
+    note: str | None
+    has_clip: bool
+
+
+class OneEntry(Entry):
+    """A single event. clip_start: UTC of its clip's first sample."""
+
+    previous: str | None
+    following: str | None
+    clip_start: str | None
+
+
+class Entries(BaseModel):
+    """A page of events, the newest first; `next` goes on."""
+
+    events: list[Entry]
+    next: str | None
+
+
+class Track(BaseModel):
+    """Scores around an event, a frame each; null where none is kept."""
+
+    start: str
+    frame_s: float
+    label: str
+    scores: list[float | None]
+    threshold: float
+    off_threshold: float | None
+
+
+class Run(BaseModel):
+    """Scores without a break."""
+
+    start: str
+    scores: list[float]
+
+
+class Runs(BaseModel):
+    """Stored scores of a label."""
+
+    source: str
+    label: str
+    frame_s: float
+    runs: list[Run]
+
+
+class Bucket(BaseModel):
+    """Events that began in a local hour or day."""
+
+    start: str
+    total: int
+    labels: dict[str, int]
+
+
+class Buckets(BaseModel):
+    """All that are not empty."""
+
+    by: Literal["hour", "day"]
+    timezone: str
+    buckets: list[Bucket]

@@ -1,0 +1,50 @@
+"""Server-sent events that end with a reader who does not read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+STALLED_S = 10.0
+"""A reader who takes nothing for so long is left."""
+
+
+class EventStream(Response):
+    """A response without an end; done: called when it is over, however it ends."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, messages: AsyncIterator[str], done: Callable[[], None]) -> None:
+        """Send `messages`, each a whole event."""
+        super().__init__(headers={"X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._messages = messages
+        self._done = done
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        """Send until the messages end, the reader leaves, or takes nothing any more."""
+        gone = asyncio.ensure_future(_gone(receive))
+        sending = asyncio.ensure_future(self._send(send))
+        try:
+            await asyncio.wait({gone, sending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._done()
+            for task in (gone, sending):
+                task.cancel()
+            await asyncio.gather(gone, sending, return_exceptions=True)
+
+    async def _send(self, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        async for message in self._messages:
+            body = {"type": "http.response.body", "body": message.encode(), "more_body": True}
+            await asyncio.wait_for(send(body), STALLED_S)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,146 @@
+"""A house for the server without a daemon: real store, history, clips and configuration file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from mosquitto import free_port
+from numpy.typing import NDArray
+
+from pe_stream.clips import Clips
+from pe_stream.config import ClipSettings, HistorySettings, Settings, WebSettings
+from pe_stream.config_edit import ConfigFile, Edit
+from pe_stream.config_file import load
+from pe_stream.core.types import FrameEmbeddings, LabelRule
+from pe_stream.errors import ConfigError
+from pe_stream.history import History
+from pe_stream.store import Store
+from pe_stream.timeline import Timeline
+from pe_stream.web.house import Broker, House
+from pe_stream.web.recent import Recent
+from pe_stream.web.server import Server
+
+CONFIG = """\
+node: Test
+sources:
+  kitchen: {microphone: default}
+  porch: {microphone: other}
+labels:
+  # the neighbour's
+  dog: {prompts: ["a dog barking"], threshold: 0.5}
+  knock:
+    sources: [kitchen]
+"""
+
+
+@dataclass
+class Standing:
+    """What a test can reach into."""
+
+    folder: Path
+    file: ConfigFile
+    store: Store
+    history: History
+    clips: Clips
+    recent: Recent
+    settings: Settings
+    server: Server
+    rules: dict[str, list[LabelRule]] = field(default_factory=dict)
+    edits: list[Edit] = field(default_factory=list)
+    failed: list[BaseException] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    def client(self, **options: Any) -> httpx.Client:
+        headers = {"content-type": "application/json"} | options.pop("headers", {})
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, **options)
+
+
+@contextmanager
+def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Standing]:
+    """Serve a house. web: keys of its section in YAML."""
+    path = folder / "config.yaml"
+    path.write_text(f"{CONFIG}web: {{enabled: true, port: {free_port()}{web}}}\n", "utf-8")
+    settings = load(path)
+    store = Store(folder / "events.db", keep_days=30, limit=100)
+    history = History(HistorySettings(path=str(folder / "scores.db")))
+    history.start()
+    kept = Clips(ClipSettings(enabled=clips, folder=str(folder / "clips")))
+    kept.start()
+    house_of: list[Standing] = []
+    lock = threading.Lock()
+
+    def change(edit: Edit, version: str) -> str:
+        there = house_of[0]
+        with lock:
+            draft = there.file.draft(edit, version)
+            told = there.file.write(draft)
+            there.settings = draft.settings
+            there.edits.append(edit)
+            there.rules = rules_of(draft.settings)
+            return told
+
+    def compare(embeddings: FrameEmbeddings, text: str) -> NDArray[np.float32]:
+        if text == "refused":
+            raise ConfigError("prompt 'refused' is too long")
+        return embeddings[:, 0].astype(np.float32)
+
+    recent = Recent()
+    house = House(
+        checkpoint="level",
+        settings=lambda: house_of[0].settings,
+        sources=lambda: [source_state(name) for name in house_of[0].settings.sources],
+        rules=lambda: house_of[0].rules,
+        broker=lambda: Broker(connected=True, waiting=3),
+        config=ConfigFile(path),
+        change=change,
+        compare=compare,
+        recent=recent,
+        clips=kept,
+        store=store,
+        timeline=Timeline(folder / "events.db"),
+        history=history,
+    )
+    failed: list[BaseException] = []
+    server = Server(settings.web, house, on_failure=failed.append)
+    there = Standing(folder, ConfigFile(path), store, history, kept, recent, settings, server)
+    there.rules, there.failed = rules_of(settings), failed
+    house_of.append(there)
+    server.start()
+    try:
+        yield there
+    finally:
+        server.stop()
+        kept.stop()
+        history.stop()
+        store.close()
+        assert not failed
+
+
+def rules_of(settings: Settings) -> dict[str, list[LabelRule]]:
+    return {source: [label.rule(name) for name, label in settings.labels.items()] for source in settings.sources}
+
+
+def source_state(name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "state": "hearing",
+        "since": "2026-11-21T02:15:49.320Z",
+        "heard_s": 12.0,
+        "lost_s": 0.0,
+        "flat_s": 0.0,
+        "clipped_s": 0.0,
+        "level_dbfs": -40.5,
+        "rtf": 0.1,
+        "store": "ok",
+        "labels": ["dog"],
+    }

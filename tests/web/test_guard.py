@@ -1,0 +1,266 @@
+"""Who may do what: names, origins, passwords, sizes, rates."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pe_stream.config_file import parse
+from pe_stream.errors import ConfigError, UnavailableError, UsageError
+from pe_stream.web import guard
+from pe_stream.web.passwords import Door, hash_password
+from pe_stream.web.server import listening
+from web.houses import Standing, standing
+
+PASSWORD = "correct horse"
+TOKEN = "t0ken-of-more-than-twenty-characters"
+
+
+def raw(house: Standing, request: bytes) -> bytes:
+    """Send bytes as they are; returns what comes until the other end closes."""
+    host, port = httpx.URL(house.url).host, httpx.URL(house.url).port
+    assert port is not None
+    with socket.create_connection((host, port), 10) as connection:
+        connection.sendall(request)
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    return answer
+
+
+def test_the_page_and_its_api_are_there(house: Standing) -> None:
+    with house.client() as client:
+        page = client.get("")
+        assert page.headers["content-type"].startswith("text/html")
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert client.get("api/v1/info").json()["node"] == "Test"
+        assert client.get("api/v1/session").json() == {"required": False, "authenticated": False} | {
+            "authenticated": True
+        }
+        assert client.get("api/v1/nothing").status_code == 404
+        assert client.get("static/../../config.yaml").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "", "[", "a:b:c"]
+)
+def test_a_foreign_name_that_points_here_gets_nothing(house: Standing, host: str) -> None:
+    answer = raw(
+        house, f"GET /api/v1/info HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    )
+    assert answer.split()[1] in (b"421", b"400")
+    assert b"Test" not in answer
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": ""},
+    ],
+    ids=repr,
+)
+def test_another_site_changes_nothing(house: Standing, headers: dict[str, str]) -> None:
+    version = house.file.version
+    with house.client() as client:
+        told = {"if-match": f'"{version}"'} | headers
+        answer = client.patch(
+            "api/v1/labels/dog", content=json.dumps({"threshold": 0.7}), headers=told
+        )
+    assert answer.status_code in (403, 415)
+    assert not house.edits
+    assert house.file.version == version
+
+
+def test_our_own_page_may(house: Standing) -> None:
+    own = house.url.removesuffix("/")
+    with house.client(headers={"origin": own, "sec-fetch-site": "same-origin"}) as client:
+        told = {"if-match": house.file.version}
+        assert client.patch("api/v1/labels/dog", json={"threshold": 0.7}, headers=told).is_success
+
+
+def test_a_body_has_its_limit(house: Standing) -> None:
+    with house.client() as client:
+        big = json.dumps({"text": "x" * guard.MOST_BYTES, "source": "kitchen"})
+        assert client.post("api/v1/try", content=big).status_code == 413
+
+        def pieces() -> object:
+            for _ in range(100):
+                yield b" " * 4096
+
+        assert client.post("api/v1/try", content=pieces()).status_code == 413  # type: ignore[arg-type]
+        assert client.get("api/v1/info").is_success
+
+
+def test_an_address_that_asks_too_often_waits(
+    house: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "REQUESTS", guard.rate("5/minute"))
+    with house.client() as client:
+        answers = [client.get("api/v1/session") for _ in range(7)]
+    assert [a.status_code for a in answers] == [200] * 5 + [429] * 2
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
+
+
+@pytest.fixture(scope="module")
+def hashed() -> str:
+    return hash_password(PASSWORD)
+
+
+def test_with_a_password_one_logs_in(tmp_path: Path, hashed: str) -> None:
+    with standing(tmp_path, f", password_hash: '{hashed}'") as house, house.client() as client:
+        assert client.get("").is_success  # the page itself holds nothing
+        for path in ("info", "events", "live", "openapi.json", "events/x/clip", "labels"):
+            answer = client.get(f"api/v1/{path}")
+            assert answer.status_code == 401, path
+            assert answer.json() == {"detail": "log in first"}
+        told = client.post("api/v1/session", json={"password": "wrong"})
+        assert (told.status_code, client.cookies) == (401, httpx.Cookies())
+        told = client.post("api/v1/session", json={"password": PASSWORD})
+        assert told.json() == {"required": True, "authenticated": True}
+        cookie = told.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert client.get("api/v1/info").is_success
+        assert client.get("api/v1/session").json()["authenticated"]
+        client.delete("api/v1/session")
+        assert client.get("api/v1/info").status_code == 401
+        assert PASSWORD not in str(client.get("api/v1/session").headers)
+
+
+@pytest.mark.parametrize("cookie", ["", "x", "ImluIg.aR.x", "a" * 10_000, "\x00", '"'])
+def test_a_made_up_cookie_is_none(tmp_path: Path, hashed: str, cookie: str) -> None:
+    with standing(tmp_path, f", password_hash: '{hashed}'") as house:
+        answer = raw(
+            house,
+            b"GET /api/v1/info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+            + f"Cookie: {guard.COOKIE}={cookie}\r\n\r\n".encode(),
+        )
+    assert answer.split()[1] in (b"401", b"400")
+
+
+def test_programs_bring_a_token(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text(TOKEN + "\n")
+    with standing(tmp_path, f", token_file: {file}") as house, house.client() as client:
+        for token, status in ((TOKEN, 200), (TOKEN + "x", 401), ("", 401), ("\xe9", 401)):
+            headers = {"authorization": f"Bearer {token}".encode("latin-1")}
+            assert client.get("api/v1/info", headers=headers).status_code == status  # type: ignore[arg-type]
+        # also to log in with, where there is no password
+        assert client.post("api/v1/session", json={"password": TOKEN}).is_success
+
+
+def test_guessing_is_slow(tmp_path: Path, hashed: str) -> None:
+    with standing(tmp_path, f", password_hash: '{hashed}'") as house, house.client() as client:
+        answers = [
+            client.post("api/v1/session", json={"password": "guess"}).status_code
+            for _ in range(12)
+        ]
+        assert answers == [401] * 10 + [429] * 2
+        again = client.post("api/v1/session", json={"password": PASSWORD})
+        assert again.status_code == 429
+        assert int(again.headers["retry-after"]) > 30
+
+
+def test_another_password_ends_every_session(hashed: str) -> None:
+    def door(password_hash: str) -> Door:
+        text = f"labels: {{a: }}\nweb: {{password_hash: '{password_hash}'}}"
+        return Door(parse(text).web)
+
+    session = door(hashed).session()
+    assert door(hashed).knows_session(session)
+    assert not door(hash_password(PASSWORD)).knows_session(session)  # the salt differs
+    with pytest.raises(ConfigError, match="not what `pe-stream hash-password` makes"):
+        door("$argon2id$damaged")
+    with pytest.raises(UsageError, match="at least 8 characters"):
+        hash_password("short")
+
+
+def test_a_proxy_shows_it_below_a_path(tmp_path: Path) -> None:
+    web = ", prefix: /sounds, origins: ['https://house.example']"
+    with standing(tmp_path, web) as house:
+        base = house.url.removesuffix("/sounds/")
+        headers = {"host": "house.example", "content-type": "application/json"}
+        with httpx.Client(base_url=base, headers=headers) as client:
+            for prefix in ("/sounds", ""):  # a proxy may take the path off, or leave it
+                assert client.get(f"{prefix}/api/v1/info").is_success
+                assert client.get(f"{prefix}/").is_success
+            over = client.get("/sounds")
+            assert (over.status_code, over.headers["location"]) == (308, "/sounds/")
+            told = {"if-match": house.file.version, "origin": "https://house.example"}
+            changed = client.patch(
+                "/sounds/api/v1/labels/dog", json={"threshold": 0.7}, headers=told
+            )
+            assert changed.is_success
+            document = client.get("/sounds/api/v1/openapi.json").json()
+            assert document["servers"] == [{"url": "/sounds"}]
+
+
+def test_it_is_encrypted_where_there_is_a_certificate(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    kind = ["-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(
+        ["openssl", "req", "-x509", *kind, *subject, *files], check=True, capture_output=True
+    )
+    with standing(tmp_path, f", tls: {{certificate: {certificate}, key: {key}}}") as house:
+        assert house.url.startswith("https://")
+        trusted = ssl.create_default_context(cafile=str(certificate))
+        with house.client(verify=trusted) as client:
+            assert client.get("api/v1/info").is_success
+    with (
+        pytest.raises(UnavailableError, match="web.tls cannot be used"),
+        standing(tmp_path, f", tls: {{certificate: {key}, key: {certificate}}}"),
+    ):
+        pass
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        web = parse(f"labels: {{a: }}\nweb: {{port: {port}}}").web
+        with pytest.raises(UnavailableError, match=f"127.0.0.1:{port}.*web.port"):
+            listening(web)
+
+
+@pytest.mark.parametrize(
+    ("web", "said"),
+    [
+        ("host: 0.0.0.0", "the whole network reaches the page: set password_hash"),
+        ("host: '::'", "the whole network"),
+        ("host: nas.local", "the whole network"),
+        ("password_hash: secret", "not a hash: `pe-stream hash-password` makes one"),
+        ("token: short", "at least 20 characters"),
+        (f"token: {TOKEN}, token_file: x", "both given"),
+        ("prefix: sounds", "a path as /sounds"),
+        ("prefix: /sounds/", "without a / at its end"),
+        ("origins: [house.example]", "an address without a path"),
+        ("origins: ['https://house.example/x']", "an address without a path"),
+        ("port: 0", "at least 1"),
+        ("tls: {certificate: x}", "web.tls.key: not given"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_told(web: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as told:
+        parse(f"labels: {{a: }}\nweb: {{{web}}}")
+    assert "secret'" not in str(told.value)
+
+
+def test_beyond_this_machine_a_password_or_token_is_enough() -> None:
+    for guarded in (f"token: {TOKEN}", "token_file: x"):
+        web = parse(f"labels: {{a: }}\nweb: {{host: 0.0.0.0, {guarded}}}").web
+        assert web.guarded
+    assert not parse("labels: {a: }\nweb: {host: '::1'}").web.guarded
