@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pe_stream import clips, mqtt, store
+from pe_stream import clips, history, mqtt, store
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import SourceSpec, open_source
 from pe_stream.broker import EmbeddedBroker
@@ -44,8 +44,10 @@ def run(path: Path) -> int:
         checks.append((f"source {name}", partial(_source, spec)))
     checks.append(("broker", partial(_broker, settings.mqtt)))
     if settings.store.enabled:
-        path = Path(settings.store.path) if settings.store.path else store.default_path()
+        path = store.path_of(settings.store)
         checks.append(("store", partial(_folder, path.parent)))
+    if settings.history.enabled:
+        checks.append(("history", partial(_folder, history.path_of(settings.history).parent)))
     if settings.clips.enabled:
         checks.append(("clips", partial(_folder, clips.folder_of(settings.clips))))
     if settings.metrics.enabled:

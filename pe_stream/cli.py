@@ -136,7 +136,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = load(path)
     if not options.verbose:
         logging.getLogger("pe_stream").setLevel(settings.log_level.upper())
-    code = Daemon(settings, reload=lambda: load(path)).run()
+    code = Daemon(settings, reload=lambda: load(path), config=path).run()
     if any(thread.name == SCORING for thread in threading.enumerate()):
         # Left behind inside torch; Python would wait for it, or abort.
         logging.shutdown()

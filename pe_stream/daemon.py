@@ -10,15 +10,17 @@ import json
 import logging
 import math
 import os
+import queue
 import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sdnotify
 
@@ -26,6 +28,7 @@ from pe_stream import clips, store
 from pe_stream.broker import EmbeddedBroker
 from pe_stream.clips import Clips
 from pe_stream.config import Settings
+from pe_stream.config_edit import ConfigFile, Edit, NotWritableError
 from pe_stream.core.detector import Heard
 from pe_stream.core.messages import (
     Message,
@@ -36,15 +39,24 @@ from pe_stream.core.messages import (
     slug,
 )
 from pe_stream.core.types import SAMPLE_RATE, Event, LabelRule
-from pe_stream.errors import PeStreamError
-from pe_stream.hearing import Hearing, prepare, prepare_labels
+from pe_stream.errors import PeStreamError, UnavailableError
+from pe_stream.health import Health
+from pe_stream.hearing import Hearing, Labels, prepare, prepare_labels
+from pe_stream.history import History
 from pe_stream.home_assistant import HomeAssistant
 from pe_stream.live import Live, Vital, openers
 from pe_stream.metrics import Metrics
 from pe_stream.mqtt import Publisher, SetCommand
 from pe_stream.store import Store
+from pe_stream.timeline import Timeline
+from pe_stream.web.recent import Recent
+
+if TYPE_CHECKING:  # an extra may be missing
+    from pe_stream.web.server import Server
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 TURN_S = 0.25
 """The main loop looks at its flags this often (s)."""
@@ -52,14 +64,17 @@ TURN_S = 0.25
 TICK_S = 1.0
 """Watchdog and health are seen to this often (s)."""
 
-HEALTH_S = 10.0
-"""Health is published on change and at least this often (s)."""
-
 STUCK_S = 20.0
 """A source that delivered this much audio (s) since its scores last advanced is stuck."""
 
 FLUSH_S = 1.5
 """At a stop, events that wait for the broker get this long (s)."""
+
+MOST_ASKED = 10
+"""Changes that may wait for the main loop."""
+
+ASKED_S = 20.0
+"""Whoever waits for one waits no longer."""
 
 TOP_SCORES = 5
 """Labels in a message on the optional scores topic."""
@@ -69,20 +84,31 @@ class Daemon:
     """One run of the daemon under one configuration.
 
     reload: reads the configuration again; raises ConfigError where it is wrong.
+    config: the file it is in, where the page may edit it.
     """
 
-    def __init__(self, settings: Settings, reload: Callable[[], Settings]) -> None:
+    def __init__(
+        self, settings: Settings, reload: Callable[[], Settings], config: Path | None = None
+    ) -> None:
         settings.require_sources()
         self._settings = settings
         self._reload = reload
+        self._file = None if config is None else ConfigFile(config)
+        # Full when the main loop stands still: what is asked is refused, and its asker says so.
+        self._asked: queue.Queue[Callable[[], None]] = queue.Queue(MOST_ASKED)
         self._topics = Topics(settings.mqtt.prefix, settings.node)
         self._board = StateBoard(self._topics, _labels_by_source(settings))
         self._signals: list[int] = []
         self._over = threading.Event()
         self._error: BaseException | None = None
-        self._health: dict[str, _Health] = {}
+        self._health = {source: Health() for source in settings.sources}
+        self._rules: dict[str, Sequence[LabelRule]] = {}
+        self._recent = Recent()
+        self._page: Server | None = None
         self._metrics = Metrics(settings.metrics)
         self._clips = Clips(settings.clips, on_failure=self.ended)
+        self._history = History(settings.history, on_failure=self.ended)
+        self._wanted = _labels_by_source(settings)
         self._home = HomeAssistant(
             settings.home_assistant, self._topics, _labels_by_source(settings)
         )
@@ -109,12 +135,17 @@ class Daemon:
                 clips=clips.rule(settings.clips),
                 cut=self._clips.take,
                 ruled=self._ruled,
+                embed=settings.web.enabled,
             )
             self._open_store(stack)
             self._start_mqtt(stack)
             self._serve_metrics(stack)
             self._clips.start()
             stack.callback(self._clips.stop)
+            self._history.relabel(hearing.labels.keys)
+            self._history.start()
+            stack.callback(self._history.stop)
+            self._serve_page(stack, hearing)
             stack.callback(self._live.stop)
             self._announce(hearing, self._live.open())
             self._go_on()
@@ -134,12 +165,19 @@ class Daemon:
             self._tell(event, self._board.messages(event))
             self._metrics.event(event)
             self._publisher.publish(self._home.event(event))
+            if self._page is not None:
+                self._page.event(event)
             log.info("%s", _in_words(event))
 
     def scores(self, source: str, heard: Heard) -> None:
-        """Publish the top labels of a hop, and the scores for Home Assistant, where wanted."""
+        """Keep the scores of a hop; publish the top labels, and those for Home Assistant."""
         names = self._live.labels
+        self._history.add(source, names, self._wanted[source], heard.start_ns, heard.scores)
         self._publisher.publish(self._home.scores(source, names, heard.scores))
+        if self._page is not None:
+            self._page.heard(source, names, heard)
+        if heard.embeddings is not None:
+            self._recent.add(source, heard.start_ns, heard.embeddings)
         if self._settings.mqtt.scores and len(heard.scores):
             peaks = dict(zip(names, heard.scores.max(axis=0).tolist(), strict=True))
             top = dict(sorted(peaks.items(), key=lambda item: -item[1])[:TOP_SCORES])
@@ -154,7 +192,7 @@ class Daemon:
         settings = self._settings.store
         self._store: Store | None = None
         if settings.enabled:
-            path = Path(settings.path) if settings.path else store.default_path()
+            path = store.path_of(settings)
             limit = self._settings.mqtt.queue
             self._store = Store(path, keep_days=settings.keep_days, limit=limit)
             stack.callback(self._store.close)
@@ -208,6 +246,65 @@ class Daemon:
             stack.callback(self._metrics.stop)
             log.info("metrics: %s", url)
 
+    def _serve_page(self, stack: ExitStack, hearing: Hearing) -> None:
+        settings = self._settings
+        if not settings.web.enabled:
+            return
+        try:
+            from pe_stream.web.house import Broker, House
+            from pe_stream.web.server import Server
+        except ImportError as error:
+            raise UnavailableError(
+                f"web: {error.name} is not installed: pip install 'pe-stream[web]', or set "
+                "web.enabled: false"
+            ) from error
+        publisher, path = self._publisher, store.path_of(settings.store)
+        house = House(
+            checkpoint=hearing.checkpoint.name,
+            settings=lambda: self._settings,
+            sources=self._sources,
+            rules=lambda: self._rules,
+            broker=lambda: Broker(publisher.connected, publisher.queued),
+            config=self._file,
+            change=lambda edit, version: self._ask(lambda: self._edit(hearing, edit, version)),
+            compare=hearing.compare,
+            recent=self._recent,
+            clips=self._clips,
+            store=self._store,
+            timeline=Timeline(path) if settings.store.enabled else None,
+            history=self._history if settings.history.enabled else None,
+        )
+        self._page = Server(settings.web, house, on_failure=self.ended)
+        self._page.start()
+        stack.callback(self._page.stop)
+        log.info("page: %s", self._page.url)
+
+    def _sources(self) -> list[dict[str, Any]]:
+        trouble = self._store.trouble if self._store else None
+        return [
+            self._shown(source, self._health[source].told(vital, trouble))
+            for source, vital in self._live.vitals.items()
+        ]
+
+    def _shown(self, source: str, health: Mapping[str, Any]) -> dict[str, Any]:
+        return {"name": source, **health, "labels": list(self._settings.labels_of(source))}
+
+    def _ask(self, what: Callable[[], T]) -> T:
+        """Have the main loop do something for another thread; raises what it raises."""
+        done: Future[T] = Future()
+
+        def do() -> None:
+            try:
+                done.set_result(what())
+            except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
+                done.set_exception(error)
+
+        try:
+            self._asked.put_nowait(do)
+            return done.result(ASKED_S)
+        except (queue.Full, TimeoutError):
+            raise UnavailableError("the daemon is busy; try again") from None
+
     def _announce(self, hearing: Hearing, sources: dict[str, str]) -> None:
         log.info("checkpoint: %s", hearing.checkpoint.describe())
         for name, what in sources.items():
@@ -231,6 +328,8 @@ class Daemon:
                     log.info("stopping on %s", signal.Signals(number).name)
                     return 128 + number
                 self._change_labels(hearing)
+            while not self._asked.empty():
+                self._asked.get_nowait()()
             if time.monotonic() >= until_s:
                 return 0
             if time.monotonic() >= next_tick_s:
@@ -249,23 +348,46 @@ class Daemon:
         _tell_systemd("RELOADING=1")
         try:
             wanted = self._reload()
-            labels = prepare_labels(hearing.checkpoint, wanted.labels)
-            self._warn_of_restart(wanted)
-            settings = self._settings.model_copy(update={"labels": wanted.labels})
-            by_source = _labels_by_source(settings)
-            self._live.change(
-                labels,
-                settings.hears,
-                done=lambda: self._publisher.publish(
-                    [*self._board.relabel(by_source), *self._home.relabel(by_source)]
-                ),
-            )
-            self._settings = settings
-            self._metrics.expect(by_source)
+            self._adopt(wanted, prepare_labels(hearing.checkpoint, wanted.labels), keep=())
             log.info("reloaded: %d labels", len(wanted.labels))
         except PeStreamError as error:
             log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400
         _tell_systemd("READY=1")
+
+    def _edit(self, hearing: Hearing, edit: Edit, version: str) -> str:
+        """Change a label in the configuration file and go on with it; see `House.change`.
+
+        What MQTT has set of other labels stays.
+        """
+        if self._file is None:
+            raise NotWritableError("the labels are not in a file")
+        draft = self._file.draft(edit, version)
+        labels = prepare_labels(hearing.checkpoint, draft.settings.labels)
+        after = self._file.write(draft)
+        now, wanted = self._settings.labels, draft.settings.labels
+        same = {name for name in wanted if name != edit.label and now.get(name) == wanted[name]}
+        self._adopt(draft.settings, labels, keep=same)
+        log.info("labels.%s was edited on the page", edit.label)
+        return after
+
+    def _adopt(self, wanted: Settings, labels: Labels, keep: Collection[str]) -> None:
+        """Go on with other labels. keep: those whose rules stay as they are in force."""
+        self._warn_of_restart(wanted)
+        settings = self._settings.model_copy(update={"labels": wanted.labels})
+        by_source = _labels_by_source(settings)
+
+        def done() -> None:
+            self._history.relabel(labels.keys)
+            self._wanted = by_source
+            self._publisher.publish(
+                [*self._board.relabel(by_source), *self._home.relabel(by_source)]
+            )
+
+        self._live.change(labels, settings.hears, done, keep=keep)
+        self._settings = settings
+        self._metrics.expect(by_source)
+        if self._page is not None:
+            self._page.relabelled()
 
     def _warn_of_restart(self, wanted: Settings) -> None:
         for part in sorted(type(wanted).model_fields.keys() - {"labels"}):
@@ -290,6 +412,9 @@ class Daemon:
 
     def _ruled(self, source: str, rules: Sequence[LabelRule]) -> None:
         """Tell the thresholds and switches of a source."""
+        self._rules[source] = tuple(rules)
+        if self._page is not None:
+            self._page.rules(source, rules)
         self._publisher.publish(self._home.rules(source, rules))
 
     def _greet(self, said: str) -> None:
@@ -306,12 +431,14 @@ class Daemon:
         self._tell_health(vitals, time.monotonic())
 
     def _tell_health(self, vitals: Mapping[str, Vital], now_s: float) -> None:
+        trouble = self._store.trouble if self._store else None
         for source, vital in vitals.items():
-            health = self._health.setdefault(source, _Health())
-            trouble = self._store.trouble if self._store else None
-            if (payload := health.due(vital, trouble, now_s)) is not None:
+            if (told := self._health[source].due(vital, trouble, now_s)) is not None:
                 topic = self._topics.health(source)
+                payload = json.dumps(told)
                 self._publisher.publish([Message(topic, payload, qos=1, retain=True)])
+                if self._page is not None:
+                    self._page.health(self._shown(source, told))
 
     def _advancing(self, vitals: Mapping[str, Vital]) -> bool:
         """Whether no source has delivered audio for long without its scores advancing."""
@@ -323,41 +450,6 @@ class Daemon:
             else:
                 stuck = stuck or vital.delivered - delivered > STUCK_S * SAMPLE_RATE
         return not stuck
-
-
-class _Health:
-    """When a source's health is worth a message, and that message."""
-
-    def __init__(self) -> None:
-        self._state = ""
-        self._since = ""
-        self._trouble: str | None = None
-        self._next_s = 0.0
-
-    def due(self, vital: Vital, trouble: str | None, now_s: float) -> str | None:
-        account = vital.account
-        same = account.state == self._state and trouble == self._trouble
-        if same and now_s < self._next_s:
-            return None
-        self._trouble = trouble
-        if account.state != self._state:
-            self._state = account.state
-            self._since = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self._next_s = now_s + HEALTH_S
-        counted = {
-            f"{name}_s": round(getattr(account, name) / SAMPLE_RATE, 3)
-            for name in ("heard", "lost", "flat", "clipped")
-        }
-        return json.dumps(
-            {
-                "state": account.state,
-                "since": self._since.replace("+00:00", "Z"),
-                **counted,
-                "level_dbfs": account.level_dbfs,
-                "rtf": vital.rtf,
-                "store": "ok" if trouble is None else trouble,
-            }
-        )
 
 
 def _tell_systemd(state: str) -> None:

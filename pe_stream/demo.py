@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from pe_stream.assets import DEMO_RECORDING, DEMO_TRUTH, EVERYDAY
 from pe_stream.broker import HOST, EmbeddedBroker
-from pe_stream.config import MqttSettings, Settings, SourceSettings, StoreSettings
+from pe_stream.config import HistorySettings, MqttSettings, Settings, SourceSettings, StoreSettings
 from pe_stream.config_file import load
 from pe_stream.daemon import Daemon
 
@@ -48,6 +48,7 @@ def _settings(port: int) -> Settings:
             "sources": {SOURCE: SourceSettings(url=str(DEMO_RECORDING))},
             "mqtt": MqttSettings(host=HOST, port=port),
             "store": StoreSettings(enabled=False),
+            "history": HistorySettings(enabled=False),
         }
     )
 

@@ -81,5 +81,4 @@ def _path(config: Path | None) -> Path:
         return store.default_path()
     if not settings.store.enabled:
         raise UnavailableError("no events are stored: store.enabled is false")
-    path = settings.store.path
-    return store.default_path() if path is None else Path(path)
+    return store.path_of(settings.store)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 
 from pe_stream.config import LabelSettings, ModelSettings
-from pe_stream.core.types import LabelRule
+from pe_stream.core.types import FrameEmbeddings, LabelRule
 from pe_stream.core.windows import Framing
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
-from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, embed_labels
+from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, compare, embed_labels
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +30,12 @@ class Labels:
     """Labels ready for use: what the engine multiplies with, and when a score makes an event.
 
     rules: one for each column of the engine, in its order.
+    keys: by label, a fingerprint of what makes its scores: only scores of the same can be compared.
     """
 
     embeddings: LabelEmbeddings
     rules: tuple[LabelRule, ...]
+    keys: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,10 @@ class Hearing:
     engine: Engine
     framing: Framing
     labels: Labels
+
+    def compare(self, embeddings: FrameEmbeddings, text: str) -> NDArray[np.float32]:
+        """Scores (frames,) of frame embeddings for any text; raises ConfigError."""
+        return compare(self.checkpoint, embeddings, text)
 
 
 def prepare(
@@ -89,4 +99,15 @@ def prepare_labels(checkpoint: Checkpoint, labels: Mapping[str, LabelSettings]) 
         for name, label in labels.items()
     }
     rules = (label.rule(name, checkpoint.recommended.get(name)) for name, label in labels.items())
-    return Labels(embed_labels(checkpoint, prompts), tuple(rules))
+    keys = {name: fingerprint(checkpoint.identity, label) for name, label in labels.items()}
+    return Labels(embed_labels(checkpoint, prompts), tuple(rules), keys)
+
+
+def fingerprint(identity: str, label: LabelSettings) -> str:
+    """What makes a label's scores, as 16 hexadecimal digits: the checkpoint, prompts, negatives.
+
+    The order of the prompts does not matter, as they are averaged; nor do window, hop, lookahead
+    and precision count: they change scores, but not what they mean.
+    """
+    made_by = [identity, sorted(label.prompts), sorted(label.negatives)]
+    return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:16]

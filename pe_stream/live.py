@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -221,16 +221,21 @@ class Live:
         labels: Labels,
         hears: Callable[[str, str], bool],
         done: Callable[[], None],
+        *,
+        keep: Collection[str] = (),
     ) -> None:
         """Go on with other labels, without losing a sample; raises UnavailableError if stuck.
 
         done: called on the scoring thread, after the events that this ends.
+        keep: labels whose rules stay as they are in force.
         """
 
         def apply() -> None:
             self._engine.labels = labels.embeddings
             for name, channel in self._channels.items():
-                self._handler.events(channel.detector.change(_rules(labels, name, hears)))
+                kept = {rule.name: rule for rule in channel.detector.rules if rule.name in keep}
+                rules = [kept.get(rule.name, rule) for rule in _rules(labels, name, hears)]
+                self._handler.events(channel.detector.change(rules))
             done()
             for name, channel in self._channels.items():
                 self._ruled(name, channel.detector.rules)

@@ -8,36 +8,27 @@ stops nothing: it is tried again every few seconds, and until then events are on
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import logging
-import os
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any
 
-from platformdirs import user_state_dir
-
+from pe_stream.config import StoreSettings
 from pe_stream.core.messages import Message
 from pe_stream.core.types import Event, Phase, Reason
-from pe_stream.errors import UnavailableError
+from pe_stream.database import Database, Kind, state_folder
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 5.0
 """A database that failed is tried again after this long."""
 
-_TIDY_S = 3600.0
 _WARNING_S = 10.0
-_BUSY_S = 1.0
-"""How long another process may hold the database, as a backup does."""
 
 _MIGRATIONS = (
     """
@@ -96,21 +87,28 @@ _MIGRATIONS = (
     END;
     """,
 )
-"""From each version of the schema to the next; PRAGMA user_version counts those that were done."""
 
-T = TypeVar("T")
+_KIND = Kind(
+    what="events",
+    meanwhile="events are only in memory",
+    key="store.path",  # two daemons on one would send each other's messages
+    migrations=_MIGRATIONS,
+)
 
 
 def default_path() -> Path:
     """Where events are if nobody says otherwise: in systemd's state directory, or the user's."""
-    folder = os.environ.get("STATE_DIRECTORY") or user_state_dir("pe-stream")
-    return Path(folder) / "events.db"
+    return state_folder() / "events.db"
 
 
-class Store:
-    """The database of one daemon; safe to use from several threads.
+def path_of(settings: StoreSettings) -> Path:
+    """Where these settings have events."""
+    return Path(settings.path) if settings.path else default_path()
 
-    trouble: why it cannot be used at present, in words; None while it can.
+
+class Store(Database):
+    """The events of one daemon; safe to use from several threads.
+
     dropped: messages that were too many or too old to be kept for the broker.
     """
 
@@ -126,17 +124,12 @@ class Store:
 
         keep_days: of ended events, and of messages. limit: messages kept for the broker.
         """
-        self.trouble: str | None = None
         self.dropped = 0
-        self._path = path
         self._keep_s = keep_days * 86_400
         self._limit = limit
         self._clock = clock
-        self._lock = threading.Lock()
-        self._database: sqlite3.Connection | None = None
-        self._held: IO[str] | None = None
-        self._retry_s = self._tidy_s = self._next_warning_s = 0.0
-        self._try(lambda _: None, None)
+        self._next_warning_s = 0.0
+        super().__init__(path, _KIND)
 
     def record(self, event: Event, messages: Sequence[Message]) -> list[Message]:
         """Write a phase of an event and its messages; returns these as they are to be sent.
@@ -215,11 +208,6 @@ class Store:
         if self.trouble is not None:
             self._try(_probe, None)
 
-    def close(self) -> None:
-        """Leave it as others can use it."""
-        with self._lock:
-            self._shut()
-
     def _keep(self, database: sqlite3.Connection, message: Message) -> Message:
         done = database.execute(
             "INSERT INTO outbox (topic, payload, stored) VALUES (?, ?, ?)",
@@ -246,80 +234,8 @@ class Store:
                 "%d messages so far will not reach the broker: too many or too old", self.dropped
             )
 
-    def _try(self, use: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
-        """What `use` returns, in a transaction of its own; `otherwise` where that fails."""
-        with self._lock:
-            now_s = time.monotonic()
-            if self._database is None and now_s < self._retry_s:
-                return otherwise
-            try:
-                if self._database is None:
-                    self._open()
-                database = self._database
-                assert database is not None  # noqa: S101 - for the type checker
-                with _transaction(database):
-                    if now_s >= self._tidy_s:
-                        self._tidy(database)
-                        self._tidy_s = now_s + _TIDY_S
-                    made = use(database)
-            except (sqlite3.Error, OSError, UnavailableError) as error:
-                self._fail(error)
-                return otherwise
-            if self.trouble is not None:
-                log.info("events are stored again in %s", self._path)
-                self.trouble = None
-            return made
-
-    def _fail(self, error: Exception) -> None:
-        trouble = str(error)
-        if trouble != self.trouble:
-            log.error("%s: %s; events are only in memory until it works", self._path, trouble)
-        self.trouble = trouble
-        self._retry_s = time.monotonic() + RETRY_S
-        self._shut()
-        if isinstance(error, sqlite3.DatabaseError) and _damaged(error):
-            _set_aside(self._path)
-            self._retry_s = 0.0
-
-    def _open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._hold()
-        # The name and the rights of a file that holds what happened in a house.
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        database = sqlite3.connect(
-            self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-        )
-        self._database = database
-        database.execute("PRAGMA journal_mode = WAL")
-        # The system's crash may cost the last events, never the database; ours costs nothing.
-        database.execute("PRAGMA synchronous = NORMAL")
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if version > len(_MIGRATIONS):
-            raise UnavailableError(f"made by a newer pe_stream (schema {version})")
-        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-            database.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
-
-    def _hold(self) -> None:
-        """Be the only daemon that uses it: two would send each other's messages."""
-        if self._held is None:
-            lock = self._path.with_name(self._path.name + ".lock").open("w", encoding="utf-8")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.close()
-                raise UnavailableError(
-                    "another pe-stream uses it: set another store.path"
-                ) from None
-            self._held = lock
-
-    def _shut(self) -> None:
-        if self._database is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._database.close()
-            self._database = None
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+    def _pause_s(self) -> float:
+        return RETRY_S
 
     def _tidy(self, database: sqlite3.Connection) -> None:
         oldest_s = self._clock() - self._keep_s
@@ -337,35 +253,6 @@ def _probe(database: sqlite3.Connection) -> None:
     """Write something: on a full disk, a transaction that writes nothing succeeds."""
     database.execute("INSERT INTO outbox (topic, payload, stored) VALUES ('', '', 0)")
     database.execute("DELETE FROM outbox WHERE topic = ''")
-
-
-@contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            database.execute("ROLLBACK")
-        raise
-
-
-def _damaged(error: sqlite3.DatabaseError) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-    }
-
-
-def _set_aside(path: Path) -> None:
-    """Keep a damaged database for whoever wants to mend it, and out of the way."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        with contextlib.suppress(OSError):
-            part.replace(path.with_name(f"{path.name}.damaged-{stamp}{suffix}"))
-    log.error("%s is damaged: set aside as %s.damaged-%s, and begun anew", path, path.name, stamp)
 
 
 def _event(text: str) -> Event:

@@ -11,14 +11,14 @@ import re
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Literal
 
 from pe_stream.core.messages import slug
-from pe_stream.errors import UnavailableError
+from pe_stream.database import reading
 
 MOST = 500
 """Events of one page."""
@@ -143,18 +143,8 @@ class Timeline:
                 found[starts[start]][label] += count
         return [Bucket(start, dict(labels)) for start, labels in found.items()]
 
-    @contextmanager
-    def _database(self) -> Iterator[sqlite3.Connection]:
-        if not self._path.is_file():
-            raise UnavailableError(f"{self._path}: no events are stored there")
-        try:
-            address = f"{self._path.absolute().as_uri()}?mode=ro"
-            with closing(sqlite3.connect(address, uri=True)) as database:
-                yield database
-        except sqlite3.Error as error:
-            raise UnavailableError(
-                f"{self._path} cannot be read as pe_stream's: {error}"
-            ) from error
+    def _database(self) -> AbstractContextManager[sqlite3.Connection]:
+        return reading(self._path, "events")
 
 
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")

@@ -53,6 +53,7 @@ def test_check_says_a_line_each(tmp_path: Path, level: Path, wav: Path) -> None:
         ["ok", "source kitchen"],
         ["ok", "broker"],
         ["ok", "store"],
+        ["ok", "history"],
     ]
     assert "dBFS" in lines[2]
 
@@ -67,15 +68,17 @@ def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
         port = taken.getsockname()[1]
         with config.open("a", encoding="utf-8") as file:
             file.write(f"\nstore: {{path: {silent}/events.db}}\n")
+            file.write(f"history: {{path: {silent}/scores.db}}\n")
             file.write(f"clips: {{enabled: true, folder: {tmp_path}/clips}}\n")
             file.write(f"metrics: {{enabled: true, port: {port}}}\n")
         done = pe_stream("check", "-c", config)
     assert done.returncode == 69
-    *_, store, clips, metrics = lines = done.stdout.splitlines()
+    *_, store, history, clips, metrics = lines = done.stdout.splitlines()
     verdicts = [line.split()[0] for line in lines]
-    assert verdicts == ["ok", "ok", "FAILED", "FAILED", "FAILED", "ok", "FAILED"]
+    assert verdicts == ["ok", "ok", "FAILED", "FAILED", "FAILED", "FAILED", "ok", "FAILED"]
     assert f"{HOST}:{closed}" in done.stdout
     assert "cannot be written: " in store
+    assert "cannot be written: " in history
     assert f"{tmp_path}/clips can be written" in clips
     assert f"cannot listen on {HOST}:{port}: Address already in use" in metrics
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from pe_stream.config import (
     PASSWORD_VARIABLE,
+    HistorySettings,
     LabelSettings,
     ModelSettings,
     MqttSettings,
@@ -239,6 +240,25 @@ class TestRule:
 
     def test_not_enabled(self) -> None:
         assert not label(enabled=False).rule("cat").enabled
+
+
+class TestHistory:
+    def test_is_kept_by_default(self) -> None:
+        assert settings(history=None).history == HistorySettings()
+        assert HistorySettings() == HistorySettings(enabled=True, keep_days=7, max_gb=2)
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"keep_days": 0.0}, "greater than 0"),
+            ({"max_gb": 0.001}, "greater than or equal to 0.01"),
+            ({"path": " "}, "not blank"),
+            ({"keep": 3}, "Extra inputs"),
+        ],
+    )
+    def test_refused(self, keys: dict[str, Any], said: str) -> None:
+        assert said in refused(history=keys)
+        assert not SCHEMA.is_valid({"labels": {"dog_bark": None}, "history": keys})
 
 
 class TestMqtt:

@@ -338,8 +338,8 @@ class TestEffective:
 
     def test_has_all_keys_in_the_contracts_order(self) -> None:
         shown = yaml.safe_load(effective(parse("node: a\n" + LEAST)))
-        sections = ["node", "model", "sources", "labels", "mqtt", "store", "clips", "metrics"]
-        sections[-1:] = ["home_assistant", "metrics", "log_level"]
+        sections = ["node", "model", "sources", "labels", "mqtt", "store", "history"]
+        sections += ["clips", "home_assistant", "metrics", "log_level"]
         assert list(shown) == sections
         assert list(shown["labels"]["dog_bark"])[:4] == [
             "prompts",

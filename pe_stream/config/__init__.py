@@ -5,6 +5,7 @@ sits at the key it belongs to, so that one pass finds as many problems as there 
 """
 
 from pe_stream.config.clips import ClipSettings
+from pe_stream.config.history import HistorySettings
 from pe_stream.config.home_assistant import HomeAssistantSettings
 from pe_stream.config.labels import DEFAULT_THRESHOLD, OFF_RATIO, LabelSettings
 from pe_stream.config.metrics import MetricsSettings
@@ -13,12 +14,14 @@ from pe_stream.config.mqtt import PASSWORD_VARIABLE, MqttSettings, TlsSettings
 from pe_stream.config.settings import Settings, config_schema, default_node
 from pe_stream.config.sources import SourceSettings
 from pe_stream.config.store import StoreSettings
+from pe_stream.config.web import WebSettings
 
 __all__ = [
     "DEFAULT_THRESHOLD",
     "OFF_RATIO",
     "PASSWORD_VARIABLE",
     "ClipSettings",
+    "HistorySettings",
     "HomeAssistantSettings",
     "LabelSettings",
     "MetricsSettings",
@@ -28,6 +31,7 @@ __all__ = [
     "SourceSettings",
     "StoreSettings",
     "TlsSettings",
+    "WebSettings",
     "config_schema",
     "default_node",
 ]

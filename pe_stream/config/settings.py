@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pe_stream.config.clips import ClipSettings
+from pe_stream.config.history import HistorySettings
 from pe_stream.config.home_assistant import HomeAssistantSettings
 from pe_stream.config.labels import LabelSettings
 from pe_stream.config.metrics import MetricsSettings
@@ -25,6 +26,7 @@ from pe_stream.config.mqtt import MqttSettings
 from pe_stream.config.sources import SourceSettings
 from pe_stream.config.store import StoreSettings
 from pe_stream.config.values import LabelName, Name, Section
+from pe_stream.config.web import WebSettings
 from pe_stream.core.messages import slug
 from pe_stream.errors import ConfigError
 
@@ -80,6 +82,12 @@ class Settings(Section):
     ] = StoreSettings()
     """Events kept on disk."""
 
+    history: Annotated[
+        HistorySettings,
+        BeforeValidator(_none_is_empty, json_schema_input_type=HistorySettings | None),
+    ] = HistorySettings()
+    """Scores kept on disk."""
+
     clips: Annotated[
         ClipSettings,
         BeforeValidator(_none_is_empty, json_schema_input_type=ClipSettings | None),
@@ -91,6 +99,12 @@ class Settings(Section):
         BeforeValidator(_none_is_empty, json_schema_input_type=HomeAssistantSettings | None),
     ] = HomeAssistantSettings()
     """How we show in Home Assistant."""
+
+    web: Annotated[
+        WebSettings,
+        BeforeValidator(_none_is_empty, json_schema_input_type=WebSettings | None),
+    ] = WebSettings()
+    """The page and its API."""
 
     metrics: Annotated[
         MetricsSettings,

@@ -55,12 +55,14 @@ class Origin:
 class Heard:
     """What a scored window brought: frames now final, and events.
 
-    start: absolute sample index of the first of the frames; scores: (frames, labels).
+    start: absolute sample index of the first of the frames, start_ns: its UTC (ns since 1970);
+    scores: (frames, labels).
     samples: their audio, (n,); less than whole frames only where the segment ends in one.
     embeddings: (frames, D) where the engine was asked for them.
     """
 
     start: int
+    start_ns: int
     scores: FrameScores
     events: list[Event]
     samples: Samples
@@ -240,7 +242,8 @@ class Detector:
             self._finish()
         else:
             self._cut(last=False)
-        return Heard(segment.sample(first), final, events, samples, embeddings)
+        start = segment.sample(first)
+        return Heard(start, segment.utc_ns(start), final, events, samples, embeddings)
 
     def stop(self, reason: Reason) -> list[Event]:
         """Close what is open at once, leaving unscored what was not scored yet."""

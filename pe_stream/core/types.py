@@ -24,6 +24,9 @@ FRAME = 1920
 FRAME_S = FRAME / SAMPLE_RATE
 """Length of a frame (s)."""
 
+FRAME_NS = 1_000_000_000 * FRAME // SAMPLE_RATE
+"""Length of a frame (ns), exactly."""
+
 Samples = NDArray[np.float32]
 """Mono audio, shape (n,), float32, nominally in -1..1, every sample finite."""
 
@@ -94,6 +97,23 @@ class Window:
     def frames(self) -> int:
         """Number of frames, each FRAME samples."""
         return len(self.samples) // FRAME
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreRun:
+    """Scores of one label without a break.
+
+    start_ns: UTC (ns since 1970) of the first frame's first sample.
+    scores: (n,) float32 in 0..1.
+    """
+
+    start_ns: int
+    scores: NDArray[np.float32]
+
+    @property
+    def end_ns(self) -> int:
+        """UTC (ns since 1970) of the end of the last frame."""
+        return self.start_ns + len(self.scores) * FRAME_NS
 
 
 @dataclass(frozen=True, slots=True)

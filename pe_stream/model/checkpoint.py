@@ -28,6 +28,7 @@ from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.files import (
     find,
     first_line,
+    identity,
     read_config,
     read_recommended,
     unavailable,
@@ -75,6 +76,7 @@ class Checkpoint:
         takes the state before it.
     codec_dtype, codec_cudnn: in what, and whether with cuDNN, the codec is to be computed.
     recommended: thresholds by label, from `thresholds.json` beside the weights; may be empty.
+    identity: the same for the same content, whatever its name; see `files.identity`.
     texts: embeddings (D,) of the texts embedded last; see `model.prompts`.
     """
 
@@ -86,6 +88,7 @@ class Checkpoint:
     codec_dtype: torch.dtype
     codec_cudnn: bool
     recommended: Mapping[str, float]
+    identity: str
     texts: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
     def describe(self) -> str:
@@ -139,7 +142,15 @@ def load(
     of_cudnn = torch_device.type == "cuda" and cudnn_is_right(model, of_codec)
     keep_freed_memory()  # not before: what loading took is given back
     return Checkpoint(
-        name, model, tokenizer, torch_device, torch_dtype, of_codec, of_cudnn, recommended
+        name,
+        model,
+        tokenizer,
+        torch_device,
+        torch_dtype,
+        of_codec,
+        of_cudnn,
+        recommended,
+        identity(folder),
     )
 
 

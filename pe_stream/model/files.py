@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -34,6 +35,9 @@ EMBEDDED_NAME = "embedded"
 """Configured name of the checkpoint shipped in the package."""
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+_BLOCK, _BLOCKS = 2**16, 256
+"""Of a file of weights, so many blocks of so many bytes are read for its identity (16 MiB)."""
 
 _DOWNLOADED = ("*.json", "*.safetensors")
 """Configuration, tokenizer and weights; never pickles, never code."""
@@ -102,6 +106,26 @@ def read_recommended(name: str, folder: Path) -> Mapping[str, float]:
     return MappingProxyType({label: float(value) for label, value in labels.items()})
 
 
+def identity(folder: Path) -> str:
+    """Return a digest of what makes a checkpoint's scores: configuration, tokenizer and weights.
+
+    Of weights beyond 16 MiB, blocks spread evenly: training changes them everywhere, and all of
+    large ones would take seconds.
+    """
+    digest = hashlib.sha256()
+    named = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json")
+    files = [folder / name for name in named]
+    for file in [*files, *sorted(folder.glob("*.safetensors"))]:
+        if file.exists():
+            size = file.stat().st_size
+            digest.update(f"{file.name} {size}\n".encode())
+            with file.open("rb") as content:
+                for start in _starts(size):
+                    content.seek(start)
+                    digest.update(content.read(_BLOCK))
+    return digest.hexdigest()
+
+
 def unavailable(name: str, what: str) -> UnavailableError:
     """Say in one line what is wrong with checkpoint `name`, and which one always works."""
     return UnavailableError(
@@ -112,6 +136,13 @@ def unavailable(name: str, what: str) -> UnavailableError:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or its type if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _starts(size: int) -> list[int]:
+    """Where the blocks begin: all there are of what is small, else evenly from first to last."""
+    if size <= _BLOCK * _BLOCKS:
+        return list(range(0, size, _BLOCK))
+    return [(size - _BLOCK) * number // (_BLOCKS - 1) for number in range(_BLOCKS)]
 
 
 def _download(name: str, revision: str | None, cache: Path | None) -> Path:

@@ -37,7 +37,7 @@ def build(settings: WebSettings, house: House, audience: Audience) -> ASGIApp:
         title="pe_stream",
         version=__version__,
         description="What a house sounds like: events, scores, clips, labels.",
-        root_path=settings.prefix,
+        servers=[{"url": settings.prefix}] if settings.prefix else None,
         openapi_url="/api/v1/openapi.json",
         docs_url=None,  # it would load scripts from the internet
         redoc_url=None,

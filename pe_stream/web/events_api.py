@@ -21,7 +21,7 @@ from pe_stream.timeline import MOST, Asked, Timeline
 from pe_stream.web import shapes
 from pe_stream.web.house import House, Lent
 from pe_stream.web.pictures import Pictures
-from pe_stream.web.times import ns_of, utc, utc_of
+from pe_stream.web.times import ns_of, utc, utc_of, utc_or_none
 
 EventId = Annotated[str, InPath(pattern="^[0-9A-Za-z-]{1,64}$")]
 Filter = Annotated[str | None, Query(max_length=100)]
@@ -52,8 +52,8 @@ def events(
 ) -> shapes.Entries:
     """The newest first."""
     asked = Asked(
-        since=since and utc(since),
-        until=until and utc(until),
+        since=utc_or_none(since),
+        until=utc_or_none(until),
         source=source,
         label=label,
         verdict=verdict,
@@ -81,9 +81,7 @@ def counts(
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise HTTPException(422, f"timezone: {timezone!r} is not known here") from None
-    asked = Asked(
-        since=since and utc(since), until=until and utc(until), source=source, label=label
-    )
+    asked = Asked(since=utc_or_none(since), until=utc_or_none(until), source=source, label=label)
     buckets = [
         shapes.Bucket(start=utc(b.start), total=sum(b.labels.values()), labels=dict(b.labels))
         for b in _timeline(house).counts(asked, by=by, zone=zone)
@@ -173,7 +171,7 @@ def _one(house: House, event_id: str) -> timeline.Entry:
 def _entry(house: House, entry: timeline.Entry) -> shapes.Entry:
     has_clip = house.clips.find(entry.event) is not None
     said = {"verdict": entry.verdict, "note": entry.note, "has_clip": has_clip}
-    return shapes.Entry(**entry.event, **said)
+    return shapes.Entry.model_validate(entry.event | said)
 
 
 def _judged(house: House, event_id: str, verdict: str | None, note: str) -> shapes.Entry:

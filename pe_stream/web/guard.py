@@ -7,6 +7,8 @@ the Host must be one that we know, so that no name of its own can be made to poi
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import math
 import time
@@ -29,6 +31,9 @@ COOKIE = "pe_stream_session"
 
 MOST_BYTES = 64 * 1024
 """Of a request's body."""
+
+DISCARD_S, DISCARD_BYTES = 2.0, 1024 * 1024
+"""Of what is refused, so much is read and thrown away."""
 
 REQUESTS = rate("1200/minute")
 """Of one address. A page that is opened takes about 40."""
@@ -88,9 +93,12 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008})
             return
         begun = False
+        body = _Body(receive)
 
         async def answer(message: Message) -> None:
             nonlocal begun
+            if body.too_long:
+                return  # whatever is made of half a body
             if message["type"] == "http.response.start":
                 begun = True
                 headers = MutableHeaders(scope=message)
@@ -100,10 +108,16 @@ class Guard:
 
         try:
             self._look(scope)
-            await self._app(scope, _bounded(receive), answer)
+            # Whether a proxy takes the prefix off or leaves it, the routes are the same.
+            await self._app({**scope, "root_path": self._prefix}, body.receive, answer)
         except RefusedRequest as refused:
             if not begun:
-                await _refuse(refused, answer)
+                await body.discard()
+                await _refuse(refused, send)
+            return
+        if body.too_long and not begun:
+            await body.discard()
+            await _refuse(body.refusal, send)
 
     def _look(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -180,19 +194,35 @@ def _cookies(headers: Headers) -> Iterable[str]:
             yield found.value
 
 
-def _bounded(receive: Receive) -> Receive:
-    """`receive` that ends a request whose body goes on for too long."""
-    seen = 0
+class _Body:
+    """The body of a request, as far as it may go on."""
 
-    async def bounded() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > MOST_BYTES:
-            raise RefusedRequest(413, f"more than {MOST_BYTES} bytes")
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._seen = 0
+        self._more = True
+        self.refusal = RefusedRequest(413, f"more than {MOST_BYTES} bytes")
+
+    @property
+    def too_long(self) -> bool:
+        return self._seen > MOST_BYTES
+
+    async def discard(self) -> None:
+        """Take what is still sent, within reason: who is still sending does not read the answer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_S):
+                while self._more and self._seen < DISCARD_BYTES:
+                    message = await self._receive()
+                    self._seen += len(message.get("body", b""))
+                    self._more = message.get("more_body", False)
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._more = message.get("more_body", False)
+        self._seen += len(message.get("body", b""))
+        if self.too_long:
+            raise self.refusal
         return message
-
-    return bounded
 
 
 async def _refuse(refused: RefusedRequest, send: Send) -> None:
@@ -202,6 +232,7 @@ async def _refuse(refused: RefusedRequest, send: Send) -> None:
         "content-length": str(len(body)),
         "connection": "close",  # the rest of a body that is too long is not read
     } | refused.headers
+    headers |= {name.lower(): value for name, value in _HEADERS.items()}
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": refused.status, "headers": raw})
     await send({"type": "http.response.body", "body": body})

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import StreamingResponse
 from limits import parse as rate
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -51,7 +52,7 @@ def info(
         version=__version__,
         checkpoint=house.checkpoint,
         frame_s=FRAME_S,
-        timezone=settings.location.timezone if settings.location else None,
+        timezone=None,
         store=None if house.store is None else house.store.trouble or "ok",
         history=house.history is not None,
         clips=settings.clips.enabled,
@@ -121,7 +122,7 @@ def try_text(house: Lent, asked: shapes.Try, request: Request) -> shapes.Tried:
 
 @router.get(
     "/live",
-    response_class=EventStream,
+    response_class=StreamingResponse,  # what its document is made of
     responses={200: {"content": {"text/event-stream": {}}}, 503: {"model": shapes.Trouble}},
 )
 async def live(

@@ -30,6 +30,9 @@ STOP_S = 3.0
 STALLED_MS = 20_000
 """A connection whose other end takes nothing for so long (ms) is cut."""
 
+SEND_BYTES = 256 * 1024
+"""The system holds so much for one that reads slowly; else it may be megabytes."""
+
 _CONNECTIONS = 64
 _OF_A_VIEWER = 8
 
@@ -149,7 +152,9 @@ def listening(settings: WebSettings) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # connections inherit it; Linux
+        # Connections inherit both.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MS)
         made.bind((settings.host, settings.port))
         made.listen(128)

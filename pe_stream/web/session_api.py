@@ -56,4 +56,4 @@ def log_out(request: Request, response: Response, door: Known) -> shapes.Session
 
 def _path(request: Request) -> str:
     """Where the cookie is sent to: here, and not to what else a proxy shows."""
-    return f"{request.app.root_path}/"
+    return f"{request.scope['root_path']}/"

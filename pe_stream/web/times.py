@@ -18,6 +18,11 @@ def utc(moment: datetime) -> str:
     return there.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def utc_or_none(moment: datetime | None) -> str | None:
+    """The same, where there is a moment."""
+    return None if moment is None else utc(moment)
+
+
 def utc_of(ns: int) -> str:
     """The same of nanoseconds since 1970."""
     return utc(_EPOCH + timedelta(microseconds=ns // 1000))

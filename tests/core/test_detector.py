@@ -163,6 +163,8 @@ def test_times_come_from_the_anchor_and_the_latency_from_the_capture() -> None:
         anchor = None if chunk.anchor_ns is None else 1_000_000_000
         source.feed(replace(chunk, anchor_ns=anchor))
         heard = drain(source, now_s=chunk.captured_s + 0.1)
+        for part in heard:
+            assert part.start_ns == 1_000_000_000 + (part.start - 480_000) * 1_000_000 // 48
         for event in (e for h in heard for e in h.events if e.label == "loud"):
             if event.phase is Phase.START:
                 start = event
@@ -180,7 +182,9 @@ def test_a_break_closes_what_is_open_and_the_time_goes_on_from_the_new_anchor() 
     source.feed(AudioChunk(0, loud, anchor_ns=0))
     source.feed(AudioChunk(len(loud) + 5000, loud, anchor_ns=9_000_000_000))
     source.end(None)
-    events = [e for e in all_events(drain(source)) if e.label == "loud" and e.phase is Phase.END]
+    heard = drain(source)
+    assert {h.start_ns for h in heard} >= {0, 9_000_000_000}
+    events = [e for e in all_events(heard) if e.label == "loud" and e.phase is Phase.END]
     assert [(e.onset_s, e.offset_s, e.reason) for e in events] == [
         (0.0, 1.2, Reason.GAP),
         (0.0, 1.2, None),

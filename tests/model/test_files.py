@@ -9,9 +9,38 @@ from model.damage import Change, both, edit, edit_codec, refused, remove, write
 from model.hub import COMMIT, serve
 
 from pe_stream.assets import EMBEDDED
-from pe_stream.model.files import find, read_config, read_recommended
+from pe_stream.model.files import find, identity, read_config, read_recommended
 
 TINY = "someone/pe-a-frame-tiny"
+
+
+def test_identity_is_of_the_content(folder: Path, tmp_path: Path) -> None:
+    before = identity(folder)
+    moved = folder.rename(tmp_path / "moved")
+    (moved / "thresholds.json").write_text('{"labels": {}}', encoding="utf-8")
+    assert identity(moved) == before  # neither makes a score
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        file = moved / name
+        content = file.read_bytes()
+        file.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+        assert identity(moved) != before, name
+        file.write_bytes(content)
+    assert identity(moved) == before
+
+
+@pytest.mark.parametrize("at", [0, 2**24 + 5, 2**25 - 1])
+def test_large_weights_are_sampled_from_first_to_last(at: int, tmp_path: Path) -> None:
+    def digest(*changed: int) -> str:
+        with (tmp_path / "model.safetensors").open("wb") as file:
+            file.truncate(2**25)  # sparse
+            for place in changed:
+                file.seek(place)
+                file.write(b"x" * 2**17)  # no gap between blocks is as long
+            file.truncate(2**25)
+        return identity(tmp_path)
+
+    assert digest(at) != digest()
+    assert digest(at) == digest(at)
 
 
 def test_embedded_checkpoint_and_its_card_are_in_the_package() -> None:

@@ -15,7 +15,7 @@ from mosquitto import free_port
 from numpy.typing import NDArray
 
 from pe_stream.clips import Clips
-from pe_stream.config import ClipSettings, HistorySettings, Settings, WebSettings
+from pe_stream.config import ClipSettings, HistorySettings, Settings
 from pe_stream.config_edit import ConfigFile, Edit
 from pe_stream.config_file import load
 from pe_stream.core.types import FrameEmbeddings, LabelRule
@@ -115,8 +115,8 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
     there = Standing(folder, ConfigFile(path), store, history, kept, recent, settings, server)
     there.rules, there.failed = rules_of(settings), failed
     house_of.append(there)
-    server.start()
     try:
+        server.start()
         yield there
     finally:
         server.stop()
@@ -127,7 +127,10 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
 
 
 def rules_of(settings: Settings) -> dict[str, list[LabelRule]]:
-    return {source: [label.rule(name) for name, label in settings.labels.items()] for source in settings.sources}
+    return {
+        source: [label.rule(name) for name, label in settings.labels.items()]
+        for source in settings.sources
+    }
 
 
 def source_state(name: str) -> dict[str, Any]:

@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from mosquitto import wait_until
 from stand_ins import event
+from web.houses import Standing, standing
 
 from pe_stream.core.detector import Heard
 from pe_stream.core.types import FRAME
-from pe_stream.web import audience, server
-from web.houses import Standing, standing
+from pe_stream.web import audience, stream
 
 TONE = (0.1 * np.sin(2 * np.pi * 1000 * np.arange(5 * FRAME) / 48_000)).astype(np.float32)
 
 
 def heard(frames: int = 5, value: float = 0.25) -> Heard:
     scores = np.full((frames, 2), value, np.float32)
-    return Heard(0, scores, [], TONE[: frames * FRAME], start_ns=1_700_000_000_000_000_000)
+    return Heard(0, 1_700_000_000_000_000_000, scores, [], TONE[: frames * FRAME])
 
 
 class Reader:
@@ -100,7 +100,7 @@ def test_hops_can_be_of_one_source(house: Standing) -> None:
 def test_a_source_that_is_quite_silent_has_no_level(house: Standing) -> None:
     reader = Reader(house)
     reader.wait("rules", 2)
-    silent = Heard(0, np.zeros((2, 1), np.float32), [], np.zeros(FRAME + 5, np.float32), start_ns=0)
+    silent = Heard(0, 0, np.zeros((2, 1), np.float32), [], np.zeros(FRAME + 5, np.float32))
     house.server.heard("kitchen", ["dog"], silent)
     (hop,) = reader.wait("hop")
     assert hop["level_dbfs"] == [None, None]
@@ -121,14 +121,14 @@ def stalled(house: Standing) -> Iterator[socket.socket]:
 def test_a_viewer_that_does_not_read_is_dropped_and_nobody_else_notices(
     house: Standing, stalled: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.house_api.EventStream, "stalled_s", 1.0)
+    monkeypatch.setattr(stream, "STALLED_S", 1.0)
     readers = [Reader(house) for _ in range(19)]
     for reader in readers:
         reader.wait("rules", 2)
     assert house.server.viewers == 20
     spent = []
     names = [f"label {n}" for n in range(40)]
-    big = Heard(0, np.full((12, 40), 0.5, np.float32), [], np.zeros(12 * FRAME, np.float32), start_ns=0)
+    big = Heard(0, 0, np.full((12, 40), 0.5, np.float32), [], np.zeros(12 * FRAME, np.float32))
     for number in range(400):
         begun_s = time.perf_counter()
         house.server.heard("kitchen", names, big)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from limits import parse as parse_rate
+from web.houses import Standing, standing
 
 from pe_stream.config_file import parse
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
 from pe_stream.web import guard
 from pe_stream.web.passwords import Door, hash_password
 from pe_stream.web.server import listening
-from web.houses import Standing, standing
 
 PASSWORD = "correct horse"
 TOKEN = "t0ken-of-more-than-twenty-characters"
@@ -41,9 +42,10 @@ def test_the_page_and_its_api_are_there(house: Standing) -> None:
         assert "default-src 'self'" in page.headers["content-security-policy"]
         assert page.headers["x-content-type-options"] == "nosniff"
         assert client.get("api/v1/info").json()["node"] == "Test"
-        assert client.get("api/v1/session").json() == {"required": False, "authenticated": False} | {
-            "authenticated": True
-        }
+        assert client.get("api/v1/session").json() == {
+            "required": False,
+            "authenticated": False,
+        } | {"authenticated": True}
         assert client.get("api/v1/nothing").status_code == 404
         assert client.get("static/../../config.yaml").status_code == 404
 
@@ -107,7 +109,7 @@ def test_a_body_has_its_limit(house: Standing) -> None:
 def test_an_address_that_asks_too_often_waits(
     house: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "REQUESTS", guard.rate("5/minute"))
+    monkeypatch.setattr(guard, "REQUESTS", parse_rate("5/minute"))
     with house.client() as client:
         answers = [client.get("api/v1/session") for _ in range(7)]
     assert [a.status_code for a in answers] == [200] * 5 + [429] * 2
@@ -155,7 +157,7 @@ def test_programs_bring_a_token(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text(TOKEN + "\n")
     with standing(tmp_path, f", token_file: {file}") as house, house.client() as client:
-        for token, status in ((TOKEN, 200), (TOKEN + "x", 401), ("", 401), ("\xe9", 401)):
+        for token, status in ((TOKEN, 200), (TOKEN + "x", 401), ("x", 401), ("\xe9", 401)):
             headers = {"authorization": f"Bearer {token}".encode("latin-1")}
             assert client.get("api/v1/info", headers=headers).status_code == status  # type: ignore[arg-type]
         # also to log in with, where there is no password
@@ -165,8 +167,7 @@ def test_programs_bring_a_token(tmp_path: Path) -> None:
 def test_guessing_is_slow(tmp_path: Path, hashed: str) -> None:
     with standing(tmp_path, f", password_hash: '{hashed}'") as house, house.client() as client:
         answers = [
-            client.post("api/v1/session", json={"password": "guess"}).status_code
-            for _ in range(12)
+            client.post("api/v1/session", json={"password": "guess"}).status_code for _ in range(12)
         ]
         assert answers == [401] * 10 + [429] * 2
         again = client.post("api/v1/session", json={"password": PASSWORD})
@@ -222,7 +223,7 @@ def test_it_is_encrypted_where_there_is_a_certificate(tmp_path: Path) -> None:
         with house.client(verify=trusted) as client:
             assert client.get("api/v1/info").is_success
     with (
-        pytest.raises(UnavailableError, match="web.tls cannot be used"),
+        pytest.raises(UnavailableError, match=r"web\.tls cannot be used"),
         standing(tmp_path, f", tls: {{certificate: {key}, key: {certificate}}}"),
     ):
         pass

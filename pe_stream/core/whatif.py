@@ -1,0 +1,68 @@
+"""What a rule would have made of scores that are known: the tracker over a day in milliseconds.
+
+While no run is open, no frame below `off_threshold` changes anything: those are skipped, and only
+the rest go through the Tracker itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pe_stream.core.tracker import Detection, Tracker
+from pe_stream.core.types import FRAME_NS, LabelRule, Phase, Reason, ScoreRun
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """An event that would have been; from onset to offset (UTC, ns since 1970)."""
+
+    onset_ns: int
+    offset_ns: int
+    peak: float
+
+
+def replay(runs: Iterable[ScoreRun], rule: LabelRule) -> list[Replayed]:
+    """The events of these runs under this rule, as a daemon would have told them, in their order.
+
+    What is open at the end of a run ends there. As in the Detector, frames count on over a gap and
+    its time does not: what is left of a cooldown goes on after it.
+    """
+    tracker = Tracker(replace(rule, update_every=0))
+    made: list[Replayed] = []
+    first = 0
+    for run in runs:
+        said = [*_track(tracker, run, first), *tracker.close(Reason.GAP)]
+        for detection in said:
+            if detection.phase is Phase.END:
+                onset, offset = detection.onset - first, detection.offset - first
+                made.append(
+                    Replayed(
+                        run.start_ns + onset * FRAME_NS,
+                        run.start_ns + offset * FRAME_NS,
+                        detection.peak,
+                    )
+                )
+        first += len(run.scores)
+    return made
+
+
+def _track(tracker: Tracker, run: ScoreRun, first: int) -> Iterable[Detection]:
+    """Step through what may matter; `first` is the number of the run's first frame."""
+    scores, off = run.scores, tracker.rule.off_threshold
+    # In float32, to which numpy rounds `off`: no float32 lies between the two, so no frame that the
+    # tracker, in float64, takes for one above is left out.
+    above = np.flatnonzero(scores >= np.float32(off))
+    frame, size = 0, len(scores)
+    while True:
+        if tracker.onset is None:
+            ahead = int(np.searchsorted(above, frame))
+            if ahead == len(above):
+                return
+            frame = int(above[ahead])
+        elif frame == size:
+            return
+        yield from tracker.step(first + frame, scores.item(frame))
+        frame += 1

@@ -1,0 +1,87 @@
+// One label at one source: its score over the last 30 s, its threshold, its events.
+
+import { el, say } from "../dom.js";
+import { ruleOf } from "../house.js";
+import { link } from "../router.js";
+import { onTheme } from "../theme.js";
+import { score, spoken } from "../words.js";
+import { KEPT, SHOWN } from "./heard.js";
+import { isStill, painting, sharp } from "./painting.js";
+import { drawScores } from "../score_plot.js";
+import { thresholdSlider } from "./threshold.js";
+
+const WORDS_EVERY_MS = 5000;
+
+/** @param {import("./heard.js").Heard} heard */
+export function track(label, source, heard, ends) {
+  const canvas = el("canvas", { role: "img" });
+  const plot = el("div.plot", {}, canvas);
+  const state = el("span.on-now", { hidden: true }, "on now");
+  const figure = el("span.score.figures", { testid: "score" }, "–");
+  const limit = el("span.limit.figures");
+  const node = el("li.track", { testid: "track", data: { label } },
+    el("div.name", {}, el("a", { href: link("label", label) }, spoken(label)), state), plot,
+    el("div.figures-now", {}, figure, limit));
+  const context = canvas.getContext("2d");
+  let size = [0, 0];
+  let threshold = 0.5;
+  let shown = null;
+  let worded = -Infinity;
+
+  plot.append(thresholdSlider(label, source, plot, (value) => {
+    threshold = value;
+    shown = null;
+    say(limit, `≥ ${score(value)}`);
+  }, ends));
+
+  function paint(now) {
+    const edge = isStill() ? heard.end : heard.edge(now);
+    if (now - worded > WORDS_EVERY_MS) { worded = now; words(); }
+    if (edge === shown || !size[0]) return;
+    shown = edge;
+    const scores = heard.scores.get(label);
+    const rule = ruleOf(source, label);
+    drawScores(context, {
+      width: size[0], height: size[1], from: edge - SHOWN, to: edge, threshold,
+      offThreshold: rule ? Math.min(rule.off_threshold, threshold) : null,
+      dim: rule ? !rule.enabled : false,
+      scoreAt: (n) => (scores && n >= heard.first && n < heard.end ? scores[n % KEPT] : NaN),
+      events: events(edge),
+    });
+  }
+
+  function events(edge) {
+    const mine = [];
+    for (const event of heard.events.values()) {
+      if (event.label === label) mine.push({ from: event.from, to: event.to ?? edge });
+    }
+    return mine;
+  }
+
+  /** With every hop: figures and state. */
+  function hop() {
+    const scores = heard.scores.get(label);
+    const now = scores && heard.end ? scores[(heard.end + KEPT - 1) % KEPT] : NaN;
+    say(figure, Number.isNaN(now) ? "–" : score(now));
+    const rule = ruleOf(source, label);
+    const off = rule && !rule.enabled;
+    const on = !off && [...heard.events.values()].some((event) => event.label === label && event.to === null);
+    say(state, off ? "switched off" : "on now");
+    state.hidden = !on && !off;
+    node.classList.toggle("is-on", on);
+    node.classList.toggle("is-loud", now >= threshold);
+  }
+
+  function words() {
+    canvas.setAttribute("aria-label", `Score of ${spoken(label)} over the last 30 seconds: now ${figure.textContent}, `
+      + `highest ${score(heard.highest(label))}, threshold ${score(threshold)}`);
+  }
+
+  words();
+  ends.add(
+    sharp(canvas, (width, height) => { size = [width, height]; shown = null; }),
+    onTheme(() => { shown = null; }),
+    painting(plot, paint),
+  );
+  return { node, label, hop };
+}

@@ -1,0 +1,116 @@
+// Start, session, and which view is shown.
+
+import { get, whenLoginIsNeeded } from "./api.js";
+import { el, fill } from "./dom.js";
+import { view as event } from "./event.js";
+import { view as events } from "./events/view.js";
+import { view as health } from "./health.js";
+import * as house from "./house.js";
+import { view as editLabel } from "./labels/edit.js";
+import { view as labels } from "./labels/list.js";
+import { view as live } from "./live/view.js";
+import { view as login } from "./login.js";
+import { view as lost } from "./not_found.js";
+import { link, place } from "./router.js";
+import * as shell from "./shell.js";
+import { Ends } from "./signal.js";
+import * as stream from "./stream.js";
+import { view as tryPrompt } from "./try.js";
+
+/**
+ * A view: `(main, place, ends) => title`. It fills `main`, adds to `ends` what must stop when it is
+ * left, and returns (a promise of) its title.
+ */
+const VIEWS = { live, events, event, labels, label: editLabel, try: tryPrompt, health };
+
+const main = document.getElementById("main");
+let ends = new Ends();
+let loggedIn = false;
+
+async function start() {
+  shell.build({ onLogout: logout });
+  whenLoginIsNeeded(showLogin);
+  addEventListener("hashchange", () => { if (loggedIn) show(true); });
+  document.getElementById("skip").addEventListener("click", (click) => {
+    click.preventDefault(); // the hash is the route
+    main.focus();
+  });
+  try {
+    const session = await get("session");
+    shell.session(session);
+    if (session.required && !session.authenticated) showLogin();
+    else await enter();
+  } catch (error) {
+    cannotStart(error);
+  }
+}
+
+async function enter() {
+  await house.load();
+  loggedIn = true;
+  stream.start();
+  shell.ready();
+  await show(false);
+}
+
+/** @param {boolean} moved by a link: the focus then goes to what is new */
+async function show(moved) {
+  const here = place();
+  if (here.parts.length === 0) {
+    history.replaceState(null, "", link("live"));
+    here.parts = ["live"];
+  }
+  const [name] = here.parts;
+  const view = Object.hasOwn(VIEWS, name) ? VIEWS[name] : lost;
+  await display(view, here, moved);
+  shell.current(name);
+}
+
+async function display(view, here, moved) {
+  ends.end();
+  const mine = new Ends();
+  ends = mine;
+  const box = el("div.view");
+  fill(main, box);
+  scrollTo(0, 0);
+  shell.title("…");
+  let title;
+  try {
+    title = await view(box, here, mine);
+  } catch (error) {
+    if (mine.ended) return;
+    console.error(error);
+    title = "Error";
+    fill(box, el("h1", {}, "This did not work"), el("p", {}, error.message), again());
+  }
+  if (mine.ended) return;
+  shell.title(title);
+  if (moved) main.focus({ preventScroll: true });
+}
+
+function showLogin() {
+  loggedIn = false;
+  stream.stop();
+  shell.session({ required: true, authenticated: false });
+  display((box, here, mine) => login(box, mine, async (session) => {
+    shell.session(session);
+    await enter();
+  }), place(), false);
+}
+
+async function logout(session) {
+  shell.session(session);
+  showLogin();
+}
+
+function cannotStart(error) {
+  shell.title("Not reached");
+  const box = el("div.view", {},
+    el("h1", {}, "pe_stream does not answer"), el("p", {}, error.message), again());
+  fill(main, box);
+}
+
+const again = () =>
+  el("button.primary", { type: "button", onclick: () => location.reload() }, "Try again");
+
+start();

@@ -1,0 +1,59 @@
+// "How often would it have fired?": asked while a threshold is moved, not at every step of it.
+
+import { get } from "./api.js";
+import { house } from "./house.js";
+import { duration, times } from "./words.js";
+
+const PAUSE_MS = 180;
+const HOURS = 24;
+
+/** Asks for a label; only the last of quick questions is answered. */
+export class Preview {
+  #label;
+  #answer;
+  #timer = 0;
+  #abort = null;
+
+  /** @param {string} label @param {(words: string, preview: object|null) => void} answer */
+  constructor(label, answer) {
+    this.#label = label;
+    this.#answer = answer;
+  }
+
+  /** @param {object} rule threshold, and what else differs from the rule in force */
+  ask(rule) {
+    this.cancel();
+    this.#timer = setTimeout(() => this.#now(rule), PAUSE_MS);
+  }
+
+  cancel() {
+    clearTimeout(this.#timer);
+    this.#abort?.abort();
+  }
+
+  async #now(rule) {
+    this.#abort = new AbortController();
+    try {
+      const path = `labels/${encodeURIComponent(this.#label)}/preview`;
+      const preview = await get(path, { ...rule, hours: HOURS }, { signal: this.#abort.signal });
+      const sources = Object.keys(house.labels.get(this.#label)?.now ?? {}).length;
+      this.#answer(previewWords(preview, sources), preview);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      // Without kept scores a threshold can still be set: one only cannot know beforehand.
+      this.#answer(error.status === 409 ? "no preview: no scores are kept" : `no preview: ${error.message}`, null);
+    }
+  }
+}
+
+/**
+ * @param {{hours: number, covered_s: number, count: number, count_now: number}} preview
+ * @param {number} sources that it is of: covered_s is the sum of theirs
+ */
+export function previewWords({ hours, covered_s: allCovered, count, count_now: countNow }, sources = 1) {
+  if (!allCovered) return "no preview: no scores are kept of that time yet";
+  const covered = allCovered / Math.max(1, sources);
+  const whole = covered > 0.97 * hours * 3600;
+  const span = whole ? `the last ${hours} h` : `the ${duration(covered)} of the last ${hours} h that are kept`;
+  return `would have fired ${times(count)} in ${span} (now ${countNow})`;
+}

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from web.houses import Standing
+
+
+def labels(client: httpx.Client) -> tuple[str, dict[str, Any]]:
+    told = client.get("api/v1/labels").json()
+    return told["version"], {each["name"]: each for each in told["labels"]}
+
+
+def change(client: httpx.Client, method: str, name: str, version: str | None, **body: Any) -> Any:
+    headers = {} if version is None else {"if-match": f'"{version}"'}
+    return client.request(method, f"api/v1/labels/{name}", json=body, headers=headers)
+
+
+def test_labels_are_as_configured_and_as_in_force(house: Standing) -> None:
+    with house.client() as client:
+        version, found = labels(client)
+    assert version == house.file.version
+    assert found["dog"]["prompts"] == ["a dog barking"]
+    assert found["dog"]["not"] == []
+    assert found["dog"]["threshold"] == 0.5
+    assert set(found["dog"]["now"]) == {"kitchen", "porch"}
+    assert found["dog"]["now"]["kitchen"]["off_threshold"] == 0.4
+    assert found["knock"]["prompts"] == ["knock"]
+    assert found["knock"]["threshold"] is None
+    assert set(found["knock"]["now"]) == {"kitchen"}
+
+
+def test_a_threshold_is_changed_in_the_file_and_in_force(house: Standing) -> None:
+    before = house.file.path.read_text()
+    with house.client() as client:
+        version, _ = labels(client)
+        told = change(client, "PATCH", "dog", version, threshold=0.62)
+        assert told.is_success, told.text
+        assert told.json()["label"]["now"]["kitchen"]["threshold"] == 0.62
+        assert labels(client)[0] == told.json()["version"] != version
+    after = house.file.path.read_text()
+    assert after == before.replace("threshold: 0.5", "threshold: 0.62")
+    assert "# the neighbour's" in after
+
+
+def test_null_is_the_default_again(house: Standing) -> None:
+    with house.client() as client:
+        version, _ = labels(client)
+        told = change(client, "PATCH", "dog", version, threshold=None, prompts=None)
+        assert told.json()["label"]["prompts"] == ["dog"]
+    assert "threshold" not in house.file.path.read_text()
+
+
+def test_labels_are_made_and_removed(house: Standing) -> None:
+    with house.client() as client:
+        version, _ = labels(client)
+        made = change(client, "PUT", "kettle boiling", version, prompts=["a kettle"], threshold=0.4)
+        assert made.status_code == 201, made.text
+        assert made.json()["label"]["name"] == "kettle boiling"
+        again = change(client, "PUT", "kettle boiling", made.json()["version"])
+        assert (again.status_code, "already" in again.json()["detail"]) == (409, True)
+        gone = change(client, "DELETE", "kettle boiling", made.json()["version"])
+        assert gone.json()["version"] == version  # the file is as it was
+        assert set(labels(client)[1]) == {"dog", "knock"}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"threshold": 1.5}, "labels.dog.threshold: found 1.5, should be less than 1"),
+        ({"threshold": 0.3, "off_threshold": 0.4}, "off_threshold (0.4) is above threshold"),
+        ({"prompts": [""]}, "a prompt is empty"),
+        ({"sources": ["attic"]}, "there is no source 'attic'"),
+        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"enabled": "perhaps"}, "enabled"),
+        ({"threshold": "high"}, "threshold"),
+    ],
+    ids=repr,
+)
+def test_what_is_wrong_is_said_and_nothing_changes(
+    house: Standing, body: dict[str, Any], said: str
+) -> None:
+    before = house.file.path.read_text()
+    with house.client() as client:
+        version, _ = labels(client)
+        answer = change(client, "PATCH", "dog", version, **body)
+    assert answer.status_code == 422, answer.text
+    assert said in answer.json()["detail"]
+    assert str(house.folder) not in answer.json()["detail"]
+    assert house.file.path.read_text() == before
+    assert not house.edits
+
+
+def test_two_editors_at_once(house: Standing) -> None:
+    with house.client() as client:
+        version, _ = labels(client)
+        assert change(client, "PATCH", "dog", version, threshold=0.6).is_success
+        late = change(client, "PATCH", "dog", version, threshold=0.7)
+        assert late.status_code == 412
+        assert "changed by someone else meanwhile" in late.json()["detail"]
+        assert change(client, "PATCH", "dog", None, threshold=0.7).status_code == 428
+        house.file.path.write_text(house.file.path.read_text() + "log_level: debug\n")  # by hand
+        assert change(client, "DELETE", "dog", labels(client)[0]).is_success
+
+
+def test_a_file_that_became_wrong_is_not_made_worse(house: Standing) -> None:
+    house.file.path.write_text("labels: [")
+    with house.client() as client:
+        answer = change(client, "PATCH", "dog", house.file.version, threshold=0.6)
+    assert answer.status_code == 422
+    assert house.file.path.read_text() == "labels: ["
+
+
+def test_a_file_that_may_not_be_written_is_told(
+    house: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with house.client() as client:
+        assert client.get("api/v1/info").json()["config"]["writable"] is False
+        answer = change(client, "PATCH", "dog", house.file.version, threshold=0.6)
+    assert answer.status_code == 409
+    assert "may not be written by this service" in answer.json()["detail"]
+
+
+def test_a_label_that_is_not_there(house: Standing) -> None:
+    with house.client() as client:
+        for method in ("PATCH", "DELETE"):
+            assert change(client, method, "cat", house.file.version).status_code == 404
+        assert client.get("api/v1/labels/cat/preview").status_code == 404
+
+
+def test_a_preview_counts_what_would_have_fired(house: Standing) -> None:
+    house.history.relabel({"dog": "k", "knock": "k"})
+    start_ns = time.time_ns() - 60 * 1_000_000_000
+    scores = np.full((1000, 2), 0.1, np.float32)
+    for begin, peak in ((100, 0.55), (300, 0.65), (500, 0.8)):
+        scores[begin : begin + 20, 0] = peak
+    house.history.add("kitchen", ["dog", "knock"], ["dog", "knock"], start_ns, scores)
+    house.history.add("porch", ["dog"], ["dog"], start_ns, scores[:200, :1])
+    with house.client() as client:
+        told = client.get("api/v1/labels/dog/preview", params={"threshold": 0.6}).json()
+        assert told["count"] == 2
+        assert told["count_now"] == 4  # 0.5: three in the kitchen, one at the porch
+        assert told["covered_s"] == pytest.approx(1200 * 0.04)
+        newest, oldest = told["events"]
+        assert newest["onset"] > oldest["onset"]
+        assert newest["duration_s"] == pytest.approx(0.8)
+        assert newest["peak"] == pytest.approx(0.8, abs=0.005)
+        only = {"threshold": 0.5, "source": "porch"}
+        assert client.get("api/v1/labels/dog/preview", params=only).json()["count"] == 1
+        short = {"threshold": 0.5, "min_on_s": 0.9}
+        assert client.get("api/v1/labels/dog/preview", params=short).json()["count"] == 0
+        bridged = {"threshold": 0.5, "min_off_s": 60}
+        assert client.get("api/v1/labels/dog/preview", params=bridged).json()["count"] == 2
+        past = {"hours": 0.001}
+        assert client.get("api/v1/labels/dog/preview", params=past).json()["covered_s"] == 0
+        for wrong in ({"threshold": 0}, {"threshold": 0.4, "off_threshold": 0.5}, {"hours": 1e9}):
+            answer = client.get("api/v1/labels/dog/preview", params=wrong)
+            assert answer.status_code == 422, wrong

@@ -1,0 +1,72 @@
+"""What the document promises is kept, whatever is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from limits import parse as parse_rate
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+)
+from stand_ins import event
+from web.houses import Standing, standing
+
+from pe_stream.web import guard, house_api
+
+CASES = 15
+TOKEN = "t0ken-of-more-than-twenty-characters"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> object:
+    folder: Path = tmp_path_factory.mktemp("house")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guard, "REQUESTS", parse_rate("100000/minute"))
+        patch.setattr(house_api, "TRIES", parse_rate("100000/minute"))
+        with standing(folder) as there:
+            there.store.record(event(1, source="kitchen", label="dog"), [])
+            there.history.relabel({"dog": "k"})
+            there.recent.add("kitchen", 0, np.zeros((5, 3), np.float16))
+            yield there
+
+
+@pytest.fixture(scope="module")
+def document(house: Standing) -> object:
+    schema = schemathesis.openapi.from_url(f"{house.url}api/v1/openapi.json")
+    return schema.exclude(path="/api/v1/live")  # it never ends
+
+
+schema = schemathesis.pytest.from_fixture("document")
+
+
+@schema.parametrize()
+@settings(
+    max_examples=CASES,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_is_as_promised(case: schemathesis.Case) -> None:
+    case.call_and_validate(
+        checks=[not_a_server_error, content_type_conformance, response_schema_conformance],
+        headers={"content-type": "application/json"},
+        timeout=20,
+    )
+
+
+def test_the_document_names_every_route(house: Standing) -> None:
+    with house.client() as client:
+        document = client.get("api/v1/openapi.json").json()
+    assert document["openapi"].startswith("3.")
+    paths = {path.removeprefix("/api/v1/") for path in document["paths"]}
+    assert {"events", "events/{event_id}/clip", "labels/{name}", "scores", "live", "try"} <= paths
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation.get("description"), (path, method)
