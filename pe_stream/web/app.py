@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,7 +16,7 @@ from pe_stream.config import WebSettings
 from pe_stream.config_edit import ConflictError, NotWritableError
 from pe_stream.errors import ConfigError, PeStreamError
 from pe_stream.version import __version__
-from pe_stream.web import events_api, house_api, labels_api, session_api
+from pe_stream.web import events_api, house_api, labels_api, session_api, shapes
 from pe_stream.web.audience import Audience
 from pe_stream.web.guard import Guard
 from pe_stream.web.house import House
@@ -28,6 +29,12 @@ _STATUS: dict[type[PeStreamError], int] = {
     ConflictError: 412,
     NotWritableError: 409,
 }
+
+
+_ANYWHERE: dict[int | str, dict[str, Any]] = {
+    status: {"model": shapes.Trouble} for status in (401, 403, 409, 413, 415, 422, 429, 503)
+}
+"""Answers that every route may give."""
 
 
 def build(settings: WebSettings, house: House, audience: Audience) -> ASGIApp:
@@ -47,7 +54,7 @@ def build(settings: WebSettings, house: House, audience: Audience) -> ASGIApp:
     app.state.house, app.state.audience, app.state.door = house, audience, door
     api = APIRouter(prefix="/api/v1")
     for part in (session_api, house_api, labels_api, events_api):
-        api.include_router(part.router)
+        api.include_router(part.router, responses=_ANYWHERE)
     app.include_router(api)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     return Guard(app, settings, door)
