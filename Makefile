@@ -59,7 +59,7 @@ clean:  ## remove everything made here
 	@touch $@
 
 .venv/.installed: .venv/.torch pyproject.toml
-	$(INSTALL) --editable .
+	$(INSTALL) --editable '.[web]'
 	@touch $@
 
 .venv/.installed-test: .venv/.torch pyproject.toml

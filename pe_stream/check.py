@@ -15,7 +15,8 @@ from pe_stream import clips, history, mqtt, store
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import SourceSpec, open_source
 from pe_stream.broker import EmbeddedBroker
-from pe_stream.config import MetricsSettings, MqttSettings, Settings
+from pe_stream.config import MetricsSettings, MqttSettings, Settings, WebSettings
+from pe_stream.config_edit import ConfigFile
 from pe_stream.config_file import load
 from pe_stream.core.ledger import Ledger
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples, Window
@@ -44,12 +45,13 @@ def run(path: Path) -> int:
         checks.append((f"source {name}", partial(_source, spec)))
     checks.append(("broker", partial(_broker, settings.mqtt)))
     if settings.store.enabled:
-        path = store.path_of(settings.store)
-        checks.append(("store", partial(_folder, path.parent)))
+        checks.append(("store", partial(_folder, store.path_of(settings.store).parent)))
     if settings.history.enabled:
         checks.append(("history", partial(_folder, history.path_of(settings.history).parent)))
     if settings.clips.enabled:
         checks.append(("clips", partial(_folder, clips.folder_of(settings.clips))))
+    if settings.web.enabled:
+        checks.append(("page", partial(_page, settings.web, path)))
     if settings.metrics.enabled:
         checks.append(("metrics", partial(_metrics, settings.metrics)))
     return max([_check(what, check) for what, check in checks])
@@ -121,14 +123,32 @@ def _folder(folder: Path) -> str:
     return f"{folder} can be written"
 
 
-def _metrics(settings: MetricsSettings) -> str:
-    where = f"{settings.host}:{settings.port}"
+def _page(settings: WebSettings, path: Path) -> str:
     try:
-        socket.create_server((settings.host, settings.port)).close()
+        from pe_stream.web.passwords import Door
+    except ImportError as error:
+        raise UnavailableError(
+            f"{error.name} is not installed: pip install 'pe-stream[web]'"
+        ) from error
+    Door(settings)
+    said = _port("web", settings.host, settings.port)
+    trouble = ConfigFile(path).trouble
+    return f"{said}; labels can be edited" if trouble is None else f"{said}; {trouble}"
+
+
+def _metrics(settings: MetricsSettings) -> str:
+    return _port("metrics", settings.host, settings.port)
+
+
+def _port(section: str, host: str, port: int) -> str:
+    where = f"{host}:{port}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
     except OSError as error:
         raise UnavailableError(
-            f"cannot listen on {where}: {error.strerror or error}; set metrics.host and "
-            "metrics.port, unless a pe-stream that runs is there"
+            f"cannot listen on {where}: {error.strerror or error}; set {section}.host and "
+            f"{section}.port, unless a pe-stream that runs is there"
         ) from error
     return f"{where} is free"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
 import logging
 import os
@@ -14,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from pe_stream import cli_values, cli_workbench
-from pe_stream.errors import PeStreamError
+from pe_stream.errors import PeStreamError, UnavailableError, UsageError
 from pe_stream.version import __version__
 
 EXIT_CODES = """\
@@ -66,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="a bundled recording through everything, to a real MQTT subscriber"
     )
     demo.add_argument("--seconds", type=cli_values.seconds, help="stop after so many seconds")
+    demo.add_argument(
+        "--loop", action="store_true", help="again and again, to look at the page meanwhile"
+    )
     demo.set_defaults(command=_demo)
 
     detect = commands.add_parser("detect", help="the same on files, as fast as it goes")
@@ -108,6 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     events.set_defaults(command=_events)
 
+    hashing = commands.add_parser(
+        "hash-password", help="a password for the page, as the configuration wants it"
+    )
+    hashing.set_defaults(command=_hash_password)
+
     schema = commands.add_parser("schema", help="JSON Schema of the configuration or of events")
     schema.add_argument("of", choices=("config", "event"))
     schema.set_defaults(command=_schema)
@@ -147,7 +156,7 @@ def _run(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from pe_stream.demo import run
 
-    return run(options.seconds)
+    return run(options.seconds, loop=options.loop)
 
 
 def _detect(options: argparse.Namespace) -> int:
@@ -212,6 +221,24 @@ def _events(options: argparse.Namespace) -> int:
             verdict=options.verdict,
         )
     )
+
+
+def _hash_password(_: argparse.Namespace) -> int:
+    try:
+        from pe_stream.web.passwords import hash_password
+    except ImportError as error:
+        raise UnavailableError(
+            f"{error.name} is not installed: pip install 'pe-stream[web]'"
+        ) from error
+
+    if sys.stdin.isatty():
+        password = getpass.getpass("password: ")
+        if getpass.getpass("the same again: ") != password:
+            raise UsageError("these are two different passwords")
+    else:
+        password = sys.stdin.readline().removesuffix("\n")
+    print(hash_password(password))
+    return 0
 
 
 def _schema(options: argparse.Namespace) -> int:

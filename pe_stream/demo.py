@@ -2,55 +2,80 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import socket
+import tempfile
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Self
 
+import yaml
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from pe_stream.assets import DEMO_RECORDING, DEMO_TRUTH, EVERYDAY
 from pe_stream.broker import HOST, EmbeddedBroker
-from pe_stream.config import HistorySettings, MqttSettings, Settings, SourceSettings, StoreSettings
+from pe_stream.config import WebSettings
 from pe_stream.config_file import load
 from pe_stream.daemon import Daemon
+from pe_stream.errors import UnavailableError
 
 NODE, SOURCE = "demo", "recording"
 
 _FAREWELL_S = 5.0
 
 
-def run(seconds: float | None) -> int:
+def run(seconds: float | None, *, loop: bool = False) -> int:
     """Play the recording in real time, print what a subscriber receives, then what was put in.
 
-    seconds: stop after so many; default: at the end of the recording. Returns the exit code.
+    seconds: stop after so many; default: at the end of the recording. loop: begin again there.
+    Everything is kept in a folder that is gone afterwards. Returns the exit code.
     """
     broker = EmbeddedBroker()
     broker.start()
     try:
-        with _Subscriber(broker.port) as subscriber:
-            daemon = Daemon(_settings(broker.port), reload=lambda: _settings(broker.port))
+        with (
+            tempfile.TemporaryDirectory(prefix="pe-stream-demo-") as folder,
+            _Subscriber(broker.port) as subscriber,
+        ):
+            path = _configuration(Path(folder), broker.port, loop=loop)
+            daemon = Daemon(load(path), reload=lambda: load(path), config=path)
             subscriber.on_failure = broker.on_failure = daemon.ended
             code = daemon.run(seconds)
             subscriber.wait_for_farewell()
-        _compare(subscriber.heard, seconds)
+        if not loop:
+            _compare(subscriber.heard, seconds)
     finally:
         broker.stop()
     return code
 
 
-def _settings(port: int) -> Settings:
-    return load(EVERYDAY).model_copy(
-        update={
-            "node": NODE,
-            "sources": {SOURCE: SourceSettings(url=str(DEMO_RECORDING))},
-            "mqtt": MqttSettings(host=HOST, port=port),
-            "store": StoreSettings(enabled=False),
-            "history": HistorySettings(enabled=False),
-        }
-    )
+def _configuration(folder: Path, port: int, *, loop: bool) -> Path:
+    """A configuration as anyone would write one, which the page may edit."""
+    sections = {
+        "node": NODE,
+        "sources": {SOURCE: {"url": str(DEMO_RECORDING), "loop": loop}},
+        "mqtt": {"host": HOST, "port": port},
+        "store": {"path": str(folder / "events.db")},
+        "history": {"path": str(folder / "scores.db")},
+        "clips": {"enabled": True, "folder": str(folder / "clips")},
+        "web": {"enabled": find_spec("fastapi") is not None, "port": _page_port()},
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(sections) + EVERYDAY.read_text("utf-8"), "utf-8")
+    return path
+
+
+def _page_port() -> int:
+    """The usual port, any other where it is taken."""
+    for port in (WebSettings().port, 0):
+        with contextlib.suppress(OSError), socket.create_server((HOST, port)) as free:
+            return int(free.getsockname()[1])
+    raise UnavailableError(f"no port is free on {HOST}")
 
 
 class _Subscriber:

@@ -339,7 +339,7 @@ class TestEffective:
     def test_has_all_keys_in_the_contracts_order(self) -> None:
         shown = yaml.safe_load(effective(parse("node: a\n" + LEAST)))
         sections = ["node", "model", "sources", "labels", "mqtt", "store", "history"]
-        sections += ["clips", "home_assistant", "metrics", "log_level"]
+        sections += ["clips", "home_assistant", "web", "metrics", "log_level"]
         assert list(shown) == sections
         assert list(shown["labels"]["dog_bark"])[:4] == [
             "prompts",

@@ -34,7 +34,7 @@ def with_clip(house: Standing, number: int = 1) -> Event:
     (told,) = tell(house, event(number, source="kitchen", label="dog"))
     onset = 48_000  # a second into the clip
     house.clips.take([Piece(told.id, 0, TONE, Fate.KEPT, onset)])
-    wait_until(lambda: house.clips.find(told.to_dict()), "the clip")
+    wait_until(lambda: house.clips.find(told.to_dict()) is not None, "the clip")
     return told
 
 
@@ -218,7 +218,8 @@ def test_verdicts_are_given_changed_taken_back_and_exported(house: Standing) -> 
         assert (
             client.put("api/v1/events/nobody/verdict", json={"verdict": "right"}).status_code == 404
         )
-        for body in ({}, {"verdict": "maybe"}, {"verdict": "right", "note": "x" * 1001}, [], None):
+        bodies: list[Any] = [{}, {"verdict": "maybe"}, {"verdict": "right", "note": "x" * 1001}, []]
+        for body in bodies:
             assert client.put(path, json=body).status_code == 422
 
 
