@@ -76,6 +76,9 @@ MOST_ASKED = 10
 ASKED_S = 20.0
 """Whoever waits for one waits no longer."""
 
+ADOPT_S = 5.0
+"""Other labels are waited for so long; they come into force between two scorings."""
+
 TOP_SCORES = 5
 """Labels in a message on the optional scores topic."""
 
@@ -366,12 +369,15 @@ class Daemon:
         after = self._file.write(draft)
         now, wanted = self._settings.labels, draft.settings.labels
         same = {name for name in wanted if name != edit.label and now.get(name) == wanted[name]}
-        self._adopt(draft.settings, labels, keep=same)
+        self._adopt(draft.settings, labels, keep=same).wait(ADOPT_S)
         log.info("labels.%s was edited on the page", edit.label)
         return after
 
-    def _adopt(self, wanted: Settings, labels: Labels, keep: Collection[str]) -> None:
-        """Go on with other labels. keep: those whose rules stay as they are in force."""
+    def _adopt(self, wanted: Settings, labels: Labels, keep: Collection[str]) -> threading.Event:
+        """Go on with other labels. keep: those whose rules stay as they are in force.
+
+        Returns what is set when they are in force.
+        """
         self._warn_of_restart(wanted)
         settings = self._settings.model_copy(update={"labels": wanted.labels})
         by_source = _labels_by_source(settings)
@@ -383,11 +389,12 @@ class Daemon:
                 [*self._board.relabel(by_source), *self._home.relabel(by_source)]
             )
 
-        self._live.change(labels, settings.hears, done, keep=keep)
+        over = self._live.change(labels, settings.hears, done, keep=keep)
         self._settings = settings
         self._metrics.expect(by_source)
         if self._page is not None:
             self._page.relabelled()
+        return over
 
     def _warn_of_restart(self, wanted: Settings) -> None:
         for part in sorted(type(wanted).model_fields.keys() - {"labels"}):

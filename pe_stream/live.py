@@ -223,12 +223,14 @@ class Live:
         done: Callable[[], None],
         *,
         keep: Collection[str] = (),
-    ) -> None:
+    ) -> threading.Event:
         """Go on with other labels, without losing a sample; raises UnavailableError if stuck.
 
         done: called on the scoring thread, after the events that this ends.
         keep: labels whose rules stay as they are in force.
+        Returns what is set when that has happened.
         """
+        over = threading.Event()
 
         def apply() -> None:
             self._engine.labels = labels.embeddings
@@ -239,8 +241,10 @@ class Live:
             done()
             for name, channel in self._channels.items():
                 self._ruled(name, channel.detector.rules)
+            over.set()
 
         self._request(apply)
+        return over
 
     def set_rule(
         self, source: str, label: str, threshold: float | None, *, enabled: bool | None

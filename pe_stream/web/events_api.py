@@ -20,6 +20,7 @@ from pe_stream.events_table import write_csv
 from pe_stream.timeline import MOST, Asked, Timeline
 from pe_stream.web import shapes
 from pe_stream.web.house import House, Lent
+from pe_stream.web.house_api import shown
 from pe_stream.web.pictures import Pictures
 from pe_stream.web.times import ns_of, utc, utc_of, utc_or_none
 
@@ -219,7 +220,7 @@ def _track(house: House, event: dict[str, Any], around_s: float) -> shapes.Track
     for run in runs:
         missing = round((run.start_ns - start_ns) / FRAME_NS) - len(scores)
         scores += [None] * missing
-        scores += [round(score, 4) for score in run.scores.tolist()]
+        scores += shown(run.scores)
     rules = {rule.name: rule for rule in house.rules().get(source, ())}
     rule = rules.get(label)
     off = None if rule is None else rule.off_threshold / rule.threshold * event["threshold"]

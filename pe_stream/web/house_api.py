@@ -6,11 +6,13 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
 from limits import parse as rate
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
+from numpy.typing import NDArray
 
 from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.version import __version__
@@ -90,7 +92,7 @@ def scores(
     if not 0 < until_ns - since_ns <= LONGEST_S * 1_000_000_000:
         raise HTTPException(422, f"until is after since, by {LONGEST_S} s at most")
     runs = [
-        shapes.Run(start=utc_of(run.start_ns), scores=run.scores.round(4).tolist())
+        shapes.Run(start=utc_of(run.start_ns), scores=shown(run.scores))
         for run in house.history.runs(source, label, since_ns, until_ns)
     ]
     return shapes.Runs(source=source, label=label, frame_s=FRAME_S, runs=runs)
@@ -114,7 +116,7 @@ def try_text(house: Lent, asked: shapes.Try, request: Request) -> shapes.Tried:
         source=asked.source,
         start=utc_of(start_ns),
         frame_s=FRAME_S,
-        scores=found.round(4).tolist(),
+        scores=shown(found),
         peak=round(float(found[best]), 4),
         peak_at=utc_of(start_ns + best * FRAME_NS),
     )
@@ -148,6 +150,11 @@ async def live(
             yield message or ": nothing new\n\n"
 
     return EventStream(messages(), done=lambda: audience.leave(viewer))
+
+
+def shown(scores: NDArray[np.float32]) -> list[float]:
+    """Scores to four digits."""
+    return np.round(scores.astype(np.float64), 4).tolist()
 
 
 def rules_shown(source: str, rules: Any) -> dict[str, Any]:

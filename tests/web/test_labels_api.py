@@ -158,7 +158,11 @@ def test_a_preview_counts_what_would_have_fired(house: Standing) -> None:
         assert client.get("api/v1/labels/dog/preview", params=bridged).json()["count"] == 2
         past = {"hours": 0.001}
         assert client.get("api/v1/labels/dog/preview", params=past).json()["covered_s"] == 0
-        wrongs = [{"threshold": 0.0}, {"threshold": 0.4, "off_threshold": 0.5}, {"hours": 1e9}]
+        wrongs: list[dict[str, float]] = [
+            {"threshold": 0.0},
+            {"threshold": 0.4, "off_threshold": 0.5},
+            {"hours": 1e9},
+        ]
         for wrong in wrongs:
             answer = client.get("api/v1/labels/dog/preview", params=wrong)
             assert answer.status_code == 422, wrong

@@ -26,6 +26,7 @@ const VIEWS = { live, events, event, labels, label: editLabel, try: tryPrompt, h
 const main = document.getElementById("main");
 let ends = new Ends();
 let loggedIn = false;
+let atDoor = false;
 
 async function start() {
   shell.build({ onLogout: logout });
@@ -89,10 +90,13 @@ async function display(view, here, moved) {
 }
 
 function showLogin() {
+  if (atDoor) return; // several calls may have been refused at once, and someone may be typing already
+  atDoor = true;
   loggedIn = false;
   stream.stop();
   shell.session({ required: true, authenticated: false });
   display((box, here, mine) => login(box, mine, async (session) => {
+    atDoor = false;
     shell.session(session);
     await enter();
   }), place(), false);

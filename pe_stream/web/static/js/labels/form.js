@@ -25,7 +25,7 @@ export class LabelForm {
   #fields;
   /** What fields made of `#base`: "" of null, say, is not a change. */
   #written;
-  #problems = el("div", { tabindex: -1, testid: "problems" });
+  #problems = el("div", { tabindex: -1, testid: "problems", id: "label-problems" });
 
   /** @param {object|null} label null for a new one @param {() => void} onInput */
   constructor(label, onInput) {
@@ -119,6 +119,7 @@ export class LabelForm {
       for (const input of field.inputs) {
         if (named) input.setAttribute("aria-invalid", "true");
         else input.removeAttribute("aria-invalid");
+        input.setAttribute("aria-errormessage", "label-problems");
       }
       if (named) field.node.closest("details")?.setAttribute("open", "");
     }

@@ -9,7 +9,11 @@ import { on } from "../stream.js";
 export const FRAME_MS = 40;
 export const SHOWN = 750; // frames: 30 s
 export const KEPT = 1024; // what is shown, and some that have arrived but are not shown yet
+/** Pictures hold so many more frames than are shown, and are moved until the next hop comes. */
+export const DRAWN = SHOWN + 64;
 export const BANDS = 64;
+/** A little faster than they come. */
+export const SHOWN_EVERY_MS = FRAME_MS * 0.97;
 
 /** @type {Map<string, Heard>} */
 const all = new Map();
@@ -35,10 +39,8 @@ export class Heard {
   /** Events by id, as {label, from, to} in frames; `to` is null while one is on. */
   events = new Map();
   changed = new Signal();
-  #hop = 12;
+  #lag = 0;
   #arrived = 0;
-  #edge = 0;
-  #asked = 0;
 
   /** Take a hop of the stream. */
   take(hop) {
@@ -54,10 +56,12 @@ export class Heard {
       for (const scores of this.scores.values()) scores[at] = NaN;
       hop.labels.forEach((label, column) => { this.#of(label)[at] = hop.scores[i][column]; });
     }
+    const now = performance.now();
+    const lag = this.lag(now) + start + count - this.end;
+    this.#lag = lag > 3 * count ? count : lag;
+    this.#arrived = now;
     this.end = start + count;
     this.first = Math.max(this.first, this.end - KEPT);
-    this.#hop = count;
-    this.#arrived = performance.now();
     for (const [id, event] of this.events) {
       if (event.to !== null && event.to < this.first) this.events.delete(id);
     }
@@ -72,16 +76,12 @@ export class Heard {
   }
 
   /**
-   * The moment at the right edge, in frames: it moves evenly although frames come a hop at a time,
-   * and therefore stays up to a hop behind the newest.
+   * Frames that have come but are not shown yet. Frames come a hop at a time and are shown evenly, so
+   * it falls from a hop to nothing; what has piled up is caught up with slowly, or skipped.
+   * @param {number} now as performance.now()
    */
-  edge(now) {
-    const target = Math.min(this.end, this.end - this.#hop + (now - this.#arrived) / FRAME_MS);
-    const even = this.#edge + (now - this.#asked) / FRAME_MS;
-    const off = target - even;
-    this.#edge = Math.min(this.end, Math.abs(off) > 2 * this.#hop ? target : even + off * 0.06);
-    this.#asked = now;
-    return this.#edge;
+  lag(now) {
+    return Math.max(0, this.#lag - (now - this.#arrived) / SHOWN_EVERY_MS);
   }
 
   /** The highest score of a label within the last `frames`, 0 where there is none. */

@@ -1,24 +1,26 @@
 // When canvases are painted: only what is on screen, only while the page is looked at.
+//
+// A rolling picture is painted once per hop, somewhat wider than its window; in between, the browser
+// moves it by itself, which costs next to nothing.
 
-const EVERY_MS = 32; // the picture moves about a pixel in that time
+import { SHOWN_EVERY_MS } from "./heard.js";
+
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** What is to be painted, and whether it is on screen. @type {Map<Element, {paint: Function, visible: boolean}>} */
 const paintings = new Map();
 let asked = 0;
-let last = 0;
 
 const observer = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
     const painting = paintings.get(target);
     if (painting) painting.visible = isIntersecting;
   }
-  wake();
+  repaint();
 }, { rootMargin: "100px" });
 
 /**
- * Call `paint(now)` for as long as `element` is on screen: over and over, or, for those who want less
- * motion, once after every `repaint()`.
+ * Call `paint(now)` after every `repaint()` for as long as `element` is on screen, and when it comes there.
  * @returns {() => void} ends it
  */
 export function painting(element, paint) {
@@ -32,30 +34,32 @@ export function painting(element, paint) {
 
 /** Something new is there. */
 export function repaint() {
-  if (!asked && !document.hidden && anyVisible()) asked = requestAnimationFrame(tick);
-}
-
-/** For less motion: the picture moves by a hop at a time. */
-export const isStill = () => still.matches;
-
-const anyVisible = () => [...paintings.values()].some((one) => one.visible);
-
-function wake() {
-  last = 0;
-  repaint();
+  if (!asked && !document.hidden) asked = requestAnimationFrame(tick);
 }
 
 function tick(now) {
   asked = 0;
-  if (now - last >= EVERY_MS || isStill()) {
-    last = now;
-    for (const { paint, visible } of paintings.values()) if (visible) paint(now);
-  }
-  if (!isStill()) repaint();
+  for (const { paint, visible } of paintings.values()) if (visible) paint(now);
 }
 
-document.addEventListener("visibilitychange", wake);
-still.addEventListener("change", wake);
+/** @type {WeakMap<Element, Animation>} */
+const rolls = new WeakMap();
+
+/**
+ * Let a picture roll on until its last frame is at the right of its window. Those who want less motion
+ * see it there at once.
+ * @param {HTMLElement} picture
+ * @param {number} lag frames beyond the window
+ * @param {number} perFrame pixels
+ */
+export function roll(picture, lag, perFrame) {
+  rolls.get(picture)?.cancel();
+  if (still.matches || lag <= 0) return;
+  const from = { transform: `translateX(${lag * perFrame}px)` };
+  rolls.set(picture, picture.animate([from, { transform: "none" }], { duration: lag * SHOWN_EVERY_MS }));
+}
+
+document.addEventListener("visibilitychange", repaint);
 
 /** Keep a canvas as sharp as the screen, at most twofold. `onSize` is told the size in CSS pixels. */
 export function sharp(canvas, onSize) {

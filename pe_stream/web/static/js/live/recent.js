@@ -29,8 +29,6 @@ export function recent(ends) {
       row.take(entry);
       return;
     }
-    if (isNew && entry.phase === "end" && list.lastElementChild && rows.size >= MOST
-      && entry.onset < rows.get(list.lastElementChild.dataset.id).entry.onset) return;
     const made = new EventRow(entry);
     rows.set(entry.id, made);
     const after = [...list.children].find((child) => rows.get(child.dataset.id).entry.onset < entry.onset);
@@ -40,7 +38,7 @@ export function recent(ends) {
       list.lastChild.remove();
     }
     nothing.hidden = true;
-    if (isNew) {
+    if (isNew && made.node.isConnected) {
       made.node.classList.add("is-new");
       tell(entry);
     }

@@ -8,8 +8,8 @@ import { house } from "../house.js";
 import { onTheme } from "../theme.js";
 import { dbfs } from "../words.js";
 import { colourMap } from "./colour_map.js";
-import { BANDS, KEPT, SHOWN } from "./heard.js";
-import { isStill, painting, sharp } from "./painting.js";
+import { BANDS, DRAWN, KEPT, SHOWN } from "./heard.js";
+import { painting, repaint, roll, sharp } from "./painting.js";
 
 const WORDS_EVERY_MS = 5000;
 
@@ -24,6 +24,11 @@ export function spectrogram(source, heard, ends) {
   let size = [0, 0];
   let shown = -1;
   let worded = -Infinity;
+
+  function anew() {
+    shown = -1;
+    repaint();
+  }
 
   function write() {
     let n = Math.max(written, heard.end - KEPT);
@@ -48,20 +53,20 @@ export function spectrogram(source, heard, ends) {
   }
 
   function paint(now) {
-    const edge = isStill() ? heard.end : heard.edge(now);
     if (now - worded > WORDS_EVERY_MS) { worded = now; words(); }
-    if (edge === shown && written === heard.end) return;
-    shown = edge;
+    if (shown === heard.end || !size[0]) return;
+    shown = heard.end;
+    const [width, height] = size;
+    const perFrame = width / DRAWN;
+    roll(canvas, heard.lag(now), perFrame);
     if (written > heard.end) written = 0;
     write();
-    const [width, height] = size;
-    const perFrame = width / SHOWN;
-    const from = Math.max(edge - SHOWN, heard.first);
+    const from = Math.max(heard.end - DRAWN, heard.first);
     context.fillStyle = `rgb(${map[0]} ${map[1]} ${map[2]})`;
     context.fillRect(0, 0, width, height);
-    for (let n = from; n < edge;) {
-      const count = Math.min(edge - n, KEPT - (n % KEPT));
-      context.drawImage(ring, n % KEPT, 0, count, BANDS, (n - edge + SHOWN) * perFrame, 0, count * perFrame, height);
+    for (let n = from; n < heard.end;) {
+      const count = Math.min(heard.end - n, KEPT - (n % KEPT));
+      context.drawImage(ring, n % KEPT, 0, count, BANDS, (n - heard.end + DRAWN) * perFrame, 0, count * perFrame, height);
       n += count;
     }
   }
@@ -79,11 +84,11 @@ export function spectrogram(source, heard, ends) {
   }
 
   ends.add(
-    sharp(canvas, (width, height) => { size = [width, height]; shown = -1; }),
-    onTheme(() => { map = colourMap(); written = 0; shown = -1; }),
+    sharp(canvas, (width, height) => { size = [width, height]; anew(); }),
+    onTheme(() => { map = colourMap(); written = 0; anew(); }),
     painting(canvas, paint),
   );
-  return canvas;
+  return el("div.window", {}, canvas);
 }
 
 /** Where 100 Hz, 1 and 10 kHz are, as parts of the height from the top. */

@@ -5,8 +5,8 @@ import { ruleOf } from "../house.js";
 import { link } from "../router.js";
 import { onTheme } from "../theme.js";
 import { score, spoken } from "../words.js";
-import { KEPT, SHOWN } from "./heard.js";
-import { isStill, painting, sharp } from "./painting.js";
+import { DRAWN, KEPT } from "./heard.js";
+import { painting, repaint, roll, sharp } from "./painting.js";
 import { drawScores } from "../score_plot.js";
 import { thresholdSlider } from "./threshold.js";
 
@@ -15,7 +15,7 @@ const WORDS_EVERY_MS = 5000;
 /** @param {import("./heard.js").Heard} heard */
 export function track(label, source, heard, ends) {
   const canvas = el("canvas", { role: "img" });
-  const plot = el("div.plot", {}, canvas);
+  const plot = el("div.plot", {}, el("div.window", {}, canvas));
   const state = el("span.on-now", { hidden: true }, "on now");
   const figure = el("span.score.figures", { testid: "score" }, "–");
   const limit = el("span.limit.figures");
@@ -30,30 +30,35 @@ export function track(label, source, heard, ends) {
 
   plot.append(thresholdSlider(label, source, plot, (value) => {
     threshold = value;
-    shown = null;
     say(limit, `≥ ${score(value)}`);
+    anew();
   }, ends));
 
+  function anew() {
+    shown = null;
+    repaint();
+  }
+
   function paint(now) {
-    const edge = isStill() ? heard.end : heard.edge(now);
     if (now - worded > WORDS_EVERY_MS) { worded = now; words(); }
-    if (edge === shown || !size[0]) return;
-    shown = edge;
+    if (heard.end === shown || !size[0]) return;
+    shown = heard.end;
+    roll(canvas, heard.lag(now), size[0] / DRAWN);
     const scores = heard.scores.get(label);
     const rule = ruleOf(source, label);
     drawScores(context, {
-      width: size[0], height: size[1], from: edge - SHOWN, to: edge, threshold,
+      width: size[0], height: size[1], from: heard.end - DRAWN, to: heard.end, threshold,
       offThreshold: rule ? Math.min(rule.off_threshold, threshold) : null,
       dim: rule ? !rule.enabled : false,
       scoreAt: (n) => (scores && n >= heard.first && n < heard.end ? scores[n % KEPT] : NaN),
-      events: events(edge),
+      events: events(),
     });
   }
 
-  function events(edge) {
+  function events() {
     const mine = [];
     for (const event of heard.events.values()) {
-      if (event.label === label) mine.push({ from: event.from, to: event.to ?? edge });
+      if (event.label === label) mine.push({ from: event.from, to: event.to ?? heard.end });
     }
     return mine;
   }
@@ -79,8 +84,8 @@ export function track(label, source, heard, ends) {
 
   words();
   ends.add(
-    sharp(canvas, (width, height) => { size = [width, height]; shown = null; }),
-    onTheme(() => { shown = null; }),
+    sharp(canvas, (width, height) => { size = [width, height]; anew(); }),
+    onTheme(anew),
     painting(plot, paint),
   );
   return { node, label, hop };
