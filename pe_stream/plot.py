@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from pe_stream.core.bands import Bands
@@ -27,25 +28,31 @@ MAX_TRACKS = 16
 
 _BANDS = 96
 _RANGE_DB = 70.0
+_FINE = FRAME // 4
 _MAX_COLUMNS = 3000
 _PALETTE = ("#1b6ca8", "#c8553d", "#3a7d44", "#7d4fa0", "#b8860b", "#147d7d")
 
 
 class Spectrogram:
-    """Log-frequency spectrogram of a recording that comes in chunks, one column a frame."""
+    """Log-frequency spectrogram of a recording that comes in chunks.
 
-    def __init__(self) -> None:
+    step: samples from one column to the next; each is of a frame of sound.
+    """
+
+    def __init__(self, *, step: int = FRAME) -> None:
         self._rest: Samples = np.empty(0, np.float32)
         self._columns: list[NDArray[np.float16]] = []
         self._bands = Bands(_BANDS)
+        self._step = step
 
     def add(self, samples: Samples) -> None:
         """Take the next (n,) samples at 48 kHz."""
         rest = np.concatenate([self._rest, samples])
-        count = len(rest) // FRAME
-        if count:
-            self._columns += list(self._bands.decibels(rest[: count * FRAME]).astype(np.float16))
-        self._rest = rest[count * FRAME :]
+        if len(rest) >= FRAME:
+            windows = np.lib.stride_tricks.sliding_window_view(rest, FRAME)[:: self._step]
+            self._columns += list(self._bands.decibels(windows.ravel()).astype(np.float16))
+            rest = rest[len(windows) * self._step :]
+        self._rest = rest
 
     @property
     def decibels(self) -> NDArray[np.float32]:
@@ -92,19 +99,27 @@ def save(
     figure.savefig(path, dpi=110)
 
 
-def save_clip(path: Path, audio: Iterable[AudioChunk], *, title: str) -> None:
-    """Write a PNG of a short recording's spectrogram."""
-    spectrogram, length = Spectrogram(), 0
+def save_clip(path: Path, audio: Iterable[AudioChunk]) -> None:
+    """Write a PNG of a recording's spectrogram and nothing else: its edges are those of the sound.
+
+    From left to right time, evenly; from bottom to top 50 Hz to 16 kHz, logarithmically.
+    """
+    spectrogram = Spectrogram(step=_FINE)
+    around = np.zeros((FRAME - _FINE) // 2, np.float32)  # a column is of what is around its middle
+    spectrogram.add(around)
     for chunk in audio:
         spectrogram.add(chunk.samples)
-        length += len(chunk.samples)
-    figure = Figure(figsize=(10, 3), layout="constrained")
-    axes = figure.add_subplot()
-    _draw_spectrogram(axes, spectrogram, length // FRAME * FRAME_S)
-    axes.tick_params(labelbottom=True)
-    axes.set_xlabel("seconds")
-    axes.set_title(title, loc="left", fontsize=11)
-    figure.savefig(path, dpi=110, format="png")
+    spectrogram.add(around)
+    decibels = spectrogram.decibels
+    loudest = float(decibels.max())
+    imsave(
+        path,
+        np.repeat(decibels[::-1], 2, axis=0),
+        cmap="magma",
+        vmin=loudest - _RANGE_DB,
+        vmax=loudest,
+        format="png",
+    )
 
 
 def _worth_showing(

@@ -154,7 +154,8 @@ async def live(
 
 def shown(scores: NDArray[np.float32]) -> list[float]:
     """Scores to four digits."""
-    return np.round(scores.astype(np.float64), 4).tolist()
+    rounded: list[float] = np.round(scores.astype(np.float64), 4).tolist()
+    return rounded
 
 
 def rules_shown(source: str, rules: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
-from typing import Any
 
 from fastapi import HTTPException
 
@@ -21,7 +20,7 @@ class Pictures:
         """Begin with none."""
         self._lock = threading.Lock()
 
-    def of(self, clip: Path, event: dict[str, Any]) -> Path:
+    def of(self, clip: Path) -> Path:
         """The picture of a clip. Answers 404 or 503 where it cannot be made."""
         path = clip.with_suffix(".png")
         with self._lock:
@@ -29,9 +28,7 @@ class Pictures:
                 return path
             part = path.with_name(f".{path.name}.part")
             try:
-                plot.save_clip(
-                    part, media.read(str(clip)), title=f"{event['label']}, {event['source']}"
-                )
+                plot.save_clip(part, media.read(str(clip)))
                 part.replace(path)
             except UnavailableError as error:
                 raise HTTPException(404, str(error)) from None

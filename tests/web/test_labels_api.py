@@ -150,7 +150,7 @@ def test_a_preview_counts_what_would_have_fired(house: Standing) -> None:
         assert newest["onset"] > oldest["onset"]
         assert newest["duration_s"] == pytest.approx(0.8)
         assert newest["peak"] == pytest.approx(0.8, abs=0.005)
-        only = {"threshold": 0.5, "source": "porch"}
+        only: dict[str, Any] = {"threshold": 0.5, "source": "porch"}
         assert client.get("api/v1/labels/dog/preview", params=only).json()["count"] == 1
         short = {"threshold": 0.5, "min_on_s": 0.9}
         assert client.get("api/v1/labels/dog/preview", params=short).json()["count"] == 0
