@@ -7,7 +7,7 @@ import { Playback } from "./playback.js";
 import { link } from "./router.js";
 import { on } from "./stream.js";
 import { verdictForm } from "./verdict.js";
-import { duration, fullMoment, many, REASONS, score, spoken } from "./words.js";
+import { duration, fullMoment, REASONS, score, spoken } from "./words.js";
 
 /** Seconds of score around it: what a clip has, and a little; more where there is no clip. */
 const AROUND_CLIP_S = 4;
@@ -70,7 +70,10 @@ function sound(entry, path, scores, ends) {
   const player = entry.has_clip
     && el("audio", { controls: true, preload: "metadata", src: address(`${path}/clip`), testid: "player", aria: { label: "Recording of this event" } });
   const image = entry.has_clip
-    && el("img", { src: address(`${path}/spectrogram`), testid: "spectrogram", alt: `Spectrogram of the recording, ${many(Math.round(entry.duration_s), "second")} of ${spoken(entry.label)} in its middle` });
+    && el("img", {
+      src: address(`${path}/spectrogram`), testid: "spectrogram",
+      alt: `Spectrogram of the recording: ${spoken(entry.label)} for ${duration(entry.duration_s)} in its middle`,
+    });
   if (player) {
     player.addEventListener("error", () => player.replaceWith(el("p.note", {}, "The recording cannot be played: it may have been deleted meanwhile.")));
     ends.add(() => player.pause());

@@ -1,8 +1,8 @@
 // A known sound from the device that shows this page: three beeps.
 
 export const TONE_HZ = 1000;
-export const BEEP_S = 0.4;
-export const BEEPS = 3;
+const BEEP_S = 0.4;
+const BEEPS = 3;
 const VOLUME = 0.35;
 const EDGE_S = 0.01; // without it, beeps click
 

@@ -52,7 +52,10 @@ export function view(box, place, ends) {
 
   function show() {
     fill(list, tries.map((one) => el("li.card", { testid: "try-result", data: { text: one.text } }, result(one, ends))));
-    if (!tries.length) fill(list, el("li.empty.card", {}, el("strong", {}, "Nothing tried yet"), "Make the sound, then describe it: the last minute is scored anew. Tries stay under each other, to compare."));
+    if (!tries.length) {
+      fill(list, el("li.empty.card", {}, el("strong", {}, "Nothing tried yet"),
+        "Make the sound, then describe it: the last minute is scored anew. Tries stay under each other, to compare."));
+    }
   }
 
   fill(box, el("h1", {}, "Try a prompt"),

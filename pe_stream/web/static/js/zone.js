@@ -26,9 +26,6 @@ function format(key, options) {
 export const clock = (when) =>
   format("clock", { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(new Date(when));
 
-/** 14:03 */
-export const clockMinutes = (when) => format("minutes", { hour: "2-digit", minute: "2-digit" }).format(new Date(when));
-
 /** Saturday 21 November 2026 */
 export const longDay = (when) =>
   format("long", { weekday: "long", day: "numeric", month: "long", year: "numeric" }).format(new Date(when));

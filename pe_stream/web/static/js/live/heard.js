@@ -24,7 +24,7 @@ export function heardAt(source) {
   return all.get(source);
 }
 
-export const toFrame = (utc) => Math.round(Date.parse(utc) / FRAME_MS);
+const toFrame = (utc) => Math.round(Date.parse(utc) / FRAME_MS);
 
 export class Heard {
   bands = new Uint8Array(KEPT * BANDS);

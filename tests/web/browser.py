@@ -1,0 +1,104 @@
+"""A real browser, and the daemon that it looks at."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mosquitto import wait_until
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from processes import _Reading
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; a build of Playwright's own is not needed."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    flags = ["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        try:
+            yield launched
+        finally:
+            launched.close()
+
+
+@contextmanager
+def page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
+    """A page that may not complain."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+    said: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            said.append(message.text)
+
+    try:
+        opened = context.new_page()
+        opened.set_default_timeout(20_000)
+        opened.on("console", note)
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        opened.goto(url)
+        yield opened
+    finally:
+        context.close()
+    assert not said
+
+
+@dataclass
+class Demo:
+    """`pe-stream demo --loop`, as a process."""
+
+    url: str
+    broker: tuple[str, int]
+    config: Path
+    log: Callable[[], str]
+
+
+@contextmanager
+def demo() -> Iterator[Demo]:
+    """The real thing, until it is no longer needed."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "pe_stream", "demo", "--loop"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out, err = _Reading(process.stdout), _Reading(process.stderr)
+        try:
+            wait_until(
+                lambda: (
+                    any("publishing on" in line for line in err.lines) or process.poll() is not None
+                ),
+                "the demo",
+                90,
+            )
+            log = "\n".join(err.lines)
+            url = re.search(r"page: (\S+)", log)
+            where = re.search(r"publishing on (\S+):(\d+)", log)
+            assert url, log
+            assert where, log
+            config = httpx.get(f"{url[1]}api/v1/info").json()["config"]["path"]
+            yield Demo(
+                url[1], (where[1], int(where[2])), Path(config), lambda: "\n".join(err.lines)
+            )
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(20)
+            out.join()
+            err.join()

@@ -1,0 +1,333 @@
+"""The page in a real browser, with the demo running."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from mosquitto import Mosquitto, free_port, wait_until
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
+from playwright.sync_api import Browser, Page, expect
+from processes import Daemon, level_config
+from sounds import noise, write_float_wav
+from web.browser import Demo, browser, demo, page
+
+DARK: dict[str, Any] = {"color_scheme": "dark"}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+VIEWS = ["live", "events", "labels", "label/dog_bark", "try", "health", "nothing"]
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as launched:
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def playing() -> Iterator[Demo]:
+    with demo() as running:
+        yield running
+
+
+@pytest.fixture
+def live(chromium: Browser, playing: Demo) -> Iterator[Page]:
+    with page(chromium, playing.url) as opened:
+        yield opened
+
+
+def wait_for_event(playing: Demo, *, clip: bool = False) -> dict[str, Any]:
+    """The newest event that is over."""
+    found: list[dict[str, Any]] = []
+
+    def there() -> bool:
+        events = httpx.get(f"{playing.url}api/v1/events").json()["events"]
+        found[:] = [e for e in events if e["phase"] == "end" and (e["has_clip"] or not clip)]
+        return bool(found)
+
+    wait_until(there, "an event", 60)
+    return found[0]
+
+
+def picture_of(page: Page, hook: str) -> str:
+    """What a canvas shows."""
+    told = page.get_by_test_id(hook).first.evaluate(
+        "node => (node.matches('canvas') ? node : node.querySelector('canvas')).toDataURL()"
+    )
+    return str(told)
+
+
+def test_the_live_view_moves(live: Page) -> None:
+    panel = live.locator("[data-testid=source-panel][data-source=recording]")
+    expect(panel.get_by_test_id("state")).to_contain_text("hearing")
+    expect(panel.get_by_test_id("level")).to_contain_text("dBFS")
+    expect(panel.get_by_test_id("track")).to_have_count(10)
+    live.wait_for_timeout(1500)
+    seen = {picture_of(live, "spectrogram")}
+    for _ in range(3):
+        live.wait_for_timeout(1000)
+        seen.add(picture_of(live, "spectrogram"))
+    assert len(seen) >= 3
+    scores = panel.get_by_test_id("score").all_inner_texts()
+    assert len([s for s in scores if s.strip() not in ("", "–")]) == 10
+
+
+def test_an_event_is_on_the_page_within_a_second_of_its_message(live: Page, playing: Demo) -> None:
+    expect(live.get_by_test_id("connection")).to_contain_text("live")
+    live.evaluate(
+        """() => {
+          window.seen = {};
+          const look = () => document.querySelectorAll("[data-testid=recent] [data-id]").forEach(
+            (row) => { window.seen[row.dataset.id] ??= Date.now() / 1000; });
+          new MutationObserver(look).observe(document.body, {childList: true, subtree: true});
+          look();
+        }"""
+    )
+    begun_s = time.time()
+    told: dict[str, float] = {}
+
+    def note(_client: Client, _data: object, message: MQTTMessage) -> None:
+        event = json.loads(message.payload)
+        if event["phase"] == "start":
+            told.setdefault(event["id"], time.time())
+
+    client = Client(CallbackAPIVersion.VERSION2)
+    client.on_message = note
+    client.on_connect = lambda *_: client.subscribe("pe_stream/+/+/events", qos=1)
+    client.connect(*playing.broker)
+    client.loop_start()
+    try:
+        deadline_s = time.monotonic() + 60
+        while len(told) < 2 and time.monotonic() < deadline_s:
+            live.wait_for_timeout(200)
+        live.wait_for_timeout(1500)
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    seen = live.evaluate("() => window.seen")
+    assert len(told) >= 2
+    for event_id, told_s in told.items():
+        if told_s > begun_s:
+            assert event_id in seen
+            assert seen[event_id] - told_s < 1.0
+
+
+def test_the_clip_plays_and_has_its_picture(live: Page, playing: Demo) -> None:
+    event = wait_for_event(playing, clip=True)
+    live.goto(f"{playing.url}#/event/{event['id']}")
+    expect(live.get_by_test_id("event-title")).to_contain_text(event["label"].replace("_", " "))
+    player = live.get_by_test_id("player")
+    played = player.evaluate(
+        """async (audio) => {
+          audio.muted = true;
+          await audio.play();
+          await new Promise((done) => setTimeout(done, 1000));
+          return [audio.currentTime, audio.duration, audio.error?.message ?? null];
+        }"""
+    )
+    assert played[0] > 0.3
+    assert played[1] == pytest.approx(event["duration_s"] + 4, abs=2.1)  # the recording begins soon
+    assert played[2] is None
+    picture = live.get_by_test_id("spectrogram").first
+    width = picture.evaluate(
+        """async (node) => {
+          const image = node.matches("img") ? node : node.querySelector("img");
+          await image.decode();
+          return image.naturalWidth;
+        }"""
+    )
+    assert width == pytest.approx(played[1] * 100, rel=0.05)
+
+
+def test_right_and_wrong_are_kept(live: Page, playing: Demo) -> None:
+    event = wait_for_event(playing)
+    live.goto(f"{playing.url}#/event/{event['id']}")
+    live.get_by_test_id("verdict-wrong").click()
+    expect(live.get_by_test_id("verdict-wrong")).to_have_attribute("aria-pressed", "true")
+    address = f"{playing.url}api/v1/events/{event['id']}"
+    wait_until(lambda: httpx.get(address).json()["verdict"] == "wrong", "the verdict")
+    live.reload()
+    expect(live.get_by_test_id("verdict-wrong")).to_have_attribute("aria-pressed", "true")
+    live.get_by_test_id("verdict-right").click()
+    wait_until(lambda: httpx.get(address).json()["verdict"] == "right", "the other verdict")
+
+
+def test_a_prompt_is_tried(live: Page, playing: Demo) -> None:
+    live.goto(f"{playing.url}#/try")
+    live.get_by_test_id("try-text").fill("a person whistling")
+    live.get_by_test_id("try-button").click()
+    result = live.get_by_test_id("try-result").first
+    expect(result).to_contain_text("a person whistling")
+    drawn = result.locator("canvas").evaluate(
+        """(canvas) => {
+          const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+          const colours = new Set();
+          for (let i = 0; i < data.length; i += 4) colours.add(data.slice(i, i + 4).join());
+          return colours.size;
+        }"""
+    )
+    assert drawn > 3
+    live.get_by_test_id("try-text").fill("x " * 600)
+    live.get_by_test_id("try-button").click()
+    expect(result).to_contain_text("a person whistling")  # nothing is lost by what is refused
+
+
+def test_a_label_is_edited_and_the_conflict_told(live: Page, playing: Demo) -> None:
+    live.goto(f"{playing.url}#/label/rooster")
+    form = live.get_by_test_id("label-form")
+    prompts = form.locator("textarea").first
+    prompts.fill("a rooster crowing\na cock crowing at dawn")
+    # Someone else is faster, by hand:
+    playing.config.write_text(playing.config.read_text() + "# by hand\n")
+    form.get_by_test_id("save").click()
+    expect(live.get_by_test_id("changed-elsewhere")).to_be_visible()
+    expect(prompts).to_have_value("a rooster crowing\na cock crowing at dawn")
+    live.get_by_test_id("load-new").click()
+    form.get_by_test_id("save").click()
+    wait_until(lambda: "a cock crowing at dawn" in playing.config.read_text(), "the edit")
+    assert "# by hand" in playing.config.read_text()
+    assert "# Where there is no threshold" in playing.config.read_text()
+
+
+LOOKS: dict[str, dict[str, Any]] = {"light": {}, "dark": DARK, "phone": PHONE}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_nothing_is_in_the_way_of_anybody(chromium: Browser, playing: Demo, look: str) -> None:
+    """axe-core finds nothing serious, and nothing is wider than the page."""
+    event = wait_for_event(playing)
+    with page(chromium, playing.url, **LOOKS[look]) as opened:
+        for view in [*VIEWS, f"event/{event['id']}"]:
+            opened.goto(f"{playing.url}#/{view}")
+            opened.wait_for_timeout(1200)
+            found = Axe().run(opened).response["violations"]
+            serious = [
+                (each["id"], [node["html"][:200] for node in each["nodes"]])
+                for each in found
+                if each["impact"] in ("serious", "critical")
+            ]
+            assert not serious, view
+            width = opened.evaluate("() => document.documentElement.scrollWidth - innerWidth")
+            assert width <= 0, view
+
+
+def test_the_keyboard_is_enough(live: Page, playing: Demo) -> None:
+    slider = live.locator("[data-testid=track][data-label=siren] [data-testid=threshold]")
+    slider.focus()
+    before = float(slider.get_attribute("aria-valuenow") or slider.input_value())
+    for _ in range(3):
+        live.keyboard.press("ArrowDown")
+    live.keyboard.press("Enter")
+    wait_until(lambda: f"threshold: {before - 0.03:g}" in playing.config.read_text(), "saved")
+    live.keyboard.press("Tab")
+    assert live.evaluate("() => document.activeElement !== document.body")
+
+
+@pytest.fixture
+def house(tmp_path: Path, level: Path, broker: Mosquitto) -> Iterator[tuple[Daemon, str]]:
+    """A daemon that hears a burst every two seconds."""
+    wav = write_float_wav(tmp_path / "sound.wav", noise((0.7, 0), (0.6, 0.06), (0.7, 0)))
+    port = free_port()
+    more = (
+        f"# mine\nlabels:\n  loud:  # what wakes me\n    min_on_s: 0.12\n    threshold: 0.5\n"
+        f"web: {{enabled: true, port: {port}}}"
+    )
+    source = f"{{url: {wav}, loop: true}}"
+    with Daemon(tmp_path, level_config(level, broker.port, source, more)) as daemon:
+        daemon.wait_for_log("page: ")
+        yield daemon, f"http://127.0.0.1:{port}/"
+
+
+def events_since(url: str, begun_s: float) -> int:
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun_s))
+    return len(httpx.get(f"{url}api/v1/events", params={"since": since}).json()["events"])
+
+
+def test_dragging_a_threshold_changes_the_file_and_what_fires(
+    chromium: Browser, house: tuple[Daemon, str]
+) -> None:
+    daemon, url = house
+    wait_until(lambda: events_since(url, 0) >= 2, "bursts are heard")
+    before = daemon.config.read_text()
+
+    def drag(page: Page, by: float) -> None:
+        slider = page.locator("[data-testid=track][data-label=loud] [data-testid=threshold]")
+        plot = page.locator("[data-testid=track][data-label=loud] canvas").bounding_box()
+        box = slider.bounding_box()
+        assert box
+        assert plot
+        x, y = box["x"] + box["width"] - 10, box["y"] + box["height"] / 2
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x, y - by / 2 * plot["height"], steps=4)
+        page.mouse.move(x, y - by * plot["height"], steps=4)
+        expect(page.get_by_test_id("preview").first).to_contain_text("24 h")
+        page.mouse.up()
+
+    with page(chromium, url) as opened:
+        expect(opened.get_by_test_id("track")).to_have_count(1)
+        drag(opened, 2.0)  # beyond the top: as high as it goes
+        expect(opened.get_by_test_id("toast").first).to_contain_text("saved")
+        wait_until(lambda: daemon.config.read_text() != before, "the file is changed")
+        after = daemon.config.read_text()
+        assert "# mine" in after
+        assert "# what wakes me" in after
+        changed = [
+            a for a, b in zip(after.splitlines(), before.splitlines(), strict=True) if a != b
+        ]
+        assert len(changed) == 1
+        assert float(changed[0].removeprefix("    threshold: ")) >= 0.98
+        opened.wait_for_timeout(2500)  # what was open ends
+        quiet_s = time.time() + 1
+        opened.wait_for_timeout(6000)
+        assert events_since(url, quiet_s) == 0
+        opened.get_by_test_id("toast-action").first.click()  # undo
+        wait_until(lambda: daemon.config.read_text() == before, "it is undone")
+        again_s = time.time()
+        wait_until(lambda: events_since(url, again_s) >= 1, "it fires again")
+    (kept, *_) = sorted(daemon.config.parent.glob("config.yaml.*.bak"))
+    assert kept.read_text() == before
+
+
+def test_twenty_viewers_delay_nothing(house: tuple[Daemon, str]) -> None:
+    """Nineteen that read and one that does not: events are told as soon as before."""
+    _, url = house
+
+    def latencies(seconds: float) -> list[float]:
+        begun_s = time.time()
+        time.sleep(seconds)
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begun_s))
+        events = httpx.get(f"{url}api/v1/events", params={"since": since}).json()["events"]
+        return sorted(event["latency_ms"] for event in events)
+
+    alone = latencies(8)
+    stop = threading.Event()
+    hops = [0] * 19
+
+    def read(number: int) -> None:
+        with httpx.stream("GET", f"{url}api/v1/live", timeout=10) as stream:
+            for line in stream.iter_lines():
+                hops[number] += line == "event: hop"
+                if stop.is_set():
+                    return
+
+    readers = [threading.Thread(target=read, args=(number,)) for number in range(19)]
+    with httpx.stream("GET", f"{url}api/v1/live", timeout=10) as stalled:
+        assert stalled.status_code == 200  # and is never read
+        for reader in readers:
+            reader.start()
+        watched = latencies(8)
+        stop.set()
+        for reader in readers:
+            reader.join(10)
+    assert min(hops) > 20
+    assert len(watched) >= 3
+    # Within a hop: on a busy machine, one may wait for the next.
+    assert watched[len(watched) // 2] < alone[len(alone) // 2] + 200
