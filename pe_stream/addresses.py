@@ -22,3 +22,11 @@ def masked_url(url: str) -> str:
         return url
     without_user = re.sub(r"^([^:]+://).*@", rf"\1{MASK}@", url)
     return re.sub(r"=[^&;/?#]*", f"={MASK}", without_user)
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a web address, with a mask for all else: paths can be secrets."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, _ = re.sub(r"[?#]", "/", rest, count=1).partition("/")
+    _, at, host = authority.rpartition("@")
+    return f"{scheme}://{f'{MASK}@' if at else ''}{host}{f'/{MASK}' if slash else ''}"

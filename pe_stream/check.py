@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pe_stream import clips, history, mqtt, store
+from pe_stream import clips, history, mqtt, notifications, store
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import SourceSpec, open_source
 from pe_stream.broker import EmbeddedBroker
@@ -50,6 +50,8 @@ def run(path: Path) -> int:
         checks.append(("history", partial(_folder, history.path_of(settings.history).parent)))
     if settings.clips.enabled:
         checks.append(("clips", partial(_folder, clips.folder_of(settings.clips))))
+    for name, each in settings.notifications.items():
+        checks.append((f"notification {name}", partial(notifications.describe, name, each)))
     if settings.web.enabled:
         checks.append(("page", partial(_page, settings.web, path)))
     if settings.metrics.enabled:

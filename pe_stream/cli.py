@@ -99,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="configuration, model, sources, broker: a line each")
     check.set_defaults(command=_check)
 
+    notify_test = commands.add_parser("notify-test", help="send a test notification")
+    notify_test.add_argument("name", metavar="NAME", help="as under `notifications`")
+    notify_test.set_defaults(command=_notify_test)
+
     config = commands.add_parser("config", help="effective settings, secrets masked")
     config.set_defaults(command=_config)
 
@@ -121,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("of", choices=("config", "event"))
     schema.set_defaults(command=_schema)
 
-    for command in (run, detect, check, config, events):
+    for command in (run, detect, check, notify_test, config, events):
         command.add_argument(
             "-c",
             "--config",
@@ -140,14 +144,15 @@ def _run(options: argparse.Namespace) -> int:
     from pe_stream.config_file import find, load
     from pe_stream.daemon import Daemon
     from pe_stream.live import SCORING
+    from pe_stream.notifications import SENDING
 
     path = options.config or find()
     settings = load(path)
     if not options.verbose:
         logging.getLogger("pe_stream").setLevel(settings.log_level.upper())
     code = Daemon(settings, reload=lambda: load(path), config=path).run()
-    if any(thread.name == SCORING for thread in threading.enumerate()):
-        # Left behind inside torch; Python would wait for it, or abort.
+    if any(thread.name.startswith((SCORING, SENDING)) for thread in threading.enumerate()):
+        # Left behind inside torch, or a service; Python would wait for it, or abort.
         logging.shutdown()
         os._exit(code)
     return code
@@ -199,6 +204,14 @@ def _check(options: argparse.Namespace) -> int:
     from pe_stream.config_file import find
 
     return run(options.config or find())
+
+
+def _notify_test(options: argparse.Namespace) -> int:
+    from pe_stream.config_file import find, load
+    from pe_stream.notifications import send_test
+
+    print(send_test(load(options.config or find()), options.name))
+    return 0
 
 
 def _config(options: argparse.Namespace) -> int:

@@ -102,13 +102,17 @@ class Clips:
         self,
         settings: ClipSettings,
         on_failure: Callable[[BaseException], None] = lambda _: None,
+        on_done: Callable[[str, Path | None], None] = lambda _id, _path: None,
     ) -> None:
         """Prepare; nothing is written before `start`.
 
-        on_failure: called with what ended the thread, if that was an error of ours.
+        on_failure: called with what ended the thread, if that was an error of ours. on_done: told
+        of every clip that was named, once, on the thread or in `stop`: the event's id, and the
+        file, or None where none is kept.
         """
         self.kept = self.withheld = self.lost = 0
         self._on_failure = on_failure
+        self._on_done = on_done
         self._lock: IO[str] | None = None
         self._bytes = 0.0
         self._settings = settings
@@ -139,17 +143,25 @@ class Clips:
             with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=STOP_S)
             self._thread.join(STOP_S)
+        for clip in list(self._paths):  # what was not complete, or not begun
+            if self._paths.pop(clip, None) is not None:
+                self._on_done(clip, None)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def named(self, event: Event) -> Event:
-        """The event with the place of its clip, if it gets one. Every phase has the same."""
+        """The event with the place of its clip, if it gets one. Every phase has the same.
+
+        Once it is known to be lost, none has it any more.
+        """
         if self._rule is None or not self._rule.wants(event.label):
             return event
         path = self._path(event)
         if event.phase is Phase.START:
             self._paths[event.id] = path
+        elif event.id in self._spoilt or event.id not in self._paths:
+            return event
         url = self._settings.url
         if url is None:
             return replace(event, clip=str(path.absolute()))
@@ -236,9 +248,10 @@ class Clips:
         if piece.fate is Fate.KEPT:
             self._open.pop(piece.id).close()
             _part(path).replace(path)
-            self._paths.pop(piece.id)
             self.kept += 1
             self._bytes += path.stat().st_size
+            if self._paths.pop(piece.id, None) is not None:
+                self._on_done(piece.id, path)
             if self._bytes > self._settings.max_gb * 1e9:
                 self._tidy()
         elif piece.fate is Fate.WITHHELD:
@@ -253,6 +266,7 @@ class Clips:
         if (path := self._paths.pop(clip, None)) is not None:
             with contextlib.suppress(OSError):
                 _part(path).unlink(missing_ok=True)
+            self._on_done(clip, None)
 
     def _lose(self, piece: Piece, why: str) -> None:
         self.lost += 1

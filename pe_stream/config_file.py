@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -91,10 +92,11 @@ def parse(text: str, name: str = "config.yaml") -> Settings:
 def effective(settings: Settings) -> str:
     """Settings as YAML: all keys with their values, in the contract's order, secrets masked."""
     shown = settings.model_dump(mode="json", by_alias=True)
-    shown["sources"] = {
-        name: source.model_dump(mode="json", exclude_none=True)
-        for name, source in settings.sources.items()
-    }
+    for key in ("sources", "notifications"):  # of some of their keys one alone may be given
+        shown[key] = {
+            name: section.model_dump(mode="json", by_alias=True, exclude_none=True)
+            for name, section in getattr(settings, key).items()
+        }
     return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
 
 
@@ -162,7 +164,7 @@ def _message(keys: Keys, details: ErrorDetails, document: Document) -> str:
 def _found(keys: Keys, details: ErrorDetails, places: Mapping[Keys, Place]) -> str:
     """What stands in the file, in short, without secrets."""
     value = details["input"]
-    if keys[-1:] == ("password",):
+    if _is_secret(keys):
         return "what is not text"
     if isinstance(value, str):
         # Where a section belongs, a missing space makes text of `password:...`.
@@ -177,7 +179,15 @@ def _found(keys: Keys, details: ErrorDetails, places: Mapping[Keys, Place]) -> s
     return written
 
 
+def _is_secret(keys: Keys) -> bool:
+    of_notification = keys[:1] == ("notifications",) and keys[2:3]
+    secrets = {"apprise", "webhook", "secret", "headers"}
+    return keys[-1:] == ("password",) or bool(of_notification and keys[2] in secrets)
+
+
 _LONG = 60
+_SECRETS = re.compile(r"(password|apprise|webhook|secret|authorization):", re.IGNORECASE)
+"""Without a space after the colon, what follows is part of the key."""
 
 
 def _short(text: str) -> str:
@@ -197,10 +207,14 @@ def _keys_at(keys: Keys) -> list[str]:
     schema = _schema()
     at: Any = schema
     for key in keys:
-        at = at.get("properties", {}).get(key) or at["additionalProperties"]
+        if isinstance(key, int):
+            at = at["items"]
+        else:
+            at = at.get("properties", {}).get(key) or at["additionalProperties"]
         # A section that may also be left empty, or be `true`, has its keys in one of its forms.
         forms = at.get("anyOf", [at])
-        at = next(form for form in forms if "$ref" in form or form.get("type") == "object")
+        kinds = ("object", "array")
+        at = next(form for form in forms if "$ref" in form or form.get("type") in kinds)
         if "$ref" in at:
             at = schema["$defs"][at["$ref"].rpartition("/")[2]]
     return list(at["properties"])
@@ -223,8 +237,8 @@ def _dotted(keys: Keys) -> str:
         if isinstance(key, int):
             dotted += f"[{key}]"
         else:
-            # `password:...` without a space after the colon is a key, and a secret.
-            plain = "password..." if key.startswith("password:") else key
+            secret = _SECRETS.match(key) or (_is_secret(keys) and ":" in key)
+            plain = f"{key.partition(':')[0]}..." if secret else key
             shown = plain if plain.isprintable() and len(plain) <= _LONG else _short(plain)
             dotted += f".{shown}" if dotted else shown
     return f"{dotted}: " if dotted else ""

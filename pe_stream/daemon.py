@@ -1,7 +1,8 @@
 """The daemon: sources and engine on one side, MQTT on the other, and the signals between.
 
 Read `Daemon.run` from top to bottom: start, main loop, stop. Threads: one a source, one that
-scores (both in `live`), one for MQTT, one for the embedded broker if there is one, and this one.
+scores (both in `live`), one for MQTT, one for the embedded broker if there is one, one for clips,
+one a notification, and this one.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sdnotify
 
-from pe_stream import clips, store
+from pe_stream import clips, local_time, store
 from pe_stream.broker import EmbeddedBroker
 from pe_stream.clips import Clips
 from pe_stream.config import Settings
@@ -45,8 +48,11 @@ from pe_stream.hearing import Hearing, Labels, prepare, prepare_labels
 from pe_stream.history import History
 from pe_stream.home_assistant import HomeAssistant
 from pe_stream.live import Live, Vital, openers
+from pe_stream.local_time import LocalTime
 from pe_stream.metrics import Metrics
 from pe_stream.mqtt import Publisher, SetCommand
+from pe_stream.notifications import Notifications
+from pe_stream.schedules import Schedules
 from pe_stream.store import Store
 from pe_stream.timeline import Timeline
 from pe_stream.web.recent import Recent
@@ -109,7 +115,14 @@ class Daemon:
         self._recent = Recent()
         self._page: Server | None = None
         self._metrics = Metrics(settings.metrics)
-        self._clips = Clips(settings.clips, on_failure=self.ended)
+        self._local = LocalTime(settings.location)
+        self._notifications = Notifications(
+            settings.notifications,
+            self._local,
+            after_s=settings.clips.after_s,
+            on_failure=self.ended,
+        )
+        self._clips = Clips(settings.clips, on_failure=self.ended, on_done=self._clip_done)
         self._history = History(settings.history, on_failure=self.ended)
         self._wanted = _labels_by_source(settings)
         self._home = HomeAssistant(
@@ -126,7 +139,15 @@ class Daemon:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         with ExitStack() as stack:
             settings = self._settings
-            hearing = prepare(settings.model, settings.labels, streams=len(settings.sources))
+            stack.callback(self._notifications.stop)
+            at = local_time.now()
+            hearing = prepare(
+                settings.model,
+                settings.labels,
+                streams=len(settings.sources),
+                holds=partial(self._local.holds, at=at),
+            )
+            self._schedules = self._schedules_of(hearing, settings, at)
             self._catch_signals(stack)
             self._live = Live(
                 openers(self._settings),
@@ -143,6 +164,7 @@ class Daemon:
             self._open_store(stack)
             self._start_mqtt(stack)
             self._serve_metrics(stack)
+            self._notifications.start()
             self._clips.start()
             stack.callback(self._clips.stop)
             self._history.relabel(hearing.labels.keys)
@@ -168,6 +190,7 @@ class Daemon:
             self._tell(event, self._board.messages(event))
             self._metrics.event(event)
             self._publisher.publish(self._home.event(event))
+            self._notifications.event(event)
             if self._page is not None:
                 self._page.event(event)
             log.info("%s", _in_words(event))
@@ -244,7 +267,11 @@ class Daemon:
         if self._settings.metrics.enabled:
             self._metrics.expect(_labels_by_source(self._settings))
             url = self._metrics.serve(
-                lambda: self._live.vitals, self._publisher, self._store, self._clips
+                lambda: self._live.vitals,
+                self._publisher,
+                self._store,
+                self._clips,
+                self._notifications,
             )
             stack.callback(self._metrics.stop)
             log.info("metrics: %s", url)
@@ -351,7 +378,7 @@ class Daemon:
         _tell_systemd("RELOADING=1")
         try:
             wanted = self._reload()
-            self._adopt(wanted, prepare_labels(hearing.checkpoint, wanted.labels), keep=())
+            self._adopt(wanted, *self._prepared(hearing, wanted), keep=())
             log.info("reloaded: %d labels", len(wanted.labels))
         except PeStreamError as error:
             log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400
@@ -365,15 +392,24 @@ class Daemon:
         if self._file is None:
             raise NotWritableError("the labels are not in a file")
         draft = self._file.draft(edit, version)
-        labels = prepare_labels(hearing.checkpoint, draft.settings.labels)
+        prepared = self._prepared(hearing, draft.settings)
         after = self._file.write(draft)
         now, wanted = self._settings.labels, draft.settings.labels
         same = {name for name in wanted if name != edit.label and now.get(name) == wanted[name]}
-        self._adopt(draft.settings, labels, keep=same).wait(ADOPT_S)
+        self._adopt(draft.settings, *prepared, keep=same).wait(ADOPT_S)
         log.info("labels.%s was edited on the page", edit.label)
         return after
 
-    def _adopt(self, wanted: Settings, labels: Labels, keep: Collection[str]) -> threading.Event:
+    def _prepared(self, hearing: Hearing, wanted: Settings) -> tuple[Labels, Schedules]:
+        """Other labels, made ready; raises ConfigError."""
+        at = local_time.now()
+        schedules = self._schedules_of(hearing, wanted, at)
+        holds = partial(self._local.holds, at=at)
+        return prepare_labels(hearing.checkpoint, wanted.labels, holds), schedules
+
+    def _adopt(
+        self, wanted: Settings, labels: Labels, schedules: Schedules, *, keep: Collection[str]
+    ) -> threading.Event:
         """Go on with other labels. keep: those whose rules stay as they are in force.
 
         Returns what is set when they are in force.
@@ -390,7 +426,7 @@ class Daemon:
             )
 
         over = self._live.change(labels, settings.hears, done, keep=keep)
-        self._settings = settings
+        self._settings, self._schedules = settings, schedules
         self._metrics.expect(by_source)
         if self._page is not None:
             self._page.relabelled()
@@ -417,6 +453,29 @@ class Daemon:
             said = ", ".join(f"{key} {to}" for key, to in changes.items() if to is not None)
             log.info("set: %s %s: %s", source, label, said)
 
+    def _clip_done(self, event_id: str, path: Path | None) -> None:
+        """A clip is complete, or there will be none; on the thread that writes them, mostly."""
+        self._notifications.clip(event_id, path)
+        if path is None and self._store is not None:
+            self._store.no_clip(event_id)
+
+    def _schedules_of(self, hearing: Hearing, settings: Settings, at: datetime) -> Schedules:
+        return Schedules(settings.labels, hearing.checkpoint.recommended, self._local, at)
+
+    def _follow_schedule(self, label: str, rule: LabelRule) -> None:
+        """Put a label under another rule wherever it is listened for."""
+        for source in self._settings.sources:
+            if self._settings.hears(source, label):
+                self._live.set_rule(
+                    source,
+                    label,
+                    rule.threshold,
+                    off_threshold=rule.off_threshold,
+                    enabled=rule.enabled,
+                )
+        state = f"threshold {rule.threshold:g}" if rule.enabled else "off"
+        log.info("by the clock: %s: %s", label, state)
+
     def _ruled(self, source: str, rules: Sequence[LabelRule]) -> None:
         """Tell the thresholds and switches of a source."""
         self._rules[source] = tuple(rules)
@@ -435,6 +494,10 @@ class Daemon:
             _tell_systemd("WATCHDOG=1")
         if self._store is not None:
             self._store.look()
+        try:
+            self._schedules.follow(local_time.now(), self._follow_schedule)
+        except UnavailableError as error:  # tried again at the next tick
+            log.error("by the clock: %s", error)  # noqa: TRY400
         self._tell_health(vitals, time.monotonic())
 
     def _tell_health(self, vitals: Mapping[str, Vital], now_s: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 
 from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.core.hours import Span
 from pe_stream.core.types import FrameEmbeddings, LabelRule
 from pe_stream.core.windows import Framing
 from pe_stream.errors import ConfigError
@@ -52,12 +53,25 @@ class Hearing:
         return compare(self.checkpoint, embeddings, text)
 
 
+Holds = Callable[[Span], bool]
+"""Whether it is the time of a span."""
+
+
+def never(_: Span) -> bool:
+    """No schedule counts, as for files: they have no local time."""
+    return False
+
+
 def prepare(
-    model: ModelSettings, labels: Mapping[str, LabelSettings], *, streams: int = 1
+    model: ModelSettings,
+    labels: Mapping[str, LabelSettings],
+    *,
+    streams: int = 1,
+    holds: Holds = never,
 ) -> Hearing:
     """Load the checkpoint and embed the labels; raises UnavailableError or ConfigError.
 
-    streams: how many there will be at once, to be ready for.
+    streams: how many there will be at once, to be ready for. holds: for the labels' schedules.
     """
     checkpoint = load(
         model.checkpoint,
@@ -67,7 +81,7 @@ def prepare(
         dtype=model.dtype,
         threads=model.threads,
     )
-    prepared = prepare_labels(checkpoint, labels)
+    prepared = prepare_labels(checkpoint, labels, holds)
     framing = Framing(model.window_frames, model.hop_frames, model.lookahead_frames)
     engine = Engine(checkpoint, prepared.embeddings, exact=model.exact)
     if model.compile:
@@ -92,13 +106,16 @@ def labels_from_prompts(
     return {text: LabelSettings(prompts=(text,), threshold=threshold) for text in prompts}
 
 
-def prepare_labels(checkpoint: Checkpoint, labels: Mapping[str, LabelSettings]) -> Labels:
+def prepare_labels(
+    checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], holds: Holds = never
+) -> Labels:
     """Embed the labels' prompts and settle their thresholds; raises ConfigError."""
     prompts = {
         name: LabelPrompts(tuple(label.prompts), tuple(label.negatives))
         for name, label in labels.items()
     }
-    rules = (label.rule(name, checkpoint.recommended.get(name)) for name, label in labels.items())
+    recommended = checkpoint.recommended
+    rules = (label.rule(name, recommended.get(name), holds) for name, label in labels.items())
     keys = {name: fingerprint(checkpoint.identity, label) for name, label in labels.items()}
     return Labels(embed_labels(checkpoint, prompts), tuple(rules), keys)
 

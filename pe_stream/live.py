@@ -247,7 +247,13 @@ class Live:
         return over
 
     def set_rule(
-        self, source: str, label: str, threshold: float | None, *, enabled: bool | None
+        self,
+        source: str,
+        label: str,
+        threshold: float | None,
+        *,
+        enabled: bool | None,
+        off_threshold: float | None = None,
     ) -> None:
         """Change one label of one source; what is None stays. The off threshold keeps its ratio.
 
@@ -257,7 +263,7 @@ class Live:
 
         def changed(rule: LabelRule) -> LabelRule:
             on = rule.threshold if threshold is None else threshold
-            off = rule.off_threshold * on / rule.threshold
+            off = off_threshold or rule.off_threshold * on / rule.threshold
             wanted = rule.enabled if enabled is None else enabled
             return replace(rule, threshold=on, off_threshold=off, enabled=wanted)
 

@@ -56,6 +56,14 @@ class Recordings(Protocol):
     lost: int
 
 
+class Messages(Protocol):
+    """Notifications, as Notifications counts them."""
+
+    @property
+    def counts(self) -> Mapping[str, Mapping[str, int]]:
+        """How many of each had which outcome."""
+
+
 class Metrics:
     """The figures of one daemon, and the server that shows them; safe to use from any thread."""
 
@@ -107,9 +115,10 @@ class Metrics:
         delivery: Delivery,
         history: History | None,
         recordings: Recordings,
+        messages: Messages | None = None,
     ) -> str:
         """Begin to serve, on a thread; returns the URL. Raises UnavailableError."""
-        self._registry.register(_Now(vitals, delivery, history, recordings))
+        self._registry.register(_Now(vitals, delivery, history, recordings, messages))
         host, port = self._settings.host, self._settings.port
         try:
             self._server = start_http_server(port, host, self._registry)
@@ -139,8 +148,10 @@ class _Now(Collector):
         delivery: Delivery,
         history: History | None,
         recordings: Recordings,
+        messages: Messages | None = None,
     ) -> None:
         self._recordings = recordings
+        self._messages = messages
         self._vitals = vitals
         self._delivery = delivery
         self._history = history
@@ -153,6 +164,15 @@ class _Now(Collector):
         for fate in ("kept", "withheld", "lost"):
             clips.add_metric([fate], getattr(self._recordings, fate))
         yield clips
+        told = CounterMetricFamily(
+            "pe_stream_notifications",
+            "Messages by notification: sent, failed, or dropped because too many waited.",
+            labels=["notification", "outcome"],
+        )
+        for name, counts in (self._messages.counts if self._messages else {}).items():
+            for outcome, count in counts.items():
+                told.add_metric([name, outcome], count)
+        yield told
         about = GaugeMetricFamily("pe_stream_build", "1, for its labels.", labels=["version"])
         about.add_metric([__version__], 1)
         yield about

@@ -1,7 +1,8 @@
 """YAML text to plain data, together with the line that every value stands on.
 
 Less than all of YAML: keys are text and none is given twice; no merge keys, no tags; aliases
-are followed. Size and depth are bounded, so that no file explodes.
+are followed. A time of day like 22:00 is text, as in YAML 1.2, and no number in base 60. Size and
+depth are bounded, so that no file explodes.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ _TEXT = (f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value")
 _FOREIGN = "a tag (!), anchor (&) or alias (*) that means nothing here: put such text in quotes"
 
 _BASES = "YAML reads this as a number in base 60 or 8: put text in quotes, write numbers plainly"
+_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}")
 _KINDS = {"null": "nothing", "bool": "true or false", "int": "a number", "float": "a number"}
 
 
@@ -175,7 +177,7 @@ class _Builder:
         return None
 
     def _scalar(self, node: ScalarNode, keys: Keys, line: int) -> str | float | bool | None:
-        if node.tag in _TEXT:
+        if node.tag in _TEXT or _CLOCK.fullmatch(node.value):
             return self._text(node.value, keys, line)
         kind = node.tag.removeprefix(_TAG)
         if kind not in _KINDS:

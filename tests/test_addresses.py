@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pe_stream.addresses import is_network, masked_url
+from pe_stream.addresses import is_network, masked_url, origin
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,16 @@ def test_secrets_in_addresses_are_masked(url: str, shown: str) -> None:
 )
 def test_addresses_are_told_from_files(url: str, network: object) -> None:
     assert is_network(url) == network
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://house", "https://house"),
+        ("https://house:8443/secret/secret?secret#secret", "https://house:8443/********"),
+        ("http://user:secret@house?secret", "http://********@house/********"),
+        ("http://user:sec@ret@[::1]:80/secret@x", "http://********@[::1]:80/********"),
+    ],
+)
+def test_of_an_origin_the_host_alone_is_shown(url: str, shown: str) -> None:
+    assert origin(url) == shown

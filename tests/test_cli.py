@@ -70,16 +70,21 @@ def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
             file.write(f"\nstore: {{path: {silent}/events.db}}\n")
             file.write(f"history: {{path: {silent}/scores.db}}\n")
             file.write(f"clips: {{enabled: true, folder: {tmp_path}/clips}}\n")
+            file.write("notifications:\n  phone: {apprise: 'no://hunter2'}\n")
+            file.write(f"  hook: {{webhook: 'http://{HOST}:{closed}/hunter2'}}\n")
             file.write(f"metrics: {{enabled: true, port: {port}}}\n")
         done = pe_stream("check", "-c", config)
-    assert done.returncode == 69
-    *_, store, history, clips, metrics = lines = done.stdout.splitlines()
+    assert done.returncode == 78
+    *_, store, history, clips, phone, hook, metrics = lines = done.stdout.splitlines()
     verdicts = [line.split()[0] for line in lines]
-    assert verdicts == ["ok", "ok", "FAILED", "FAILED", "FAILED", "FAILED", "ok", "FAILED"]
+    assert verdicts == ["ok", "ok", *["FAILED"] * 4, "ok", "FAILED", "ok", "FAILED"]
     assert f"{HOST}:{closed}" in done.stdout
     assert "cannot be written: " in store
     assert "cannot be written: " in history
     assert f"{tmp_path}/clips can be written" in clips
+    assert "notification phone: notifications.phone.apprise: Apprise cannot use" in phone
+    assert hook.endswith(f"hook: webhook http://{HOST}:{closed}/********, for every label")
+    assert "hunter2" not in done.stdout
     assert f"cannot listen on {HOST}:{port}: Address already in use" in metrics
 
 

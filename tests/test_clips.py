@@ -78,6 +78,64 @@ def test_a_withheld_or_unfinished_clip_leaves_nothing(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+class Done:
+    """Keeps what `on_done` is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Path | None]] = []
+
+    def __call__(self, event_id: str, path: Path | None) -> None:
+        assert path is None or path.exists()
+        self.told.append((event_id, path))
+
+
+def test_the_fate_of_every_clip_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = Done()
+    clips = Clips(ClipSettings(enabled=True, folder=str(tmp_path)), on_done=done)
+    clips.start()
+    named = {number: clips.named(event(number)) for number in range(1, 6)}
+    clips.named(event(1, Phase.END))
+    clips.take([piece(), piece(Fate.KEPT)])
+    clips.take([piece(number=2), piece(Fate.WITHHELD, number=2)])
+    wait_until(lambda: len(done.told) == 2, "kept and withheld")
+    monkeypatch.setattr(clips_module, "Encoder", lambda *_: (tmp_path / "a" / "b").open())
+    clips.take([piece(number=3), piece(Fate.KEPT, number=3)])
+    wait_until(lambda: len(done.told) == 3, "lost to the disk")
+    monkeypatch.undo()
+    clips.take([piece(number=4)])
+    clips.stop()
+    assert done.told[:3] == [
+        ("id-0001", Path(str(named[1].clip))),
+        ("id-0002", None),
+        ("id-0003", None),
+    ]
+    assert sorted(done.told[3:]) == [("id-0004", None), ("id-0005", None)], "what was not complete"
+
+
+def test_the_fate_of_what_a_slow_disk_loses_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips_module, "MOST_PIECES", 1)
+    monkeypatch.setattr(clips_module, "STOP_S", 0.1)
+    go_on, done = threading.Event(), Done()
+    clips = Clips(ClipSettings(enabled=True, folder=str(tmp_path)), on_done=done)
+    write = clips._write
+    monkeypatch.setattr(clips, "_write", lambda each: (go_on.wait(10), write(each)))
+    clips.start()
+    for number in (1, 2):
+        clips.named(event(number))
+    clips.take([piece()])
+    wait_until(clips._queue.empty, "it is being written")
+    clips.take([piece(), piece(number=2), piece(Fate.KEPT, number=2)])
+    clips.stop()  # the thread is stuck
+    assert sorted(done.told) == [("id-0001", None), ("id-0002", None)]
+    go_on.set()
+    clips._thread.join(10)
+    assert len(done.told) == 2
+
+
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     folder = tmp_path / "kitchen" / "dog"
     folder.mkdir(parents=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema
 import pytest
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pe_stream.config import (
     PASSWORD_VARIABLE,
     HistorySettings,
+    HoursSettings,
     LabelSettings,
     ModelSettings,
     MqttSettings,
@@ -166,6 +167,13 @@ class TestLabels:
             ({"max_s": 1.0, "min_on_s": 2.0}, "at least min_on_s (2)"),
             ({"sources": []}, "at least 1"),
             ({"enabled": 1}, "valid boolean"),
+            ({"schedule": [{}]}, "at least one of threshold, off_threshold and enabled"),
+            ({"schedule": [{"enabled": True, "days": []}]}, "at least 1"),
+            ({"schedule": [{"enabled": True, "days": "monday"}]}, "'mon', 'tue'"),
+            ({"schedule": [{"enabled": True, "from": "7"}]}, 'a time like "22:00"'),
+            ({"schedule": [{"enabled": True, "to": "24:30"}]}, 'a time like "22:00"'),
+            ({"schedule": [{"enabled": True, "to": "sunset"}]}, "need `location`"),
+            ({"schedule": [{"threshold": 0.5, "off_threshold": 0.6}]}, "(0.6) is above threshold"),
         ],
     )
     def test_refused(self, keys: dict[str, Any], said: str) -> None:
@@ -259,6 +267,76 @@ class TestHistory:
     def test_refused(self, keys: dict[str, Any], said: str) -> None:
         assert said in refused(history=keys)
         assert not SCHEMA.is_valid({"labels": {"dog_bark": None}, "history": keys})
+
+
+class TestTimes:
+    def test_days(self) -> None:
+        def days(of: Any) -> set[int]:
+            return set(HoursSettings.model_validate({"days": of}).span.days)
+
+        assert days("weekdays") == {0, 1, 2, 3, 4}
+        assert days(["weekend", "mon", "sun"]) == {5, 6, 0}
+        assert HoursSettings().span.days == frozenset(range(7))
+        assert HoursSettings().span.over_midnight is False
+
+    def test_the_sun_of_a_known_place(self) -> None:
+        sun = {"labels": {"cat": {"schedule": [{"from": "sunset", "enabled": False}]}}}
+        assert settings(location={"latitude": 52.5, "longitude": 13.4}, **sun)
+        assert "need `location`" in refused(location={"timezone": "Europe/Berlin"}, **sun)
+        with pytest.raises(ValidationError, match="need `location`"):
+            Settings(labels={"cat": LabelSettings.model_validate(sun["labels"]["cat"])})
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"latitude": 1.0}, "belong together"),
+            ({"longitude": 1.0}, "belong together"),
+            ({"latitude": 91.0, "longitude": 0.0}, "less than or equal to 90"),
+            ({"latitude": 0.0, "longitude": -181.0}, "greater than or equal to -180"),
+            ({"timezone": "Europe"}, "no time zone 'Europe'"),
+            ({"timezone": "/etc/passwd"}, "no time zone"),
+            ({"timezone": "../Berlin"}, "no time zone"),
+        ],
+    )
+    def test_refused(self, keys: dict[str, Any], said: str) -> None:
+        assert said in refused(location=keys)
+
+
+class TestNotifications:
+    HOOK: ClassVar = {"webhook": "https://house/hook"}
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({}, "exactly one"),
+            ({"apprise": "a://b", "webhook": "http://x"}, "exactly one"),
+            ({"apprise": None}, "exactly one"),
+            ({"apprise": "hunter2"}, "not an address of Apprise"),
+            ({"apprise": "a://b", "secret": "x"}, "secret belongs to a webhook"),
+            ({"apprise": "a://b", "headers": {"a": "b"}}, "headers belongs to a webhook"),
+            ({"webhook": "ftp://hunter2"}, "http:// or https://"),
+            (HOOK | {"headers": {"Content-Type": "hunter2"}}, "set by pe_stream"),
+            (HOOK | {"headers": {"x-pe-stream-signature": "hunter2"}}, "set by pe_stream"),
+            (HOOK | {"headers": {"a": "hunter2\r\nb: c"}}, "one line of ASCII"),
+            (HOOK | {"headers": {"a b": "hunter2"}}, "name of a header"),
+            (HOOK | {"labels": ["dog"]}, "no label 'dog'; labels: dog_bark"),
+            (HOOK | {"except_quiet": ["dog"]}, "no label 'dog'"),
+            (HOOK | {"sources": ["kitchen"]}, "no source 'kitchen'; sources: none"),
+            (HOOK | {"phase": "update"}, "'start' or 'end'"),
+            (HOOK | {"min_peak": 1.1}, "less than or equal to 1"),
+            (HOOK | {"cooldown_s": -1.0}, "greater than or equal to 0"),
+            (HOOK | {"quiet": [{"to": "sunrise"}]}, "need `location`"),
+            (HOOK | {"clip": True}, "there are no clips"),
+        ],
+    )
+    def test_refused(self, keys: dict[str, Any], said: str) -> None:
+        told = refused(notifications={"hook": keys})
+        assert said in told
+        assert "hunter2" not in told
+
+    def test_clips_where_there_are(self) -> None:
+        made = settings(clips={"enabled": True}, notifications={"a": self.HOOK | {"clip": True}})
+        assert made.notifications["a"].clip
 
 
 class TestMqtt:
@@ -368,12 +446,34 @@ class TestSchema:
             {"mqtt": {"port": 65536}},
             {"mqtt": {"prefix": "a/+"}},
             {"mqtt": {"tls": {"insecure": 1}}},
+            {"location": {"latitude": 91.0}},
+            {"labels": {"a": {"schedule": [{}]}}},
+            {"labels": {"a": {"schedule": [{"enabled": True, "from": "25:00"}]}}},
+            {"labels": {"a": {"schedule": [{"enabled": True, "days": "monday"}]}}},
+            {"notifications": {"a": {}}},
+            {"notifications": {"a": {"apprise": "a"}}},
+            {"notifications": {"a": {"webhook": "ftp://a"}}},
+            {"notifications": {"a": {"webhook": "http://a", "apprise": "b://c"}}},
             {"log_level": "loud"},
         ],
     )
     def test_refuses_what_settings_refuse(self, sections: dict[str, Any]) -> None:
         refused(**sections)
         assert not SCHEMA.is_valid({"labels": {"dog_bark": None}} | sections)
+
+    @pytest.mark.parametrize(
+        "sections",
+        [
+            {"labels": {"a": {"schedule": [{"enabled": True, "days": "mon", "to": "7:00"}]}}},
+            {"labels": {"a": {"schedule": [{"threshold": 0.5, "days": ["weekend", "mon"]}]}}},
+            {"notifications": {"a": {"apprise": "ntfy://a/b", "quiet": [{"from": "22:00"}]}}},
+            {"notifications": {"a": {"webhook": "https://a/b", "headers": {"C": "d"}}}},
+            {"notifications": None, "location": None},
+        ],
+    )
+    def test_takes_what_settings_take(self, sections: dict[str, Any]) -> None:
+        settings(**sections)
+        SCHEMA.validate({"labels": {"dog_bark": None}} | sections)
 
     @given(
         st.fixed_dictionaries(

@@ -15,8 +15,10 @@ from pydantic_core import PydanticUndefined
 
 from pe_stream.config import (
     LabelSettings,
+    LocationSettings,
     ModelSettings,
     MqttSettings,
+    NotificationSettings,
     Settings,
     SourceSettings,
     TlsSettings,
@@ -198,6 +200,49 @@ log_level: inf
                 "c.yaml:2: model.hop_s: found 0.48 (the default), should be at most window_s (0.4)",
             ),
             (
+                "labels: {a: {schedule: [{days: [mon, wekend], threshold: 0.5}]}}",
+                (
+                    "c.yaml:1: labels.a.schedule[0].days[1]: found 'wekend', should be 'mon', "
+                    "'tue', 'wed', 'thu', 'fri', 'sat', 'sun', 'weekdays' or 'weekend' "
+                    "(did you mean 'weekend'?)"
+                ),
+            ),
+            (
+                "labels: {a: {schedule: [{from: 25:00, threshold: 0.5}]}}",
+                (
+                    "c.yaml:1: labels.a.schedule[0].from: found '25:00', should be a time like "
+                    '"22:00", sunrise, sunset, "sunset-00:30", "sunrise+01:00"'
+                ),
+            ),
+            (
+                "labels:\n  a:\n    schedule:\n    - from: sunset\n      threshold: 0.5",
+                (
+                    "c.yaml:4: labels.a.schedule[0].from: sunrise and sunset need `location`, with "
+                    "latitude and longitude"
+                ),
+            ),
+            (
+                "labels: {a: {schedule: [{form: 22:00, enabled: false}]}}",
+                (
+                    "c.yaml:1: labels.a.schedule[0].form: unknown key (did you mean 'from'?); keys "
+                    "here: days, from, to, threshold, off_threshold, enabled"
+                ),
+            ),
+            (
+                LEAST + "location: {timezone: Europe/Berln}",
+                (
+                    "c.yaml:2: location.timezone: there is no time zone 'Europe/Berln': give one "
+                    "like Europe/Berlin (did you mean 'Europe/Berlin'?)"
+                ),
+            ),
+            (
+                LEAST + "notifications: {a: {apprise: 'a://b', labels: [dog_brak]}}",
+                (
+                    "c.yaml:2: notifications.a.labels[0]: there is no label 'dog_brak'; labels: "
+                    "dog_bark (did you mean 'dog_bark'?)"
+                ),
+            ),
+            (
                 LEAST + "node: 017",
                 (
                     "c.yaml:2: node: YAML reads this as a number in base 60 or 8: put text in "
@@ -252,6 +297,19 @@ log_level: inf
             "sources: {a: {url: ['rtsp://u:hunter2@camera']}}",
             "sources: {a: 'rtsp://u:hunter2@camera'}",
             'sources: {a: {url: "rtsp://u:hunter2@camera\\n"}}',
+            "notifications: {a: {apprise: hunter2}}",
+            "notifications: {a: {apprise: ['ntfy://hunter2@x']}}",
+            "notifications: {a: {apprise:hunter2://x}}",
+            "notifications: {a: 'ntfy://u:hunter2@x'}",
+            "notifications: {a: {apprise: 'ntfy://hunter2@x', secret: hunter2}}",
+            "notifications: {a: {webhook: 'http://u:hunter2/x'}}",
+            "notifications: {a: {webhook: ['http://u:hunter2@x/x']}}",
+            "notifications: {a: {webhook: 'http://x', secret: [hunter2]}}",
+            "notifications: {a: {webhook: 'http://x', secret:hunter2}}",
+            "notifications: {a: {webhook: 'http://x', headers: hunter2}}",
+            "notifications: {a: {webhook: 'http://x', headers: {b: [hunter2]}}}",
+            "notifications: {a: {webhook: 'http://x', headers: {b:hunter2}}}",
+            "notifications: {a: {webhook: 'http://x', headers: {'b c': hunter2}}}",
         ],
     )
     def test_never_quotes_a_secret(self, text: str) -> None:
@@ -313,6 +371,13 @@ def _section(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     return known | VALUES
 
 
+def _is_no_secret(section: Any) -> bool:
+    """What is masked does not come back."""
+    return not {"apprise", "webhook", "secret", "headers"} & set(
+        section if isinstance(section, dict) else ()
+    )
+
+
 STRUCTURES = st.fixed_dictionaries(
     {"labels": st.dictionaries(NAMES, st.none() | _section(LabelSettings), max_size=2)},
     optional={
@@ -322,6 +387,10 @@ STRUCTURES = st.fixed_dictionaries(
         "mqtt": st.fixed_dictionaries({}, optional={"tls": _section(TlsSettings), "x": VALUES})
         | _section(MqttSettings).filter(lambda mqtt: "password" not in str(mqtt)),
         "log_level": VALUES,
+        "location": _section(LocationSettings),
+        "notifications": st.dictionaries(
+            NAMES, _section(NotificationSettings).filter(_is_no_secret), max_size=2
+        ),
     },
 )
 
@@ -338,8 +407,8 @@ class TestEffective:
 
     def test_has_all_keys_in_the_contracts_order(self) -> None:
         shown = yaml.safe_load(effective(parse("node: a\n" + LEAST)))
-        sections = ["node", "model", "sources", "labels", "mqtt", "store", "history"]
-        sections += ["clips", "home_assistant", "web", "metrics", "log_level"]
+        sections = ["node", "location", "model", "sources", "labels", "mqtt", "store", "history"]
+        sections += ["clips", "home_assistant", "notifications", "web", "metrics", "log_level"]
         assert list(shown) == sections
         assert list(shown["labels"]["dog_bark"])[:4] == [
             "prompts",
@@ -359,6 +428,21 @@ class TestEffective:
         assert "hunter2" not in shown
         assert yaml.safe_load(shown)["mqtt"]["password"] == "********"
         assert yaml.safe_load(shown)["sources"]["porch"]["url"] == "rtsp://********@camera/live"
+
+    def test_masks_all_of_an_address_that_may_be_secret(self) -> None:
+        told = parse(
+            "notifications:\n"
+            "  phone: {apprise: 'tgram://hunter2/chat'}\n"
+            "  hook: {webhook: 'https://u:hunter2@house:8443/hunter2?hunter2', secret: hunter2,\n"
+            "         headers: {Authorization: hunter2}}\n" + LEAST
+        )
+        assert "hunter2" not in effective(told) + repr(told)
+        shown = yaml.safe_load(effective(told))["notifications"]
+        assert shown["phone"]["apprise"] == "tgram://********"
+        assert shown["hook"]["webhook"] == "https://********@house:8443/********"
+        assert shown["hook"]["headers"] == {"Authorization": "********"}
+        again = parse(effective(told))
+        assert list(again.notifications) == ["phone", "hook"]
 
 
 class TestShipped:
@@ -380,6 +464,10 @@ class TestShipped:
             (LabelSettings, ["labels", "dog_bark"]),
             (MqttSettings, ["mqtt"]),
             (TlsSettings, ["mqtt", "tls"]),
+            (LocationSettings, ["location"]),
+            (NotificationSettings, ["notifications", "phone"]),
+            (NotificationSettings, ["notifications", "mail"]),
+            (NotificationSettings, ["notifications", "hook"]),
         ],
     )
     def test_has_every_key_with_its_default(self, model: type[BaseModel], path: list[str]) -> None:
@@ -388,19 +476,34 @@ class TestShipped:
         for key in path:
             section = section[key]
         keys = {field.alias or name: field for name, field in model.model_fields.items()}
-        if model is SourceSettings:
+        if model in (SourceSettings, NotificationSettings):
             assert set(section) <= set(keys)
         else:
             assert set(section) == set(keys)
         for key, value in section.items():
             default = keys[key].default
             is_section = isinstance(value, dict)
-            if key in ("microphone", "url") or (is_section and key != "tls"):
+            if key in ("microphone", "url", "apprise", "webhook") or (is_section and key != "tls"):
                 continue
             if default in (None, (), PydanticUndefined):
                 assert self._says_default(text, key), key
             else:
                 assert value == default, key
+
+    def test_has_every_key_of_a_notification_somewhere(self) -> None:
+        text = SHIPPED.read_text(encoding="utf-8")
+        section = yaml.safe_load(re.sub(r"^( *)#(?=\w+:)", r"\1", text, flags=re.MULTILINE))
+        there = {key for each in section["notifications"].values() for key in each}
+        assert there == set(NotificationSettings.model_fields)
+
+    def test_its_examples_are_right(self) -> None:
+        text = SHIPPED.read_text(encoding="utf-8")
+        text = re.sub(r"^( *)#(?=\w+:)", r"\1", text, flags=re.MULTILINE)
+        for one_of_two in ("revision", "channel", "password", "off_threshold", "insecure", "loop"):
+            text = re.sub(rf"^ *{one_of_two}:.*\n", "", text, flags=re.MULTILINE)
+        parsed = parse(text.replace("clips:\n  enabled: false", "clips:\n  enabled: true"))
+        assert set(parsed.notifications) == {"phone", "mail", "hook"}
+        assert parsed.labels["dog_bark"].schedule[0].begin == "22:00"
 
     def _says_default(self, text: str, key: str) -> bool:
         """Whether a comment above a key has words for its default."""

@@ -46,7 +46,7 @@ def test_aliases_are_followed() -> None:
     assert read("a: &a [1]\nb: *a").data == {"a": [1], "b": [1]}
 
 
-@pytest.mark.parametrize("text", ["2026-11-21", "=", "1e3", "0o17", "08"])
+@pytest.mark.parametrize("text", ["2026-11-21", "=", "1e3", "0o17", "08", "22:00", "7:30"])
 def test_what_looks_like_a_type_is_text(text: str) -> None:
     assert read(f"a: {text}").data == {"a": text}
 
@@ -61,7 +61,7 @@ def test_what_looks_like_a_type_is_text(text: str) -> None:
         ("? [a]\n: 1", Problem(1, (), "cannot be a list")),
         ("a: &a {b: 1}\nc:\n  <<: *a", Problem(3, ("c",), "merge keys")),
         ("a: 1\nb: 2\na: 3", Problem(3, ("a",), "first on line 1")),
-        ("a: 1:30", Problem(1, ("a",), "base 60")),
+        ("a: 1:30:00", Problem(1, ("a",), "base 60")),
         ("a: 1:30.5", Problem(1, ("a",), "base 60")),
         ("a: 017", Problem(1, ("a",), "base 60 or 8")),
         ("a: !!int x", Problem(1, ("a",), "not a number")),

@@ -7,26 +7,33 @@ sits at the key it belongs to, so that one pass finds as many problems as there 
 from pe_stream.config.clips import ClipSettings
 from pe_stream.config.history import HistorySettings
 from pe_stream.config.home_assistant import HomeAssistantSettings
-from pe_stream.config.labels import DEFAULT_THRESHOLD, OFF_RATIO, LabelSettings
+from pe_stream.config.labels import DEFAULT_THRESHOLD, OFF_RATIO, LabelSettings, ScheduleSettings
 from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import PASSWORD_VARIABLE, MqttSettings, TlsSettings
+from pe_stream.config.notifications import SIGNATURE, NotificationSettings, shown
 from pe_stream.config.settings import Settings, config_schema, default_node
 from pe_stream.config.sources import SourceSettings
 from pe_stream.config.store import StoreSettings
+from pe_stream.config.times import HoursSettings, LocationSettings
 from pe_stream.config.web import WebSettings
 
 __all__ = [
     "DEFAULT_THRESHOLD",
     "OFF_RATIO",
     "PASSWORD_VARIABLE",
+    "SIGNATURE",
     "ClipSettings",
     "HistorySettings",
     "HomeAssistantSettings",
+    "HoursSettings",
     "LabelSettings",
+    "LocationSettings",
     "MetricsSettings",
     "ModelSettings",
     "MqttSettings",
+    "NotificationSettings",
+    "ScheduleSettings",
     "Settings",
     "SourceSettings",
     "StoreSettings",
@@ -34,4 +41,5 @@ __all__ = [
     "WebSettings",
     "config_schema",
     "default_node",
+    "shown",
 ]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from math import floor
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from pe_stream.config.times import HoursSettings
 from pe_stream.config.values import Negatives, Prompts, Section, frames
+from pe_stream.core.hours import Span
 from pe_stream.core.types import LabelRule
 from pe_stream.errors import ConfigError
 
@@ -20,6 +24,37 @@ OFF_RATIO = 0.8
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
 """Score strictly between 0 and 1."""
+
+
+class ScheduleSettings(HoursSettings):
+    """What is other than usual with a label for a time; at least one of the last three keys."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [key]} for key in ("threshold", "off_threshold", "enabled")]
+        }
+    )
+
+    threshold: Probability | None = None
+    """Score (0 to 1, exclusive) that starts an event; default: the label's own."""
+
+    off_threshold: Probability | None = None
+    """Score (0 to 1, exclusive) below which an event ends; default: as the label has it, in
+    proportion to `threshold`."""
+
+    enabled: bool | None = None
+    """Whether the label makes events; default: the label's own."""
+
+    @field_validator("off_threshold")
+    @classmethod
+    def _at_most_the_threshold(cls, value: float | None, info: ValidationInfo) -> float | None:
+        return _at_most(value, info.data.get("threshold"))
+
+    @model_validator(mode="after")
+    def _of_some_use(self) -> Self:
+        if self.threshold is None and self.off_threshold is None and self.enabled is None:
+            raise ValueError("give at least one of threshold, off_threshold and enabled")
+        return self
 
 
 class LabelSettings(Section):
@@ -60,18 +95,44 @@ class LabelSettings(Section):
     enabled: bool = True
     """Whether the label makes events when the daemon starts; MQTT can switch it."""
 
+    schedule: Annotated[tuple[ScheduleSettings, ...], Field(strict=False)] = ()
+    """What is other than usual at times: the first entry whose time it is counts; default: none."""
+
     def named(self, name: str) -> LabelSettings:
         """These settings for a label of this name: it is the prompt where none was given."""
         if self.prompts:
             return self
         return self.model_copy(update={"prompts": (re.sub(r"[_-]+", " ", name).strip(),)})
 
-    def rule(self, name: str, recommended: float | None = None) -> LabelRule:
+    def scheduled(self, holds: Callable[[Span], bool]) -> int | None:
+        """Which entry of the schedule is in force; None is none.
+
+        holds: whether it is the time of a span.
+        """
+        entries = enumerate(self.schedule)
+        return next((number for number, entry in entries if holds(entry.span)), None)
+
+    def rule(
+        self,
+        name: str,
+        recommended: float | None = None,
+        holds: Callable[[Span], bool] = lambda _: False,
+    ) -> LabelRule:
         """What the tracker goes by: durations in frames, rounded half up, max_length at least 1.
 
-        recommended: the checkpoint's threshold for this label. Raises ConfigError where the
-        threshold arrived at is below `off_threshold`.
+        recommended: the checkpoint's threshold for this label. holds: whether it is the time of a
+        span, for the schedule. Raises ConfigError where a threshold arrived at, at any time, is
+        below its `off_threshold`.
         """
+        usual = self._rule(name, recommended)
+        scheduled = [
+            self._at_times(entry, usual, f"labels.{name}.schedule[{number}]")
+            for number, entry in enumerate(self.schedule)
+        ]
+        now = self.scheduled(holds)
+        return usual if now is None else scheduled[now]
+
+    def _rule(self, name: str, recommended: float | None) -> LabelRule:
         threshold = self.threshold or recommended or DEFAULT_THRESHOLD
         off_threshold = self.off_threshold or OFF_RATIO * threshold
         if off_threshold > threshold:
@@ -92,16 +153,22 @@ class LabelSettings(Section):
             enabled=self.enabled,
         )
 
+    def _at_times(self, entry: ScheduleSettings, usual: LabelRule, key: str) -> LabelRule:
+        threshold = entry.threshold or usual.threshold
+        ratio = usual.off_threshold / usual.threshold
+        off_threshold = entry.off_threshold or ratio * threshold
+        if off_threshold > threshold:
+            raise ConfigError(
+                f"{key}.off_threshold: {off_threshold:g} is above the label's threshold "
+                f"{threshold:g}; set threshold too, or lower off_threshold"
+            )
+        enabled = usual.enabled if entry.enabled is None else entry.enabled
+        return replace(usual, threshold=threshold, off_threshold=off_threshold, enabled=enabled)
+
     @field_validator("off_threshold")
     @classmethod
     def _at_most_the_threshold(cls, value: float | None, info: ValidationInfo) -> float | None:
-        threshold = info.data.get("threshold")
-        if value is not None and threshold is not None and value > threshold:
-            raise ValueError(
-                f"off_threshold ({value:g}) is above threshold ({threshold:g}): "
-                "an event would end as it begins"
-            )
-        return value
+        return _at_most(value, info.data.get("threshold"))
 
     @field_validator("max_s")
     @classmethod
@@ -118,6 +185,15 @@ class LabelSettings(Section):
             if text in info.data.get("prompts", ()):
                 raise ValueError(f"{text!r} is among the label's own prompts")
         return value
+
+
+def _at_most(off_threshold: float | None, threshold: float | None) -> float | None:
+    if off_threshold is not None and threshold is not None and off_threshold > threshold:
+        raise ValueError(
+            f"off_threshold ({off_threshold:g}) is above threshold ({threshold:g}): "
+            "an event would end as it begins"
+        )
+    return off_threshold
 
 
 def _nearest_frame(seconds: float) -> int:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from pe_stream.addresses import MASK
+from pe_stream.config.secrets import read_secret
 from pe_stream.config.values import (
     Host,
     PathText,
@@ -26,7 +27,6 @@ from pe_stream.config.values import (
     Text,
     TopicPrefix,
 )
-from pe_stream.errors import ConfigError
 
 PASSWORD_VARIABLE = "PE_STREAM_MQTT_PASSWORD"  # noqa: S105 - the name of it
 """Environment variable that is read where neither `password` nor `password_file` is given."""
@@ -40,18 +40,6 @@ def _tls(value: object) -> object:
     if isinstance(value, bool):
         return {} if value else None
     return value
-
-
-def _read_secret(path: Path) -> str:
-    try:
-        secret = path.read_text(encoding="utf-8").removesuffix("\n").removesuffix("\r")
-    except OSError as error:
-        raise ConfigError(f"mqtt.password_file: cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"mqtt.password_file: {path} is not UTF-8 text") from None
-    if not secret:
-        raise ConfigError(f"mqtt.password_file: {path} is empty: put the password into it")
-    return secret
 
 
 class TlsSettings(Section):
@@ -134,7 +122,7 @@ class MqttSettings(Section):
         if self.password is not None:
             return self.password.get_secret_value()
         if self.password_file is not None:
-            return _read_secret(Path(self.password_file))
+            return read_secret("mqtt.password_file", Path(self.password_file))
         return os.environ.get(PASSWORD_VARIABLE) or None
 
     @model_validator(mode="before")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -23,8 +23,10 @@ from pe_stream.config.labels import LabelSettings
 from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import MqttSettings
+from pe_stream.config.notifications import NotificationSettings
 from pe_stream.config.sources import SourceSettings
 from pe_stream.config.store import StoreSettings
+from pe_stream.config.times import LocationSettings
 from pe_stream.config.values import LabelName, Name, Section
 from pe_stream.config.web import WebSettings
 from pe_stream.core.messages import slug
@@ -46,6 +48,12 @@ class Settings(Section):
 
     node: Name = Field(default_factory=default_node, validate_default=True)
     """Name of this machine in topics and events; default: its host name."""
+
+    location: Annotated[
+        LocationSettings,
+        BeforeValidator(_none_is_empty, json_schema_input_type=LocationSettings | None),
+    ] = LocationSettings()
+    """Where the house is, for times of day."""
 
     model: Annotated[
         ModelSettings,
@@ -100,6 +108,14 @@ class Settings(Section):
     ] = HomeAssistantSettings()
     """How we show in Home Assistant."""
 
+    notifications: Annotated[
+        dict[Name, NotificationSettings],
+        BeforeValidator(
+            _none_is_empty, json_schema_input_type=dict[Name, NotificationSettings] | None
+        ),
+    ] = Field(default_factory=dict)
+    """Messages to people and other services, by name."""
+
     web: Annotated[
         WebSettings,
         BeforeValidator(_none_is_empty, json_schema_input_type=WebSettings | None),
@@ -147,9 +163,24 @@ class Settings(Section):
     ) -> dict[str, LabelSettings]:
         problems = _slug_clashes(value)
         if "sources" in info.data:
-            problems += _unknown_sources(value, info.data["sources"])
+            problems += _unknown(value, "sources", info.data["sources"])
+        problems += _sunless(value, "schedule", info)
         labels: dict[str, LabelSettings] = _validated(handler, value, problems)
         return {name: label.named(name) for name, label in labels.items()}
+
+    @field_validator("notifications", mode="wrap")
+    @classmethod
+    def _notifications_of_what_there_is(
+        cls, value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> dict[str, NotificationSettings]:
+        problems = _sunless(value, "quiet", info)
+        for key in ("labels", "sources", "except_quiet"):
+            there = "sources" if key == "sources" else "labels"
+            if there in info.data:
+                problems += _unknown(value, key, info.data[there])
+        problems += _clipless(value, info)
+        notifications: dict[str, NotificationSettings] = _validated(handler, value, problems)
+        return notifications
 
     @field_validator("clips")
     @classmethod
@@ -211,21 +242,65 @@ def _slug_clashes(sections: object) -> list[InitErrorDetails]:
     return problems
 
 
-def _unknown_sources(labels: object, sources: Iterable[str]) -> list[InitErrorDetails]:
-    """Sources that labels name and that do not exist."""
-    known = list(sources)
+def _unknown(sections: object, key: str, known: Iterable[str]) -> list[InitErrorDetails]:
+    """Sources or labels that a list `key` of a section names and that do not exist."""
+    known = list(known)
+    kind = "source" if key == "sources" else "label"
     problems: list[InitErrorDetails] = []
-    for label, settings in labels.items() if isinstance(labels, Mapping) else ():
-        is_raw = isinstance(settings, Mapping)
-        named = settings.get("sources") if is_raw else getattr(settings, "sources", None)
-        for index, source in enumerate(named if isinstance(named, list | tuple) else ()):
-            if isinstance(source, str) and source not in known:
+    for name, named in _lists(sections, key):
+        for index, one in enumerate(named):
+            if isinstance(one, str) and one not in known:
                 unknown = PydanticCustomError(
-                    "unknown_source",
-                    "there is no source {source}; sources: {known}",
-                    {"source": repr(source), "known": ", ".join(known) or "none"},
+                    "unknown_name",
+                    "there is no {kind} {name}; {kind}s: {known}",
+                    {"kind": kind, "name": repr(one), "known": ", ".join(known) or "none"},
                 )
-                problems.append(
-                    InitErrorDetails(type=unknown, loc=(label, "sources", index), input=source)
-                )
+                problems.append(InitErrorDetails(type=unknown, loc=(name, key, index), input=one))
     return problems
+
+
+def _sunless(sections: object, key: str, info: ValidationInfo) -> list[InitErrorDetails]:
+    """Times of day by the sun, in the spans of a list `key` of a section, of no known place."""
+    if "location" not in info.data or info.data["location"].has_sun:
+        return []
+    problems: list[InitErrorDetails] = []
+    for name, spans in _lists(sections, key):
+        for index, span in enumerate(spans):
+            for end, attribute in (("from", "begin"), ("to", "end")):
+                time = _get(span, end, attribute)
+                if isinstance(time, str) and time.startswith(("sunrise", "sunset")):
+                    unknown = PydanticCustomError(
+                        "unknown_location",
+                        "sunrise and sunset need `location`, with latitude and longitude",
+                    )
+                    loc = (name, key, index, end)
+                    problems.append(InitErrorDetails(type=unknown, loc=loc, input=time))
+    return problems
+
+
+def _clipless(sections: object, info: ValidationInfo) -> list[InitErrorDetails]:
+    """Notifications that would wait for clips which are not made."""
+    clips = info.data.get("clips")
+    if clips is None or clips.enabled:
+        return []
+    none = PydanticCustomError("no_clips", "there are no clips: set clips.enabled to true")
+    return [
+        InitErrorDetails(type=none, loc=(name, "clip"), input=True)
+        for name, section in (sections.items() if isinstance(sections, Mapping) else ())
+        if _get(section, "clip") is True
+    ]
+
+
+def _lists(sections: object, key: str) -> Iterator[tuple[str, list[Any] | tuple[Any, ...]]]:
+    """The list `key` of each section that has one."""
+    for name, section in sections.items() if isinstance(sections, Mapping) else ():
+        found = _get(section, key)
+        if isinstance(found, list | tuple):
+            yield name, found
+
+
+def _get(section: object, key: str, attribute: str | None = None) -> Any:
+    """What a section has at `key`, read from a file or made in Python."""
+    if isinstance(section, Mapping):
+        return section.get(key)
+    return getattr(section, attribute or key, None)

@@ -117,7 +117,8 @@ def _whole_frames(seconds: float) -> float:
     return seconds
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
+    """A single text stands for a list of one."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -171,7 +172,7 @@ Prompts = Annotated[
     Field(strict=False, min_length=1),
     AfterValidator(_prompts),
     BeforeValidator(
-        _listed,
+        listed,
         json_schema_input_type=str | Annotated[list[str], Field(min_length=1), _DISTINCT],
     ),
 ]
@@ -181,7 +182,7 @@ Negatives = Annotated[
     tuple[str, ...],
     Field(strict=False),
     AfterValidator(_prompts),
-    BeforeValidator(_listed, json_schema_input_type=str | Annotated[list[str], _DISTINCT]),
+    BeforeValidator(listed, json_schema_input_type=str | Annotated[list[str], _DISTINCT]),
 ]
 """Descriptions of what a sound is not; a single text is taken for a list of one."""
 

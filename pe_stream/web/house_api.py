@@ -54,7 +54,7 @@ def info(
         version=__version__,
         checkpoint=house.checkpoint,
         frame_s=FRAME_S,
-        timezone=None,
+        timezone=settings.location.timezone,
         store=None if house.store is None else house.store.trouble or "ok",
         history=house.history is not None,
         clips=settings.clips.enabled,

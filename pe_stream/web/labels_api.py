@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, HTTPException, Query
 from fastapi import Path as InPath
 
-from pe_stream.config import LabelSettings
+from pe_stream.config import LabelSettings, ScheduleSettings
 from pe_stream.config_edit import Edit
 from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, ScoreRun
 from pe_stream.core.whatif import Replayed, replay
@@ -20,6 +20,8 @@ from pe_stream.web.times import utc_of
 
 MOST_SHOWN = 100
 """Events that a preview lists."""
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 LabelName = Annotated[str, InPath(min_length=1, max_length=100)]
 IfMatch = Annotated[str | None, Header(max_length=100)]
@@ -151,7 +153,9 @@ def _told(source: str, runs: Sequence[ScoreRun], rule: LabelRule) -> list[shapes
 
 
 def _label(house: House, name: str, settings: LabelSettings) -> shapes.LabelState:
-    kept = settings.model_dump(mode="json", by_alias=True)
+    kept = settings.model_dump(mode="json", by_alias=True) | {
+        "schedule": [_times(each) for each in settings.schedule]
+    }
     now = {
         source: shapes.RuleState(
             threshold=rule.threshold, off_threshold=rule.off_threshold, enabled=rule.enabled
@@ -161,3 +165,10 @@ def _label(house: House, name: str, settings: LabelSettings) -> shapes.LabelStat
         if rule.name == name and house.settings().hears(source, name)
     }
     return shapes.LabelState(name=name, now=now, **kept)
+
+
+def _times(entry: ScheduleSettings) -> dict[str, Any]:
+    """An entry of a schedule, its days one by one; null is every day."""
+    days = sorted(entry.span.days)
+    told: dict[str, Any] = entry.model_dump(mode="json", by_alias=True)
+    return told | {"days": None if len(days) == len(DAYS) else [DAYS[day] for day in days]}

@@ -108,7 +108,7 @@ class LabelState(BaseModel):
     update_s: float
     sources: list[str] | None
     enabled: bool
-    schedule: list[dict[str, Any]] = []
+    schedule: list[dict[str, Any]]
     now: dict[str, RuleState]
 
 

@@ -98,6 +98,7 @@ function row(values, { remove, up }) {
       return {
         days: chosen.length === DAYS.length ? null : chosen, from: from.value.trim(), to: to.value.trim(),
         threshold: limit.value === "" ? null : Number(limit.value),
+        off_threshold: values.off_threshold ?? null,  // the file may have one
         enabled: enabled.value === "" ? null : enabled.value === "true",
       };
     },
