@@ -43,7 +43,9 @@ def page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
     said: list[str] = []
 
     def note(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        # Chromium says so of every such answer, also where the page deals with it.
+        told = "status of 4" in message.text
+        if message.type in ("error", "warning") and not told:
             said.append(message.text)
 
     try:

@@ -96,9 +96,10 @@ def test_an_event_is_on_the_page_within_a_second_of_its_message(live: Page, play
     told: dict[str, float] = {}
 
     def note(_client: Client, _data: object, message: MQTTMessage) -> None:
-        event = json.loads(message.payload)
-        if event["phase"] == "start":
-            told.setdefault(event["id"], time.time())
+        if message.topic.endswith("/events"):  # amqtt sends retained messages of other topics too
+            event = json.loads(message.payload)
+            if event["phase"] == "start":
+                told.setdefault(event["id"], time.time())
 
     client = Client(CallbackAPIVersion.VERSION2)
     client.on_message = note
@@ -189,7 +190,7 @@ def test_a_label_is_edited_and_the_conflict_told(live: Page, playing: Demo) -> N
     # Someone else is faster, by hand:
     playing.config.write_text(playing.config.read_text() + "# by hand\n")
     form.get_by_test_id("save").click()
-    expect(live.get_by_test_id("changed-elsewhere")).to_be_visible()
+    expect(live.get_by_test_id("problems")).to_contain_text("changed by someone else")
     expect(prompts).to_have_value("a rooster crowing\na cock crowing at dawn")
     live.get_by_test_id("load-new").click()
     form.get_by_test_id("save").click()
@@ -232,10 +233,14 @@ def test_the_keyboard_is_enough(live: Page, playing: Demo) -> None:
     assert live.evaluate("() => document.activeElement !== document.body")
 
 
+LOUD, HEARD = 0.032, 0.71
+"""The level of the bursts, and the highest score that they get, about."""
+
+
 @pytest.fixture
 def house(tmp_path: Path, level: Path, broker: Mosquitto) -> Iterator[tuple[Daemon, str]]:
     """A daemon that hears a burst every two seconds."""
-    wav = write_float_wav(tmp_path / "sound.wav", noise((0.7, 0), (0.6, 0.06), (0.7, 0)))
+    wav = write_float_wav(tmp_path / "sound.wav", noise((0.7, 0), (0.6, LOUD), (0.7, 0)))
     port = free_port()
     more = (
         f"# mine\nlabels:\n  loud:  # what wakes me\n    min_on_s: 0.12\n    threshold: 0.5\n"
@@ -275,7 +280,8 @@ def test_dragging_a_threshold_changes_the_file_and_what_fires(
 
     with page(chromium, url) as opened:
         expect(opened.get_by_test_id("track")).to_have_count(1)
-        drag(opened, 2.0)  # beyond the top: as high as it goes
+        expect(opened.get_by_test_id("score")).to_have_text(re.compile(r"[01]\.\d\d"))
+        drag(opened, 0.45)
         expect(opened.get_by_test_id("toast").first).to_contain_text("saved")
         wait_until(lambda: daemon.config.read_text() != before, "the file is changed")
         after = daemon.config.read_text()
@@ -285,7 +291,7 @@ def test_dragging_a_threshold_changes_the_file_and_what_fires(
             a for a, b in zip(after.splitlines(), before.splitlines(), strict=True) if a != b
         ]
         assert len(changed) == 1
-        assert float(changed[0].removeprefix("    threshold: ")) >= 0.98
+        assert float(changed[0].removeprefix("    threshold: ")) > HEARD + 0.05
         opened.wait_for_timeout(2500)  # what was open ends
         quiet_s = time.time() + 1
         opened.wait_for_timeout(6000)
