@@ -16,7 +16,7 @@ VENV := .venv/bin/python
 INSTALL := $(VENV) -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-oldest test-gpu faults fuzz demo-recording clean
+.PHONY: help demo test test-oldest test-gpu faults fuzz demo-recording screenshots clean
 
 help:  ## these words
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +44,9 @@ fuzz: .venv/.installed-test  ## 100,000 damaged configurations, messages, record
 
 demo-recording: .venv/.installed  ## make the demo recording anew (needs espeak-ng)
 	$(VENV) -m pe_stream.assets.make_demo pe_stream/assets
+
+screenshots: .venv/.installed-test  ## pictures of the page for the README (needs chromium)
+	PYTHONPATH=tests $(VENV) -m web.screenshots
 
 clean:  ## remove everything made here
 	rm -rf .venv .oldest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
