@@ -9,6 +9,9 @@ import { playTone, tonePattern, TONE_HZ } from "./tone.js";
 import { bandOf, findPattern, toDb } from "./tone_detect.js";
 
 const LISTEN_MS = 8000;
+/** What is heard before the tone belongs to the pattern; a source that delivers nothing is not waited for. */
+const BEFORE_FRAMES = 25;
+const BEFORE_MS = 4000;
 
 export function toneTest(ends) {
   const results = el("ul.tone-results", { testid: "tone-results" });
@@ -21,6 +24,7 @@ export function toneTest(ends) {
     try {
       const listening = new Map([...house.sources.keys()].map((source) => [source, listenTo(source)]));
       running = listening;
+      await quietBefore(listening);
       const played = await playTone();
       await new Promise((done) => { setTimeout(done, LISTEN_MS); });
       if (!ends.ended) fill(results, [...listening].map(([source, listener]) => line(source, judge(listener, played))));
@@ -64,6 +68,13 @@ function listenTo(source) {
     }
   });
   return { levels, arrivals, end };
+}
+
+async function quietBefore(listening) {
+  const enough = () => [...listening.values()].every(({ levels }) => levels.length >= BEFORE_FRAMES);
+  for (const since = performance.now(); !enough() && performance.now() - since < BEFORE_MS;) {
+    await new Promise((done) => { setTimeout(done, 100); });
+  }
 }
 
 function judge({ levels, arrivals }, played) {
