@@ -35,8 +35,8 @@ MOST_BYTES = 64 * 1024
 DISCARD_S, DISCARD_BYTES = 2.0, 1024 * 1024
 """Of what is refused, so much is read and thrown away."""
 
-REQUESTS = rate("1200/minute")
-"""Of one address. A page that is opened takes about 40."""
+REQUESTS = rate("3000/minute")
+"""Of one address, or of all behind a proxy. A page that is opened takes about 60."""
 
 LOGINS = rate("10/minute")
 """Tries of one address."""
