@@ -11,7 +11,7 @@ from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, hearing, l
 from pe_stream import feed as feed_module
 from pe_stream.core.detector import Heard
 from pe_stream.core.ledger import Hearing as HearingState
-from pe_stream.core.types import Event, LabelRule, Phase, Reason
+from pe_stream.core.types import Event, FrameEmbeddings, LabelRule, Phase, Reason
 from pe_stream.errors import UnavailableError
 from pe_stream.hearing import Hearing, Labels
 from pe_stream.live import Live
@@ -27,12 +27,14 @@ class Told:
         self.said: list[Event] = []
         self.frames: dict[str, int] = {}
         self.end: list[BaseException | None] = []
+        self.embeddings: list[FrameEmbeddings | None] = []
 
     def events(self, events: Sequence[Event]) -> None:
         self.said += events
 
     def scores(self, source: str, heard: Heard) -> None:
         self.frames[source] = self.frames.get(source, 0) + len(heard.scores)
+        self.embeddings.append(heard.embeddings)
 
     def ended(self, error: BaseException | None) -> None:
         self.end.append(error)
@@ -46,6 +48,8 @@ def listening(
     sources: dict[str, list[ScriptedSource]],
     hears: Hearing,
     allowed: Callable[[str, str], bool] = lambda _source, _label: True,
+    *,
+    embed: bool = False,
 ) -> Iterator[tuple[Live, Told]]:
     told = Told()
     openings = {name: iter(each) for name, each in sources.items()}
@@ -59,7 +63,8 @@ def listening(
 
         return open_next
 
-    live = Live({name: opener(name) for name in sources}, hears, told, node="n", hears=allowed)
+    opening = {name: opener(name) for name in sources}
+    live = Live(opening, hears, told, node="n", hears=allowed, embed=embed)
     live.open()
     live.start()
     try:
@@ -183,6 +188,29 @@ def test_labels_change_without_losing_a_frame() -> None:
     assert told.frames == {"a": 40}
     assert told.phases("loud") == [("a", Phase.START), ("a", Phase.END)]
     assert told.phases("other") == [("a", Phase.START), ("a", Phase.END)]
+
+
+def test_labels_that_are_kept_keep_what_was_set() -> None:
+    source = ScriptedSource()
+    hears = hearing([LOUD, OTHER])
+    with listening({"a": [source]}, hears) as (live, _):
+        live.set_rule("a", "loud", 0.25, enabled=None)
+        live.set_rule("a", "other", 0.25, enabled=None)
+        embeddings = LevelEngine(["loud", "other"]).labels
+        new = Labels(embeddings, (LOUD, replace(OTHER, threshold=0.9)))  # type: ignore[arg-type]
+        assert live.change(new, lambda _s, _l: True, lambda: None, keep={"loud"}).wait(5)
+        rules = live._channels["a"].detector.rules
+        assert [rule.threshold for rule in rules] == [0.25, 0.9]
+
+
+def test_embeddings_are_handed_on_where_they_are_wanted() -> None:
+    for embed in (True, False):
+        source = ScriptedSource()
+        source.give(chunk(0, 20, 0.9, anchor_ns=0), None)
+        with listening({"a": [source]}, hearing([LOUD]), embed=embed) as (_, told):
+            assert eventually(lambda heard=told: heard.end)  # type: ignore[misc]
+        assert all((each is not None) == embed for each in told.embeddings)
+        assert len(told.embeddings) > 1
 
 
 def test_falling_behind_stretches_the_hop_and_then_loses_the_oldest() -> None:
