@@ -210,7 +210,7 @@ def test_embeddings_are_handed_on_where_they_are_wanted() -> None:
         with listening({"a": [source]}, hearing([LOUD]), embed=embed) as (_, told):
             assert eventually(lambda heard=told: heard.end)  # type: ignore[misc]
         assert all((each is not None) == embed for each in told.embeddings)
-        assert len(told.embeddings) > 1
+        assert told.embeddings
 
 
 def test_falling_behind_stretches_the_hop_and_then_loses_the_oldest() -> None:
