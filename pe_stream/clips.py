@@ -17,7 +17,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -45,6 +45,7 @@ _BEFORE = "PE_STREAM_BEFORE_S"
 """Tag of a clip: seconds from its beginning to the onset of the event."""
 
 _CLIP = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[\w-]+\.(flac|opus)")
+_HIDDEN = re.compile(rf"\.{_CLIP.pattern.replace('opus', 'opus|png')}\{_PART}")
 """Names that we give."""
 
 
@@ -103,16 +104,18 @@ class Clips:
         settings: ClipSettings,
         on_failure: Callable[[BaseException], None] = lambda _: None,
         on_done: Callable[[str, Path | None], None] = lambda _id, _path: None,
+        judged: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """Prepare; nothing is written before `start`.
 
         on_failure: called with what ended the thread, if that was an error of ours. on_done: told
         of every clip that was named, once, on the thread or in `stop`: the event's id, and the
-        file, or None where none is kept.
+        file, or None where none is kept. judged: ids of events whose clips are kept for good.
         """
         self.kept = self.withheld = self.lost = 0
         self._on_failure = on_failure
         self._on_done = on_done
+        self._judged = judged
         self._lock: IO[str] | None = None
         self._bytes = 0.0
         self._settings = settings
@@ -278,25 +281,31 @@ class Clips:
         """All clips, or what a run that was killed has left of some."""
         with contextlib.suppress(OSError):
             for path in self._folder.glob("*/*/*"):
-                name = path.name
-                if hidden:
-                    name = name.removeprefix(".").removesuffix(_PART)
-                if _CLIP.fullmatch(name) and (not hidden or _part(path.with_name(name)) == path):
+                if (_HIDDEN if hidden else _CLIP).fullmatch(path.name):
                     yield path
 
     def _tidy(self) -> None:
         """Delete what is too old, and the oldest of what is too much."""
         settings, now_s = self._settings, time.time()
+        judged = frozenset(self._judged())
         days_of = {slug(label): days for label, days in settings.keep_days_of.items()}
         kept = []
         for path in self._files(hidden=False):
             with contextlib.suppress(OSError):
+                if path.stem.partition("-")[2] in judged:
+                    continue
                 stat = path.stat()
                 days = days_of.get(path.parent.name, settings.keep_days)
                 if stat.st_mtime < now_s - days * 86_400:
                     _delete(path)
                 else:
                     kept.append((stat.st_mtime, stat.st_size + _picture_size(path), path))
+        for picture in self._folder.glob("*/*/*.png"):
+            if _CLIP.fullmatch(f"{picture.stem}.flac") and not any(
+                picture.with_suffix(f".{form}").exists() for form in ("flac", "opus")
+            ):
+                with contextlib.suppress(OSError):
+                    picture.unlink()
         self._bytes = sum(size for _, size, _ in kept)
         for _, size, path in sorted(kept):
             if self._bytes <= settings.max_gb * 1e9:

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from yaml import YAMLError
+
 from pe_stream.config import Settings
 from pe_stream.config_file import MAX_SIZE, parse
 from pe_stream.errors import ConfigError, PeStreamError
@@ -51,10 +53,12 @@ class Draft:
 
     text: str
     settings: Settings
+    version: str
+    """What it is a change of."""
 
 
 class ConfigFile:
-    """One configuration file; used from one thread at a time."""
+    """One configuration file; used by one thread at a time, but for `trouble`."""
 
     def __init__(self, path: Path) -> None:
         """Take the path; links are followed, so that it is their target that changes."""
@@ -83,24 +87,29 @@ class ConfigFile:
             raise NotWritableError(self.trouble)
         before = self._read()
         if _version(before) != version:
-            raise ConflictError(
-                f"{self.path.name} was changed by someone else meanwhile: load it again"
-            )
+            raise self._conflict()
         text = edited(before, edit, str(self.path))
-        return Draft(text, parse(text, str(self.path)))
+        return Draft(text, parse(text, str(self.path)), version)
 
     def write(self, draft: Draft) -> str:
         """Put the draft in the file's place at once, keep the old one; returns the new version.
 
-        Raises NotWritableError.
+        Raises ConflictError where the file has changed since, NotWritableError.
         """
+        before = self._read()
+        if _version(before) != draft.version:
+            raise self._conflict()
         try:
-            before = self.path.read_bytes()
-            if before.decode() != draft.text:
-                self._replace(before, draft.text.encode())
+            if before != draft.text:
+                self._replace(before.encode(), draft.text.encode())
         except OSError as error:
             raise NotWritableError(f"{self.path} cannot be written: {error.strerror}") from error
         return _version(draft.text)
+
+    def _conflict(self) -> ConflictError:
+        return ConflictError(
+            f"{self.path.name} was changed by someone else meanwhile: load it again"
+        )
 
     def _replace(self, before: bytes, after: bytes) -> None:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
@@ -159,7 +168,7 @@ def edited(text: str, edit: Edit, name: str = "config.yaml") -> str:
                 editor.remove((*label, key))
             else:
                 editor.put((*label, key), value)
-    except NotEditableError as error:
+    except (NotEditableError, YAMLError) as error:
         raise ConfigError(f"{name} cannot be edited from here: {error}") from error
     _require_nothing_else(before, parse(editor.text, name), edit, name)
     return editor.text

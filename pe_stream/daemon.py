@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
@@ -31,7 +31,7 @@ from pe_stream import clips, local_time, store
 from pe_stream.broker import EmbeddedBroker
 from pe_stream.clips import Clips
 from pe_stream.config import Settings
-from pe_stream.config_edit import ConfigFile, Edit, NotWritableError
+from pe_stream.config_edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
 from pe_stream.core.detector import Heard
 from pe_stream.core.messages import (
     Message,
@@ -103,8 +103,12 @@ class Daemon:
         self._settings = settings
         self._reload = reload
         self._file = None if config is None else ConfigFile(config)
+        self._version = self._file.version if self._file else ""
+        self._editing = threading.Lock()
         # Full when the main loop stands still: what is asked is refused, and its asker says so.
-        self._asked: queue.Queue[Callable[[], None]] = queue.Queue(MOST_ASKED)
+        self._asked: queue.Queue[tuple[Callable[[], None], Callable[[], object]]] = queue.Queue(
+            MOST_ASKED
+        )
         self._topics = Topics(settings.mqtt.prefix, settings.node)
         self._board = StateBoard(self._topics, _labels_by_source(settings))
         self._signals: list[int] = []
@@ -122,7 +126,12 @@ class Daemon:
             after_s=settings.clips.after_s,
             on_failure=self.ended,
         )
-        self._clips = Clips(settings.clips, on_failure=self.ended, on_done=self._clip_done)
+        self._clips = Clips(
+            settings.clips,
+            on_failure=self.ended,
+            on_done=self._clip_done,
+            judged=lambda: self._store.judged() if self._store else (),
+        )
         self._history = History(settings.history, on_failure=self.ended)
         self._wanted = _labels_by_source(settings)
         self._home = HomeAssistant(
@@ -180,6 +189,9 @@ class Daemon:
             _tell_systemd("READY=1")
             until_s = math.inf if seconds is None else time.monotonic() + seconds
             code = self._loop(hearing, until_s)
+            while not self._asked.empty():  # nobody is to wait for it
+                _, give_up = self._asked.get_nowait()
+                give_up()
             self._tell_health(self._live.vitals, math.inf)  # where it ended
             _tell_systemd("STOPPING=1")
         return code
@@ -296,7 +308,8 @@ class Daemon:
             rules=lambda: self._rules,
             broker=lambda: Broker(publisher.connected, publisher.queued),
             config=self._file,
-            change=lambda edit, version: self._ask(lambda: self._edit(hearing, edit, version)),
+            version=lambda: self._version,
+            change=partial(self._edit, hearing),
             compare=hearing.compare,
             recent=self._recent,
             clips=self._clips,
@@ -312,7 +325,7 @@ class Daemon:
     def _sources(self) -> list[dict[str, Any]]:
         trouble = self._store.trouble if self._store else None
         return [
-            self._shown(source, self._health[source].told(vital, trouble))
+            self._shown(source, self._health[source].shown(vital, trouble))
             for source, vital in self._live.vitals.items()
         ]
 
@@ -324,15 +337,18 @@ class Daemon:
         done: Future[T] = Future()
 
         def do() -> None:
+            if not done.set_running_or_notify_cancel():
+                return  # nobody waits for it any more
             try:
                 done.set_result(what())
             except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
                 done.set_exception(error)
 
         try:
-            self._asked.put_nowait(do)
+            self._asked.put_nowait((do, done.cancel))
             return done.result(ASKED_S)
-        except (queue.Full, TimeoutError):
+        except (queue.Full, TimeoutError, CancelledError):
+            done.cancel()
             raise UnavailableError("the daemon is busy; try again") from None
 
     def _announce(self, hearing: Hearing, sources: dict[str, str]) -> None:
@@ -359,7 +375,8 @@ class Daemon:
                     return 128 + number
                 self._change_labels(hearing)
             while not self._asked.empty():
-                self._asked.get_nowait()()
+                do, _ = self._asked.get_nowait()
+                do()
             if time.monotonic() >= until_s:
                 return 0
             if time.monotonic() >= next_tick_s:
@@ -377,7 +394,9 @@ class Daemon:
         """Take labels, prompts and thresholds anew from the configuration, if it is right."""
         _tell_systemd("RELOADING=1")
         try:
+            version = self._file.version if self._file else ""
             wanted = self._reload()
+            self._version = version
             self._adopt(wanted, *self._prepared(hearing, wanted), keep=())
             log.info("reloaded: %d labels", len(wanted.labels))
         except PeStreamError as error:
@@ -387,22 +406,37 @@ class Daemon:
     def _edit(self, hearing: Hearing, edit: Edit, version: str) -> str:
         """Change a label in the configuration file and go on with it; see `House.change`.
 
-        What MQTT has set of other labels stays.
+        On a thread of the page: embedding prompts takes a while. What MQTT has set of other labels
+        stays.
         """
-        if self._file is None:
+        file = self._file
+        if file is None:
             raise NotWritableError("the labels are not in a file")
-        draft = self._file.draft(edit, version)
+        with self._editing:
+            try:
+                draft = file.draft(edit, version)
+                prepare_labels(hearing.checkpoint, draft.settings.labels)  # sooner than in the loop
+                applied = self._ask(lambda: self._take_edit(hearing, file, edit, draft))
+            except ConflictError:
+                self._signals.append(signal.SIGHUP)  # what was saved by hand comes into force
+                raise
+            applied.wait(ADOPT_S)
+            return self._version
+
+    def _take_edit(
+        self, hearing: Hearing, file: ConfigFile, edit: Edit, draft: Draft
+    ) -> threading.Event:
         prepared = self._prepared(hearing, draft.settings)
-        after = self._file.write(draft)
+        self._version = file.write(draft)
         now, wanted = self._settings.labels, draft.settings.labels
         same = {name for name in wanted if name != edit.label and now.get(name) == wanted[name]}
-        self._adopt(draft.settings, *prepared, keep=same).wait(ADOPT_S)
         log.info("labels.%s was edited on the page", edit.label)
-        return after
+        return self._adopt(draft.settings, *prepared, keep=same)
 
     def _prepared(self, hearing: Hearing, wanted: Settings) -> tuple[Labels, Schedules]:
         """Other labels, made ready; raises ConfigError."""
         at = local_time.now()
+        self._schedules.follow(at, self._follow_schedule)  # else a change just now would be missed
         schedules = self._schedules_of(hearing, wanted, at)
         holds = partial(self._local.holds, at=at)
         return prepare_labels(hearing.checkpoint, wanted.labels, holds), schedules
@@ -425,11 +459,16 @@ class Daemon:
                 [*self._board.relabel(by_source), *self._home.relabel(by_source)]
             )
 
-        over = self._live.change(labels, settings.hears, done, keep=keep)
+        page = self._page
+        over = self._live.change(
+            labels,
+            settings.hears,
+            done,
+            keep=keep,
+            applied=page.relabelled if page is not None else lambda: None,
+        )
         self._settings, self._schedules = settings, schedules
         self._metrics.expect(by_source)
-        if self._page is not None:
-            self._page.relabelled()
         return over
 
     def _warn_of_restart(self, wanted: Settings) -> None:

@@ -223,12 +223,13 @@ class Live:
         done: Callable[[], None],
         *,
         keep: Collection[str] = (),
+        applied: Callable[[], None] = lambda: None,
     ) -> threading.Event:
         """Go on with other labels, without losing a sample; raises UnavailableError if stuck.
 
         done: called on the scoring thread, after the events that this ends.
         keep: labels whose rules stay as they are in force.
-        Returns what is set when that has happened.
+        applied: called last. Returns what is set then.
         """
         over = threading.Event()
 
@@ -241,6 +242,7 @@ class Live:
             done()
             for name, channel in self._channels.items():
                 self._ruled(name, channel.detector.rules)
+            applied()
             over.set()
 
         self._request(apply)

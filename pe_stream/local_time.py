@@ -53,7 +53,7 @@ class LocalTime:
         midday = datetime.combine(day, time(12))
         zone = midday.replace(tzinfo=self.zone).astimezone(self.zone).tzinfo or UTC
         noon = astral_sun.noon(place, day, tzinfo=zone)
-        light = astral_sun.elevation(place, noon) > HORIZON
+        light = astral_sun.elevation(place, noon, with_refraction=False) > HORIZON
         midnight = midday.replace(hour=0, tzinfo=zone)
         try:
             rises = astral_sun.sunrise(place, day, tzinfo=zone)

@@ -99,13 +99,16 @@ def save(
     figure.savefig(path, dpi=110)
 
 
-def save_clip(path: Path, audio: Iterable[AudioChunk]) -> None:
+def save_clip(path: Path, audio: Iterable[AudioChunk], *, fine: bool) -> None:
     """Write a PNG of a recording's spectrogram and nothing else: its edges are those of the sound.
+
+    fine: a column every 10 ms, else every 40; at most 3000 in any case.
 
     From left to right time, evenly; from bottom to top 50 Hz to 16 kHz, logarithmically.
     """
-    spectrogram = Spectrogram(step=_FINE)
-    around = np.zeros((FRAME - _FINE) // 2, np.float32)  # a column is of what is around its middle
+    step = _FINE if fine else FRAME
+    spectrogram = Spectrogram(step=step)
+    around = np.zeros((FRAME - step) // 2, np.float32)  # a column is of what is around its middle
     spectrogram.add(around)
     for chunk in audio:
         spectrogram.add(chunk.samples)

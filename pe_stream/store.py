@@ -179,6 +179,12 @@ class Store(Database):
 
         return self._try(write, otherwise=False)
 
+    def judged(self) -> set[str]:
+        """The ids of all events that somebody judged."""
+        query = "SELECT id FROM verdicts"
+        rows: list[Any] = self._try(lambda db: db.execute(query).fetchall(), [])
+        return {event_id for (event_id,) in rows}
+
     def no_clip(self, event_id: str) -> None:
         """There will be no clip of this event after all."""
 

@@ -75,7 +75,7 @@ class Timeline:
         with self._database() as database:
             clauses, values = _where(database, asked)
             query = (
-                f"SELECT event, verdict, note FROM {_tables(asked)} {clauses} "  # noqa: S608 - ours
+                f"SELECT event, verdict, note FROM {_tables(database, asked)} {clauses} "  # noqa: S608
                 "ORDER BY onset, id"
             )
             for row in database.execute(query, values):
@@ -91,7 +91,7 @@ class Timeline:
         with self._database() as database:
             clauses, values = _where(database, asked, _cursor(before))
             query = (
-                f"SELECT event, verdict, note FROM {_tables(asked)} {clauses} "  # noqa: S608 - ours
+                f"SELECT event, verdict, note FROM {_tables(database, asked)} {clauses} "  # noqa: S608
                 "ORDER BY onset DESC, id DESC LIMIT ?"
             )
             rows = database.execute(query, [*values, limit + 1]).fetchall()
@@ -147,6 +147,7 @@ class Timeline:
         return reading(self._path, "events")
 
 
+_HAS_VERDICTS = "SELECT 1 FROM sqlite_master WHERE name = 'verdicts'"
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -160,7 +161,9 @@ def _cursor(before: str | None) -> tuple[str, str] | None:
     return onset, event_id
 
 
-def _tables(asked: Asked) -> str:
+def _tables(database: sqlite3.Connection, asked: Asked) -> str:
+    if not database.execute(_HAS_VERDICTS).fetchone():  # of a daemon of before
+        return "(SELECT *, NULL AS verdict, NULL AS note FROM events)"
     if asked.verdict in ("right", "wrong", "any"):
         # The few that were judged first: else all events would be looked at for them.
         return "verdicts CROSS JOIN events USING (id)"
@@ -192,8 +195,8 @@ def _where(
     if asked.verdict in ("right", "wrong"):
         clauses.append("verdict = ?")
         values.append(asked.verdict)
-    elif asked.verdict == "none":
-        clauses.append("verdict IS NULL")
+    elif asked.verdict is not None:
+        clauses.append(f"verdict IS {'NOT ' if asked.verdict == 'any' else ''}NULL")
     return (f"WHERE {' AND '.join(clauses)}" if clauses else ""), values
 
 

@@ -7,6 +7,7 @@ about the next one, and it indents anew what it does not change.)
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 _STEP = 2
+_UNPRINTABLE = re.compile("[\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 class NotEditableError(ValueError):
@@ -204,7 +206,7 @@ def _plain(key: str) -> str:
         }
     except yaml.YAMLError:
         same = False
-    return key if same else json.dumps(key, ensure_ascii=False)
+    return key if same else _written(key)
 
 
 def _flow(value: Any) -> str:
@@ -213,7 +215,14 @@ def _flow(value: Any) -> str:
         return f"{{{', '.join(f'{_plain(key)}: {_flow(each)}' for key, each in value.items())}}}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_flow, value))}]"
-    return json.dumps(value, ensure_ascii=False)
+    return _written(value)
+
+
+def _written(value: Any) -> str:
+    """A scalar; what YAML does not allow in a text is escaped."""
+    return _UNPRINTABLE.sub(
+        lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _block(value: Any, indent: int) -> str:

@@ -271,6 +271,28 @@ def test_a_clip_that_cannot_be_written_is_lost_alone(
     assert caplog.text.count("a clip is lost") == 1
 
 
+def test_clips_of_judged_events_and_no_picture_without_a_clip_are_kept(tmp_path: Path) -> None:
+    old_s = time.time() - 40 * 86_400
+    settings = ClipSettings(enabled=True, folder=str(tmp_path))
+    clips = Clips(settings, judged=lambda: {"id-0001"})
+    for number in (1, 2):
+        path = clips._place("kitchen", "dog", "2026-11-21T02:15:49.320Z", f"id-{number:04}", "flac")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for made in (path, path.with_suffix(".png"), path.with_name(f".{path.stem}.png.part")):
+            made.write_bytes(b"x")
+            os.utime(made, (old_s, old_s))
+    orphan = path.with_name("20261121T021549.320Z-gone.png")
+    mine = path.with_name("my own.png")
+    for made in (orphan, mine):
+        made.write_bytes(b"x")
+    clips.start()
+    wait_until(lambda: not orphan.exists(), "tidied")
+    clips.stop()
+    left = sorted(p.name for p in path.parent.iterdir())
+    kept = "20261121T021549.320Z-id-0001"
+    assert left == [f"{kept}.flac", f"{kept}.png", "my own.png"]
+
+
 def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips_module, "MOST_PIECES", 3)
     go_on = threading.Event()

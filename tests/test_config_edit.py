@@ -118,6 +118,16 @@ def test_of_two_editors_the_second_is_told(file: ConfigFile) -> None:
         file.draft(Edit("dog", {"threshold": 0.7}), seen)
 
 
+def test_what_is_saved_by_hand_meanwhile_is_not_lost(file: ConfigFile) -> None:
+    draft = file.draft(Edit("dog", {"threshold": 0.6}), file.version)
+    by_hand = file.path.read_text() + "  cat:\n"
+    file.path.write_text(by_hand)  # while prompts are embedded, say
+    with pytest.raises(ConflictError):
+        file.write(draft)
+    assert file.path.read_text() == by_hand
+    assert not list(file.path.parent.glob("*.bak"))
+
+
 def test_a_link_stays_one(tmp_path: Path, file: ConfigFile) -> None:
     link = tmp_path / "linked.yaml"
     link.symlink_to(file.path)

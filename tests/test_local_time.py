@@ -74,6 +74,15 @@ def test_a_sun_that_never_sets_and_one_that_never_rises() -> None:
         assert not tromso.holds(day, december)
 
 
+def test_the_ends_of_the_polar_night_are_dark() -> None:
+    """The sun is just below the horizon at noon: refraction does not count twice."""
+    tromso = place(69.65, 18.96, "Europe/Oslo")
+    for day in ("2026-11-28", "2026-11-30", "2027-01-13", "2027-01-14"):
+        for hour in range(0, 24, 3):
+            at = utc(f"{day}T{hour:02}:00")
+            assert tromso.holds(span("sunset", "sunrise"), at), at
+
+
 @pytest.mark.parametrize("latitude", [-90.0, -70.0, 0.0, 64.1, 66.0, 69.65, 78.0, 90.0])
 @pytest.mark.parametrize("longitude", [-180.0, -21.9, 0.0, 180.0])
 def test_the_sun_is_known_on_every_day_anywhere(latitude: float, longitude: float) -> None:

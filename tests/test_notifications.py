@@ -361,6 +361,16 @@ class TestWhat:
             f"id-{number:04}" for number in (1, 3, 4, 5)
         ]
 
+    def test_what_nobody_was_told_has_no_cooldown(self, house: House) -> None:
+        clock = Clock()
+        house.answers = [404]  # refused, and not tried again
+        with telling(clock, hook={"webhook": house.url(), "cooldown_s": 60}) as told:
+            told.event(event(1, source="a", label="dog"))
+            settled(told, 1, "failed")
+            told.event(event(2, source="a", label="dog"))
+            settled(told, 1)
+        assert [each.json["id"] for each in house.received] == ["id-0001", "id-0002"]
+
     def test_quiet_hours(self, house: House) -> None:
         """ONSET is in the night of a Friday, at 2:15."""
         clock = Clock()

@@ -195,6 +195,19 @@ def test_a_database_of_before_is_brought_up(path: Path) -> None:
     store.close()
 
 
+def test_a_database_of_before_is_read_as_it_is(path: Path) -> None:
+    with sqlite3.connect(path) as database:
+        database.executescript(_MIGRATIONS[0])
+        each = event(1)
+        row = (each.id, each.source, each.label, each.onset, 0, each.to_json())
+        database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
+    database.close()
+    for asked in (Asked(), Asked(verdict="none"), Asked(label="smoke_alarm")):
+        (found,) = Timeline(path).events(asked)
+        assert (found.event["id"], found.verdict) == ("id-0001", None)
+    assert list(Timeline(path).events(Asked(verdict="any"))) == []
+
+
 ASKED = [
     Asked(),
     Asked(since="2026-01-01T00:00:00.000Z"),

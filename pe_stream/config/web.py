@@ -78,10 +78,14 @@ class WebSettings(Section):
     """Encryption; default: none."""
 
     origins: Annotated[tuple[Origin, ...], Field(strict=False)] = ()
-    """Addresses under which a reverse proxy shows the page."""
+    """Addresses under which a reverse proxy shows the page; needs a password or token, or
+    `proxy_asks`."""
 
     prefix: Prefix = ""
     """Path below which it does; default: none."""
+
+    proxy_asks: Annotated[bool, Field(validate_default=True)] = False
+    """Whether that proxy itself asks who one is, so that neither password nor token is needed."""
 
     viewers: Annotated[int, Field(ge=1, le=1000)] = 50
     """Pages that may be open at once."""
@@ -129,6 +133,18 @@ class WebSettings(Section):
             raise ValueError(
                 f"on {value} the whole network reaches the page: set password_hash "
                 "(`pe-stream hash-password`) or token too"
+            )
+        return value
+
+    @field_validator("proxy_asks")
+    @classmethod
+    def _guarded_behind_a_proxy(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001
+        guards = ("password_hash", "token", "token_file")
+        known = [info.data[guard] for guard in guards if guard in info.data]
+        if info.data.get("origins") and not value and len(known) == len(guards) and not any(known):
+            raise ValueError(
+                "a proxy lets everybody in who reaches it: set password_hash (`pe-stream "
+                "hash-password`) or token, or proxy_asks: true where it asks for a password itself"
             )
         return value
 

@@ -85,7 +85,9 @@ def embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
 
     Raises ConfigError on a blank text and on one too long for the checkpoint.
     """
-    known = {text: checkpoint.texts[text] for text in texts if text in checkpoint.texts}
+    # Other threads do the same: what one of them has just let go is embedded again.
+    asked = {text: checkpoint.texts.get(text) for text in texts}
+    known = {text: embedding for text, embedding in asked.items() if embedding is not None}
     new = [text for text in dict.fromkeys(texts) if text not in known]
     known.update(zip(new, _embed(checkpoint, new), strict=True))
     for text, embedding in known.items():  # to the end: the first is what was asked for longest ago

@@ -199,10 +199,15 @@ class _Notifier:
         try:
             self._queue.put_nowait((event, path))
         except queue.Full:
+            self._not_told(event)
             self.dropped += 1
             log.error(  # noqa: TRY400
                 "notification %s: a message is dropped: %d wait", self._name, MOST_WAITING
             )
+
+    def _not_told(self, event: Event) -> None:
+        """Nobody was told: the next one of that source and label is, whatever the cooldown."""
+        self._last_s.pop((event.source, event.label), None)
 
     def _run(self) -> None:
         try:
@@ -242,6 +247,7 @@ class _Notifier:
             except UnavailableError as error:
                 vain = isinstance(error, RefusedError) or pause_s is None
                 if vain or self._stopping.wait(pause_s):
+                    self._not_told(event)
                     self.failed += 1
                     log.error("notification %s: not sent: %s", self._name, error)  # noqa: TRY400
                     return

@@ -143,7 +143,8 @@ def clip(house: Lent, event_id: EventId) -> Any:
 @router.get("/events/{event_id}/spectrogram", response_class=FileResponse, responses=_MISSING)
 def spectrogram(house: Lent, event_id: EventId) -> Any:
     """A picture (PNG) of that; made when first asked for, and kept beside the clip."""
-    path = _pictures.of(_clip(house, _one(house, event_id).event))
+    told = _one(house, event_id).event
+    path = _pictures.of(_clip(house, told), told["duration_s"])
     return FileResponse(path, media_type="image/png")
 
 

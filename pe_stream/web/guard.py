@@ -142,11 +142,11 @@ class Guard:
 
     def _require_own(self, headers: Headers, host: str) -> None:
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() not in {host, *self._origins}:
+        where = None if origin is None else _netloc(origin)
+        if origin is not None and where not in {host, *self._origins}:
             raise RefusedRequest(403, f"changes from {origin[:100]!r} are not accepted")
-        if headers.get("sec-fetch-site", "none") not in ("same-origin", "none") and (
-            origin is None or urlsplit(origin).netloc.lower() not in self._origins
-        ):
+        site = headers.get("sec-fetch-site", "none")
+        if site not in ("same-origin", "none") and where not in self._origins:
             raise RefusedRequest(403, "changes from another site are not accepted")
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             raise RefusedRequest(415, "a change is sent as application/json")
@@ -175,6 +175,14 @@ def address(scope: Scope) -> str:
     """Where a request comes from."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
+
+
+def _netloc(origin: str) -> str | None:
+    """Host and port of an origin; None for what is none."""
+    try:
+        return urlsplit(origin).netloc.lower() or None
+    except ValueError:
+        return None
 
 
 def _hostname(host: str) -> str:

@@ -35,6 +35,7 @@ class House:
     settings, sources, rules, broker: as they are at the moment.
     sources: health of each, as on MQTT, with its name and labels.
     config: the file that labels are edited in; None where there is none.
+    version: of that file, as its labels are in force.
     change: makes an edit of the file that is at a version, and goes on with it; returns the new
         version. Raises ConfigError, ConflictError, NotWritableError, UnavailableError.
     compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
@@ -47,6 +48,7 @@ class House:
     rules: Callable[[], Mapping[str, Sequence[LabelRule]]]
     broker: Callable[[], Broker]
     config: ConfigFile | None
+    version: Callable[[], str]
     change: Callable[[Edit, str], str]
     compare: Callable[[FrameEmbeddings, str], NDArray[np.float32]]
     recent: Recent

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -30,6 +31,11 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": shapes.Trouble} for status in (404, 409, 412, 422, 428, 503)
 }
 
+PREVIEW_S = 10.0
+"""A preview waits so long for the one before it."""
+
+_one_at_a_time = threading.Lock()
+
 router = APIRouter(tags=["labels"])
 
 
@@ -40,7 +46,7 @@ def labels(
     """All labels in their order, and the version that a change has to name."""
     found = house.settings().labels
     return shapes.Labels(
-        version=house.config.version if house.config else "",
+        version=house.version(),
         labels=[_label(house, name, each) for name, each in found.items()],
     )
 
@@ -84,7 +90,7 @@ def preview(
     off_threshold: Annotated[float | None, Query(gt=0, lt=1)] = None,
     min_on_s: Annotated[float | None, Query(ge=0, le=60)] = None,
     min_off_s: Annotated[float | None, Query(ge=0, le=3600)] = None,
-    hours: Annotated[float, Query(gt=0, le=24 * 31)] = 24.0,
+    hours: Annotated[float, Query(gt=0, le=24 * 7)] = 24.0,
     source: Annotated[str | None, Query(max_length=100)] = None,
 ) -> shapes.Preview:
     """How often it would have fired lately, from stored scores. What is not given stays."""
@@ -106,6 +112,22 @@ def preview(
 
     if threshold is not None and off_threshold is not None and off_threshold > threshold:
         raise HTTPException(422, "off_threshold is above threshold: events would end at once")
+    if not _one_at_a_time.acquire(timeout=PREVIEW_S):  # scoring comes first
+        raise HTTPException(503, "too many ask at once", headers={"Retry-After": "5"})
+    try:
+        return _previewed(house, name, other, hours, source)
+    finally:
+        _one_at_a_time.release()
+
+
+def _previewed(
+    house: House,
+    name: str,
+    other: Callable[[LabelRule], LabelRule],
+    hours: float,
+    source: str | None,
+) -> shapes.Preview:
+    assert house.history is not None  # noqa: S101 - it was asked for
     until_ns = time.time_ns()
     since_ns = until_ns - round(hours * 3600e9)
     frames, now, would_be = 0, 0, list[shapes.WouldBe]()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import threading
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -34,6 +35,7 @@ class Door:
         hidden = settings.password_hash
         self._hash = None if hidden is None else hidden.get_secret_value()
         self._token = settings.read_token()
+        self._one_at_a_time = threading.Lock()
         if self._hash is not None:
             try:
                 PasswordHasher().check_needs_rehash(self._hash)
@@ -61,7 +63,8 @@ class Door:
         if self.knows_token(password):
             return True
         try:
-            return self._hash is not None and PasswordHasher().verify(self._hash, password)
+            with self._one_at_a_time:  # each takes 64 MB
+                return self._hash is not None and PasswordHasher().verify(self._hash, password)
         except (VerificationError, UnicodeEncodeError):
             return False
 

@@ -12,6 +12,9 @@ from pe_stream import plot
 from pe_stream.audio import media
 from pe_stream.errors import UnavailableError
 
+FINE_S = 60.0
+"""Longer clips are drawn with fewer columns a second."""
+
 
 class Pictures:
     """Draws one at a time: matplotlib takes a core for half a second."""
@@ -20,15 +23,15 @@ class Pictures:
         """Begin with none."""
         self._lock = threading.Lock()
 
-    def of(self, clip: Path) -> Path:
-        """The picture of a clip. Answers 404 or 503 where it cannot be made."""
+    def of(self, clip: Path, length_s: float) -> Path:
+        """The picture of a clip, about so long. Answers 404 or 503 where it cannot be made."""
         path = clip.with_suffix(".png")
         with self._lock:
             if path.exists():
                 return path
             part = path.with_name(f".{path.name}.part")
             try:
-                plot.save_clip(part, media.read(str(clip)))
+                plot.save_clip(part, media.read(str(clip)), fine=length_s < FINE_S)
                 part.replace(path)
             except UnavailableError as error:
                 raise HTTPException(404, str(error)) from None

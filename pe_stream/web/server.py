@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pe_stream.config import WebSettings
 from pe_stream.config.web import is_loopback
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 START_S = 10.0
 STOP_S = 3.0
 
+FIRST_S = 10.0
+"""A connection has to bring its first request by then."""
+
 STALLED_MS = 20_000
 """A connection whose other end takes nothing for so long (ms) is cut."""
 
@@ -35,6 +39,18 @@ SEND_BYTES = 256 * 1024
 
 _CONNECTIONS = 64
 _OF_A_VIEWER = 8
+
+
+class _Impatient(H11Protocol):
+    """A connection on which nothing is asked is closed, so that nobody takes them all."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(FIRST_S, self._look)
+
+    def _look(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
 
 
 class Server:
@@ -78,7 +94,7 @@ class Server:
             proxy_headers=False,
             ws="none",
             loop="asyncio",
-            http="h11",
+            http=_Impatient,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=1,
             limit_concurrency=_CONNECTIONS + _OF_A_VIEWER * self._settings.viewers,
@@ -125,10 +141,8 @@ class Server:
         self._audience.tell("rules", lambda: rules_shown(source, rules))
 
     def relabelled(self) -> None:
-        """The labels are others than before."""
-        config = self._house.config
-        if config is not None:
-            self._audience.tell("labels", lambda: {"version": config.version})
+        """The labels are others than before, and in force."""
+        self._audience.tell("labels", lambda: {"version": self._house.version()})
 
     def _run(self) -> None:
         try:

@@ -10,6 +10,7 @@ Moment = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "d
 """A time with its zone."""
 
 Name = Annotated[str, Field(max_length=100)]
+Texts = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=50)]
 Version = Annotated[str, Field(description="what tells this configuration from any other")]
 
 
@@ -136,8 +137,8 @@ class LabelChange(BaseModel):
     """Keys of a label, as in the configuration; null goes back to the default."""
 
     model_config = ConfigDict(extra="forbid", validate_by_name=False)
-    prompts: list[str] | None = None
-    negatives: Annotated[list[str] | None, Field(alias="not")] = None
+    prompts: Texts | None = None
+    negatives: Annotated[Texts | None, Field(alias="not")] = None
     threshold: float | None = None
     off_threshold: float | None = None
     min_on_s: float | None = None

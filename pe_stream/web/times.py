@@ -29,8 +29,11 @@ def utc_of(ns: int) -> str:
 
 
 def ns_of(moment: datetime) -> int:
-    """Nanoseconds since 1970."""
+    """Nanoseconds since 1970, within 64 bits. Answers 422 for a time that nothing was heard at."""
     try:
-        return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1) * 1000
+        ns = (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1) * 1000
     except OverflowError:
-        raise HTTPException(422, "a time that is beyond the calendar") from None
+        ns = -1
+    if not 0 <= ns < 2**63:
+        raise HTTPException(422, "a time that is beyond the calendar")
+    return ns

@@ -102,6 +102,7 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         rules=lambda: house_of[0].rules,
         broker=lambda: Broker(connected=True, waiting=3),
         config=ConfigFile(path),
+        version=lambda: house_of[0].file.version,
         change=change,
         compare=compare,
         recent=recent,

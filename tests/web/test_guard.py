@@ -15,7 +15,7 @@ from web.houses import Standing, standing
 
 from pe_stream.config_file import parse
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
-from pe_stream.web import guard
+from pe_stream.web import guard, server
 from pe_stream.web.passwords import Door, hash_password
 from pe_stream.web.server import listening
 
@@ -66,6 +66,7 @@ def test_a_foreign_name_that_points_here_gets_nothing(house: Standing, host: str
     [
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
         {"content-type": "text/plain"},
@@ -190,7 +191,7 @@ def test_another_password_ends_every_session(hashed: str) -> None:
 
 
 def test_a_proxy_shows_it_below_a_path(tmp_path: Path) -> None:
-    web = ", prefix: /sounds, origins: ['https://house.example']"
+    web = ", prefix: /sounds, origins: ['https://house.example'], proxy_asks: true"
     with standing(tmp_path, web) as house:
         base = house.url.removesuffix("/sounds/")
         headers = {"host": "house.example", "content-type": "application/json"}
@@ -237,6 +238,20 @@ def test_a_port_that_is_taken_is_told() -> None:
             listening(web)
 
 
+def test_a_connection_that_asks_nothing_is_closed(
+    house: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "FIRST_S", 0.2)
+    address = httpx.URL(house.url)
+    for said in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
+        with socket.create_connection((address.host, address.port or 0), 10) as connection:
+            connection.sendall(said)
+            assert connection.recv(100) == b""  # closed by the other end
+    with house.client() as client:
+        assert client.get("api/v1/info").is_success
+        assert client.get("api/v1/info").is_success  # kept open
+
+
 @pytest.mark.parametrize(
     ("web", "said"),
     [
@@ -250,6 +265,7 @@ def test_a_port_that_is_taken_is_told() -> None:
         ("prefix: /sounds/", "without a / at its end"),
         ("origins: [house.example]", "an address without a path"),
         ("origins: ['https://house.example/x']", "an address without a path"),
+        ("origins: ['https://house.example']", "a proxy lets everybody in"),
         ("port: 0", "at least 1"),
         ("tls: {certificate: x}", "web.tls.key: not given"),
     ],

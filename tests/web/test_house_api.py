@@ -101,6 +101,8 @@ def test_stored_scores_come_in_runs(house: Standing) -> None:
         for wrong, status in (
             ({"until": (start + timedelta(hours=2)).isoformat()}, 422),
             ({"until": ask["since"]}, 422),
+            ({"since": "9999-01-01T00:00:00Z", "until": "9999-01-01T00:00:01Z"}, 422),
+            ({"since": "0001-01-01T00:00:00Z", "until": "0001-01-01T00:00:01Z"}, 422),
             ({"label": "cat"}, 404),
             ({"source": "attic"}, 404),
         ):

@@ -47,6 +47,16 @@ def test_a_threshold_is_changed_in_the_file_and_in_force(house: Standing) -> Non
     assert "# the neighbour's" in after
 
 
+def test_text_that_yaml_does_not_allow_is_escaped(house: Standing) -> None:
+    prompts = ["a\x7fb", "\x85c\ufeff", "caf\xe9 \U0001f514"]
+    with house.client() as client:
+        told = change(client, "PATCH", "dog", house.file.version, prompts=prompts, threshold=0.4)
+        assert told.is_success, told.text
+        assert told.json()["label"]["prompts"] == [text.strip() for text in prompts]
+        many = change(client, "PATCH", "dog", house.file.version, prompts=["x"] * 51)
+        assert many.status_code == 422
+
+
 def test_null_is_the_default_again(house: Standing) -> None:
     with house.client() as client:
         version, _ = labels(client)

@@ -104,7 +104,11 @@ export function accept({ version, label }) {
   return label;
 }
 
-on.hello.on(({ bands_hz: bandsHz }) => { house.bandsHz = bandsHz; });
+on.hello.on(({ bands_hz: bandsHz }) => {
+  // After a break, others may have changed the labels.
+  if (house.bandsHz.length) loadLabels().catch((error) => failed(error, "The labels could not be loaded"));
+  house.bandsHz = bandsHz;
+});
 on.health.on((source) => {
   const known = house.sources.has(source.name);
   house.sources.set(source.name, { ...house.sources.get(source.name), ...source });

@@ -75,6 +75,11 @@ export class Heard {
     });
   }
 
+  /** Events whose end was not told end where they are; those that go on are told of again. */
+  forgetOpen() {
+    for (const event of this.events.values()) event.to ??= this.end;
+  }
+
   /**
    * Frames that have come but are not shown yet. Frames come a hop at a time and are shown evenly, so
    * it falls from a hop to nothing; what has piled up is caught up with slowly, or skipped.
@@ -120,5 +125,9 @@ export class Heard {
   }
 }
 
+// The end of what was open may have been missed.
+on.hello.on(() => {
+  for (const heard of all.values()) heard.forgetOpen();
+});
 on.hop.on((hop) => heardAt(hop.source).take(hop));
 on.event.on((event) => heardAt(event.source).note(event));
