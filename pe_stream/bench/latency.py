@@ -15,7 +15,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from pe_stream.bench.figures import summary
-from pe_stream.bench.sources import LEVEL, Hears, noise
+from pe_stream.bench.sources import LEVEL, noise
 from pe_stream.broker import HOST, EmbeddedBroker
 from pe_stream.config import MqttSettings
 from pe_stream.core.detector import Heard
@@ -25,6 +25,7 @@ from pe_stream.core.types import (
     SAMPLE_RATE,
     AudioChunk,
     Event,
+    FrameEmbeddings,
     FrameScores,
     LabelRule,
     Phase,
@@ -106,15 +107,17 @@ class Ears:
         most: int = self._engine.most_together
         return most
 
-    def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:
+    def hear_and_embed(
+        self, streams: Sequence[Stream], windows: Sequence[Window], *, embed: bool
+    ) -> list[tuple[FrameScores, FrameEmbeddings | None]]:
         """Let the engine score, and put known scores in their place."""
-        engine: Hears = self._engine
+        found = self._engine.hear_and_embed(streams, windows, embed=embed)
         made = []
-        for window, scores in zip(windows, engine.hear(streams, windows), strict=True):
+        for window, (scores, embeddings) in zip(windows, found, strict=True):
             known = np.zeros_like(scores)
             power = (window.samples.reshape(-1, FRAME) ** 2).mean(axis=1)
             known[:, 0] = power[-len(scores) :] > (3 * LEVEL) ** 2
-            made.append(known)
+            made.append((known, embeddings))
         return made
 
 
