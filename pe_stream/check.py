@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pe_stream import clips, history, mqtt, notifications, store
+from pe_stream import clips, history, memory, mqtt, notifications, store
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import SourceSpec, open_source
 from pe_stream.broker import EmbeddedBroker
@@ -48,6 +48,8 @@ def run(path: Path) -> int:
         checks.append(("store", partial(_folder, store.path_of(settings.store).parent)))
     if settings.history.enabled:
         checks.append(("history", partial(_folder, history.path_of(settings.history).parent)))
+    if settings.search.enabled:
+        checks.append(("search", partial(_folder, memory.folder_of(settings.search))))
     if settings.clips.enabled:
         checks.append(("clips", partial(_folder, clips.folder_of(settings.clips))))
     for name, each in settings.notifications.items():

@@ -116,6 +116,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     events.set_defaults(command=_events)
 
+    searching = commands.add_parser("search", help="what was heard, searched by a text")
+    _add_search(searching)
+    searching.set_defaults(command=_search)
+
     hashing = commands.add_parser(
         "hash-password", help="a password for the page, as the configuration wants it"
     )
@@ -125,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("of", choices=("config", "event"))
     schema.set_defaults(command=_schema)
 
-    for command in (run, detect, check, notify_test, config, events):
+    for command in (run, detect, check, notify_test, config, events, searching):
         command.add_argument(
             "-c",
             "--config",
@@ -134,6 +138,19 @@ def _parser() -> argparse.ArgumentParser:
             help="default: ./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/",
         )
     return parser
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", metavar="TEXT", help='a sound in words: "kettle whistling"')
+    parser.add_argument(
+        "--since", metavar="WHEN", default="24h", help="as for `events`; default: 24h"
+    )
+    parser.add_argument("--until", metavar="WHEN", help="default: now")
+    parser.add_argument("--source")
+    parser.add_argument(
+        "--limit", type=cli_values.moments, default=20, metavar="N", help="moments; default: 20"
+    )
+    parser.add_argument("--format", choices=("table", "jsonl"), default="table")
 
 
 # The parts are imported where they are used: torch alone takes seconds, and `devices` or
@@ -232,6 +249,22 @@ def _events(options: argparse.Namespace) -> int:
             source=options.source,
             label=options.label,
             verdict=options.verdict,
+        )
+    )
+
+
+def _search(options: argparse.Namespace) -> int:
+    from pe_stream.search_command import SearchOptions, run
+
+    return run(
+        SearchOptions(
+            text=options.text,
+            config=options.config,
+            since=options.since,
+            until=options.until,
+            source=options.source,
+            limit=options.limit,
+            format=options.format,
         )
     )
 

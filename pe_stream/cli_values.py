@@ -40,6 +40,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def moments(text: str) -> int:
+    """A number from 1 to 200."""
+    if not (text.isdecimal() and 0 < int(text) <= 200):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 200")
+    return int(text)
+
+
 def streams(text: str) -> int:
     """A number from 1 to 4096."""
     if not (text.isdecimal() and 0 < int(text) <= 4096):

@@ -1,8 +1,8 @@
 """The daemon: sources and engine on one side, MQTT on the other, and the signals between.
 
 Read `Daemon.run` from top to bottom: start, main loop, stop. Threads: one a source, one that
-scores (both in `live`), one for MQTT, one for the embedded broker if there is one, one for clips,
-one a notification, and this one.
+scores (both in `live`), one for MQTT, one for the embedded broker if there is one, one each for
+clips, scores and what was heard, one a notification, and this one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ from pe_stream.history import History
 from pe_stream.home_assistant import HomeAssistant
 from pe_stream.live import Live, Vital, openers
 from pe_stream.local_time import LocalTime
-from pe_stream.metrics import Metrics
+from pe_stream.memory import Memory
+from pe_stream.metrics import Kept, Metrics
 from pe_stream.mqtt import Publisher, SetCommand
 from pe_stream.notifications import Notifications
 from pe_stream.schedules import Schedules
@@ -133,6 +134,7 @@ class Daemon:
             judged=lambda: self._store.judged() if self._store else (),
         )
         self._history = History(settings.history, on_failure=self.ended)
+        self._memory = Memory(settings.search, on_failure=self.ended)
         self._wanted = _labels_by_source(settings)
         self._home = HomeAssistant(
             settings.home_assistant, self._topics, _labels_by_source(settings)
@@ -168,7 +170,7 @@ class Daemon:
                 clips=clips.rule(settings.clips),
                 cut=self._clips.take,
                 ruled=self._ruled,
-                embed=settings.web.enabled,
+                embed=settings.web.enabled or settings.search.enabled,
             )
             self._open_store(stack)
             self._start_mqtt(stack)
@@ -179,6 +181,8 @@ class Daemon:
             self._history.relabel(hearing.labels.keys)
             self._history.start()
             stack.callback(self._history.stop)
+            self._memory.start(hearing.checkpoint.identity, hearing.checkpoint.name)
+            stack.callback(self._memory.stop)
             self._serve_page(stack, hearing)
             stack.callback(self._live.stop)
             self._announce(hearing, self._live.open())
@@ -216,6 +220,7 @@ class Daemon:
             self._page.heard(source, names, heard)
         if heard.embeddings is not None:
             self._recent.add(source, heard.start_ns, heard.embeddings)
+            self._memory.add(source, heard.start_ns, heard.embeddings)
         if self._settings.mqtt.scores and len(heard.scores):
             peaks = dict(zip(names, heard.scores.max(axis=0).tolist(), strict=True))
             top = dict(sorted(peaks.items(), key=lambda item: -item[1])[:TOP_SCORES])
@@ -284,9 +289,24 @@ class Daemon:
                 self._store,
                 self._clips,
                 self._notifications,
+                kept=self._kept(),
+                viewers=self._viewers if self._settings.web.enabled else None,
             )
             stack.callback(self._metrics.stop)
             log.info("metrics: %s", url)
+
+    def _kept(self) -> dict[str, Kept]:
+        """What is written minute by minute."""
+        settings = self._settings
+        kept: dict[str, Kept] = {}
+        if settings.history.enabled:
+            kept["scores"] = self._history
+        if settings.search.enabled:
+            kept["heard"] = self._memory
+        return kept
+
+    def _viewers(self) -> int:
+        return 0 if self._page is None else self._page.viewers
 
     def _serve_page(self, stack: ExitStack, hearing: Hearing) -> None:
         settings = self._settings
@@ -311,11 +331,13 @@ class Daemon:
             version=lambda: self._version,
             change=partial(self._edit, hearing),
             compare=hearing.compare,
+            probe=hearing.probe,
             recent=self._recent,
             clips=self._clips,
             store=self._store,
             timeline=Timeline(path) if settings.store.enabled else None,
             history=self._history if settings.history.enabled else None,
+            memory=self._memory if settings.search.enabled else None,
         )
         self._page = Server(settings.web, house, on_failure=self.ended)
         self._page.start()

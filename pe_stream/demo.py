@@ -62,6 +62,7 @@ def _configuration(folder: Path, port: int, *, loop: bool) -> Path:
         "mqtt": {"host": HOST, "port": port},
         "store": {"path": str(folder / "events.db")},
         "history": {"path": str(folder / "scores.db")},
+        "search": {"enabled": True, "folder": str(folder / "heard")},
         "clips": {"enabled": True, "folder": str(folder / "clips")},
         "web": {"enabled": find_spec("fastapi") is not None, "port": _page_port()},
     }

@@ -55,10 +55,10 @@ def run(options: EventsOptions) -> int:
     return 0
 
 
-def moment(text: str, now: datetime) -> str:
+def moment(text: str, now: datetime, option: str = "--since") -> str:
     """UTC, as events have it, of a time or of a length of time before `now`.
 
-    A time without a zone is that of this machine. Raises UsageError.
+    A time without a zone is that of this machine. Raises UsageError, which names the option.
     """
     ago = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
     try:
@@ -68,7 +68,7 @@ def moment(text: str, now: datetime) -> str:
             when = datetime.fromisoformat(text.strip()).astimezone()
         return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     except (ValueError, OverflowError):
-        raise UsageError(f"--since {text!r}: not {SINCE}") from None
+        raise UsageError(f"{option} {text!r}: not {SINCE}") from None
 
 
 def _path(config: Path | None) -> Path:

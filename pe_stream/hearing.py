@@ -15,13 +15,14 @@ from platformdirs import user_cache_dir
 
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.hours import Span
+from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings, LabelRule
 from pe_stream.core.windows import Framing
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
-from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, compare, embed_labels
+from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, compare, embed_labels, probe
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,10 @@ class Hearing:
     def compare(self, embeddings: FrameEmbeddings, text: str) -> NDArray[np.float32]:
         """Scores (frames,) of frame embeddings for any text; raises ConfigError."""
         return compare(self.checkpoint, embeddings, text)
+
+    def probe(self, text: str) -> Probe:
+        """A text to search with in what was heard; raises ConfigError."""
+        return probe(self.checkpoint, text)
 
 
 Holds = Callable[[Span], bool]

@@ -48,6 +48,16 @@ class History(Protocol):
     dropped: int
 
 
+class Kept(Protocol):
+    """Scores on disk as a History keeps them, or what was heard as a Memory does."""
+
+    lost: int
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written at present."""
+
+
 class Recordings(Protocol):
     """Clips, as Clips counts them."""
 
@@ -116,9 +126,25 @@ class Metrics:
         history: History | None,
         recordings: Recordings,
         messages: Messages | None = None,
+        *,
+        kept: Mapping[str, Kept] | None = None,
+        viewers: Callable[[], int] | None = None,
     ) -> str:
-        """Begin to serve, on a thread; returns the URL. Raises UnavailableError."""
-        self._registry.register(_Now(vitals, delivery, history, recordings, messages))
+        """Begin to serve, on a thread; returns the URL. Raises UnavailableError.
+
+        kept: what else is written minute by minute, by name. viewers: how many pages are open.
+        """
+        self._registry.register(
+            _Now(
+                vitals,
+                delivery,
+                history,
+                recordings,
+                messages=messages,
+                kept=kept or {},
+                viewers=viewers,
+            )
+        )
         host, port = self._settings.host, self._settings.port
         try:
             self._server = start_http_server(port, host, self._registry)
@@ -148,8 +174,13 @@ class _Now(Collector):
         delivery: Delivery,
         history: History | None,
         recordings: Recordings,
-        messages: Messages | None = None,
+        *,
+        messages: Messages | None,
+        kept: Mapping[str, Kept],
+        viewers: Callable[[], int] | None,
     ) -> None:
+        self._kept = kept
+        self._viewers = viewers
         self._recordings = recordings
         self._messages = messages
         self._vitals = vitals
@@ -173,6 +204,11 @@ class _Now(Collector):
             for outcome, count in counts.items():
                 told.add_metric([name, outcome], count)
         yield told
+        yield from self._of_the_disk()
+        if self._viewers is not None:
+            yield GaugeMetricFamily(
+                "pe_stream_viewers", "Pages that are open.", value=self._viewers()
+            )
         about = GaugeMetricFamily("pe_stream_build", "1, for its labels.", labels=["version"])
         about.add_metric([__version__], 1)
         yield about
@@ -242,6 +278,20 @@ class _Now(Collector):
                 "1 while events can be written to disk.",
                 value=history.trouble is None,
             )
+
+    def _of_the_disk(self) -> Iterator[Metric]:
+        working = GaugeMetricFamily(
+            "pe_stream_kept_ok", "1 while this can be written to disk.", labels=["what"]
+        )
+        lost = CounterMetricFamily(
+            "pe_stream_kept_lost",
+            "Chunks, of up to a minute of a source, that could not be.",
+            labels=["what"],
+        )
+        for what, each in self._kept.items():
+            working.add_metric([what], each.trouble is None)
+            lost.add_metric([what], each.lost)
+        yield from (working, lost)
 
 
 def _gauge(name: str, meaning: str) -> GaugeMetricFamily:

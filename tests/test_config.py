@@ -19,6 +19,7 @@ from pe_stream.config import (
     LabelSettings,
     ModelSettings,
     MqttSettings,
+    SearchSettings,
     Settings,
     SourceSettings,
     config_schema,
@@ -267,6 +268,25 @@ class TestHistory:
     def test_refused(self, keys: dict[str, Any], said: str) -> None:
         assert said in refused(history=keys)
         assert not SCHEMA.is_valid({"labels": {"dog_bark": None}, "history": keys})
+
+
+class TestSearch:
+    def test_is_off_by_default(self) -> None:
+        assert settings(search=None).search == SearchSettings()
+        assert SearchSettings() == SearchSettings(enabled=False, keep_days=7, max_gb=2)
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"keep_days": 0.0}, "greater than 0"),
+            ({"max_gb": 0.001}, "greater than or equal to 0.01"),
+            ({"folder": " "}, "not blank"),
+            ({"path": "heard"}, "Extra inputs"),
+        ],
+    )
+    def test_refused(self, keys: dict[str, Any], said: str) -> None:
+        assert said in refused(search=keys)
+        assert not SCHEMA.is_valid({"labels": {"dog_bark": None}, "search": keys})
 
 
 class TestTimes:

@@ -408,7 +408,15 @@ class TestEffective:
     def test_has_all_keys_in_the_contracts_order(self) -> None:
         shown = yaml.safe_load(effective(parse("node: a\n" + LEAST)))
         sections = ["node", "location", "model", "sources", "labels", "mqtt", "store", "history"]
-        sections += ["clips", "home_assistant", "notifications", "web", "metrics", "log_level"]
+        sections += [
+            "search",
+            "clips",
+            "home_assistant",
+            "notifications",
+            "web",
+            "metrics",
+            "log_level",
+        ]
         assert list(shown) == sections
         assert list(shown["labels"]["dog_bark"])[:4] == [
             "prompts",
@@ -499,7 +507,15 @@ class TestShipped:
     def test_its_examples_are_right(self) -> None:
         text = SHIPPED.read_text(encoding="utf-8")
         text = re.sub(r"^( *)#(?=\w+:)", r"\1", text, flags=re.MULTILINE)
-        for one_of_two in ("revision", "channel", "password", "off_threshold", "insecure", "loop"):
+        for one_of_two in (
+            "revision",
+            "channel",
+            "password",
+            "off_threshold",
+            "insecure",
+            "loop",
+            "token",
+        ):
             text = re.sub(rf"^ *{one_of_two}:.*\n", "", text, flags=re.MULTILINE)
         parsed = parse(text.replace("clips:\n  enabled: false", "clips:\n  enabled: true"))
         assert set(parsed.notifications) == {"phone", "mail", "hook"}

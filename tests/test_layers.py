@@ -15,13 +15,15 @@ LAYERS = [
     {"cli", "cli_values", "cli_workbench", "__main__", "__init__"},
     {"training"},
     {"api", "bench", "check", "demo", "detect_command", "evaluation", "soundscapes_command"},
-    {"daemon", "events_command"},
+    {"daemon", "events_command", "search_command"},
     {"web"},
     {
         "clips",
         "events_table",
         "health",
         "history",
+        "memory",
+        "search",
         "home_assistant",
         "metrics",
         "notifications",
@@ -31,14 +33,14 @@ LAYERS = [
     {"live", "offline"},
     {"feed", "hearing", "schedules", "soundscapes"},
     {"local_time"},
-    {"audio", "broker", "model", "mqtt", "score_store", "store"},
+    {"audio", "broker", "model", "memory_store", "mqtt", "score_store", "store"},
     {"config", "config_edit", "config_file", "yaml_edit", "yaml_lines"},
     {"activity", "addresses", "assets", "core", "database", "manifest", "synthesis"},
     {"errors", "version"},
 ]
 """From top to bottom; a part imports only parts below it, and itself."""
 
-EDGES = {"audio", "broker", "model", "mqtt", "score_store", "store"}
+EDGES = {"audio", "broker", "memory_store", "model", "mqtt", "score_store", "store"}
 
 OWNERS = {
     "torch": {"bench", "model", "training"},

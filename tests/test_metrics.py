@@ -41,7 +41,9 @@ def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mo
         tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (2, 0), (1, 0.2), (60, 0.001))
     )
     port = free_port()
-    text = level_config(level, broker.port, sound, f"metrics: {{enabled: true, port: {port}}}")
+    more = f"metrics: {{enabled: true, port: {port}}}\nsearch: {{enabled: true}}\n"
+    more += f"web: {{enabled: true, port: {free_port()}}}"
+    text = level_config(level, broker.port, sound, more)
     with Daemon(tmp_path, text) as daemon:
         daemon.wait_for_log("kitchen: hears")
         assert scrape(port)["pe_stream_events_total", "loud", "kitchen"] == 0  # not absent
@@ -50,6 +52,10 @@ def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mo
         now = scrape(port)
         assert now["pe_stream_broker_connected",] == 1
         assert now["pe_stream_store_ok",] == 1
+        for what in ("scores", "heard"):
+            assert now["pe_stream_kept_ok", what] == 1
+            assert now["pe_stream_kept_lost_total", what] == 0
+        assert now["pe_stream_viewers",] == 0
         broker.kill()
         daemon.wait_for_log("loud end at", 30)
         wait_until(lambda: daemon.log.count("loud end") == 2, "the second event", 30)
@@ -120,6 +126,26 @@ def test_it_can_be_stopped_and_served_again() -> None:
         metrics.stop()
 
 
+def test_what_is_kept_and_who_looks_is_read_when_asked() -> None:
+    class Idle:
+        connected, queued, waiting_s, dropped = False, 0, 0.0, 0
+        kept = withheld = lost = 0
+
+    class Full:
+        lost, trouble = 7, "no space left"
+
+    port = free_port()
+    metrics = Metrics(MetricsSettings(enabled=True, port=port))
+    metrics.serve(dict, Idle(), None, Idle(), kept={"heard": Full()}, viewers=lambda: 3)
+    try:
+        now = scrape(port)
+    finally:
+        metrics.stop()
+    assert now["pe_stream_kept_ok", "heard"] == 0
+    assert now["pe_stream_kept_lost_total", "heard"] == 7
+    assert now["pe_stream_viewers",] == 3
+
+
 def test_the_dashboard_is_one_and_asks_for_what_there_is(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
@@ -147,4 +173,6 @@ def test_the_dashboard_is_one_and_asks_for_what_there_is(
         "pe_stream_build",
         "pe_stream_clips",
         "pe_stream_events",  # its _created
+        "pe_stream_kept_lost",
+        "pe_stream_kept_ok",
     }

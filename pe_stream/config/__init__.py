@@ -12,6 +12,7 @@ from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import PASSWORD_VARIABLE, MqttSettings, TlsSettings
 from pe_stream.config.notifications import SIGNATURE, NotificationSettings, shown
+from pe_stream.config.search import SearchSettings
 from pe_stream.config.settings import Settings, config_schema, default_node
 from pe_stream.config.sources import SourceSettings
 from pe_stream.config.store import StoreSettings
@@ -34,6 +35,7 @@ __all__ = [
     "MqttSettings",
     "NotificationSettings",
     "ScheduleSettings",
+    "SearchSettings",
     "Settings",
     "SourceSettings",
     "StoreSettings",

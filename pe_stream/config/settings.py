@@ -24,6 +24,7 @@ from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import MqttSettings
 from pe_stream.config.notifications import NotificationSettings
+from pe_stream.config.search import SearchSettings
 from pe_stream.config.sources import SourceSettings
 from pe_stream.config.store import StoreSettings
 from pe_stream.config.times import LocationSettings
@@ -95,6 +96,12 @@ class Settings(Section):
         BeforeValidator(_none_is_empty, json_schema_input_type=HistorySettings | None),
     ] = HistorySettings()
     """Scores kept on disk."""
+
+    search: Annotated[
+        SearchSettings,
+        BeforeValidator(_none_is_empty, json_schema_input_type=SearchSettings | None),
+    ] = SearchSettings()
+    """What was heard, kept on disk to search in."""
 
     clips: Annotated[
         ClipSettings,

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint
@@ -101,15 +102,21 @@ def embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
     return torch.stack([known[text] for text in texts])
 
 
+def probe(checkpoint: Checkpoint, text: str) -> Probe:
+    """A text to compare frames, and what was kept of them, with; raises ConfigError as `embed`."""
+    model = checkpoint.model
+    (row,) = embed(checkpoint, [text]).cpu().numpy()
+    scale, bias = model.text_audio_logit_scale.item(), model.text_audio_logit_bias.item()
+    return Probe(row * np.float32(scale), bias, checkpoint.identity)
+
+
 def compare(checkpoint: Checkpoint, embeddings: FrameEmbeddings, text: str) -> NDArray[np.float32]:
     """Score frames (frames, D) for any text: (frames,) in 0..1, as a label of that one prompt.
 
     Raises ConfigError as `embed`.
     """
-    model = checkpoint.model
-    (row,) = embed(checkpoint, [text]).cpu().numpy()
-    scale, bias = model.text_audio_logit_scale.item(), model.text_audio_logit_bias.item()
-    logits: NDArray[np.float32] = embeddings.astype(np.float32) @ row * scale + bias
+    asked = probe(checkpoint, text)
+    logits: NDArray[np.float32] = embeddings.astype(np.float32) @ asked.row + np.float32(asked.bias)
     scores: NDArray[np.float32] = np.nan_to_num(1 / (1 + np.exp(-logits.clip(-50, 50))))
     return scores
 

@@ -16,7 +16,7 @@ from pe_stream.config import WebSettings
 from pe_stream.config_edit import ConflictError, NotWritableError
 from pe_stream.errors import ConfigError, PeStreamError
 from pe_stream.version import __version__
-from pe_stream.web import events_api, house_api, labels_api, session_api, shapes
+from pe_stream.web import events_api, house_api, labels_api, search_api, session_api, shapes
 from pe_stream.web.audience import Audience
 from pe_stream.web.guard import Guard
 from pe_stream.web.house import House
@@ -53,7 +53,7 @@ def build(settings: WebSettings, house: House, audience: Audience) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.state.house, app.state.audience, app.state.door = house, audience, door
     api = APIRouter(prefix="/api/v1")
-    for part in (session_api, house_api, labels_api, events_api):
+    for part in (session_api, house_api, labels_api, events_api, search_api):
         api.include_router(part.router, responses=_ANYWHERE)
     app.include_router(api)
     app.mount("/", StaticFiles(directory=STATIC, html=True))

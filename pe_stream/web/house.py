@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from pe_stream.clips import Clips
 from pe_stream.config import Settings
 from pe_stream.config_edit import ConfigFile, Edit
+from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings, LabelRule
 from pe_stream.history import History
+from pe_stream.memory import Memory
 from pe_stream.store import Store
 from pe_stream.timeline import Timeline
 from pe_stream.web.recent import Recent
@@ -39,7 +41,8 @@ class House:
     change: makes an edit of the file that is at a version, and goes on with it; returns the new
         version. Raises ConfigError, ConflictError, NotWritableError, UnavailableError.
     compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
-    store, timeline, history: None where nothing is kept.
+    probe: a text to search with; raises ConfigError.
+    store, timeline, history, memory: None where nothing is kept.
     """
 
     checkpoint: str
@@ -51,11 +54,13 @@ class House:
     version: Callable[[], str]
     change: Callable[[Edit, str], str]
     compare: Callable[[FrameEmbeddings, str], NDArray[np.float32]]
+    probe: Callable[[str], Probe]
     recent: Recent
     clips: Clips
     store: Store | None
     timeline: Timeline | None
     history: History | None
+    memory: Memory | None
 
 
 def _lent(request: Request) -> House:

@@ -57,6 +57,7 @@ def info(
         timezone=settings.location.timezone,
         store=None if house.store is None else house.store.trouble or "ok",
         history=house.history is not None,
+        search=house.memory is not None,
         clips=settings.clips.enabled,
         broker=shapes.BrokerState(connected=broker.connected, waiting=broker.waiting),
         config=shapes.ConfigState(

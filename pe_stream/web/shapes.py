@@ -59,6 +59,7 @@ class Info(BaseModel):
     timezone: str | None
     store: str | None
     history: bool
+    search: bool
     clips: bool
     broker: BrokerState
     config: ConfigState
@@ -187,6 +188,43 @@ class Tried(BaseModel):
     scores: list[float]
     peak: float
     peak_at: str | None
+
+
+class There(BaseModel):
+    """An event that was on at a moment. clip_s: where in its clip that is; null without one."""
+
+    id: str
+    label: str
+    clip_s: float | None
+
+
+class Sounding(BaseModel):
+    """When it sounded like a text; `score` is that of the best 0.4 s, which begin at `peak_at`."""
+
+    source: str
+    start: str
+    duration_s: float
+    score: float
+    peak_at: str
+    event: There | None
+
+
+class LeftOut(BaseModel):
+    """What another checkpoint heard: texts do not compare with it."""
+
+    checkpoint: str
+    heard_s: float
+
+
+class Moments(BaseModel):
+    """What a search found, the best first. searched_s: how much was kept of that time."""
+
+    text: str
+    since: str
+    until: str
+    searched_s: float
+    left_out: list[LeftOut]
+    moments: list[Sounding]
 
 
 class Judgement(BaseModel):

@@ -15,12 +15,14 @@ from mosquitto import free_port
 from numpy.typing import NDArray
 
 from pe_stream.clips import Clips
-from pe_stream.config import ClipSettings, HistorySettings, Settings
+from pe_stream.config import ClipSettings, HistorySettings, SearchSettings, Settings
 from pe_stream.config_edit import ConfigFile, Edit
 from pe_stream.config_file import load
+from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings, LabelRule
 from pe_stream.errors import ConfigError
 from pe_stream.history import History
+from pe_stream.memory import Memory
 from pe_stream.store import Store
 from pe_stream.timeline import Timeline
 from pe_stream.web.house import Broker, House
@@ -39,6 +41,8 @@ labels:
     sources: [kitchen]
 """
 
+IDENTITY = "ab" * 32
+
 
 @dataclass
 class Standing:
@@ -50,6 +54,7 @@ class Standing:
     history: History
     clips: Clips
     recent: Recent
+    memory: Memory
     settings: Settings
     server: Server
     rules: dict[str, list[LabelRule]] = field(default_factory=dict)
@@ -74,6 +79,8 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
     store = Store(folder / "events.db", keep_days=30, limit=100)
     history = History(HistorySettings(path=str(folder / "scores.db")))
     history.start()
+    memory = Memory(SearchSettings(enabled=True, folder=str(folder / "heard")))
+    memory.start(IDENTITY, "level")
     kept = Clips(ClipSettings(enabled=clips, folder=str(folder / "clips")))
     kept.start()
     house_of: list[Standing] = []
@@ -94,6 +101,10 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
             raise ConfigError("prompt 'refused' is too long")
         return embeddings[:, 0].astype(np.float32)
 
+    def probe(text: str) -> Probe:
+        compare(np.zeros((1, 3), np.float16), text)
+        return Probe(np.array([1, 0, 0], np.float32), 0.0, IDENTITY)
+
     recent = Recent()
     house = House(
         checkpoint="level",
@@ -105,15 +116,19 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         version=lambda: house_of[0].file.version,
         change=change,
         compare=compare,
+        probe=probe,
         recent=recent,
         clips=kept,
         store=store,
         timeline=Timeline(folder / "events.db"),
         history=history,
+        memory=memory,
     )
     failed: list[BaseException] = []
     server = Server(settings.web, house, on_failure=failed.append)
-    there = Standing(folder, ConfigFile(path), store, history, kept, recent, settings, server)
+    there = Standing(
+        folder, ConfigFile(path), store, history, kept, recent, memory, settings, server
+    )
     there.rules, there.failed = rules_of(settings), failed
     house_of.append(there)
     try:
@@ -122,6 +137,7 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
     finally:
         server.stop()
         kept.stop()
+        memory.stop()
         history.stop()
         store.close()
         assert not failed

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 from stand_ins import event
 from web.houses import Standing, standing
 
-from pe_stream.web import guard, house_api
+from pe_stream.web import guard, house_api, search_api
 
 CASES = 15
 TOKEN = "t0ken-of-more-than-twenty-characters"
@@ -30,10 +30,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(guard, "REQUESTS", parse_rate("100000/minute"))
         patch.setattr(house_api, "TRIES", parse_rate("100000/minute"))
+        patch.setattr(search_api, "SEARCHES", parse_rate("100000/minute"))
         with standing(folder) as there:
             there.store.record(event(1, source="kitchen", label="dog"), [])
             there.history.relabel({"dog": "k"})
             there.recent.add("kitchen", 0, np.zeros((5, 3), np.float16))
+            there.memory.add("kitchen", 0, np.zeros((50, 3), np.float16))
             yield there
 
 
@@ -77,7 +79,15 @@ def test_the_document_names_every_route(house: Standing) -> None:
         document = client.get("api/v1/openapi.json").json()
     assert document["openapi"].startswith("3.")
     paths = {path.removeprefix("/api/v1/") for path in document["paths"]}
-    assert {"events", "events/{event_id}/clip", "labels/{name}", "scores", "live", "try"} <= paths
+    assert {
+        "events",
+        "events/{event_id}/clip",
+        "labels/{name}",
+        "scores",
+        "live",
+        "search",
+        "try",
+    } <= paths
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (path, method)

@@ -23,7 +23,7 @@ from web.browser import Demo, browser, demo, page
 
 DARK: dict[str, Any] = {"color_scheme": "dark"}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
-VIEWS = ["live", "events", "labels", "label/dog_bark", "try", "health", "nothing"]
+VIEWS = ["live", "events", "labels", "label/dog_bark", "try", "search", "health", "nothing"]
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +180,39 @@ def test_a_prompt_is_tried(live: Page, playing: Demo) -> None:
     live.get_by_test_id("try-text").fill("x " * 600)
     live.get_by_test_id("try-button").click()
     expect(result).to_contain_text("a person whistling")  # nothing is lost by what is refused
+
+
+def test_what_was_heard_is_searched_and_played(live: Page, playing: Demo) -> None:
+    wait_for_event(playing, clip=True)
+    live.goto(f"{playing.url}#/search")
+    live.get_by_test_id("search-text").fill("knocking on a door")
+    with_clip = live.get_by_test_id("search-result").filter(has=live.locator("audio"))
+    for _ in range(30):  # the clip is complete a little after the sound
+        live.get_by_test_id("search-button").click()
+        expect(live.get_by_test_id("search-told")).to_contain_text("knocking on a door")
+        live.wait_for_timeout(1000)
+        if with_clip.count():
+            break
+    best = live.get_by_test_id("search-result").first
+    expect(best).to_have_attribute("data-source", "recording")
+    played = with_clip.first.get_by_test_id("search-player").evaluate(
+        """async (audio) => {
+          audio.muted = true;
+          await audio.play();
+          await new Promise((done) => setTimeout(done, 500));
+          return [audio.currentTime, audio.error?.message ?? null];
+        }"""
+    )
+    assert played[0] > 0.2
+    assert played[1] is None
+    shown = live.get_by_test_id("search-result").count()
+    live.get_by_test_id("search-text").fill("x " * 200)
+    live.get_by_test_id("search-button").click()
+    expect(live.get_by_test_id("search-problem")).to_contain_text("too long")
+    assert live.get_by_test_id("search-result").count() == shown  # nothing is lost
+    live.get_by_test_id("search-label").click()
+    prompts = live.get_by_test_id("label-form").locator("textarea").first
+    expect(prompts).to_have_value("knocking on a door")
 
 
 def test_a_label_is_edited_and_the_conflict_told(live: Page, playing: Demo) -> None:
@@ -339,3 +372,11 @@ def test_twenty_viewers_delay_nothing(house: tuple[Daemon, str]) -> None:
     assert len(watched) >= 3
     # Within a hop: on a busy machine, one may wait for the next.
     assert watched[len(watched) // 2] < alone[len(alone) // 2] + 200
+
+
+def test_without_anything_kept_the_search_says_how_to_turn_it_on(
+    chromium: Browser, house: tuple[Daemon, str]
+) -> None:
+    with page(chromium, f"{house[1]}#/search") as opened:
+        expect(opened.get_by_test_id("search-off")).to_contain_text("search.enabled: true")
+        expect(opened.get_by_test_id("search-text")).to_have_count(0)

@@ -48,6 +48,7 @@ const ICONS = {
   events: "M4 6h16M4 12h16M4 18h10",
   labels: "M4 5h8l8 8-7 7-9-9zM8.5 9.5h.01",
   try: "M11 4a7 7 0 1 0 0 14 7 7 0 0 0 0-14zM16 16l5 5",
+  search: "M4 4v5h5M4.6 9A8 8 0 1 1 4 13M12 8v5l3.5 2",
   health: "M3 12h4l3-7 4 14 3-7h4",
   theme: "M12 4a8 8 0 1 0 0 16V4z M12 4a8 8 0 0 1 0 16",
   hearing: "M4 10v4M8 7v10M12 4v16M16 8v8M20 11v2",

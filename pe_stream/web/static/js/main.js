@@ -12,6 +12,7 @@ import { view as live } from "./live/view.js";
 import { view as login } from "./login.js";
 import { view as lost } from "./not_found.js";
 import { link, place } from "./router.js";
+import { view as search } from "./search.js";
 import * as shell from "./shell.js";
 import { Ends } from "./signal.js";
 import * as stream from "./stream.js";
@@ -21,7 +22,7 @@ import { view as tryPrompt } from "./try.js";
  * A view: `(main, place, ends) => title`. It fills `main`, adds to `ends` what must stop when it is
  * left, and returns (a promise of) its title.
  */
-const VIEWS = { live, events, event, labels, label: editLabel, try: tryPrompt, health };
+const VIEWS = { live, events, event, labels, label: editLabel, try: tryPrompt, search, health };
 
 const main = document.getElementById("main");
 let ends = new Ends();

@@ -9,7 +9,7 @@ import * as theme from "./theme.js";
 import { failed } from "./toasts.js";
 
 const PLACES = [
-  ["live", "Live"], ["events", "Events"], ["labels", "Labels"], ["try", "Try"], ["health", "Health"],
+  ["live", "Live"], ["events", "Events"], ["labels", "Labels"], ["try", "Try"], ["search", "Search"], ["health", "Health"],
 ];
 /** Views that belong to a place of the navigation without being it. */
 const WITHIN = { event: "events", label: "labels" };

@@ -1,0 +1,89 @@
+"""Search in what was heard, over HTTP."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from limits import parse as rate
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from pe_stream import search as searching
+from pe_stream.core.moments import Moment
+from pe_stream.search import Overlap
+from pe_stream.web import shapes
+from pe_stream.web.guard import address
+from pe_stream.web.house import House, Lent
+from pe_stream.web.times import ns_of, utc_of
+
+SEARCHES = rate("30/minute")
+"""Searches that one address may make."""
+
+_DAY_NS = 86_400 * 10**9
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": shapes.Trouble} for status in (404, 409, 422, 429, 503)
+}
+
+_limiter = MovingWindowRateLimiter(MemoryStorage())
+_one_at_a_time = threading.Lock()
+
+router = APIRouter(tags=["search"])
+
+
+@router.get("/search", responses=_PROBLEMS)
+def search(
+    *,
+    house: Lent,
+    request: Request,
+    text: Annotated[str, Query(min_length=1, max_length=searching.LONGEST_TEXT)],
+    since: Annotated[shapes.Moment | None, Query()] = None,
+    until: Annotated[shapes.Moment | None, Query()] = None,
+    source: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=searching.MOST)] = 20,
+) -> shapes.Moments:
+    """When it sounded most like a text, the best first; without `since`, of the last day."""
+    if house.memory is None:
+        raise HTTPException(409, f"nothing that was heard is kept: {searching.TURN_ON}")
+    if source is not None and source not in house.settings().sources:
+        raise HTTPException(404, f"there is no source {source!r}")
+    until_ns = time.time_ns() if until is None else ns_of(until)
+    since_ns = until_ns - _DAY_NS if since is None else ns_of(since)
+    if since_ns >= until_ns:
+        raise HTTPException(422, "until is not after since")
+    wanted = searching.checked(text)
+    if not _limiter.hit(SEARCHES, address(request.scope)):
+        raise HTTPException(429, "too often: wait a little", headers={"Retry-After": "10"})
+    with _one_at_a_time:  # what scores live comes first
+        probe = house.probe(wanted)
+        found = searching.search(house.memory.pieces(since_ns, until_ns, source), probe, limit)
+    return shapes.Moments(
+        text=wanted,
+        since=utc_of(since_ns),
+        until=utc_of(until_ns),
+        searched_s=found.searched_s,
+        left_out=[
+            shapes.LeftOut(checkpoint=name, heard_s=round(seconds, 2))
+            for name, seconds in found.others.items()
+        ],
+        moments=[_shown(house, moment) for moment in found.moments],
+    )
+
+
+def _shown(house: House, moment: Moment) -> shapes.Sounding:
+    there = searching.overlap(moment, house.timeline, house.clips)
+    return shapes.Sounding(
+        source=moment.source,
+        start=utc_of(moment.start_ns),
+        duration_s=round((moment.end_ns - moment.start_ns) / 1e9, 2),
+        score=round(moment.peak, 4),
+        peak_at=utc_of(moment.peak_ns),
+        event=None if there is None else _event(there),
+    )
+
+
+def _event(there: Overlap) -> shapes.There:
+    return shapes.There(id=there.event["id"], label=there.event["label"], clip_s=there.clip_s)
