@@ -134,7 +134,8 @@ class Live:
     hears: says whether a source listens for a label.
     scored: told how long each scoring took (s), on the scoring thread.
     clips: which audio is cut out; None is none. cut: told of it, after the events it belongs to.
-    ruled: told the rules of a source, at the start and whenever they change.
+    ruled: told the rules of a source, at the start and whenever they change; thresholds that follow
+        the room as they are at present, and at most once a minute.
     embed: whether the handler gets the frames' embeddings, too.
     """
 
@@ -192,7 +193,7 @@ class Live:
     def start(self) -> None:
         """Begin to listen."""
         for name, channel in self._channels.items():
-            self._ruled(name, channel.detector.rules)
+            self._ruled(name, channel.detector.in_force)
             channel.feed.start()
         self._thread.start()
 
@@ -241,7 +242,7 @@ class Live:
                 self._handler.events(channel.detector.change(rules))
             done()
             for name, channel in self._channels.items():
-                self._ruled(name, channel.detector.rules)
+                self._ruled(name, channel.detector.in_force)
             applied()
             over.set()
 
@@ -273,7 +274,7 @@ class Live:
             detector = channel.detector
             rules = [changed(rule) if rule.name == label else rule for rule in detector.rules]
             self._handler.events(detector.change(rules))
-            self._ruled(source, detector.rules)
+            self._ruled(source, detector.in_force)
 
         self._request(apply)
 
@@ -349,6 +350,8 @@ class Live:
             self._handler.events(heard.events)
             self._cut(channel.detector.clips())
             self._handler.scores(name, heard)
+            if channel.detector.moved():
+                self._ruled(name, channel.detector.in_force)
 
 
 def openers(settings: Settings) -> dict[str, Opener]:

@@ -24,7 +24,7 @@ from pe_stream.config import (
     SourceSettings,
     config_schema,
 )
-from pe_stream.core.types import LabelRule
+from pe_stream.core.types import Follow, LabelRule, Repetition, Rhythm, Sequence
 from pe_stream.errors import ConfigError
 
 SCHEMA = jsonschema.Draft202012Validator(config_schema())
@@ -175,10 +175,57 @@ class TestLabels:
             ({"schedule": [{"enabled": True, "to": "24:30"}]}, 'a time like "22:00"'),
             ({"schedule": [{"enabled": True, "to": "sunset"}]}, "need `location`"),
             ({"schedule": [{"threshold": 0.5, "off_threshold": 0.6}]}, "(0.6) is above threshold"),
+            ({"pattern": {}}, "exactly one of times, rhythm and then"),
+            ({"pattern": {"times": 3, "rhythm": "T3"}}, "exactly one of times, rhythm and then"),
+            ({"pattern": {"times": 3}}, "times needs within_s"),
+            ({"pattern": {"then": "dog_bark"}}, "then needs within_s"),
+            ({"pattern": {"times": 1, "within_s": 1.0}}, "greater than or equal to 2"),
+            ({"pattern": {"times": 3, "within_s": 1.0, "cycles": 2}}, "cycles belongs to rhythm"),
+            ({"pattern": {"rhythm": "T3", "within_s": 1.0}}, "belongs to times or then"),
+            ({"pattern": {"times": 3, "within_s": 3.0, "gap_s": [1.6, 2.0]}}, "take 3.2 s or more"),
+            ({"pattern": {"times": 3, "within_s": 3.0, "gap_s": [1.0, 0.5]}}, "above the most"),
+            ({"pattern": {"times": 3, "within_s": 3.0, "gap_s": [0.0, 0.3]}}, "lower min_off_s"),
+            ({"pattern": {"times": 3, "within_s": 3.0, "length_s": [0, 0.1]}}, "lower min_on_s"),
+            (
+                {"max_s": 2.0, "pattern": {"times": 3, "within_s": 9.0, "length_s": [2.5, 3.0]}},
+                "max_s (2) ends every sound sooner",
+            ),
+            ({"pattern": "T5"}, "no rhythm 'T5': give T3 or T4"),
+            ({"pattern": {"rhythm": [0.5, 0.5, 0.5]}}, "even number"),
+            ({"pattern": {"rhythm": [0.5, 0.05]}}, "greater than or equal to 0.08"),
+            ({"pattern": {"rhythm": [20.0, 20.0]}}, "may last 30 s"),
+            ({"pattern": {"rhythm": [0.5, 1.5, 0.5, 0.5]}}, "begin the rhythm after it"),
+            ({"pattern": "T3", "follow": True}, "not with a rhythm"),
+            ({"pattern": {"then": "cat", "within_s": 1.0}}, "no label 'cat'; labels: dog_bark"),
+            ({"pattern": {"then": "dog_bark", "within_s": 1.0}}, "dog_bark -> dog_bark"),
+            ({"follow": {"quantile": 1.0}}, "less than or equal to 0.9999"),
+            ({"follow": {"window_s": 10.0}}, "greater than or equal to 60"),
+            ({"follow": "yes"}, "valid dictionary or instance"),
         ],
     )
     def test_refused(self, keys: dict[str, Any], said: str) -> None:
         assert said in refused(labels={"dog_bark": keys})
+
+    def test_a_circle_of_sequences(self) -> None:
+        said = refused(
+            labels={
+                "a": {"pattern": {"then": "b", "within_s": 1.0}},
+                "b": {"pattern": {"then": "c", "within_s": 1.0}},
+                "c": {"pattern": {"then": "b", "within_s": 1.0}},
+            }
+        )
+        assert "waits for itself: b -> c -> b" in said
+        assert "waits for itself: c -> b -> c" in said
+        assert "a ->" not in said
+
+    def test_a_sequence_is_heard_in_one_place(self) -> None:
+        sources = {"kitchen": {"microphone": 0}, "porch": {"microphone": 1}}
+        pattern = {"then": "glass", "within_s": 1.0}
+        here = {"sources": ["kitchen"]}
+        said = refused(sources=sources, labels={"dog": {"pattern": pattern}, "glass": here})
+        assert "'glass' does not listen to porch" in said
+        labels = {"dog": here | {"pattern": pattern}, "glass": None}
+        assert settings(sources=sources, labels=labels)
 
     @pytest.mark.parametrize("name", ["any", "ANY", "Any!"])
     def test_any_is_reserved(self, name: str) -> None:
@@ -249,6 +296,41 @@ class TestRule:
 
     def test_not_enabled(self) -> None:
         assert not label(enabled=False).rule("cat").enabled
+
+    def test_patterns(self) -> None:
+        def pattern(of: Any) -> Any:
+            return label(pattern=of).rule("cat").pattern
+
+        assert pattern(None) is None
+        assert pattern({"times": 3, "within_s": 3.0}) == Repetition(3, 75)
+        ranges = {"gap_s": [0.2, 1.0], "length_s": [0.0, 0.5]}
+        assert pattern({"times": 3, "within_s": 3.0} | ranges) == Repetition(
+            3, 75, length=(0, 13), gap=(5, 25)
+        )
+        assert pattern("T3") == pattern({"rhythm": "T3"}) == Rhythm((0.5,) * 5 + (1.5,), 0.1, 2)
+        assert pattern({"rhythm": [0.5, 1.5], "cycles": 4, "tolerance": 0.05}) == Rhythm(
+            (0.5, 1.5), 0.05, 4
+        )
+        labels = {"cat": {"pattern": {"then": "dog", "within_s": 10.0}}, "dog": None}
+        assert settings(labels=labels).labels["cat"].rule("cat").pattern == Sequence("dog", 250)
+
+    def test_gaps_of_a_pattern_are_not_bridged(self) -> None:
+        knocks = {"times": 3, "within_s": 3.0, "gap_s": [0.2, 1.0]}
+        assert label(pattern=knocks).rule("knock").min_off == 5
+        assert label(pattern=knocks, min_off_s=0.1).rule("knock").min_off == 3
+
+    def test_a_rhythm_has_a_threshold_of_its_own(self) -> None:
+        assert label(pattern="T3").rule("smoke", 0.4).threshold == 0.02
+        assert label(pattern="T3", threshold=0.3).rule("smoke", 0.4).threshold == 0.3
+
+    def test_following(self) -> None:
+        assert label().rule("cat").follow is label(follow=False).rule("cat").follow is None
+        assert label(follow=True).rule("cat").follow == Follow(0.999, 0.5, 60, 0.95)
+        assert label(follow={"window_s": 119.0}).rule("cat").follow == Follow(minutes=1)
+
+    def test_a_bound_below_the_threshold(self) -> None:
+        with pytest.raises(ConfigError, match=r"labels\.cat\.follow\.highest: 0\.4 is below"):
+            label(follow={"highest": 0.4}).rule("cat", 0.45)
 
 
 class TestHistory:
@@ -470,6 +552,12 @@ class TestSchema:
             {"labels": {"a": {"schedule": [{}]}}},
             {"labels": {"a": {"schedule": [{"enabled": True, "from": "25:00"}]}}},
             {"labels": {"a": {"schedule": [{"enabled": True, "days": "monday"}]}}},
+            {"labels": {"a": {"pattern": {}}}},
+            {"labels": {"a": {"pattern": "T5"}}},
+            {"labels": {"a": {"pattern": {"times": 3, "rhythm": "T3"}}}},
+            {"labels": {"a": {"pattern": {"times": 1, "within_s": 3.0}}}},
+            {"labels": {"a": {"pattern": {"rhythm": [0.5, 0.01]}}}},
+            {"labels": {"a": {"follow": {"highest": 1.0}}}},
             {"notifications": {"a": {}}},
             {"notifications": {"a": {"apprise": "a"}}},
             {"notifications": {"a": {"webhook": "ftp://a"}}},
@@ -486,6 +574,10 @@ class TestSchema:
         [
             {"labels": {"a": {"schedule": [{"enabled": True, "days": "mon", "to": "7:00"}]}}},
             {"labels": {"a": {"schedule": [{"threshold": 0.5, "days": ["weekend", "mon"]}]}}},
+            {"labels": {"a": {"pattern": "T3"}, "b": {"pattern": {"rhythm": [0.5, 1.5]}}}},
+            {"labels": {"a": {"pattern": {"times": 3, "within_s": 3, "gap_s": [0.5, 1]}}}},
+            {"labels": {"a": {"pattern": {"then": "b", "within_s": 3}}, "b": None}},
+            {"labels": {"a": {"follow": True}, "b": {"follow": {"margin": 1}}}},
             {"notifications": {"a": {"apprise": "ntfy://a/b", "quiet": [{"from": "22:00"}]}}},
             {"notifications": {"a": {"webhook": "https://a/b", "headers": {"C": "d"}}}},
             {"notifications": None, "location": None},

@@ -229,6 +229,17 @@ log_level: inf
                 ),
             ),
             (
+                "labels: {a: {pattern: {time: 3, within_s: 3}}}",
+                (
+                    "c.yaml:1: labels.a.pattern.time: unknown key (did you mean 'times'?); keys "
+                    "here: times, rhythm, then, within_s, length_s, gap_s, tolerance, cycles"
+                ),
+            ),
+            (
+                "labels:\n  a:\n    pattern:\n      then: glas\n      within_s: 3\n  glass:\n",
+                "c.yaml:4: labels.a.pattern.then: there is no label 'glas'; labels: a, glass",
+            ),
+            (
                 LEAST + "location: {timezone: Europe/Berln}",
                 (
                     "c.yaml:2: location.timezone: there is no time zone 'Europe/Berln': give one "

@@ -11,7 +11,7 @@ from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, hearing, l
 from pe_stream import feed as feed_module
 from pe_stream.core.detector import Heard
 from pe_stream.core.ledger import Hearing as HearingState
-from pe_stream.core.types import Event, FrameEmbeddings, LabelRule, Phase, Reason
+from pe_stream.core.types import Event, Follow, FrameEmbeddings, LabelRule, Phase, Reason
 from pe_stream.errors import UnavailableError
 from pe_stream.hearing import Hearing, Labels
 from pe_stream.live import Live
@@ -103,6 +103,36 @@ def test_a_label_is_heard_only_where_it_is_wanted() -> None:
         assert eventually(lambda: told.end)
     assert {source for source, _ in told.phases("loud")} == {"a"}
     assert {source for source, _ in told.phases("other")} == {"a", "b"}
+
+
+def test_thresholds_that_follow_are_told_once_they_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pe_stream.core.follow.MINUTE", 20)
+    source, rule = ScriptedSource(), replace(LOUD, follow=Follow(quantile=0.5))
+    told: list[float] = []
+    live = Live(
+        {"a": lambda _first, _at_s: source},
+        hearing([rule, OTHER]),
+        Told(),
+        node="n",
+        hears=lambda _source, _label: True,
+        ruled=lambda _source, rules: told.append(rules[0].threshold),
+    )
+    live.open()
+    live.start()
+    try:
+        source.give(chunk(0, 60, 0.45, anchor_ns=0))
+        assert eventually(lambda: len(told) == 2)
+        live.set_rule("a", "other", 0.8, enabled=None)
+        assert eventually(lambda: len(told) == 3)
+        live.set_rule("a", "loud", 0.4, enabled=None)
+        assert eventually(lambda: len(told) == 4)
+        live.set_rule("a", "loud", 0.9, enabled=None)
+        assert eventually(lambda: len(told) == 5)
+    finally:
+        live.stop()
+    assert told[0] == 0.5
+    assert 0.55 < told[1] < 0.6
+    assert told[2:] == [told[1], told[1], 0.9], "what is set is the least, and stays so"
 
 
 def test_stop_closes_open_events_even_while_a_scoring_hangs(

@@ -10,10 +10,11 @@ from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from pe_stream.config.patterns import RHYTHM_THRESHOLD, FollowKey, PatternKey
 from pe_stream.config.times import HoursSettings
 from pe_stream.config.values import Negatives, Prompts, Section, frames
 from pe_stream.core.hours import Span
-from pe_stream.core.types import LabelRule
+from pe_stream.core.types import LabelRule, Rhythm
 from pe_stream.errors import ConfigError
 
 DEFAULT_THRESHOLD = 0.5
@@ -78,7 +79,7 @@ class LabelSettings(Section):
     """Seconds; shorter sounds are no event."""
 
     min_off_s: Annotated[float, Field(ge=0, le=3600)] = 0.4
-    """Seconds; shorter gaps within an event are bridged."""
+    """Seconds; shorter gaps within an event are bridged; those of a pattern's `gap_s` never."""
 
     max_s: Annotated[float, Field(gt=0, le=86400)] = 60.0
     """Seconds; an event that gets longer is closed there and a new one may begin."""
@@ -97,6 +98,14 @@ class LabelSettings(Section):
 
     schedule: Annotated[tuple[ScheduleSettings, ...], Field(strict=False)] = ()
     """What is other than usual at times: the first entry whose time it is counts; default: none."""
+
+    pattern: PatternKey = None
+    """What such sounds must form to make an event: T3 (smoke alarm), T4 (carbon monoxide alarm),
+    so many of them, or another label's event after one; default: each is an event."""
+
+    follow: FollowKey = None
+    """Raises the threshold above what the room scores without events, over the last hour; true, or
+    how; default: the threshold stays where it is."""
 
     def named(self, name: str) -> LabelSettings:
         """These settings for a label of this name: it is the prompt where none was given."""
@@ -133,7 +142,11 @@ class LabelSettings(Section):
         return usual if now is None else scheduled[now]
 
     def _rule(self, name: str, recommended: float | None) -> LabelRule:
-        threshold = self.threshold or recommended or DEFAULT_THRESHOLD
+        pattern = None if self.pattern is None else self.pattern.core
+        usual = recommended or DEFAULT_THRESHOLD
+        if isinstance(pattern, Rhythm):
+            recommended, usual = None, RHYTHM_THRESHOLD
+        threshold = self.threshold or usual
         off_threshold = self.off_threshold or OFF_RATIO * threshold
         if off_threshold > threshold:
             origin = "the default" if recommended is None else "the checkpoint's recommendation"
@@ -141,17 +154,31 @@ class LabelSettings(Section):
                 f"labels.{name}.off_threshold: {off_threshold:g} is above the threshold "
                 f"{threshold:g} ({origin}); set threshold too, or lower off_threshold"
             )
+        follow = None if self.follow is None else self.follow.core
+        if follow is not None and follow.highest < threshold:
+            raise ConfigError(
+                f"labels.{name}.follow.highest: {follow.highest:g} is below the threshold "
+                f"{threshold:g}, which is the lowest that it can be"
+            )
         return LabelRule(
             name=name,
             threshold=threshold,
             off_threshold=off_threshold,
             min_on=_nearest_frame(self.min_on_s),
-            min_off=_nearest_frame(self.min_off_s),
+            min_off=_nearest_frame(self._bridged_s),
             max_length=max(1, _nearest_frame(self.max_s)),
             cooldown=_nearest_frame(self.cooldown_s),
             update_every=max(1, _nearest_frame(self.update_s)) if self.update_s else 0,
             enabled=self.enabled,
+            pattern=pattern,
+            follow=follow,
         )
+
+    @property
+    def _bridged_s(self) -> float:
+        """Shorter gaps are bridged: none of those that a pattern asks for."""
+        least = self.pattern.gap_s[0] if self.pattern and self.pattern.gap_s else 0.0
+        return min(self.min_off_s, least or self.min_off_s)
 
     def _at_times(self, entry: ScheduleSettings, usual: LabelRule, key: str) -> LabelRule:
         threshold = entry.threshold or usual.threshold
@@ -177,6 +204,30 @@ class LabelSettings(Section):
         if shortest is not None and value < shortest:
             raise ValueError(f"Input should be at least min_on_s ({shortest:g})")
         return value
+
+    @model_validator(mode="after")
+    def _a_pattern_that_can_be(self) -> Self:
+        pattern = self.pattern
+        if pattern is None:
+            return self
+        if pattern.rhythm is not None and self.follow is not None:
+            raise ValueError("follow raises a threshold of scores: not with a rhythm")
+        if pattern.gap_s is not None and pattern.gap_s[1] < self._bridged_s:
+            raise ValueError(
+                f"pattern.gap_s ends at {pattern.gap_s[1]:g}, but gaps shorter than min_off_s "
+                f"({self.min_off_s:g}) are bridged: lower min_off_s"
+            )
+        if pattern.length_s is not None and pattern.length_s[1] < self.min_on_s:
+            raise ValueError(
+                f"pattern.length_s ends at {pattern.length_s[1]:g}, but what is shorter than "
+                f"min_on_s ({self.min_on_s:g}) does not count: lower min_on_s"
+            )
+        if pattern.length_s is not None and pattern.length_s[0] > self.max_s:
+            raise ValueError(
+                f"pattern.length_s begins at {pattern.length_s[0]:g}, but max_s ({self.max_s:g}) "
+                "ends every sound sooner"
+            )
+        return self
 
     @field_validator("negatives")
     @classmethod

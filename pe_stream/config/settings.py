@@ -172,6 +172,7 @@ class Settings(Section):
         if "sources" in info.data:
             problems += _unknown(value, "sources", info.data["sources"])
         problems += _sunless(value, "schedule", info)
+        problems += _sequences(value, info.data.get("sources"))
         labels: dict[str, LabelSettings] = _validated(handler, value, problems)
         return {name: label.named(name) for name, label in labels.items()}
 
@@ -283,6 +284,48 @@ def _sunless(sections: object, key: str, info: ValidationInfo) -> list[InitError
                     loc = (name, key, index, end)
                     problems.append(InitErrorDetails(type=unknown, loc=loc, input=time))
     return problems
+
+
+def _sequences(
+    labels: object, sources: Mapping[str, SourceSettings] | None
+) -> list[InitErrorDetails]:
+    """Patterns that wait for a label which is not there, not heard there, or waits for them."""
+    if not isinstance(labels, Mapping):
+        return []
+    then = {name: _get(_get(label, "pattern"), "then") for name, label in labels.items()}
+    problems: list[InitErrorDetails] = []
+    for name, other in then.items():
+        if not isinstance(other, str):
+            continue
+        chain = [name, other]
+        while isinstance(after := then.get(chain[-1]), str) and chain[-1] not in chain[:-1]:
+            chain.append(after)
+        said = _unheard(labels, name, other, sources)
+        if chain[-1] == name:
+            said = f"waits for itself: {' -> '.join(chain)}"
+        if said is not None:
+            error = PydanticCustomError("sequence", "{said}", {"said": said})
+            loc = (name, "pattern", "then")
+            problems.append(InitErrorDetails(type=error, loc=loc, input=other))
+    return problems
+
+
+def _unheard(
+    labels: Mapping[Any, object],
+    name: str,
+    other: str,
+    sources: Mapping[str, SourceSettings] | None,
+) -> str | None:
+    """Why a sequence of the label `name` could never see an event of `other`."""
+    if other not in labels:
+        known = ", ".join(str(label) for label in labels)
+        return f"there is no label {other!r}; labels: {known}"
+    everywhere = list(sources or ())
+    mine, theirs = (_get(labels[label], "sources") or everywhere for label in (name, other))
+    deaf = [str(source) for source in mine if source not in theirs]
+    if deaf and theirs:
+        return f"{other!r} does not listen to {', '.join(deaf)}: both must be heard there"
+    return None
 
 
 def _clipless(sections: object, info: ValidationInfo) -> list[InitErrorDetails]:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pe_stream.core.clipper import Clipper, ClipRule, Piece
+from pe_stream.core.ensemble import Ensemble, Said
 from pe_stream.core.intake import Intake
 from pe_stream.core.ledger import Account, Ledger
 from pe_stream.core.ring import Ring
 from pe_stream.core.stitch import Stitcher
 from pe_stream.core.timebase import Segment
-from pe_stream.core.tracker import Detection, Tracker
+from pe_stream.core.tracker import Detection
 from pe_stream.core.types import (
     FRAME,
     SAMPLE_RATE,
@@ -103,7 +104,7 @@ class Detector:
         self._framing = framing
         self._live = live
         self._new_id = new_id
-        self._trackers = [Tracker(rule) for rule in rules]
+        self._ensemble = Ensemble(rules)
         self._open: dict[str, _Open] = {}
         self._ledger = Ledger()
         self._intakes: deque[Intake] = deque()
@@ -123,8 +124,17 @@ class Detector:
 
     @property
     def rules(self) -> list[LabelRule]:
-        """The rules in force, in the order of the score columns."""
-        return [tracker.rule for tracker in self._trackers]
+        """The rules as they were set, in the order of the score columns."""
+        return self._ensemble.rules
+
+    @property
+    def in_force(self) -> list[LabelRule]:
+        """The same with the thresholds at present, where they follow the room."""
+        return self._ensemble.in_force
+
+    def moved(self) -> bool:
+        """Whether thresholds have followed the room since the last time."""
+        return self._ensemble.moved()
 
     @property
     def account(self) -> Account:
@@ -157,8 +167,9 @@ class Detector:
         """No event yet to come has an onset before this absolute sample; None before any audio."""
         if self._segment is None:
             return None
-        onsets = [t.onset for t in self._trackers if t.onset is not None]
-        return self._segment.sample(min([self.scored_frames, *onsets]))
+        onset = self._ensemble.onset
+        frames = self.scored_frames
+        return self._segment.sample(frames if onset is None else min(frames, onset))
 
     def feed(self, chunk: AudioChunk) -> None:
         """Take the next audio. Raises ValueError where it neither follows on nor has an anchor."""
@@ -228,16 +239,12 @@ class Detector:
         end = min(segment.sample(first + len(final)), self._ring.end)
         samples = self._ring.read(segment.sample(first), end)
         intake.forget(segment.sample(first))
+        self._ensemble.listen(first, samples)
         for frame, row in enumerate(final.tolist(), first):
-            for tracker, score in zip(self._trackers, row, strict=True):
-                for detection in tracker.step(frame, score):
-                    if detection.phase is Phase.START:
-                        decided = min(segment.sample(frame + 1), intake.end)
-                        latency_ms = 1000 * (now_s - intake.captured_s(decided))
-                        self._open[tracker.rule.name] = _Open(self._new_id(), latency_ms)
-                    events.append(self._event(tracker.rule.name, detection))
+            events += self._told(self._ensemble.step(frame, row), frame, now_s)
         if window.last:
-            events += self._close(intake.reason)
+            said = self._ensemble.close(intake.reason)
+            events += self._told(said, first + len(final) - 1, now_s)
             self._cut(last=True)
             self._finish()
         else:
@@ -262,21 +269,10 @@ class Detector:
     def change(self, rules: Sequence[LabelRule]) -> list[Event]:
         """Go on under other rules, in the order of the score columns from now on.
 
-        Labels are known by name; an event of a label that is gone or disabled ends.
+        Labels are known by name; an event of a label that is gone, disabled or of another pattern
+        ends.
         """
-        kept = {rule.name: rule for rule in rules}
-        events: list[Event] = []
-        trackers: dict[str, Tracker] = {}
-        for tracker in self._trackers:
-            name = tracker.rule.name
-            if name in kept:
-                said = tracker.change(kept[name])
-                trackers[name] = tracker
-            else:
-                said = tracker.close(Reason.STOPPED)
-            events += [self._event(name, detection) for detection in said]
-        self._trackers = [trackers.get(rule.name) or Tracker(rule) for rule in rules]
-        return events
+        return [self._event(*said) for said in self._ensemble.change(rules)]
 
     def _due(self, intake: Intake) -> Window | None:
         """Cut the window that is due, if its audio has arrived."""
@@ -321,6 +317,18 @@ class Detector:
         intake.start, intake.anchor_ns = start, segment.utc_ns(start)
         self._begin(intake)
 
+    def _told(self, said: Said, frame: int, now_s: float) -> list[Event]:
+        """Events of what was decided with a frame."""
+        segment, intake = self._current()
+        events = []
+        for label, detection in said:
+            if detection.phase is Phase.START:
+                decided = min(segment.sample(frame + 1), intake.end)
+                latency_ms = 1000 * (now_s - intake.captured_s(decided))
+                self._open[label] = _Open(self._new_id(), latency_ms)
+            events.append(self._event(label, detection))
+        return events
+
     def _event(self, label: str, detection: Detection) -> Event:
         """The contract's event for a phase of a label."""
         segment, intake = self._current()
@@ -363,11 +371,7 @@ class Detector:
             self._pieces += self._clipper.take(self._ring, self.earliest_onset)
 
     def _close(self, reason: Reason | None) -> list[Event]:
-        return [
-            self._event(tracker.rule.name, detection)
-            for tracker in self._trackers
-            for detection in tracker.close(reason)
-        ]
+        return [self._event(*said) for said in self._ensemble.close(reason)]
 
     def _begin(self, intake: Intake) -> None:
         self._segment = Segment(intake.start, intake.anchor_ns, self._frames)

@@ -95,6 +95,11 @@ class Tracker:
         """Onset of the run under way, be it an event yet or not; None where there is none."""
         return self._run.onset if self._run else None
 
+    @property
+    def sounding(self) -> bool:
+        """Whether the run under way has reached `threshold`."""
+        return self._run is not None and self._run.candidate
+
     def change(self, rule: LabelRule) -> list[Detection]:
         """Go on under another rule; an open event ends only where the label was disabled."""
         self._rule = rule

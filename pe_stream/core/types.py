@@ -117,6 +117,67 @@ class ScoreRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Repetition:
+    """At least `times` sounds of a label, `within` frames from the first onset to the last end.
+
+    length: the shortest and the longest that one may be; gap: likewise from the end of one to the
+    onset of the next. In frames, both included.
+    """
+
+    times: int
+    within: int
+    length: tuple[int, int] = (0, 1 << 40)
+    gap: tuple[int, int] = (0, 1 << 40)
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """A tone that goes on and off by turns, over and over.
+
+    beats_s: how long it is on, off, on ... (s); the last is the pause before it begins again.
+    tolerance: by which part all of them may be longer or shorter. cycles: heard before it counts.
+    """
+
+    beats_s: tuple[float, ...]
+    tolerance: float = 0.1
+    cycles: int = 2
+
+    @property
+    def period_s(self) -> float:
+        """From the onset of one cycle to that of the next (s)."""
+        return sum(self.beats_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A sound of the label, then an event of the label `then`.
+
+    That begins after it, and at most `within` frames after its end.
+    """
+
+    then: str
+    within: int
+
+
+Pattern = Repetition | Rhythm | Sequence
+"""What the sounds of a label must form to make an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """How a threshold follows what a room sounds like; see `pe_stream.core.follow`.
+
+    quantile: of the scores of the last `minutes`; margin: by which the threshold is above it, in
+    units of the logit. highest: beyond which it never goes.
+    """
+
+    quantile: float = 0.999
+    margin: float = 0.5
+    minutes: int = 60
+    highest: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
 class LabelRule:
     """When scores of a label make an event. Durations in frames of 40 ms.
 
@@ -135,6 +196,8 @@ class LabelRule:
     cooldown: int = 0
     update_every: int = 25
     enabled: bool = True
+    pattern: Pattern | None = None
+    follow: Follow | None = None
 
 
 EVENT_SCHEMA = 1

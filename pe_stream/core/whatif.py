@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pe_stream.core.tracker import Detection, Tracker
-from pe_stream.core.types import FRAME_NS, LabelRule, Phase, Reason, ScoreRun
+from pe_stream.core.ensemble import Ensemble
+from pe_stream.core.patterns import Watcher, watch
+from pe_stream.core.tracker import Detection
+from pe_stream.core.types import FRAME_NS, LabelRule, Phase, Reason, Rhythm, ScoreRun, Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,13 @@ def replay(runs: Iterable[ScoreRun], rule: LabelRule) -> list[Replayed]:
     """The events of these runs under this rule, as a daemon would have told them, in their order.
 
     What is open at the end of a run ends there. As in the Detector, frames count on over a gap and
-    its time does not: what is left of a cooldown goes on after it.
+    its time does not: what is left of a cooldown goes on after it. A threshold that follows the
+    room knows nothing of it before the first run. Raises ValueError where `untold` says why.
     """
-    tracker = Tracker(replace(rule, update_every=0))
+    if (why := untold(rule)) is not None:
+        raise ValueError(why)
+    replayed = replace(rule, update_every=0)
+    tracker = watch(replayed) if rule.follow is None else _Following(replayed)
     made: list[Replayed] = []
     first = 0
     for run in runs:
@@ -49,7 +55,37 @@ def replay(runs: Iterable[ScoreRun], rule: LabelRule) -> list[Replayed]:
     return made
 
 
-def _track(tracker: Tracker, run: ScoreRun, first: int) -> Iterable[Detection]:
+def untold(rule: LabelRule) -> str | None:
+    """Why its scores alone do not tell the events of a label, in words; None where they do."""
+    if isinstance(rule.pattern, Rhythm):
+        return "a rhythm is heard in the sound itself, of which nothing is kept"
+    if isinstance(rule.pattern, Sequence):
+        return f"a sequence needs the events of {rule.pattern.then} too"
+    return None
+
+
+class _Following:
+    """A label whose threshold follows the room: every frame counts."""
+
+    def __init__(self, rule: LabelRule) -> None:
+        self._ensemble = Ensemble([rule])
+
+    @property
+    def rule(self) -> LabelRule:
+        return replace(self._ensemble.in_force[0], off_threshold=0.0)
+
+    @property
+    def onset(self) -> int | None:
+        return self._ensemble.onset
+
+    def step(self, frame: int, score: float) -> list[Detection]:
+        return [detection for _, detection in self._ensemble.step(frame, [score])]
+
+    def close(self, reason: Reason | None) -> list[Detection]:
+        return [detection for _, detection in self._ensemble.close(reason)]
+
+
+def _track(tracker: Watcher | _Following, run: ScoreRun, first: int) -> Iterable[Detection]:
     """Step through what may matter; `first` is the number of the run's first frame."""
     scores, off = run.scores, tracker.rule.off_threshold
     # In float32, to which numpy rounds `off`: no float32 lies between the two, so no frame that the

@@ -14,7 +14,7 @@ from fastapi import Path as InPath
 from pe_stream.config import LabelSettings, ScheduleSettings
 from pe_stream.config_edit import Edit
 from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, ScoreRun
-from pe_stream.core.whatif import Replayed, replay
+from pe_stream.core.whatif import Replayed, replay, untold
 from pe_stream.web import shapes
 from pe_stream.web.house import House, Lent
 from pe_stream.web.times import utc_of
@@ -112,6 +112,9 @@ def preview(
 
     if threshold is not None and off_threshold is not None and off_threshold > threshold:
         raise HTTPException(422, "off_threshold is above threshold: events would end at once")
+    named = [each for rules in house.rules().values() for each in rules if each.name == name]
+    if why := next(filter(None, map(untold, named)), None):
+        raise HTTPException(409, f"stored scores do not tell: {why}")
     if not _one_at_a_time.acquire(timeout=PREVIEW_S):  # scoring comes first
         raise HTTPException(503, "too many ask at once", headers={"Retry-After": "5"})
     try:

@@ -111,6 +111,8 @@ class LabelState(BaseModel):
     sources: list[str] | None
     enabled: bool
     schedule: list[dict[str, Any]]
+    pattern: dict[str, Any] | None
+    follow: dict[str, Any] | None
     now: dict[str, RuleState]
 
 
@@ -150,6 +152,8 @@ class LabelChange(BaseModel):
     sources: list[str] | None = None
     enabled: bool | None = None
     schedule: list[dict[str, Any]] | None = None
+    pattern: str | dict[str, Any] | None = None
+    follow: bool | dict[str, Any] | None = None
 
 
 class WouldBe(BaseModel):

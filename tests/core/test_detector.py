@@ -14,10 +14,13 @@ from pe_stream.core.types import (
     FRAME,
     AudioChunk,
     Event,
+    Follow,
     FrameScores,
     LabelRule,
     Phase,
     Reason,
+    Repetition,
+    Rhythm,
     Samples,
     Window,
 )
@@ -81,6 +84,57 @@ def listen(samples: Samples, cuts: Iterable[int] = ()) -> list[Heard]:
         heard += drain(source)
     source.end(None)
     return heard + drain(source)
+
+
+PATTERNS = [
+    LabelRule("thrice", 0.5, 0.4, min_off=2, pattern=Repetition(3, 60, gap=(2, 20))),
+    LabelRule("alarm", 0.01, 0.008, pattern=Rhythm((0.1, 0.1, 0.1, 0.1, 0.1, 0.9))),
+]
+
+
+def pulses() -> Samples:
+    """Two rhythms of a tone, with bursts of noise after them, off the grid of the frames."""
+    beep = 0.4 * np.sin(2 * np.pi * 3000 * np.arange(4800) / 48_000)
+    beats = [beep, np.zeros(4800)] * 3 + [np.zeros(38_400)]
+    rhythm = np.concatenate([np.zeros(50_123), *beats, *beats, *beats])
+    samples: Samples = np.concatenate([rhythm, bursts(4.0, seed=2)]).astype(np.float32)
+    return samples
+
+
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(0, len(pulses())), max_size=12))
+def test_patterns_are_the_same_in_any_pieces(cuts: list[int]) -> None:
+    def patterns(pieces: Iterable[int]) -> list[Event]:
+        ids = count()
+        origin = Origin("node", "mic", "test")
+        source = Detector(origin, FRAMING, PATTERNS, live=False, new_id=lambda: f"{next(ids)}")
+        heard = []
+        for chunk in chunks(pulses(), pieces):
+            source.feed(chunk)
+            heard += drain(source)
+        source.end(None)
+        return all_events([*heard, *drain(source)])
+
+    whole = patterns([])
+    assert {event.label for event in whole} == {"thrice", "alarm"}
+    alarm = next(e for e in whole if (e.label, e.phase) == ("alarm", Phase.END))
+    assert alarm.onset_s == pytest.approx(50_123 / 48_000, abs=0.1)
+    assert alarm.duration_s == pytest.approx(2 * 1.4 + 0.5, abs=0.1)
+    assert patterns(cuts) == whole
+
+
+def test_thresholds_that_follow_are_told_apart_from_those_set() -> None:
+    rule = LabelRule("loud", 0.5, 0.4, follow=Follow())
+    origin = Origin("node", "mic", "test")
+    source = Detector(origin, FRAMING, [rule, RULES[1]], live=False, new_id=str)
+    for chunk in chunks((0.42 * np.ones(61 * 48_000)).astype(np.float32)):
+        source.feed(chunk)
+    drain(source)
+    assert source.moved()
+    assert not source.moved()
+    assert source.rules == [rule, RULES[1]]
+    assert source.in_force[0].threshold > 0.5
+    assert source.in_force[1] == RULES[1]
 
 
 @pytest.mark.parametrize("size", [997, 1920, 48_000])

@@ -10,9 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pe_stream.core.follow import MINUTE
 from pe_stream.core.tracker import Tracker
-from pe_stream.core.types import FRAME_NS, LabelRule, Phase, Reason, ScoreRun
-from pe_stream.core.whatif import Replayed, replay
+from pe_stream.core.types import (
+    FRAME_NS,
+    Follow,
+    LabelRule,
+    Phase,
+    Reason,
+    Repetition,
+    Rhythm,
+    ScoreRun,
+    Sequence,
+)
+from pe_stream.core.whatif import Replayed, replay, untold
 
 RULE = LabelRule("x", threshold=0.5, off_threshold=0.4, max_length=1000)
 DAY = 2_160_000
@@ -65,6 +76,35 @@ def test_a_cooldown_goes_on_after_a_gap() -> None:
     parts = [run([0.9]), run([0.9, 0.9, 0.9, 0.9], 10**10)]
     (_, second) = replay(parts, replace(RULE, cooldown=3))
     assert second.onset_ns == 10**10 + 3 * FRAME_NS
+
+
+def test_repetitions_are_counted_as_they_are_heard() -> None:
+    rule = replace(RULE, pattern=Repetition(3, 30, gap=(2, 8)))
+    knocks = ([0.9] * 2 + [0.1] * 3) * 3 + [0.0] * 20
+    (found,) = replay([run(knocks, 7_000)], rule)
+    assert (found.onset_ns, found.offset_ns) == (7_000, 7_000 + 12 * FRAME_NS)
+    assert replay([run(knocks[:10])], rule) == []
+    halves = [run(knocks[:7]), run(knocks[7:], 10**10)]
+    assert replay(halves, rule) == [], "not over a gap"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [(Rhythm((0.5, 1.5)), "in the sound itself"), (Sequence("glass", 9), "the events of glass")],
+)
+def test_what_scores_do_not_tell_is_refused(pattern: Rhythm | Sequence, why: str) -> None:
+    assert untold(RULE) is None
+    with pytest.raises(ValueError, match=why):
+        replay([run([0.9])], replace(RULE, pattern=pattern))
+
+
+def test_a_threshold_that_follows_does_so_frame_by_frame() -> None:
+    rule = replace(RULE, follow=Follow(quantile=0.9, margin=2.0))
+    scores = [0.2, 0.3] * MINUTE + [0.7] * 9 + [0.1] * 20 + [0.9] * 3 + [0.1]
+    assert [round(each.peak, 3) for each in replay([run(scores)], rule)] == [0.9]
+    assert len(replay([run(scores)], replace(rule, follow=None))) == 2
+    broken = [run(scores[: MINUTE + 7]), run(scores[MINUTE + 7 :], 10**12)]
+    assert len(replay(broken, rule)) == 1, "what the room was like is known after a gap"
 
 
 def test_nothing_is_nothing() -> None:

@@ -143,6 +143,23 @@ def test_a_label_that_is_not_there(house: Standing) -> None:
         assert client.get("api/v1/labels/cat/preview").status_code == 404
 
 
+def test_a_pattern_and_a_threshold_that_follows_are_labels_keys(house: Standing) -> None:
+    with house.client() as client:
+        done = change(client, "PATCH", "dog", house.file.version, pattern="T3", threshold=None)
+        assert done.json()["label"]["pattern"]["rhythm"] == [0.5, 0.5, 0.5, 0.5, 0.5, 1.5]
+        assert 'pattern: "T3"' in house.file.path.read_text("utf-8")
+        answer = client.get("api/v1/labels/dog/preview", params={"threshold": 0.6})
+        assert answer.status_code == 409
+        assert "in the sound itself" in answer.json()["detail"]
+        done = change(client, "PATCH", "dog", house.file.version, pattern=None, follow=True)
+        assert done.json()["label"]["pattern"] is None
+        assert done.json()["label"]["follow"]["window_s"] == 3600
+        wrong = {"then": "cat", "within_s": 3}
+        done = change(client, "PATCH", "dog", house.file.version, pattern=wrong)
+        assert done.status_code == 422
+        assert "no label 'cat'" in done.text
+
+
 def test_a_preview_counts_what_would_have_fired(house: Standing) -> None:
     house.history.relabel({"dog": "k", "knock": "k"})
     start_ns = time.time_ns() - 60 * 1_000_000_000
