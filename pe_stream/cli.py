@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from pe_stream import cli_values, cli_workbench
+from pe_stream import cli_thresholds, cli_values, cli_workbench
 from pe_stream.errors import PeStreamError, UnavailableError, UsageError
 from pe_stream.version import __version__
 
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     detect.add_argument("--plot", type=Path, metavar="FOLDER", help="write STEM.png per file")
     detect.set_defaults(command=_detect)
 
+    cli_thresholds.add(commands)
     cli_workbench.add(commands)
 
     devices = commands.add_parser("devices", help="microphones, with the ids for the config")

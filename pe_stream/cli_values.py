@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 
 def threshold(text: str) -> float:
@@ -71,3 +72,31 @@ def seconds(text: str) -> float:
     if not value > 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value
+
+
+def duration(text: str) -> float:
+    """Seconds, of text like 90m, 24h, 7d."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
+    value = float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]] if found else 0.0
+    if not 0 < value <= 31 * 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 90m, 24h, 7d (at most 31d)")
+    return value
+
+
+def rate(text: str) -> float:
+    """So many a day: a number above 0, at most one a second."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, like 1 or 0.2")
+    return value
+
+
+def example(text: str) -> tuple[str, str]:
+    """Text like LABEL=FILE."""
+    label, equals, file = text.partition("=")
+    if not (label and equals and file):
+        raise argparse.ArgumentTypeError(f"not LABEL=FILE: {text!r}")
+    return label, file

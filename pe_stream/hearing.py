@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings, LabelRule
 from pe_stream.core.windows import Framing
 from pe_stream.errors import ConfigError
+from pe_stream.fingerprint import fingerprint
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
@@ -123,13 +122,3 @@ def prepare_labels(
     rules = (label.rule(name, recommended.get(name), holds) for name, label in labels.items())
     keys = {name: fingerprint(checkpoint.identity, label) for name, label in labels.items()}
     return Labels(embed_labels(checkpoint, prompts), tuple(rules), keys)
-
-
-def fingerprint(identity: str, label: LabelSettings) -> str:
-    """What makes a label's scores, as 16 hexadecimal digits: the checkpoint, prompts, negatives.
-
-    The order of the prompts does not matter, as they are averaged; nor do window, hop, lookahead
-    and precision count: they change scores, but not what they mean.
-    """
-    made_by = [identity, sorted(label.prompts), sorted(label.negatives)]
-    return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:16]

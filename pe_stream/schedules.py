@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from pe_stream.config import LabelSettings
+from pe_stream.core.hours import Span
 from pe_stream.core.types import LabelRule
 from pe_stream.local_time import LocalTime
 
@@ -48,3 +49,33 @@ class Schedules:
             if entry != self._in_force[name]:
                 change(name, label.rule(name, self._recommended.get(name), holds))
                 self._in_force[name] = entry
+
+
+def changes(
+    name: str,
+    label: LabelSettings,
+    recommended: float | None,
+    local: LocalTime,
+    *,
+    since: datetime,
+    until: datetime,
+) -> list[tuple[datetime, LabelRule]]:
+    """The rules of a label that were, or would have been, in force: each from when on.
+
+    The first is from `since` (aware) on. To the minute. Raises ConfigError where the schedule
+    cannot be followed.
+    """
+
+    def holds(span: Span) -> bool:
+        return local.holds(span, at)
+
+    at = since
+    entry = label.scheduled(holds)
+    found = [(at, label.rule(name, recommended, holds))]
+    at = at.replace(second=0, microsecond=0)
+    while label.schedule and (at := at + timedelta(minutes=1)) < until:
+        now = label.scheduled(holds)
+        if now != entry:
+            entry = now
+            found.append((at, label.rule(name, recommended, holds)))
+    return found

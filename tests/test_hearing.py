@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from pe_stream.config import LabelSettings
-from pe_stream.hearing import fingerprint, prepare_labels
+from pe_stream.fingerprint import fingerprint
+from pe_stream.hearing import prepare_labels
 from pe_stream.model.checkpoint import load
 
 DOG = {"prompts": ["a dog", "barking"], "not": ["a wolf", "a fox"]}

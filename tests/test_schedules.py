@@ -14,7 +14,7 @@ from pe_stream.config import LabelSettings, LocationSettings
 from pe_stream.core.types import LabelRule, Phase, Reason
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.local_time import LocalTime
-from pe_stream.schedules import Schedules
+from pe_stream.schedules import Schedules, changes
 
 LOCAL = LocalTime(LocationSettings(timezone="UTC"))
 NIGHT: dict[str, Any] = {"from": "22:00", "to": "06:00", "threshold": 0.7}
@@ -151,3 +151,23 @@ def test_a_label_changes_while_it_is_listened_for() -> None:
         (Phase.START, None),
         (Phase.END, Reason.STOPPED),
     ]
+
+
+class TestChanges:
+    def test_each_rule_is_from_the_moment_that_the_daemon_takes_it(self) -> None:
+        settings = label(NIGHT, {"from": "12:07", "to": "12:08", "enabled": False}, threshold=0.5)
+        found = changes(
+            "loud", settings, None, LOCAL, since=at("20T05:59:30"), until=at("21T00:00")
+        )
+        assert [(when, rule.threshold, rule.enabled) for when, rule in found] == [
+            (at("20T05:59:30"), 0.7, True),
+            (at("20T06:00"), 0.5, True),
+            (at("20T12:07"), 0.5, False),
+            (at("20T12:08"), 0.5, True),
+            (at("20T22:00"), 0.7, True),
+        ]
+
+    def test_without_a_schedule_there_is_one_rule(self) -> None:
+        since = at("20T05:59")
+        found = changes("loud", label(), 0.3, LOCAL, since=since, until=at("27T00:00"))
+        assert [(when, rule.threshold) for when, rule in found] == [(since, 0.3)]

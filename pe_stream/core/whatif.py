@@ -6,10 +6,12 @@ the rest go through the Tracker itself.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pe_stream.core.ensemble import Ensemble
 from pe_stream.core.patterns import Watcher, watch
@@ -26,8 +28,13 @@ class Replayed:
     peak: float
 
 
-def replay(runs: Iterable[ScoreRun], rule: LabelRule) -> list[Replayed]:
+def replay(
+    runs: Iterable[ScoreRun], rule: LabelRule, changes: Iterable[tuple[int, LabelRule]] = ()
+) -> list[Replayed]:
     """The events of these runs under this rule, as a daemon would have told them, in their order.
+
+    changes: the rules that take its place, as by a schedule: each with the moment (UTC, ns) that it
+    is in force from, in order. What is open then goes on, unless the label is switched off.
 
     What is open at the end of a run ends there. As in the Detector, frames count on over a gap and
     its time does not: what is left of a cooldown goes on after it. A threshold that follows the
@@ -39,8 +46,19 @@ def replay(runs: Iterable[ScoreRun], rule: LabelRule) -> list[Replayed]:
     tracker = watch(replayed) if rule.follow is None else _Following(replayed)
     made: list[Replayed] = []
     first = 0
+    waiting = deque(changes)
     for run in runs:
-        said = [*_track(tracker, run, first), *tracker.close(Reason.GAP)]
+        said: list[Detection] = []
+        done = 0
+        while done < len(run.scores):
+            while waiting and waiting[0][0] <= run.start_ns + done * FRAME_NS:
+                said += tracker.change(replace(waiting.popleft()[1], update_every=0))
+            until = len(run.scores)
+            if waiting:  # rounded up: the first frame that does not begin before
+                until = min(until, -((run.start_ns - waiting[0][0]) // FRAME_NS))
+            said += _track(tracker, run.scores[done:until], first + done)
+            done = until
+        said += tracker.close(Reason.GAP)
         for detection in said:
             if detection.phase is Phase.END:
                 onset, offset = detection.onset - first, detection.offset - first
@@ -78,6 +96,9 @@ class _Following:
     def onset(self) -> int | None:
         return self._ensemble.onset
 
+    def change(self, rule: LabelRule) -> list[Detection]:
+        return [detection for _, detection in self._ensemble.change([rule])]
+
     def step(self, frame: int, score: float) -> list[Detection]:
         return [detection for _, detection in self._ensemble.step(frame, [score])]
 
@@ -85,9 +106,11 @@ class _Following:
         return [detection for _, detection in self._ensemble.close(reason)]
 
 
-def _track(tracker: Watcher | _Following, run: ScoreRun, first: int) -> Iterable[Detection]:
-    """Step through what may matter; `first` is the number of the run's first frame."""
-    scores, off = run.scores, tracker.rule.off_threshold
+def _track(
+    tracker: Watcher | _Following, scores: NDArray[np.float32], first: int
+) -> Iterable[Detection]:
+    """Step through what may matter; `first` is the number of the first frame."""
+    off = tracker.rule.off_threshold
     # In float32, to which numpy rounds `off`: no float32 lies between the two, so no frame that the
     # tracker, in float64, takes for one above is left out.
     above = np.flatnonzero(scores >= np.float32(off))

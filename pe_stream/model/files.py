@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
@@ -25,11 +25,13 @@ from huggingface_hub.utils.tqdm import (
     disable_progress_bars,
     enable_progress_bars,
 )
-from transformers import PeAudioConfig
 
 from pe_stream.assets import EMBEDDED
 from pe_stream.core.types import FRAME, SAMPLE_RATE
 from pe_stream.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from transformers import PeAudioConfig
 
 EMBEDDED_NAME = "embedded"
 """Configured name of the checkpoint shipped in the package."""
@@ -65,6 +67,8 @@ def read_config(name: str, folder: Path) -> PeAudioConfig:
     Raises UnavailableError if the model is another, or its frames are not FRAME samples at
     SAMPLE_RATE.
     """
+    from transformers import PeAudioConfig  # brings torch, of which the rest here has no need
+
     found = _read_json(name, folder, "config.json")
     kind = found.get("model_type")
     if kind not in {"pe_audio", "pe_audio_video"}:

@@ -165,3 +165,53 @@ def test_a_quiet_day_takes_a_moment() -> None:
         took_s.append(time.perf_counter() - begun_s)
     assert len(made) == 108
     assert min(took_s) < 0.1
+
+
+def by_the_clock(
+    runs: list[ScoreRun], rule: LabelRule, changes: list[tuple[int, LabelRule]]
+) -> list[Replayed]:
+    """The slow twin: every frame through the tracker, under the rule of its moment."""
+    tracker, made, number = Tracker(rule), [], 0
+    for part in runs:
+        first, said = number, []
+        for frame, score in enumerate(part.scores.tolist()):
+            at_ns = part.start_ns + frame * FRAME_NS
+            then = [each for since_ns, each in changes if since_ns <= at_ns]
+            if then and then[-1] is not tracker.rule:
+                said += tracker.change(then[-1])
+            said += tracker.step(number, score)
+            number += 1
+        said += tracker.close(Reason.GAP)
+        made += [
+            Replayed(
+                part.start_ns + (end.onset - first) * FRAME_NS,
+                part.start_ns + (end.offset - first) * FRAME_NS,
+                end.peak,
+            )
+            for end in said
+            if end.phase is Phase.END
+        ]
+    return made
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.lists(st.sampled_from([0.1, 0.45, 0.6, 0.9]), max_size=30), max_size=4),
+    st.lists(
+        st.tuples(st.integers(0, 120 * FRAME_NS), st.sampled_from([0.3, 0.5, 0.8]), st.booleans()),
+        max_size=4,
+    ),
+)
+def test_rules_that_change_do_so_at_their_moment(
+    parts: list[list[float]], changes: list[tuple[int, float, bool]]
+) -> None:
+    runs, at = [], 7 * FRAME_NS
+    for part in parts:
+        runs.append(run(part, at))
+        at += len(part) * FRAME_NS + 5_000
+    rules = [
+        (when, replace(RULE, threshold=on, off_threshold=on * 0.8, enabled=enabled, update_every=0))
+        for when, on, enabled in sorted(changes)
+    ]
+    rule = replace(RULE, min_on=2, min_off=2, cooldown=3, update_every=0)
+    assert replay(runs, rule, rules) == by_the_clock(runs, rule, rules)

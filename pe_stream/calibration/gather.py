@@ -1,0 +1,88 @@
+"""Stored scores to calibrate on, and what somebody said of the events that they made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tqdm import tqdm
+
+from pe_stream import store
+from pe_stream.calibration.propose import moving
+from pe_stream.config import Settings
+from pe_stream.core.types import ScoreRun
+from pe_stream.fingerprint import Known
+from pe_stream.past import Stretch, database, look
+from pe_stream.timeline import Asked, Timeline
+
+SILENT = "only silence was heard, as its scores never move: is the microphone muted?"
+
+_MARGIN_NS = 10**9
+
+
+@dataclass(slots=True)
+class Material:
+    """What there is of one label.
+
+    streams: scores of each source. true: spans (UTC, ns) of events marked right, beside them.
+    lacks: by source, why there are no scores.
+    """
+
+    streams: list[list[ScoreRun]] = field(default_factory=list)
+    true: list[list[tuple[int, int]]] = field(default_factory=list)
+    lacks: dict[str, str] = field(default_factory=dict)
+
+    def add(self, source: str, runs: list[ScoreRun], lack: str | None = None) -> None:
+        """Take a source's scores, if it was heard at all."""
+        left = moving(runs)
+        if left:
+            self.streams.append(left)
+            self.true.append([])
+        else:
+            self.lacks[source] = lack or SILENT
+
+
+def stored(
+    settings: Settings,
+    known: Known,
+    labels: Sequence[str],
+    sources: Sequence[str],
+    stretch: Stretch,
+) -> dict[str, Material]:
+    """What the daemon has stored, with the verdicts on its events. Raises UnavailableError."""
+    path = database(settings)
+    found: dict[str, Material] = {}
+    for name in tqdm(labels, unit="label", disable=None, leave=False):
+        material = found[name] = Material()
+        for source in sources:
+            if not settings.hears(source, name):
+                continue
+            label = settings.labels[name]
+            scores = look(path, known.identity, stretch, source=source, name=name, label=label)
+            material.add(source, scores.runs, scores.lack)
+            if source not in material.lacks:
+                material.true[-1] = _marked_right(settings, source, name, stretch)
+    return found
+
+
+def _marked_right(
+    settings: Settings, source: str, label: str, stretch: Stretch
+) -> list[tuple[int, int]]:
+    """Spans of the events that somebody said were true, with a second around each."""
+    path = store.path_of(settings.store)
+    if not settings.store.enabled or not path.is_file():
+        return []
+    since, until = (_utc(at) for at in (stretch.since, stretch.until))
+    asked = Asked(since=since, until=until, source=source, label=label, verdict="right")
+    spans = []
+    for entry in Timeline(path).events(asked):
+        onset_ns = round(datetime.fromisoformat(entry.event["onset"]).timestamp() * 1e9)
+        end_ns = onset_ns + round(entry.event["duration_s"] * 1e9)
+        spans.append((onset_ns - _MARGIN_NS, end_ns + _MARGIN_NS))
+    return spans
+
+
+def _utc(at: datetime) -> str:
+    text = at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,41 @@
+"""What makes scores, told without loading it: stored ones are only compared with their like."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.model import files
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A checkpoint as its files tell it: see `model.files.identity` and `read_recommended`."""
+
+    identity: str
+    recommended: Mapping[str, float]
+
+
+def look_up(model: ModelSettings) -> Known:
+    """The configured checkpoint, found (a hub's: downloaded) and not loaded.
+
+    Raises UnavailableError.
+    """
+    cache = Path(model.cache) if model.cache else None
+    folder = files.find(model.checkpoint, model.revision, cache)
+    recommended = files.read_recommended(model.checkpoint, folder)
+    return Known(files.identity(folder), recommended)
+
+
+def fingerprint(identity: str, label: LabelSettings) -> str:
+    """What makes a label's scores, as 16 hexadecimal digits: the checkpoint, prompts, negatives.
+
+    The order of the prompts does not matter, as they are averaged; nor do window, hop, lookahead
+    and precision count: they change scores, but not what they mean.
+    """
+    made_by = [identity, sorted(label.prompts), sorted(label.negatives)]
+    return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:16]
