@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from pe_stream.config_file import load
 from pe_stream.core.ledger import Ledger
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples, Window
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError
-from pe_stream.hearing import prepare
+from pe_stream.hearing import Hearing, prepare
 from pe_stream.model.codec import Stream
+from pe_stream.overlaps import overlaps
 
 LISTEN_S = 1.5
 """How much of each source is listened to (s)."""
@@ -40,7 +41,9 @@ def run(path: Path) -> int:
         _line("config", error)
         return error.exit_code
     _line("config", f"{path}: sources: {len(settings.sources)}, labels: {len(settings.labels)}")
-    checks: list[tuple[str, Callable[[], str]]] = [("model", partial(_model, settings))]
+    hearings: list[Hearing] = []
+    checks: list[tuple[str, Callable[[], str]]] = [("model", partial(_model, settings, hearings))]
+    checks.append(("labels", partial(_labels, hearings)))
     for name, spec in settings.sources.items():
         checks.append((f"source {name}", partial(_source, spec)))
     checks.append(("broker", partial(_broker, settings.mqtt)))
@@ -75,8 +78,10 @@ def _line(what: str, outcome: str | PeStreamError) -> None:
     print(f"{verdict:7}{what}: {outcome}", flush=True)
 
 
-def _model(settings: Settings) -> str:
+def _model(settings: Settings, hearings: list[Hearing]) -> str:
+    """Try what hears, and leave it in `hearings`."""
     hearing = prepare(settings.model.model_copy(update={"compile": False}), settings.labels)
+    hearings.append(hearing)
     framing = hearing.framing
     noise = np.random.default_rng(0).normal(0, 0.01, (framing.window + 2 * framing.hop) * FRAME)
     audio: Samples = noise.astype(np.float32)
@@ -90,6 +95,16 @@ def _model(settings: Settings) -> str:
     rtf = (time.monotonic() - begun_s) / settings.model.hop_s
     verdict = "keeps up" if rtf * len(settings.sources) < 1 else "falls behind: stretches the hop"
     return f"{hearing.checkpoint.describe()}; a hop takes {rtf:.2f} of its time, {verdict}"
+
+
+def _labels(hearings: Sequence[Hearing]) -> str:
+    """Which labels are nearly the same to the model: a warning, no failure."""
+    if not hearings:
+        raise UnavailableError("not compared: there is no model")
+    labels = hearings[0].labels.embeddings
+    alike = [overlap.describe() for overlap in overlaps(labels)]
+    told = "; ".join([f"warning: {pair}" for pair in alike]) or "no two are nearly the same"
+    return f"{told}; `pe-stream prompts` tells more" if alike else told
 
 
 def _source(spec: SourceSpec) -> str:

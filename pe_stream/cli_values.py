@@ -100,3 +100,11 @@ def example(text: str) -> tuple[str, str]:
     if not (label and equals and file):
         raise argparse.ArgumentTypeError(f"not LABEL=FILE: {text!r}")
     return label, file
+
+
+def example_s(text: str) -> float:
+    """Seconds of an example of a sound, at most a minute."""
+    value = seconds(text)
+    if value > 60:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a minute")
+    return value

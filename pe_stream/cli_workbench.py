@@ -1,4 +1,4 @@
-"""The workbench's commands: judge checkpoints, make scenes, train, measure this machine."""
+"""The workbench's commands: judge checkpoints, make scenes, train, teach labels, measure."""
 
 from __future__ import annotations
 
@@ -24,6 +24,14 @@ def add(commands: Any) -> None:
     train = commands.add_parser("train", help="labelled clips to a small checkpoint of one's own")
     _add_train(train)
     train.set_defaults(command=_train)
+
+    enroll = commands.add_parser("enroll", help="teach a label a sound of your own")
+    _add_enroll(enroll)
+    enroll.set_defaults(command=_enroll)
+
+    prompts = commands.add_parser("prompts", help="which labels overlap, which words say it best")
+    _add_prompts(prompts)
+    prompts.set_defaults(command=_prompts)
 
     bench = commands.add_parser("bench", help="throughput and latency on this machine")
     _add_bench(bench)
@@ -125,6 +133,46 @@ def _add_soundscapes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scene", choices=("everyday", "smoke-alarm"), default="everyday")
 
 
+def _add_enroll(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="of the label, new or there already")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="recordings of the sound, up to 60 s each"
+    )
+    parser.add_argument("--record", action="store_true", help="from a microphone, instead of FILEs")
+    parser.add_argument(
+        "--seconds", type=cli_values.example_s, default=5.0, help="how long to record (default 5)"
+    )
+    parser.add_argument(
+        "--source", metavar="NAME", help="to record from; default: the first microphone"
+    )
+    parser.add_argument(
+        "--prompt",
+        action="append",
+        dest="prompts",
+        metavar="TEXT",
+        help="the sound in words too; may be repeated; default for a new label: its name",
+    )
+    _add_config(parser)
+
+
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--clips", nargs="+", default=(), metavar="FILE", help="which words move their scores most"
+    )
+    parser.add_argument("--json", action="store_true")
+    _add_config(parser)
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="default: ./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/",
+    )
+
+
 def _add_bench(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -223,6 +271,28 @@ def _soundscapes(options: argparse.Namespace) -> int:
             scene=options.scene,
         )
     )
+
+
+def _enroll(options: argparse.Namespace) -> int:
+    from pe_stream.enroll_command import EnrollOptions, run
+
+    return run(
+        EnrollOptions(
+            name=options.name,
+            files=tuple(options.files),
+            record=options.record,
+            seconds=options.seconds,
+            source=options.source,
+            prompts=tuple(options.prompts or ()),
+            config=options.config,
+        )
+    )
+
+
+def _prompts(options: argparse.Namespace) -> int:
+    from pe_stream.prompts_command import PromptsOptions, run
+
+    return run(PromptsOptions(options.config, tuple(options.clips), json=options.json))
 
 
 def _bench(options: argparse.Namespace) -> int:

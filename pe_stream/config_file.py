@@ -67,6 +67,8 @@ def parse(text: str, name: str = "config.yaml") -> Settings:
 
     Raises ConfigError. Its message has a line `FILE:LINE: key: what was found, what is allowed`
     for every problem, in the order of the file; secrets are not among what it quotes.
+
+    Examples of labels are taken from the folder that the file `name` is in.
     """
     if len(text) > MAX_SIZE:
         raise ConfigError(f"{name}: larger than {MAX_SIZE >> 20} MiB: this is no configuration")
@@ -86,7 +88,19 @@ def parse(text: str, name: str = "config.yaml") -> Settings:
         lines = [f"{name}:{p.line}: {_dotted(p.keys)}{p.message}" for p in ordered]
         more = [f"{name}: and more"] if len(lines) > MAX_PROBLEMS else []
         raise ConfigError("\n".join(lines[:MAX_PROBLEMS] + more))
-    return settings
+    return _with_examples_beside(settings, Path(name))
+
+
+def _with_examples_beside(settings: Settings, file: Path) -> Settings:
+    """The labels' examples as paths that hold from any working directory."""
+    if not any(label.examples for label in settings.labels.values()):
+        return settings
+    folder = file.resolve().parent
+    labels = {
+        name: label.model_copy(update={"examples": tuple(str(folder / p) for p in label.examples)})
+        for name, label in settings.labels.items()
+    }
+    return settings.model_copy(update={"labels": labels})
 
 
 def effective(settings: Settings) -> str:

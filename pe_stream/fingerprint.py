@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.errors import UnavailableError
 from pe_stream.model import files
+
+METHOD = 1
+"""Changes whenever the same examples give other vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +36,21 @@ def look_up(model: ModelSettings) -> Known:
 
 
 def fingerprint(identity: str, label: LabelSettings) -> str:
-    """What makes a label's scores, as 16 hexadecimal digits: the checkpoint, prompts, negatives.
+    """What makes a label's scores, as 16 hexadecimal digits.
 
-    The order of the prompts does not matter, as they are averaged; nor do window, hop, lookahead
-    and precision count: they change scores, but not what they mean.
+    The checkpoint, prompts, negatives, and what is in the examples. Their order does not matter, as
+    they are averaged; nor do window, hop, lookahead and precision count: they change scores, but
+    not what they mean. Raises UnavailableError on an example that cannot be read.
     """
-    made_by = [identity, sorted(label.prompts), sorted(label.negatives)]
+    made_by: list[object] = [identity, sorted(label.prompts), sorted(label.negatives)]
+    if label.examples:
+        made_by += [METHOD, sorted(map(digest, label.examples))]
     return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:16]
+
+
+def digest(path: str) -> str:
+    """What tells a file's content from any other. Raises UnavailableError."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]
+    except OSError as error:
+        raise UnavailableError(f"{path}: {error.strerror}") from error

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 
+from pe_stream import examples
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.hours import Span
 from pe_stream.core.pooling import Probe
@@ -113,12 +114,20 @@ def labels_from_prompts(
 def prepare_labels(
     checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], holds: Holds = never
 ) -> Labels:
-    """Embed the labels' prompts and settle their thresholds; raises ConfigError."""
-    prompts = {
+    """Embed the labels' prompts, learn from their examples and settle their thresholds.
+
+    Raises ConfigError, and UnavailableError naming an example that cannot be used.
+    """
+    recommended = checkpoint.recommended
+    rules = (label.rule(name, recommended.get(name), holds) for name, label in labels.items())
+    embeddings = examples.teach(checkpoint, embed_labels(checkpoint, label_prompts(labels)), labels)
+    keys = {name: fingerprint(checkpoint.identity, label) for name, label in labels.items()}
+    return Labels(embeddings, tuple(rules), keys)
+
+
+def label_prompts(labels: Mapping[str, LabelSettings]) -> dict[str, LabelPrompts]:
+    """What the labels sound like in words."""
+    return {
         name: LabelPrompts(tuple(label.prompts), tuple(label.negatives))
         for name, label in labels.items()
     }
-    recommended = checkpoint.recommended
-    rules = (label.rule(name, recommended.get(name), holds) for name, label in labels.items())
-    keys = {name: fingerprint(checkpoint.identity, label) for name, label in labels.items()}
-    return Labels(embed_labels(checkpoint, prompts), tuple(rules), keys)

@@ -50,12 +50,13 @@ def test_check_says_a_line_each(tmp_path: Path, level: Path, wav: Path) -> None:
     assert [line.split(":")[0].split(maxsplit=1) for line in lines] == [
         ["ok", "config"],
         ["ok", "model"],
+        ["ok", "labels"],
         ["ok", "source kitchen"],
         ["ok", "broker"],
         ["ok", "store"],
         ["ok", "history"],
     ]
-    assert "dBFS" in lines[2]
+    assert "dBFS" in lines[3]
 
 
 def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
@@ -77,7 +78,7 @@ def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
     assert done.returncode == 78
     *_, store, history, clips, phone, hook, metrics = lines = done.stdout.splitlines()
     verdicts = [line.split()[0] for line in lines]
-    assert verdicts == ["ok", "ok", *["FAILED"] * 4, "ok", "FAILED", "ok", "FAILED"]
+    assert verdicts == ["ok", "ok", "ok", *["FAILED"] * 4, "ok", "FAILED", "ok", "FAILED"]
     assert f"{HOST}:{closed}" in done.stdout
     assert "cannot be written: " in store
     assert "cannot be written: " in history

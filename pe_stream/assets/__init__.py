@@ -17,3 +17,6 @@ DEMO_RECORDING = _FOLDER / "demo.opus"
 
 DEMO_TRUTH = _FOLDER / "demo.csv"
 """What the demo recording holds: onset_s, offset_s, label, text."""
+
+COMMON_SOUNDS = _FOLDER / "common_sounds.txt"
+"""Sounds of houses and what is around them, a description a line; a list of our own."""

@@ -57,4 +57,5 @@ def labels(checkpoint: Checkpoint, count: int) -> LabelEmbeddings:
         names=tuple(f"label_{i}" for i in range(count)),
         rows=torch.randn(count, width, generator=generator).to(checkpoint.device),
         suppresses=torch.empty(0, dtype=torch.int64, device=checkpoint.device),
+        offsets=torch.zeros(count, device=checkpoint.device),
     )

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 
 from pe_stream.config.patterns import RHYTHM_THRESHOLD, FollowKey, PatternKey
 from pe_stream.config.times import HoursSettings
-from pe_stream.config.values import Negatives, Prompts, Section, frames
+from pe_stream.config.values import Examples, Negatives, Prompts, Section, frames
 from pe_stream.core.hours import Span
 from pe_stream.core.types import LabelRule, Rhythm
 from pe_stream.errors import ConfigError
@@ -98,6 +98,9 @@ class LabelSettings(Section):
 
     schedule: Annotated[tuple[ScheduleSettings, ...], Field(strict=False)] = ()
     """What is other than usual at times: the first entry whose time it is counts; default: none."""
+
+    examples: Examples = ()
+    """Recordings of the sound, which correct the prompts; paths from the file's own folder."""
 
     pattern: PatternKey = None
     """What such sounds must form to make an event: T3 (smoke alarm), T4 (carbon monoxide alarm),

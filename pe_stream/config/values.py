@@ -132,6 +132,13 @@ def _prompts(texts: tuple[str, ...]) -> tuple[str, ...]:
     return stripped
 
 
+def _examples(paths: tuple[str, ...]) -> tuple[str, ...]:
+    for number, path in enumerate(paths):
+        if path in paths[:number]:
+            raise ValueError(f"the example {path!r} is given twice")
+    return paths
+
+
 def _microphone(value: object) -> str | int:
     if isinstance(value, str) and value.strip():
         return _LINE.check(value)
@@ -185,6 +192,16 @@ Negatives = Annotated[
     BeforeValidator(listed, json_schema_input_type=str | Annotated[list[str], _DISTINCT]),
 ]
 """Descriptions of what a sound is not; a single text is taken for a list of one."""
+
+Examples = Annotated[
+    tuple[PathText, ...],
+    Field(strict=False, max_length=100),
+    AfterValidator(_examples),
+    BeforeValidator(
+        listed, json_schema_input_type=str | Annotated[list[str], Field(max_length=100), _DISTINCT]
+    ),
+]
+"""Paths of recordings; a single text is taken for a list of one."""
 
 Microphone = Annotated[
     str | int | None,

@@ -122,7 +122,7 @@ class Engine:
         """Return (frames, labels + negatives) of embeddings (frames, D)."""
         model = self._checkpoint.model
         scaled = frames @ labels.rows.T * model.text_audio_logit_scale
-        return scaled + model.text_audio_logit_bias
+        return scaled + model.text_audio_logit_bias + labels.offsets
 
     @torch.inference_mode()
     def _encode(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[Tensor]:

@@ -43,11 +43,13 @@ class LabelEmbeddings:
     names: the labels, in the order of the engine's columns.
     rows: (labels + negatives, D) float32, on the checkpoint's device; labels first.
     suppresses: (negatives,) int64, same device: the label that each negative suppresses.
+    offsets: (labels + negatives,) float32, same device: added to the logits; 0 for words alone.
     """
 
     names: tuple[str, ...]
     rows: Tensor
     suppresses: Tensor
+    offsets: Tensor
 
 
 def embed_labels(checkpoint: Checkpoint, labels: Mapping[str, LabelPrompts]) -> LabelEmbeddings:
@@ -68,10 +70,12 @@ def embed_labels(checkpoint: Checkpoint, labels: Mapping[str, LabelPrompts]) -> 
         embed(checkpoint, prompts + negatives), [len(prompts), len(negatives)]
     )
     means = [rows.mean(dim=0) for rows in torch.split(positive, counts)]
+    rows = torch.cat([torch.stack(means), negative])
     return LabelEmbeddings(
         names=tuple(labels),
-        rows=torch.cat([torch.stack(means), negative]),
+        rows=rows,
         suppresses=torch.tensor(suppresses, dtype=torch.int64, device=checkpoint.device),
+        offsets=torch.zeros(len(rows), device=checkpoint.device),
     )
 
 

@@ -101,6 +101,7 @@ class LabelState(BaseModel):
     name: str
     prompts: list[str]
     negatives: Annotated[list[str], Field(alias="not")]
+    examples: list[str]
     threshold: float | None
     off_threshold: float | None
     min_on_s: float

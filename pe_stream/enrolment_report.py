@@ -1,0 +1,97 @@
+"""What a label with examples hears, and what it confuses them with: lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pe_stream import examples
+from pe_stream.config import LabelSettings
+from pe_stream.core.types import FRAME_S, FrameEmbeddings
+from pe_stream.examples import Example
+from pe_stream.hearing import label_prompts
+from pe_stream.model.checkpoint import Checkpoint
+from pe_stream.model.enrolment import Learned, Space, learn, left_out, space_of
+from pe_stream.model.prompts import LabelEmbeddings, embed_labels
+from pe_stream.overlaps import overlaps
+
+MOST = 5
+"""So many of what comes nearest are told."""
+
+
+def report(checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], name: str) -> Iterator[str]:
+    """Lines on the label `name`, which has examples. A score is the highest of a sound's frames.
+
+    Raises UnavailableError on an example that cannot be read.
+    """
+    words = embed_labels(checkpoint, label_prompts(labels))
+    taught = examples.teach(checkpoint, words, labels)
+    space, other = space_of(checkpoint), examples.background(checkpoint)
+    mine = [examples.load(checkpoint, path) for path in labels[name].examples]
+    alone = Learned(examples.words_of(words, name))
+    learned = learn(alone.row, [each.sound for each in mine], list(other.values()), space)
+    threshold = labels[name].rule(name, checkpoint.recommended.get(name)).threshold
+    yield from _of_examples(
+        mine, alone, learned, list(other.values()), space=space, threshold=threshold
+    )
+    yield f"what the examples sound like to the other labels, beside {name}:"
+    yield from _nearest(_others_on(mine, taught, name, space)) or ["  there are no other labels"]
+    yield f"what {name} takes for itself:"
+    yield from _nearest(
+        {what: _peak(space, frames, learned) for what, frames in other.items()}
+        | {
+            f"{Path(each.name).name} of {label}": _peak(space, each.sound, learned)
+            for label, settings in labels.items()
+            if label != name
+            for each in (examples.load(checkpoint, path) for path in settings.examples)
+        }
+    )
+    for pair in overlaps(taught):
+        if name in (pair.first, pair.second):
+            yield f"  {pair.describe()}"
+
+
+def _of_examples(
+    mine: Sequence[Example],
+    alone: Learned,
+    learned: Learned,
+    other: Sequence[FrameEmbeddings],
+    *,
+    space: Space,
+    threshold: float,
+) -> Iterator[str]:
+    without = left_out(alone.row, [each.sound for each in mine], other, space)
+    yield "example             active   by words   left out   with all"
+    for each, scores in zip(mine, without, strict=True):
+        length = f"{each.active.sum() * FRAME_S:.1f} of {len(each.active) * FRAME_S:.1f} s"
+        by_words, now = (_peak(space, each.sound, vector) for vector in (alone, learned))
+        # Of one alone nothing is left that could teach.
+        told = f"{scores.max():8.2f}" if len(mine) > 1 else "       -"
+        below = "  below the threshold" if len(mine) > 1 and scores.max() < threshold else ""
+        yield (
+            f"{Path(each.name).name[:14]:14} {length:>12}   {by_words:8.2f}   {told}   {now:8.2f}"
+            f"{below}"
+        )
+
+
+def _others_on(
+    mine: Sequence[Example], labels: LabelEmbeddings, name: str, space: Space
+) -> dict[str, float]:
+    """The mean over the examples of what each other label scores them."""
+    found = {}
+    for column, other in enumerate(labels.names):
+        if other != name:
+            vector = Learned(examples.words_of(labels, other), labels.offsets[column].item())
+            found[other] = float(np.mean([_peak(space, each.sound, vector) for each in mine]))
+    return found
+
+
+def _nearest(scores: Mapping[str, float]) -> list[str]:
+    highest = sorted(scores, key=lambda what: -scores[what])[:MOST]
+    return [f"  {scores[what]:.2f}  {what}" for what in highest]
+
+
+def _peak(space: Space, frames: FrameEmbeddings, vector: Learned) -> float:
+    return float(space.scores(frames, vector).max())
