@@ -11,19 +11,17 @@ import json
 import logging
 import math
 import os
-import queue
 import resource
 import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import sdnotify
 
@@ -53,6 +51,7 @@ from pe_stream.memory import Memory
 from pe_stream.metrics import Kept, Metrics
 from pe_stream.mqtt import Publisher, SetCommand
 from pe_stream.notifications import Notifications
+from pe_stream.requests import Requests
 from pe_stream.schedules import Schedules
 from pe_stream.store import Store
 from pe_stream.timeline import Timeline
@@ -62,8 +61,6 @@ if TYPE_CHECKING:  # an extra may be missing
     from pe_stream.web.server import Server
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 TURN_S = 0.25
 """The main loop looks at its flags this often (s)."""
@@ -106,10 +103,7 @@ class Daemon:
         self._file = None if config is None else ConfigFile(config)
         self._version = self._file.version if self._file else ""
         self._editing = threading.Lock()
-        # Full when the main loop stands still: what is asked is refused, and its asker says so.
-        self._asked: queue.Queue[tuple[Callable[[], None], Callable[[], object]]] = queue.Queue(
-            MOST_ASKED
-        )
+        self._asked = Requests(MOST_ASKED, ASKED_S)
         self._topics = Topics(settings.mqtt.prefix, settings.node)
         self._board = StateBoard(self._topics, _labels_by_source(settings))
         self._signals: list[int] = []
@@ -193,9 +187,7 @@ class Daemon:
             _tell_systemd("READY=1")
             until_s = math.inf if seconds is None else time.monotonic() + seconds
             code = self._loop(hearing, until_s)
-            while not self._asked.empty():  # nobody is to wait for it
-                _, give_up = self._asked.get_nowait()
-                give_up()
+            self._asked.give_up()
             self._tell_health(self._live.vitals, math.inf)  # where it ended
             _tell_systemd("STOPPING=1")
         return code
@@ -354,25 +346,6 @@ class Daemon:
     def _shown(self, source: str, health: Mapping[str, Any]) -> dict[str, Any]:
         return {"name": source, **health, "labels": list(self._settings.labels_of(source))}
 
-    def _ask(self, what: Callable[[], T]) -> T:
-        """Have the main loop do something for another thread; raises what it raises."""
-        done: Future[T] = Future()
-
-        def do() -> None:
-            if not done.set_running_or_notify_cancel():
-                return  # nobody waits for it any more
-            try:
-                done.set_result(what())
-            except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
-                done.set_exception(error)
-
-        try:
-            self._asked.put_nowait((do, done.cancel))
-            return done.result(ASKED_S)
-        except (queue.Full, TimeoutError, CancelledError):
-            done.cancel()
-            raise UnavailableError("the daemon is busy; try again") from None
-
     def _announce(self, hearing: Hearing, sources: dict[str, str]) -> None:
         log.info("checkpoint: %s", hearing.checkpoint.describe())
         for name, what in sources.items():
@@ -396,9 +369,7 @@ class Daemon:
                     log.info("stopping on %s", signal.Signals(number).name)
                     return 128 + number
                 self._change_labels(hearing)
-            while not self._asked.empty():
-                do, _ = self._asked.get_nowait()
-                do()
+            self._asked.serve()
             if time.monotonic() >= until_s:
                 return 0
             if time.monotonic() >= next_tick_s:
@@ -438,7 +409,7 @@ class Daemon:
             try:
                 draft = file.draft(edit, version)
                 prepare_labels(hearing.checkpoint, draft.settings.labels)  # sooner than in the loop
-                applied = self._ask(lambda: self._take_edit(hearing, file, edit, draft))
+                applied = self._asked.ask(lambda: self._take_edit(hearing, file, edit, draft))
             except ConflictError:
                 self._signals.append(signal.SIGHUP)  # what was saved by hand comes into force
                 raise

@@ -41,6 +41,7 @@ LAYERS = [
         "metrics",
         "notifications",
         "plot",
+        "requests",
         "timeline",
     },
     {"live", "offline"},
