@@ -16,8 +16,10 @@ from typing import Any
 import httpx
 import pytest
 from mosquitto import wait_until
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from processes import _Reading
+
+expect.set_options(timeout=20_000)  # a busy machine draws late
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
