@@ -16,7 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -411,7 +411,8 @@ class Daemon:
                 prepare_labels(hearing.checkpoint, draft.settings.labels)  # sooner than in the loop
                 applied = self._asked.ask(lambda: self._take_edit(hearing, file, edit, draft))
             except ConflictError:
-                self._signals.append(signal.SIGHUP)  # what was saved by hand comes into force
+                with suppress(UnavailableError):  # what was saved by hand comes into force
+                    self._asked.ask(lambda: self._change_labels(hearing))
                 raise
             applied.wait(ADOPT_S)
             return self._version
