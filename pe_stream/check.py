@@ -29,6 +29,10 @@ LISTEN_S = 1.5
 """How much of each source is listened to (s)."""
 
 
+HARDLY_EVER = 0.95
+"""Thresholds above this, as a checkpoint may recommend them, are hardly ever reached."""
+
+
 def run(path: Path) -> int:
     """Check the configuration at `path` and what it names; returns the exit code.
 
@@ -101,10 +105,17 @@ def _labels(hearings: Sequence[Hearing]) -> str:
     """Which labels are nearly the same to the model: a warning, no failure."""
     if not hearings:
         raise UnavailableError("not compared: there is no model")
-    labels = hearings[0].labels.embeddings
-    alike = [overlap.describe() for overlap in overlaps(labels)]
-    told = "; ".join([f"warning: {pair}" for pair in alike]) or "no two are nearly the same"
-    return f"{told}; `pe-stream prompts` tells more" if alike else told
+    labels = hearings[0].labels
+    alike = [overlap.describe() for overlap in overlaps(labels.embeddings)]
+    told = [f"warning: {pair}" for pair in alike] or ["no two are nearly the same"]
+    told += ["`pe-stream prompts` tells more"] if alike else []
+    deaf = [rule.name for rule in labels.rules if rule.threshold > HARDLY_EVER]
+    if deaf:
+        names = ", ".join(deaf)
+        told.append(
+            f"warning: set a threshold, at {HARDLY_EVER} and above hardly any score: {names}"
+        )
+    return "; ".join(told)
 
 
 def _source(spec: SourceSpec) -> str:

@@ -23,7 +23,7 @@ from pe_stream.config_file import MAX_SIZE, parse
 from pe_stream.errors import ConfigError, PeStreamError
 from pe_stream.yaml_edit import Editor, NotEditableError
 
-KEPT = 10
+KEPT = 40
 """So many of the files that were before are kept, as NAME.STAMP.bak."""
 
 
@@ -72,6 +72,8 @@ class ConfigFile:
     @property
     def trouble(self) -> str | None:
         """Why it cannot be changed, in words; None where it can."""
+        if not self.path.exists():
+            return f"{self.path} is gone"
         if not os.access(self.path, os.W_OK):
             return f"{self.path} may not be written by this service"
         if not os.access(self.path.parent, os.W_OK):
@@ -87,6 +89,7 @@ class ConfigFile:
             raise NotWritableError(self.trouble)
         before = self._read()
         if _version(before) != version:
+            parse(before, str(self.path))  # else nobody could load what is there
             raise self._conflict()
         text = edited(before, edit, str(self.path))
         return Draft(text, parse(text, str(self.path)), version)

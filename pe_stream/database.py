@@ -84,6 +84,7 @@ class Database:
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._held: IO[str] | None = None
+        self._inode = 0
         self._retry_s = self._tidy_s = 0.0
         self._try(lambda _: None, None)
 
@@ -106,6 +107,9 @@ class Database:
             if self._database is None and now_s < self._retry_s:
                 return otherwise
             try:
+                if self._database is not None and self._gone():
+                    log.error("%s is gone: begun anew", self._path)
+                    self._shut()
                 if self._database is None:
                     self._open()
                 database = self._database
@@ -143,6 +147,7 @@ class Database:
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
         self._database = database
+        self._inode = self._path.stat().st_ino
         for pragma in self._kind.pragmas:
             database.execute(f"PRAGMA {pragma}")
         database.execute("PRAGMA journal_mode = WAL")
@@ -154,6 +159,13 @@ class Database:
             raise UnavailableError(f"made by a newer pe_stream (schema {version})")
         for number, script in enumerate(migrations[version:], version + 1):
             database.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+    def _gone(self) -> bool:
+        """Whether the file is not the one that was opened: deleted, or put in its place."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except OSError:
+            return True
 
     def _hold(self) -> None:
         """Be the only daemon that uses it."""

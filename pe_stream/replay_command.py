@@ -87,7 +87,10 @@ def run(options: ReplayOptions) -> int:
     config = options.config or find()
     named = {NOW: load(config)}
     if options.other is not None:
-        named[OTHER] = load(options.other)
+        other = load(options.other)
+        if not other.sources:  # labels alone: at the same sources
+            other = other.model_copy(update={"sources": named[NOW].sources})
+        named[OTHER] = other
     stretch = _stretch(options)
     lines, told = _compare(named, database(named[NOW]), stretch, options)
     if not any(line.hours for line in lines.values()):

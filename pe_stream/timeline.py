@@ -126,8 +126,8 @@ class Timeline:
     def counts(self, asked: Asked, *, by: Literal["hour", "day"], zone: tzinfo) -> list[Bucket]:
         """How many began in each local hour or day; those without any are left out.
 
-        Counted in quarters of an hour, to which `since` and `until` are taken down. Verdicts are
-        not looked at.
+        Counted in whole quarters of an hour, also those that `since` and `until` lie in. Verdicts
+        are not looked at.
         """
         found: dict[datetime, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         with self._database() as database:
@@ -188,7 +188,7 @@ def _where(
     for sign, moment in ((">=", asked.since), ("<", asked.until)):
         if moment is not None:
             clauses.append(f"{column} {sign} ?")
-            values.append(moment if column == "onset" else _quarter(moment))
+            values.append(moment if column == "onset" else _quarter(moment, up=sign == "<"))
     if cursor is not None:
         clauses.append("(onset, id) < (?, ?)")
         values += cursor
@@ -216,8 +216,10 @@ _DISTINCT = """
 """
 
 
-def _quarter(moment: str) -> str:
-    return f"{moment[:14]}{int(moment[14:16]) // 15 * 15:02d}"
+def _quarter(moment: str, *, up: bool) -> str:
+    """The quarter that a moment is in; up: what no quarter before or around it comes after."""
+    start = f"{moment[:14]}{int(moment[14:16]) // 15 * 15:02d}"
+    return moment if up and moment != f"{start}:00.000Z" else start
 
 
 def _bucket(start: str, by: Literal["hour", "day"], zone: tzinfo) -> datetime:

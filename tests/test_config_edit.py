@@ -98,11 +98,11 @@ def test_the_file_before_is_kept_and_rights_stay(file: ConfigFile) -> None:
 
 def test_not_every_file_before_is_kept(file: ConfigFile) -> None:
     for number in range(KEPT + 3):
-        edit = Edit("dog", {"threshold": 0.5 + number / 100})
+        edit = Edit("dog", {"threshold": (50 + number) / 100})
         file.write(file.draft(edit, file.version))
     old = sorted(file.path.parent.glob("config.yaml.*.bak"))
     assert len(old) == KEPT
-    assert "0.61" in old[-1].read_text()
+    assert f"0.{50 + KEPT + 1}" in old[-1].read_text()
 
 
 def test_what_changes_nothing_writes_nothing(file: ConfigFile) -> None:
@@ -126,6 +126,16 @@ def test_what_is_saved_by_hand_meanwhile_is_not_lost(file: ConfigFile) -> None:
         file.write(draft)
     assert file.path.read_text() == by_hand
     assert not list(file.path.parent.glob("*.bak"))
+
+
+def test_what_became_wrong_or_is_gone_is_told(file: ConfigFile) -> None:
+    version = file.version
+    file.path.write_text("labels: [")
+    with pytest.raises(ConfigError, match=r"config\.yaml:1"):
+        file.draft(Edit("dog", {"threshold": 0.6}), version)
+    file.path.unlink()
+    with pytest.raises(NotWritableError, match="is gone"):
+        file.draft(Edit("dog", {"threshold": 0.6}), version)
 
 
 def test_a_link_stays_one(tmp_path: Path, file: ConfigFile) -> None:

@@ -213,12 +213,12 @@ def test_a_thread_that_dies_ends_the_process(
     sabotage.write_text(
         "import pe_stream.model.engine as engine\n"
         "calls = []\n"
-        "hear = engine.Engine.hear\n"
-        "def broken(self, streams, windows):\n"
+        "hear = engine.Engine.hear_and_embed\n"
+        "def broken(self, *given, **how):\n"
         "    calls.append(1)\n"
         "    if len(calls) > 3: raise RuntimeError('device lost')\n"
-        "    return hear(self, streams, windows)\n"
-        "engine.Engine.hear = broken\n",
+        "    return hear(self, *given, **how)\n"
+        "engine.Engine.hear_and_embed = broken\n",
         "utf-8",
     )
     environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
@@ -241,15 +241,15 @@ def test_a_scoring_that_takes_for_ever_does_not_hold_up_the_end(
         "import torch\n"
         "import pe_stream.model.engine as engine\n"
         "calls = []\n"
-        "hear = engine.Engine.hear\n"
-        "def slow(self, streams, windows):\n"
+        "hear = engine.Engine.hear_and_embed\n"
+        "def slow(self, *given, **how):\n"
         "    calls.append(1)\n"
         "    if len(calls) > 5:\n"
         "        print('inside torch', flush=True)\n"
         "        big = torch.ones(8000, 8000, dtype=torch.float64)\n"
         "        for _ in range(9): big @ big\n"
-        "    return hear(self, streams, windows)\n"
-        "engine.Engine.hear = slow\n",
+        "    return hear(self, *given, **how)\n"
+        "engine.Engine.hear_and_embed = slow\n",
         "utf-8",
     )
     text = config(level, broker.port, f"{{url: {wav}}}")

@@ -141,6 +141,20 @@ def test_only_the_user_may_read_it(store: Store, path: Path) -> None:
 # What may happen to the file.
 
 
+def test_a_database_that_is_deleted_is_begun_anew(
+    store: Store, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tell(store, event(1))
+    for left in path.parent.iterdir():
+        left.unlink()
+    tell(store, event(2))
+    assert [told["id"] for told in read_all(store)] == ["id-0002"]
+    assert "is gone: begun anew" in caplog.text
+    second = again(path)
+    assert "another pe-stream uses it" in str(second.trouble)
+    second.close()
+
+
 def broken(store: Store) -> bool:
     """Whether an event is now only in memory; it comes back as it was given, and nothing stops."""
     return tell(store, event(7)).row is None

@@ -158,6 +158,19 @@ def test_counts_are_by_local_hour_and_day(store: Store, path: Path) -> None:
     assert [(b.start.hour, b.labels) for b in later] == [(23, {"cat": 1})]
 
 
+def test_the_quarter_that_is_not_over_counts(store: Store, path: Path) -> None:
+    tell(store, at("2026-11-21T10:16:00.000Z", 1), at("2026-11-21T10:31:00.000Z", 2))
+
+    def counted(until: str) -> int:
+        counts = Timeline(path).counts(Asked(until=until), by="day", zone=UTC)
+        return sum(sum(bucket.labels.values()) for bucket in counts)
+
+    assert counted("2026-11-21T10:17:00.000Z") == 1
+    assert counted("2026-11-21T10:30:00.000Z") == 1
+    assert counted("2026-11-21T10:30:00.001Z") == 2
+    assert counted("2026-11-21T10:15:00.000Z") == 0
+
+
 def test_the_hour_that_there_is_twice_is_two(store: Store, path: Path) -> None:
     tell(store, at("2026-10-25T00:10:00.000Z", 1), at("2026-10-25T01:10:00.000Z", 2))
     hours = Timeline(path).counts(Asked(), by="hour", zone=BERLIN)

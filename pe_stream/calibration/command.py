@@ -201,6 +201,8 @@ def _calibrate(
     rule = settings.labels[name].rule(name, known.recommended.get(name))
     if (why := untold(rule)) is not None:
         return Calibrated(name, rule, lack=f"scores do not tell: {why}")
+    if rule.pattern is not None:  # a lower threshold may give fewer of them
+        return Calibrated(name, rule, lack="its events are patterns: their number says too little")
     if not material.streams:
         said = dict.fromkeys(material.lacks.values())
         return Calibrated(name, rule, lack="; ".join(said) or "no source listens for it")

@@ -51,7 +51,7 @@ def labels(
     )
 
 
-@router.patch("/labels/{name}", responses=_PROBLEMS)
+@router.patch("/labels/{name:path}", responses=_PROBLEMS)
 def patch(
     house: Lent, name: LabelName, wanted: shapes.LabelChange, if_match: IfMatch = None
 ) -> shapes.OneLabel:
@@ -62,7 +62,7 @@ def patch(
     return shapes.OneLabel(version=version, label=_label(house, name, _settings(house, name)))
 
 
-@router.put("/labels/{name}", status_code=201, responses=_PROBLEMS)
+@router.put("/labels/{name:path}", status_code=201, responses=_PROBLEMS)
 def put(
     house: Lent, name: LabelName, wanted: shapes.LabelChange, if_match: IfMatch = None
 ) -> shapes.OneLabel:
@@ -74,14 +74,14 @@ def put(
     return shapes.OneLabel(version=version, label=_label(house, name, _settings(house, name)))
 
 
-@router.delete("/labels/{name}", responses=_PROBLEMS)
+@router.delete("/labels/{name:path}", responses=_PROBLEMS)
 def delete(house: Lent, name: LabelName, if_match: IfMatch = None) -> shapes.NewVersion:
     """Remove a label; its stored events stay."""
     _settings(house, name)
     return shapes.NewVersion(version=_change(house, Edit(name, None), if_match))
 
 
-@router.get("/labels/{name}/preview", responses=_PROBLEMS)
+@router.get("/labels/{name:path}/preview", responses=_PROBLEMS)
 def preview(
     *,
     house: Lent,
@@ -183,7 +183,9 @@ def _label(house: House, name: str, settings: LabelSettings) -> shapes.LabelStat
     }
     now = {
         source: shapes.RuleState(
-            threshold=rule.threshold, off_threshold=rule.off_threshold, enabled=rule.enabled
+            threshold=round(rule.threshold, 4),
+            off_threshold=round(rule.off_threshold, 4),
+            enabled=rule.enabled,
         )
         for source, rules in house.rules().items()
         for rule in rules

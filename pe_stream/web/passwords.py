@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
+import secrets
 import threading
 
 from argon2 import PasswordHasher
@@ -27,6 +29,10 @@ def hash_password(password: str) -> str:
     return PasswordHasher().hash(password)
 
 
+MOST_ENDED = 1000
+"""Sessions that were ended are remembered."""
+
+
 class Door:
     """Decides who may come in, by the settings; safe to use from any thread."""
 
@@ -36,6 +42,7 @@ class Door:
         self._hash = None if hidden is None else hidden.get_secret_value()
         self._token = settings.read_token()
         self._one_at_a_time = threading.Lock()
+        self._ended: dict[str, None] = {}
         if self._hash is not None:
             try:
                 PasswordHasher().check_needs_rehash(self._hash)
@@ -70,11 +77,18 @@ class Door:
 
     def session(self) -> str:
         """A cookie for somebody who has shown that."""
-        return str(self._sessions.dumps("in"))
+        return str(self._sessions.dumps(secrets.token_hex(16)))
 
     def knows_session(self, cookie: str) -> bool:
-        """Whether this is such a cookie, and not too old."""
+        """Whether this is such a cookie, not too old, and not ended."""
         try:
-            return bool(self._sessions.loads(cookie, max_age=SESSION_S) == "in")
+            return self._sessions.loads(cookie, max_age=SESSION_S) not in self._ended
         except BadData:
             return False
+
+    def end_session(self, cookie: str) -> None:
+        """Know this cookie no more, until the next start."""
+        with contextlib.suppress(BadData):
+            self._ended[self._sessions.loads(cookie)] = None
+            for old in list(self._ended)[:-MOST_ENDED]:
+                self._ended.pop(old, None)

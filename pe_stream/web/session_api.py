@@ -50,6 +50,7 @@ def log_in(
 @router.delete("/session")
 def log_out(request: Request, response: Response, door: Known) -> shapes.Session:
     """Log out, in this browser."""
+    door.end_session(request.cookies.get(COOKIE, ""))
     response.delete_cookie(COOKIE, path=_path(request), httponly=True, samesite="strict")
     return shapes.Session(required=not door.open, authenticated=door.open)
 

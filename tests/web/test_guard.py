@@ -138,8 +138,11 @@ def test_with_a_password_one_logs_in(tmp_path: Path, hashed: str) -> None:
         assert "samesite=strict" in cookie
         assert client.get("api/v1/info").is_success
         assert client.get("api/v1/session").json()["authenticated"]
+        kept = dict(client.cookies)
         client.delete("api/v1/session")
         assert client.get("api/v1/info").status_code == 401
+        with house.client(cookies=kept) as thief:
+            assert thief.get("api/v1/info").status_code == 401
         assert PASSWORD not in str(client.get("api/v1/session").headers)
 
 

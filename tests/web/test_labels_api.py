@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import time
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -63,6 +64,19 @@ def test_null_is_the_default_again(house: Standing) -> None:
         told = change(client, "PATCH", "dog", version, threshold=None, prompts=None)
         assert told.json()["label"]["prompts"] == ["dog"]
     assert "threshold" not in house.file.path.read_text()
+
+
+@pytest.mark.parametrize("name", ["a/b", "T\xfcr knarrt", "x" * 100, "preview"])
+def test_a_label_may_have_any_name(house: Standing, name: str) -> None:
+    path = quote(name, safe="")
+    with house.client() as client:
+        made = change(client, "PUT", path, house.file.version, threshold=0.4)
+        assert made.status_code == 201, made.text
+        told = change(client, "PATCH", path, house.file.version, threshold=0.6)
+        assert told.json()["label"]["name"] == name
+        preview = client.get(f"api/v1/labels/{path}/preview")
+        assert preview.json()["count"] == 0
+        assert change(client, "DELETE", path, house.file.version).is_success
 
 
 def test_labels_are_made_and_removed(house: Standing) -> None:
