@@ -40,7 +40,7 @@ def test_a_microphone_that_hears_the_test_tone_is_named(
                 page.goto(f"http://127.0.0.1:{port}/#/health")
                 page.get_by_test_id("tone").click()
                 result = page.locator("[data-testid=tone-results] li[data-source=kitchen]")
-                expect(result).to_have_attribute("data-heard", "true", timeout=20_000)
+                expect(result).to_have_attribute("data-heard", "true", timeout=40_000)
                 expect(result).to_contain_text("dB above the background")
             finally:
                 chromium.close()

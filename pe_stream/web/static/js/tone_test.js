@@ -11,7 +11,7 @@ import { bandOf, findPattern, toDb } from "./tone_detect.js";
 const LISTEN_MS = 8000;
 /** What is heard before the tone belongs to the pattern; a source that delivers nothing is not waited for. */
 const BEFORE_FRAMES = 25;
-const BEFORE_MS = 4000;
+const BEFORE_MS = 10_000;
 
 export function toneTest(ends) {
   const results = el("ul.tone-results", { testid: "tone-results" });
@@ -54,13 +54,13 @@ export function toneTest(ends) {
  */
 function listenTo(source) {
   const heard = heardAt(source);
-  const band = bandOf(house.bandsHz, TONE_HZ);
   const levels = [];
   const arrivals = [];
-  // The tone may lie on the edge of its band, so the louder neighbour counts too.
-  const near = [band - 1, band, band + 1].filter((one) => one >= 0 && one < BANDS);
   const end = on.hop.on((hop) => {
+    const band = bandOf(house.bandsHz, TONE_HZ); // known once the stream has begun
     if (hop.source !== source || band < 0) return;
+    // The tone may lie on the edge of its band, so the louder neighbour counts too.
+    const near = [band - 1, band, band + 1].filter((one) => one >= 0 && one < BANDS);
     const count = hop.scores.length;
     for (let n = heard.end - count; n < heard.end; n += 1) {
       levels.push(Math.max(...near.map((one) => toDb(heard.bands[(n % KEPT) * BANDS + one]))));
