@@ -8,10 +8,8 @@ checkpoint, made of a label are never mixed with those of today: see `relabel`.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,18 +20,8 @@ from numpy.typing import NDArray
 from pe_stream.config import HistorySettings
 from pe_stream.core.scorecode import encode
 from pe_stream.core.types import FRAME_NS, FrameScores, ScoreRun
-from pe_stream.score_store import CHUNK, RETRY_S, Row, ScoreStore, default_path, stored
-
-log = logging.getLogger(__name__)
-
-MOST_BYTES = 32 * 2**20
-"""Scores that may wait to be written: four hours of one source with 20 labels."""
-
-STOP_S = 2.0
-"""At a stop, scores get this long to be written."""
-
-_TIDY_S = 3600.0
-_WARNING_S = 600.0
+from pe_stream.score_store import CHUNK, Row, ScoreStore, default_path, stored
+from pe_stream.spool import Spool
 
 
 def path_of(settings: HistorySettings) -> Path:
@@ -63,11 +51,6 @@ class _Chunk:
     pieces: list[FrameScores] = field(default_factory=list)
     frames: int = 0
 
-    @property
-    def size(self) -> int:
-        """Bytes of its scores."""
-        return self.frames * len(self.labels) * np.dtype(np.float32).itemsize
-
     def follows(self, labels: tuple[str, ...], start_ns: int) -> bool:
         """Whether scores of these labels that begin there go on where it ends."""
         return labels == self.labels and _meets(self.start_ns + self.frames * FRAME_NS, start_ns)
@@ -82,10 +65,7 @@ class _Chunk:
 
 
 class History:
-    """Keeps scores and gives them back; safe to use from any thread.
-
-    lost: chunks (of up to a minute of a source) that could not be kept.
-    """
+    """Keeps scores and gives them back; safe to use from any thread."""
 
     def __init__(
         self,
@@ -99,59 +79,48 @@ class History:
         clock: UTC (s) that ages are counted from. on_failure: called with what ended the thread, if
         that was an error of ours.
         """
-        self.lost = 0
         self._settings = settings
         self._clock = clock
-        self._on_failure = on_failure
-        self._store: ScoreStore | None = None
         self._keys: dict[str, str] = {}
-        self._changed = threading.Condition()
-        self._stopping = False
+        self._lock = threading.Lock()
         self._gathered: dict[str, _Chunk] = {}
-        # Full (MOST_BYTES) when the disk stands still or refuses: what comes then is lost.
-        self._waiting: deque[_Chunk] = deque()
-        self._bytes = 0
-        self._next_warning_s = 0.0
-        self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+        self._spool = Spool[_Chunk]("history", "chunks of scores", _size, on_failure)
 
     @property
     def trouble(self) -> str | None:
         """Why nothing can be written at present, in words; None while it can."""
-        return self._store.trouble if self._store else None
+        return self._spool.trouble
+
+    @property
+    def lost(self) -> int:
+        """Chunks (of up to a minute of a source) that could not be kept."""
+        return self._spool.lost
 
     def start(self) -> None:
         """Open the database and begin to write; does not fail: see `trouble`."""
         settings = self._settings
         if settings.enabled:
-            self._store = ScoreStore(
+            store = ScoreStore(
                 path_of(settings),
                 keep_days=settings.keep_days,
                 max_gb=settings.max_gb,
                 clock=self._clock,
             )
-            self._thread.start()
+            self._spool.start(store, lambda chunk: store.keep(chunk.rows()))
 
     def stop(self) -> None:
         """Write all there is, for a while; what the disk does not take then is lost."""
-        with self._changed:
+        with self._lock:
             for source in list(self._gathered):
                 self._close(source)
-            self._stopping = True
-            self._changed.notify()
-        if self._store is None or not self._thread.ident:
-            return
-        self._thread.join(STOP_S)
-        if self._thread.is_alive():  # and may hold the database for ever
-            log.warning("%d chunks of scores could not be written in time", len(self._waiting))
-        else:
-            self._store.close()
+        self._spool.stop()
 
     def relabel(self, keys: Mapping[str, str]) -> None:
         """Say what makes the scores of each label from now on; other labels are not kept.
 
         keys: fingerprints by label, see `hearing.Labels`.
         """
-        with self._changed:
+        with self._lock:
             for source in list(self._gathered):
                 self._close(source)
             self._keys = dict(keys)
@@ -172,7 +141,7 @@ class History:
         if not self._settings.enabled:
             return
         kept = frozenset(wanted)
-        with self._changed:
+        with self._lock:
             columns = [i for i, name in enumerate(names) if name in kept and name in self._keys]
             labels = tuple(names[i] for i in columns)
             left = scores[:, columns] if columns else scores[:0]  # a copy: nobody changes it
@@ -192,11 +161,11 @@ class History:
         Only what the label's present prompts and checkpoint made. While there is `trouble`, only
         what is in memory; raises UnavailableError where the database turns out unreadable here.
         """
-        with self._changed:
+        with self._lock:
             key = self._keys.get(label)
             held = [
                 (chunk, list(chunk.pieces))
-                for chunk in (*self._waiting, *self._gathered.values())
+                for chunk in (*self._spool.waiting, *self._gathered.values())
                 if chunk.source == source and label in chunk.labels
             ]
         if key is None:
@@ -207,7 +176,7 @@ class History:
             if chunk.keys[column] == key:
                 found[chunk.start_ns] = np.concatenate([piece[:, column] for piece in pieces])
         # After memory: what was written between the two is there twice, and nothing is left out.
-        if self._store is not None and self._store.trouble is None:
+        if self._spool.writes:
             path = path_of(self._settings)
             found |= stored(path, source, label, since_ns, until_ns, key=key)
         return _joined(found, since_ns, until_ns)
@@ -223,52 +192,13 @@ class History:
 
     def _close(self, source: str) -> None:
         """Have what was gathered of a source written."""
-        chunk = self._gathered.pop(source, None)
-        if chunk is None:
-            return
-        if self._bytes + chunk.size > MOST_BYTES:
-            self._lose(1)
-            return
-        self._bytes += chunk.size
-        self._waiting.append(chunk)
-        self._changed.notify()
+        if (chunk := self._gathered.pop(source, None)) is not None:
+            self._spool.put(chunk)
 
-    def _lose(self, count: int) -> None:
-        self.lost += count
-        now_s = time.monotonic()
-        if now_s >= self._next_warning_s:
-            self._next_warning_s = now_s + _WARNING_S
-            why = self.trouble or "writing falls behind"
-            log.warning("%d chunks of scores so far are lost: %s", self.lost, why)
 
-    def _run(self) -> None:
-        try:
-            self._work()
-        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
-            self._on_failure(error)
-
-    def _work(self) -> None:
-        store = self._store
-        assert store is not None  # noqa: S101 - for the type checker
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._stopping, _TIDY_S)
-                if not self._waiting and self._stopping:
-                    return
-                chunk = self._waiting[0] if self._waiting else None
-            if chunk is None:
-                store.forget()
-                continue
-            done = store.keep(chunk.rows())
-            with self._changed:
-                if done:
-                    self._bytes -= chunk.size
-                    self._waiting.popleft()
-                elif self._stopping:
-                    self._lose(len(self._waiting))
-                    return
-                else:
-                    self._changed.wait_for(lambda: self._stopping, RETRY_S)
+def _size(chunk: _Chunk) -> int:
+    """Bytes of its scores."""
+    return chunk.frames * len(chunk.labels) * np.dtype(np.float32).itemsize
 
 
 def _meets(end_ns: int, start_ns: int) -> bool:

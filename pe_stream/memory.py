@@ -8,10 +8,8 @@ each source.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,22 +20,13 @@ from pe_stream.config import SearchSettings
 from pe_stream.core.messages import slug
 from pe_stream.core.pooling import Pool, Rows
 from pe_stream.core.types import FrameEmbeddings
-from pe_stream.memory_store import RETRY_S, Made, MemoryStore, Piece, default_folder, stored
-
-log = logging.getLogger(__name__)
+from pe_stream.memory_store import Made, MemoryStore, Piece, default_folder, stored
+from pe_stream.spool import Spool
 
 CHUNK = 150
 """Rows that are written together: a minute."""
 
-MOST_BYTES = 32 * 2**20
-"""Rows that may wait to be written: hours of one source."""
-
-STOP_S = 2.0
-"""At a stop, rows get this long to be written."""
-
 _LONGEST_NAME = 200
-_TIDY_S = 3600.0
-_WARNING_S = 600.0
 
 
 def folder_of(settings: SearchSettings) -> Path:
@@ -54,10 +43,7 @@ class _Gathered:
 
 
 class Memory:
-    """Keeps embeddings and gives them back; safe to use from any thread.
-
-    lost: chunks (of up to a minute of a source) that could not be kept.
-    """
+    """Keeps embeddings and gives them back; safe to use from any thread."""
 
     def __init__(
         self,
@@ -71,27 +57,27 @@ class Memory:
         clock: UTC (s) that ages are counted from. on_failure: called with what ended the thread, if
         that was an error of ours.
         """
-        self.lost = 0
         self.enabled = settings.enabled
         self._folder = folder_of(settings)
         self._store = MemoryStore(
             self._folder, keep_days=settings.keep_days, max_gb=settings.max_gb, clock=clock
         )
-        self._on_failure = on_failure
         self._identity = self._checkpoint = ""
-        self._changed = threading.Condition()
-        self._stopping = False
+        self._lock = threading.Lock()
         self._gathered: dict[str, _Gathered] = {}
-        # Full (MOST_BYTES) when the disk stands still or refuses: what comes then is lost.
-        self._waiting: deque[Piece] = deque()
-        self._bytes = 0
-        self._next_warning_s = 0.0
-        self._thread = threading.Thread(target=self._run, name="memory", daemon=True)
+        self._spool = Spool[Piece](
+            "memory", "minutes of what was heard", lambda piece: piece.rows.nbytes, on_failure
+        )
 
     @property
     def trouble(self) -> str | None:
         """Why nothing can be written at present, in words; None while it can."""
-        return self._store.trouble
+        return self._spool.trouble
+
+    @property
+    def lost(self) -> int:
+        """Chunks (of up to a minute of a source) that could not be kept."""
+        return self._spool.lost
 
     def start(self, identity: str, checkpoint: str) -> None:
         """Begin to write what a checkpoint hears; does not fail: see `trouble`.
@@ -100,23 +86,15 @@ class Memory:
         """
         self._identity, self._checkpoint = identity, checkpoint[:_LONGEST_NAME]
         if self.enabled:
-            self._thread.start()
+            self._spool.start(self._store, self._store.keep)
 
     def stop(self) -> None:
         """Write all there is, for a while; what the disk does not take then is lost."""
-        with self._changed:
+        with self._lock:
             for source, gathered in self._gathered.items():
                 gathered.rows += gathered.pool.flush()
                 self._close(source, gathered)
-            self._stopping = True
-            self._changed.notify()
-        if not self._thread.ident:
-            return
-        self._thread.join(STOP_S)
-        if self._thread.is_alive():
-            log.warning("%d minutes of what was heard could not be written", len(self._waiting))
-        else:
-            self._store.close()
+        self._spool.stop()
 
     def add(self, source: str, start_ns: int, embeddings: FrameEmbeddings) -> None:
         """Take the next final frames (n, D) of a source. Never waits for the disk.
@@ -125,7 +103,7 @@ class Memory:
         """
         if not self.enabled:
             return
-        with self._changed:
+        with self._lock:
             gathered = self._gathered.setdefault(source, _Gathered())
             for rows in gathered.pool.add(start_ns, embeddings):
                 if gathered.rows and gathered.rows[0].dtype != rows.dtype:
@@ -140,8 +118,8 @@ class Memory:
         source: as configured, or as in topics; None is all. Raises UnavailableError where the
         folder cannot be read.
         """
-        with self._changed:
-            held = list(self._waiting)
+        with self._lock:
+            held = self._spool.waiting
             held += [
                 self._piece(name, gathered)
                 for name, gathered in self._gathered.items()
@@ -166,45 +144,4 @@ class Memory:
             return
         piece = self._piece(source, gathered)
         gathered.rows = []
-        if self._bytes + piece.rows.nbytes > MOST_BYTES:
-            self._lose(1)
-            return
-        self._bytes += piece.rows.nbytes
-        self._waiting.append(piece)
-        self._changed.notify()
-
-    def _lose(self, count: int) -> None:
-        self.lost += count
-        now_s = time.monotonic()
-        if now_s >= self._next_warning_s:
-            self._next_warning_s = now_s + _WARNING_S
-            why = self.trouble or "writing falls behind"
-            log.warning("%d minutes of what was heard so far are lost: %s", self.lost, why)
-
-    def _run(self) -> None:
-        try:
-            self._work()
-        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
-            self._on_failure(error)
-
-    def _work(self) -> None:
-        self._store.forget()
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._stopping, _TIDY_S)
-                if not self._waiting and self._stopping:
-                    return
-                piece = self._waiting[0] if self._waiting else None
-            if piece is None:
-                self._store.forget()
-                continue
-            done = self._store.keep(piece)
-            with self._changed:
-                if done:
-                    self._bytes -= piece.rows.nbytes
-                    self._waiting.popleft()
-                elif self._stopping:
-                    self._lose(len(self._waiting))
-                    return
-                else:
-                    self._changed.wait_for(lambda: self._stopping, RETRY_S)
+        self._spool.put(piece)

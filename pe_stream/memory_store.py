@@ -30,9 +30,6 @@ from pe_stream.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 5.0
-"""A disk that failed is tried again after this long."""
-
 HEADER = 4096
 """Bytes of a header: a page."""
 

@@ -51,7 +51,9 @@ class History(Protocol):
 class Kept(Protocol):
     """Scores on disk as a History keeps them, or what was heard as a Memory does."""
 
-    lost: int
+    @property
+    def lost(self) -> int:
+        """Minutes that could not be kept."""
 
     @property
     def trouble(self) -> str | None:

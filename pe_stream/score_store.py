@@ -21,14 +21,12 @@ from pe_stream.core.messages import slug
 from pe_stream.core.scorecode import decode
 from pe_stream.core.types import FRAME_NS
 from pe_stream.database import Database, Kind, reading, state_folder
+from pe_stream.spool import RETRY_S
 
 log = logging.getLogger(__name__)
 
 CHUNK = 1500
 """Frames in a row at most: a minute."""
-
-RETRY_S = 5.0
-"""A database that failed is tried again after this long."""
 
 _SLACK = 0.02
 """What is too large is brought this far below its limit, so as not to be so with the next row."""

@@ -25,8 +25,7 @@ from processes import Daemon, level_config, pe_stream
 from sounds import noise, write_float_wav
 from stand_ins import eventually
 
-from pe_stream import history as history_module
-from pe_stream import score_store
+from pe_stream import score_store, spool
 from pe_stream.config import HistorySettings
 from pe_stream.core.scorecode import ERROR
 from pe_stream.core.types import FRAME_NS, FrameScores, LabelRule, ScoreRun
@@ -103,7 +102,7 @@ def add(
 
 
 def written(history: History) -> bool:
-    return eventually(lambda: not history._waiting)
+    return eventually(lambda: not history._spool.waiting)
 
 
 def test_scores_come_back_from_memory_at_once(opened: Open) -> None:
@@ -372,7 +371,7 @@ def test_nothing_waits_for_a_disk_that_stands_still(
         return keep(self, rows)
 
     monkeypatch.setattr(ScoreStore, "keep", stuck)
-    monkeypatch.setattr(history_module, "MOST_BYTES", 5 * CHUNK * 2 * 4)
+    monkeypatch.setattr(spool, "MOST_BYTES", 5 * CHUNK * 2 * 4)
     history = opened()
     scores = made(8 * CHUNK)
     end_ns = add(history, scores)
@@ -394,7 +393,7 @@ def test_a_stop_does_not_wait_for_ever(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     held = threading.Event()
-    monkeypatch.setattr(history_module, "STOP_S", 0.1)
+    monkeypatch.setattr(spool, "STOP_S", 0.1)
     monkeypatch.setattr(ScoreStore, "keep", lambda self, rows: held.wait(30))
     history = History(HistorySettings(path=str(path)))
     history.relabel(KEYS)
@@ -403,16 +402,16 @@ def test_a_stop_does_not_wait_for_ever(
     history.stop()
     assert "1 chunks of scores could not be written in time" in caplog.text
     held.set()
-    history._thread.join(10)
-    assert history._store is not None
-    history._store.close()
+    history._spool._thread.join(10)
+    assert history._spool._disk is not None
+    history._spool._disk.close()
 
 
 def test_where_nothing_can_be_written_scores_wait_until_it_works(
     path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(score_store, "RETRY_S", 0.0)
-    monkeypatch.setattr(history_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(spool, "RETRY_S", 0.01)
     caplog.set_level("INFO")
     path.parent.write_text("a file where a folder should be")
     history = opened()
@@ -445,13 +444,13 @@ def test_a_full_disk_loses_nothing_that_was_stored(
     opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(score_store, "RETRY_S", 0.0)
-    monkeypatch.setattr(history_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(spool, "RETRY_S", 0.01)
     history = opened()
     scores = made(20 * CHUNK)
     end_ns = add(history, scores[:CHUNK])
     assert written(history)
-    store = history._store
-    assert store is not None
+    store = history._spool._disk
+    assert isinstance(store, ScoreStore)
     with store._lock:
         assert store._database is not None
         (pages,) = store._database.execute("PRAGMA page_count").fetchone()
@@ -474,7 +473,7 @@ def test_a_damaged_database_is_set_aside(
     path.write_bytes(half)
     after = opened()
     add(after, made(40 * CHUNK), NOON + DAY)
-    assert eventually(lambda: not after._waiting, 30)
+    assert eventually(lambda: not after._spool.waiting, 30)
     assert after.trouble is None
     [aside] = path.parent.glob("scores.db.damaged-*")
     assert aside.read_bytes() == half

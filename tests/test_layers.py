@@ -49,7 +49,7 @@ LAYERS = [
     {"fingerprint", "local_time"},
     {"audio", "broker", "model", "memory_store", "mqtt", "score_store", "store"},
     {"config", "config_edit", "config_file", "yaml_edit", "yaml_lines"},
-    {"activity", "addresses", "assets", "core", "database", "manifest", "synthesis"},
+    {"activity", "addresses", "assets", "core", "database", "manifest", "spool", "synthesis"},
     {"errors", "version"},
 ]
 """From top to bottom; a part imports only parts below it, and itself."""

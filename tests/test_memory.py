@@ -16,8 +16,7 @@ from processes import Daemon, level_config, pe_stream
 from sounds import noise, write_float_wav
 from stand_ins import eventually
 
-from pe_stream import memory as memory_module
-from pe_stream import memory_store
+from pe_stream import memory_store, spool
 from pe_stream.config import SearchSettings
 from pe_stream.core.pooling import POOL, row_type
 from pe_stream.core.types import FRAME_NS, FrameEmbeddings
@@ -86,7 +85,7 @@ def add(
 
 
 def written(memory: Memory) -> bool:
-    return eventually(lambda: not memory._waiting)
+    return eventually(lambda: not memory._spool.waiting)
 
 
 def starts(
@@ -304,7 +303,7 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_where_nothing_can_be_written_it_waits_until_it_works(
     opened: Open, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(spool, "RETRY_S", 0.01)
     caplog.set_level("INFO")
     folder.parent.write_text("a file where a folder should be")
     memory = opened()
@@ -323,7 +322,7 @@ def test_where_nothing_can_be_written_it_waits_until_it_works(
 def test_a_full_disk_is_told_and_what_was_cut_off_comes_again(
     opened: Open, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(memory_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(spool, "RETRY_S", 0.01)
     full = [True]
     write = memory_store._write
 
@@ -367,7 +366,7 @@ def test_nothing_waits_for_a_disk_that_stands_still(
 
     monkeypatch.setattr(memory_store.MemoryStore, "keep", stuck)
     size = CHUNK * row_type(WIDTH).itemsize
-    monkeypatch.setattr(memory_module, "MOST_BYTES", 3 * size)
+    monkeypatch.setattr(spool, "MOST_BYTES", 3 * size)
     memory = opened()
     add(memory, made(5 * MINUTE))
     assert memory.lost == 2

@@ -1,0 +1,157 @@
+"""What waits for the disk: a bounded queue, and the thread that writes it in order.
+
+A disk that refuses is tried again; what does not fit meanwhile is lost, and said.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+log = logging.getLogger(__name__)
+
+MOST_BYTES = 32 * 2**20
+"""That may wait to be written."""
+
+RETRY_S = 5.0
+"""A disk that failed is tried again after this long."""
+
+STOP_S = 2.0
+"""At a stop, what waits gets this long to be written."""
+
+_TIDY_S = 3600.0
+_WARNING_S = 600.0
+
+T = TypeVar("T")
+
+
+class Disk(Protocol):
+    """Where it goes; used on the thread that writes."""
+
+    trouble: str | None
+    """Why nothing can be written at present, in words; None while it can."""
+
+    def forget(self) -> None:
+        """Delete what is too old or too much."""
+
+    def close(self) -> None:
+        """Leave it to others."""
+
+
+class Spool(Generic[T]):
+    """Has things written, oldest first; safe to use from any thread.
+
+    lost: things that could not be kept.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        things: str,
+        size: Callable[[T], int],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        """Prepare; nothing is written before `start`.
+
+        name: of the thread. things: what they are, for people. size: of one (bytes). on_failure:
+        called with what ended the thread, if that was an error of ours.
+        """
+        self.lost = 0
+        self._things = things
+        self._size = size
+        self._on_failure = on_failure
+        self._changed = threading.Condition()
+        self._stopping = False
+        # Full (MOST_BYTES) when the disk stands still or refuses: what comes then is lost.
+        self._waiting: deque[T] = deque()
+        self._bytes = 0
+        self._next_warning_s = 0.0
+        self._disk: Disk | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written at present, in words; None while it can."""
+        return self._disk.trouble if self._disk else None
+
+    @property
+    def writes(self) -> bool:
+        """Whether it has begun to, and nothing is in the way."""
+        return self._disk is not None and self._disk.trouble is None
+
+    @property
+    def waiting(self) -> list[T]:
+        """What is not yet written, oldest first."""
+        with self._changed:
+            return list(self._waiting)
+
+    def start(self, disk: Disk, keep: Callable[[T], bool]) -> None:
+        """Begin to write. keep: writes one there; whether that was done."""
+        self._disk, self._keep = disk, keep
+        self._thread.start()
+
+    def put(self, thing: T) -> None:
+        """Have it written. Never waits for the disk."""
+        with self._changed:
+            size = self._size(thing)
+            if self._bytes + size > MOST_BYTES:
+                self._lose(1)
+                return
+            self._bytes += size
+            self._waiting.append(thing)
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Write all there is, for a while; what the disk does not take then is lost."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._disk is None:
+            return
+        self._thread.join(STOP_S)
+        if self._thread.is_alive():  # and may hold the disk for ever
+            log.warning("%d %s could not be written in time", len(self._waiting), self._things)
+        else:
+            self._disk.close()
+
+    def _lose(self, count: int) -> None:
+        self.lost += count
+        now_s = time.monotonic()
+        if now_s >= self._next_warning_s:
+            self._next_warning_s = now_s + _WARNING_S
+            why = self.trouble or "writing falls behind"
+            log.warning("%d %s so far are lost: %s", self.lost, self._things, why)
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
+            self._on_failure(error)
+
+    def _work(self) -> None:
+        disk = self._disk
+        assert disk is not None  # noqa: S101 - for the type checker
+        disk.forget()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopping, _TIDY_S)
+                if not self._waiting and self._stopping:
+                    return
+                thing = self._waiting[0] if self._waiting else None
+            if thing is None:
+                disk.forget()
+                continue
+            done = self._keep(thing)
+            with self._changed:
+                if done:
+                    self._bytes -= self._size(thing)
+                    self._waiting.popleft()
+                elif self._stopping:
+                    self._lose(len(self._waiting))
+                    return
+                else:
+                    self._changed.wait_for(lambda: self._stopping, RETRY_S)
