@@ -10,26 +10,22 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import sdnotify
-
 from pe_stream import clips, local_time, store
 from pe_stream.broker import EmbeddedBroker
 from pe_stream.clips import Clips
 from pe_stream.config import Settings
-from pe_stream.config_edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
+from pe_stream.config_edit import ConfigFile
 from pe_stream.core.detector import Heard
 from pe_stream.core.messages import (
     Message,
@@ -37,24 +33,24 @@ from pe_stream.core.messages import (
     Topics,
     event_message,
     scores_message,
-    slug,
 )
-from pe_stream.core.types import SAMPLE_RATE, Event, LabelRule
+from pe_stream.core.types import Event, LabelRule
 from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.health import Health
-from pe_stream.hearing import Hearing, Labels, prepare, prepare_labels
+from pe_stream.hearing import Hearing, Labels, prepare
 from pe_stream.history import History
 from pe_stream.home_assistant import HomeAssistant
+from pe_stream.labelling import BySource, Labelling, labels_by_source
 from pe_stream.live import Live, Vital, openers
 from pe_stream.local_time import LocalTime
 from pe_stream.memory import Memory
 from pe_stream.metrics import Kept, Metrics
-from pe_stream.mqtt import Publisher, SetCommand
+from pe_stream.mqtt import Publisher
 from pe_stream.notifications import Notifications
 from pe_stream.requests import Requests
-from pe_stream.schedules import Schedules
 from pe_stream.store import Store
 from pe_stream.timeline import Timeline
+from pe_stream.watchdog import Watchdog, tell_systemd
 from pe_stream.web.recent import Recent
 
 if TYPE_CHECKING:  # an extra may be missing
@@ -68,9 +64,6 @@ TURN_S = 0.25
 TICK_S = 1.0
 """Watchdog and health are seen to this often (s)."""
 
-STUCK_S = 20.0
-"""A source that delivered this much audio (s) since its scores last advanced is stuck."""
-
 FLUSH_S = 1.5
 """At a stop, events that wait for the broker get this long (s)."""
 
@@ -79,9 +72,6 @@ MOST_ASKED = 10
 
 ASKED_S = 20.0
 """Whoever waits for one waits no longer."""
-
-ADOPT_S = 5.0
-"""Other labels are waited for so long; they come into force between two scorings."""
 
 TOP_SCORES = 5
 """Labels in a message on the optional scores topic."""
@@ -102,10 +92,9 @@ class Daemon:
         self._reload = reload
         self._file = None if config is None else ConfigFile(config)
         self._version = self._file.version if self._file else ""
-        self._editing = threading.Lock()
         self._asked = Requests(MOST_ASKED, ASKED_S)
         self._topics = Topics(settings.mqtt.prefix, settings.node)
-        self._board = StateBoard(self._topics, _labels_by_source(settings))
+        self._board = StateBoard(self._topics, labels_by_source(settings))
         self._signals: list[int] = []
         self._over = threading.Event()
         self._error: BaseException | None = None
@@ -129,11 +118,11 @@ class Daemon:
         )
         self._history = History(settings.history, on_failure=self.ended)
         self._memory = Memory(settings.search, on_failure=self.ended)
-        self._wanted = _labels_by_source(settings)
+        self._wanted: BySource = labels_by_source(settings)
         self._home = HomeAssistant(
-            settings.home_assistant, self._topics, _labels_by_source(settings)
+            settings.home_assistant, self._topics, labels_by_source(settings)
         )
-        self._progress: dict[str, tuple[int, int]] = {}
+        self._watchdog = Watchdog()
 
     def run(self, seconds: float | None = None) -> int:
         """Run until a signal, the end of every source, or a fault; returns the exit code.
@@ -152,7 +141,6 @@ class Daemon:
                 streams=len(settings.sources),
                 holds=partial(self._local.holds, at=at),
             )
-            self._schedules = self._schedules_of(hearing, settings, at)
             self._catch_signals(stack)
             self._live = Live(
                 openers(self._settings),
@@ -165,6 +153,19 @@ class Daemon:
                 cut=self._clips.take,
                 ruled=self._ruled,
                 embed=settings.web.enabled or settings.search.enabled,
+            )
+            self._labelling = Labelling(
+                settings,
+                hearing,
+                self._live,
+                self._local,
+                at,
+                file=self._file,
+                version=self._version,
+                reload=self._reload,
+                asked=self._asked,
+                changed=self._changed,
+                applied=self._relabelled,
             )
             self._open_store(stack)
             self._start_mqtt(stack)
@@ -184,12 +185,12 @@ class Daemon:
             self._publisher.publish(self._board.retained())
             self._publisher.publish(self._home.described())
             self._live.start()
-            _tell_systemd("READY=1")
+            tell_systemd("READY=1")
             until_s = math.inf if seconds is None else time.monotonic() + seconds
-            code = self._loop(hearing, until_s)
+            code = self._loop(until_s)
             self._asked.give_up()
             self._tell_health(self._live.vitals, math.inf)  # where it ended
-            _tell_systemd("STOPPING=1")
+            tell_systemd("STOPPING=1")
         return code
 
     def events(self, events: Sequence[Event]) -> None:
@@ -263,7 +264,7 @@ class Daemon:
         self._publisher = Publisher(
             settings,
             self._topics,
-            on_set=self._set,
+            on_set=self._labelling.set,
             on_failure=self.ended,
             on_delivered=self._store.delivered if self._store else lambda _: None,
             listen={self._home.birth: self._greet} if self._home.enabled else None,
@@ -274,7 +275,7 @@ class Daemon:
 
     def _serve_metrics(self, stack: ExitStack) -> None:
         if self._settings.metrics.enabled:
-            self._metrics.expect(_labels_by_source(self._settings))
+            self._metrics.expect(labels_by_source(self._settings))
             url = self._metrics.serve(
                 lambda: self._live.vitals,
                 self._publisher,
@@ -315,13 +316,13 @@ class Daemon:
         publisher, path = self._publisher, store.path_of(settings.store)
         house = House(
             checkpoint=hearing.checkpoint.name,
-            settings=lambda: self._settings,
+            settings=lambda: self._labelling.settings,
             sources=self._sources,
             rules=lambda: self._rules,
             broker=lambda: Broker(publisher.connected, publisher.queued),
             config=self._file,
-            version=lambda: self._version,
-            change=partial(self._edit, hearing),
+            version=lambda: self._labelling.version,
+            change=self._labelling.edit,
             compare=hearing.compare,
             probe=hearing.probe,
             recent=self._recent,
@@ -344,7 +345,7 @@ class Daemon:
         ]
 
     def _shown(self, source: str, health: Mapping[str, Any]) -> dict[str, Any]:
-        return {"name": source, **health, "labels": list(self._settings.labels_of(source))}
+        return {"name": source, **health, "labels": self._wanted[source]}
 
     def _announce(self, hearing: Hearing, sources: dict[str, str]) -> None:
         log.info("checkpoint: %s", hearing.checkpoint.describe())
@@ -360,7 +361,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             stack.callback(signal.signal, number, signal.signal(number, note))
 
-    def _loop(self, hearing: Hearing, until_s: float) -> int:
+    def _loop(self, until_s: float) -> int:
         next_tick_s = time.monotonic()
         while not self._over.wait(TURN_S):
             while self._signals:
@@ -368,7 +369,9 @@ class Daemon:
                 if number != signal.SIGHUP:
                     log.info("stopping on %s", signal.Signals(number).name)
                     return 128 + number
-                self._change_labels(hearing)
+                tell_systemd("RELOADING=1")
+                self._labelling.reload()
+                tell_systemd("READY=1")
             self._asked.serve()
             if time.monotonic() >= until_s:
                 return 0
@@ -383,131 +386,22 @@ class Daemon:
         log.critical("a thread has died", exc_info=self._error)
         return 1
 
-    def _change_labels(self, hearing: Hearing) -> None:
-        """Take labels, prompts and thresholds anew from the configuration, if it is right."""
-        _tell_systemd("RELOADING=1")
-        try:
-            version = self._file.version if self._file else ""
-            wanted = self._reload()
-            self._version = version
-            self._adopt(wanted, *self._prepared(hearing, wanted), keep=())
-            log.info("reloaded: %d labels", len(wanted.labels))
-        except PeStreamError as error:
-            log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400
-        _tell_systemd("READY=1")
+    def _changed(self, wanted: BySource, labels: Labels) -> None:
+        """Other labels are in force, but for their rules; on the scoring thread."""
+        self._history.relabel(labels.keys)
+        self._wanted = wanted
+        self._metrics.expect(wanted)
+        self._publisher.publish([*self._board.relabel(wanted), *self._home.relabel(wanted)])
 
-    def _edit(self, hearing: Hearing, edit: Edit, version: str) -> str:
-        """Change a label in the configuration file and go on with it; see `House.change`.
-
-        On a thread of the page: embedding prompts takes a while. What MQTT has set of other labels
-        stays.
-        """
-        file = self._file
-        if file is None:
-            raise NotWritableError("the labels are not in a file")
-        with self._editing:
-            try:
-                draft = file.draft(edit, version)
-                prepare_labels(hearing.checkpoint, draft.settings.labels)  # sooner than in the loop
-                applied = self._asked.ask(lambda: self._take_edit(hearing, file, edit, draft))
-            except ConflictError:
-                with suppress(UnavailableError):  # what was saved by hand comes into force
-                    self._asked.ask(lambda: self._change_labels(hearing))
-                raise
-            applied.wait(ADOPT_S)
-            return self._version
-
-    def _take_edit(
-        self, hearing: Hearing, file: ConfigFile, edit: Edit, draft: Draft
-    ) -> threading.Event:
-        prepared = self._prepared(hearing, draft.settings)
-        self._version = file.write(draft)
-        now, wanted = self._settings.labels, draft.settings.labels
-        same = {name for name in wanted if name != edit.label and now.get(name) == wanted[name]}
-        log.info("labels.%s was edited on the page", edit.label)
-        return self._adopt(draft.settings, *prepared, keep=same)
-
-    def _prepared(self, hearing: Hearing, wanted: Settings) -> tuple[Labels, Schedules]:
-        """Other labels, made ready; raises ConfigError."""
-        at = local_time.now()
-        self._schedules.follow(at, self._follow_schedule)  # else a change just now would be missed
-        schedules = self._schedules_of(hearing, wanted, at)
-        holds = partial(self._local.holds, at=at)
-        return prepare_labels(hearing.checkpoint, wanted.labels, holds), schedules
-
-    def _adopt(
-        self, wanted: Settings, labels: Labels, schedules: Schedules, *, keep: Collection[str]
-    ) -> threading.Event:
-        """Go on with other labels. keep: those whose rules stay as they are in force.
-
-        Returns what is set when they are in force.
-        """
-        self._warn_of_restart(wanted)
-        settings = self._settings.model_copy(update={"labels": wanted.labels})
-        by_source = _labels_by_source(settings)
-
-        def done() -> None:
-            self._history.relabel(labels.keys)
-            self._wanted = by_source
-            self._publisher.publish(
-                [*self._board.relabel(by_source), *self._home.relabel(by_source)]
-            )
-
-        page = self._page
-        over = self._live.change(
-            labels,
-            settings.hears,
-            done,
-            keep=keep,
-            applied=page.relabelled if page is not None else lambda: None,
-        )
-        self._settings, self._schedules = settings, schedules
-        self._metrics.expect(by_source)
-        return over
-
-    def _warn_of_restart(self, wanted: Settings) -> None:
-        for part in sorted(type(wanted).model_fields.keys() - {"labels"}):
-            if getattr(wanted, part) != getattr(self._settings, part):
-                log.warning("%s has changed in the configuration: that needs a restart", part)
-
-    def _set(self, source_slug: str, label_slug: str, command: SetCommand) -> None:
-        """Obey a `set` message; on the MQTT thread."""
-        source = _by_slug(self._settings.sources, source_slug)
-        label = _by_slug(self._settings.labels, label_slug)
-        if source is None or label is None or not self._settings.hears(source, label):
-            log.warning("set: no source %s that listens for %s", source_slug, label_slug)
-            return
-        try:
-            self._live.set_rule(source, label, command.threshold, enabled=command.enabled)
-        except PeStreamError as error:
-            log.error("set: %s %s: %s", source, label, error)  # noqa: TRY400
-        else:
-            changes = {"threshold": command.threshold, "enabled": command.enabled}
-            said = ", ".join(f"{key} {to}" for key, to in changes.items() if to is not None)
-            log.info("set: %s %s: %s", source, label, said)
+    def _relabelled(self) -> None:
+        if self._page is not None:
+            self._page.relabelled()
 
     def _clip_done(self, event_id: str, path: Path | None) -> None:
         """A clip is complete, or there will be none; on the thread that writes them, mostly."""
         self._notifications.clip(event_id, path)
         if path is None and self._store is not None:
             self._store.no_clip(event_id)
-
-    def _schedules_of(self, hearing: Hearing, settings: Settings, at: datetime) -> Schedules:
-        return Schedules(settings.labels, hearing.checkpoint.recommended, self._local, at)
-
-    def _follow_schedule(self, label: str, rule: LabelRule) -> None:
-        """Put a label under another rule wherever it is listened for."""
-        for source in self._settings.sources:
-            if self._settings.hears(source, label):
-                self._live.set_rule(
-                    source,
-                    label,
-                    rule.threshold,
-                    off_threshold=rule.off_threshold,
-                    enabled=rule.enabled,
-                )
-        state = f"threshold {rule.threshold:g}" if rule.enabled else "off"
-        log.info("by the clock: %s: %s", label, state)
 
     def _ruled(self, source: str, rules: Sequence[LabelRule]) -> None:
         """Tell the thresholds and switches of a source."""
@@ -523,12 +417,11 @@ class Daemon:
 
     def _tick(self) -> None:
         vitals = self._live.vitals
-        if self._advancing(vitals):
-            _tell_systemd("WATCHDOG=1")
+        self._watchdog.look(vitals)
         if self._store is not None:
             self._store.look()
         try:
-            self._schedules.follow(local_time.now(), self._follow_schedule)
+            self._labelling.follow(local_time.now())
         except UnavailableError as error:  # tried again at the next tick
             log.error("by the clock: %s", error)  # noqa: TRY400
         self._tell_health(vitals, time.monotonic())
@@ -542,33 +435,6 @@ class Daemon:
                 self._publisher.publish([Message(topic, payload, qos=1, retain=True)])
                 if self._page is not None:
                     self._page.health(self._shown(source, told))
-
-    def _advancing(self, vitals: Mapping[str, Vital]) -> bool:
-        """Whether no source has delivered audio for long without its scores advancing."""
-        stuck = False
-        for source, vital in vitals.items():
-            scored, delivered = self._progress.get(source, (-1, 0))
-            if vital.scored_frames != scored:
-                self._progress[source] = (vital.scored_frames, vital.delivered)
-            else:
-                stuck = stuck or vital.delivered - delivered > STUCK_S * SAMPLE_RATE
-        return not stuck
-
-
-def _tell_systemd(state: str) -> None:
-    if "NOTIFY_SOCKET" in os.environ:  # without it, the library leaves a socket open
-        notifier = sdnotify.SystemdNotifier()
-        notifier.notify(state)
-        if notifier.socket is not None:
-            notifier.socket.close()
-
-
-def _labels_by_source(settings: Settings) -> dict[str, list[str]]:
-    return {source: list(settings.labels_of(source)) for source in settings.sources}
-
-
-def _by_slug(names: Iterable[str], wanted: str) -> str | None:
-    return next((name for name in names if slug(name) == wanted), None)
 
 
 def _in_words(event: Event) -> str:

@@ -1,0 +1,199 @@
+"""The labels in force: of the configuration, edited, reloaded, set over MQTT, by the clock."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+
+from pe_stream import local_time
+from pe_stream.config import Settings
+from pe_stream.config_edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
+from pe_stream.core.messages import slug
+from pe_stream.core.types import LabelRule
+from pe_stream.errors import PeStreamError, UnavailableError
+from pe_stream.hearing import Hearing, Labels, prepare_labels
+from pe_stream.live import Live
+from pe_stream.local_time import LocalTime
+from pe_stream.mqtt import SetCommand
+from pe_stream.requests import Requests
+from pe_stream.schedules import Schedules
+
+log = logging.getLogger(__name__)
+
+ADOPT_S = 5.0
+"""Other labels are waited for so long; they come into force between two scorings."""
+
+BySource = Mapping[str, list[str]]
+"""Labels that each source is listened to for."""
+
+
+def labels_by_source(settings: Settings) -> dict[str, list[str]]:
+    """The labels that each source is listened to for."""
+    return {source: list(settings.labels_of(source)) for source in settings.sources}
+
+
+class Labelling:
+    """Changes labels while everything goes on.
+
+    settings: what is in force; only its labels ever change. version: of the file it is from.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        hearing: Hearing,
+        live: Live,
+        local: LocalTime,
+        at: datetime,
+        *,
+        file: ConfigFile | None,
+        version: str,
+        reload: Callable[[], Settings],
+        asked: Requests,
+        changed: Callable[[BySource, Labels], None],
+        applied: Callable[[], None],
+    ) -> None:
+        """Begin with the labels that `live` has, at a moment (aware).
+
+        file: where the page may edit them. reload: reads the configuration again; raises
+        ConfigError where it is wrong. asked: what other threads want of the main loop.
+        changed: called on the scoring thread with other labels, before rules are told; `applied`
+        after. Raises ConfigError where a schedule cannot be followed.
+        """
+        self.settings = settings
+        self.version = version
+        self._hearing = hearing
+        self._live = live
+        self._local = local
+        self._file = file
+        self._reload = reload
+        self._asked = asked
+        self._changed = changed
+        self._applied = applied
+        self._editing = threading.Lock()
+        self._schedules = self._schedules_of(settings, at)
+
+    def reload(self) -> None:
+        """Take labels, prompts and thresholds anew from the configuration, if it is right.
+
+        On the main loop.
+        """
+        try:
+            version = self._file.version if self._file else ""
+            wanted = self._reload()
+            self.version = version
+            self._adopt(wanted, *self._prepared(wanted), keep=())
+            log.info("reloaded: %d labels", len(wanted.labels))
+        except PeStreamError as error:
+            log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400
+
+    def edit(self, edit: Edit, version: str) -> str:
+        """Change a label in the configuration file and go on with it; see `House.change`.
+
+        On a thread of the page: embedding prompts takes a while. What MQTT has set of other labels
+        stays.
+        """
+        file = self._file
+        if file is None:
+            raise NotWritableError("the labels are not in a file")
+        with self._editing:
+            try:
+                draft = file.draft(edit, version)
+                # Sooner than in the loop, which is not to wait for it.
+                prepare_labels(self._hearing.checkpoint, draft.settings.labels)
+                over = self._asked.ask(lambda: self._take_edit(file, edit, draft))
+            except ConflictError:
+                with suppress(UnavailableError):  # what was saved by hand comes into force
+                    self._asked.ask(self.reload)
+                raise
+            over.wait(ADOPT_S)
+            return self.version
+
+    def set(self, source_slug: str, label_slug: str, command: SetCommand) -> None:
+        """Obey a `set` message; on the MQTT thread."""
+        source = _by_slug(self.settings.sources, source_slug)
+        label = _by_slug(self.settings.labels, label_slug)
+        if source is None or label is None or not self.settings.hears(source, label):
+            log.warning("set: no source %s that listens for %s", source_slug, label_slug)
+            return
+        try:
+            self._live.set_rule(source, label, command.threshold, enabled=command.enabled)
+        except PeStreamError as error:
+            log.error("set: %s %s: %s", source, label, error)  # noqa: TRY400
+        else:
+            changes = {"threshold": command.threshold, "enabled": command.enabled}
+            said = ", ".join(f"{key} {to}" for key, to in changes.items() if to is not None)
+            log.info("set: %s %s: %s", source, label, said)
+
+    def follow(self, at: datetime) -> None:
+        """Put labels under the rules of that moment (aware). On the main loop.
+
+        Raises UnavailableError where scoring stands still; what is left is done the next time.
+        """
+        self._schedules.follow(at, self._switch)
+
+    def _take_edit(self, file: ConfigFile, edit: Edit, draft: Draft) -> threading.Event:
+        prepared = self._prepared(draft.settings)
+        self.version = file.write(draft)
+        now, wanted = self.settings.labels, draft.settings.labels
+        same = {name for name in wanted if name != edit.label and now.get(name) == wanted[name]}
+        log.info("labels.%s was edited on the page", edit.label)
+        return self._adopt(draft.settings, *prepared, keep=same)
+
+    def _prepared(self, wanted: Settings) -> tuple[Labels, Schedules]:
+        """Other labels, made ready; raises ConfigError."""
+        at = local_time.now()
+        self.follow(at)  # else a change just now would be missed
+        schedules = self._schedules_of(wanted, at)
+        holds = partial(self._local.holds, at=at)
+        return prepare_labels(self._hearing.checkpoint, wanted.labels, holds), schedules
+
+    def _adopt(
+        self, wanted: Settings, labels: Labels, schedules: Schedules, *, keep: Collection[str]
+    ) -> threading.Event:
+        """Go on with other labels. keep: those whose rules stay as they are in force.
+
+        Returns what is set when they are in force.
+        """
+        self._warn_of_restart(wanted)
+        settings = self.settings.model_copy(update={"labels": wanted.labels})
+        over = self._live.change(
+            labels,
+            settings.hears,
+            partial(self._changed, labels_by_source(settings), labels),
+            keep=keep,
+            applied=self._applied,
+        )
+        self.settings, self._schedules = settings, schedules
+        return over
+
+    def _warn_of_restart(self, wanted: Settings) -> None:
+        for part in sorted(type(wanted).model_fields.keys() - {"labels"}):
+            if getattr(wanted, part) != getattr(self.settings, part):
+                log.warning("%s has changed in the configuration: that needs a restart", part)
+
+    def _schedules_of(self, settings: Settings, at: datetime) -> Schedules:
+        recommended = self._hearing.checkpoint.recommended
+        return Schedules(settings.labels, recommended, self._local, at)
+
+    def _switch(self, label: str, rule: LabelRule) -> None:
+        """Put a label under another rule wherever it is listened for."""
+        for source in self.settings.sources:
+            if self.settings.hears(source, label):
+                self._live.set_rule(
+                    source,
+                    label,
+                    rule.threshold,
+                    off_threshold=rule.off_threshold,
+                    enabled=rule.enabled,
+                )
+        state = f"threshold {rule.threshold:g}" if rule.enabled else "off"
+        log.info("by the clock: %s: %s", label, state)
+
+
+def _by_slug(names: Iterable[str], wanted: str) -> str | None:
+    return next((name for name in names if slug(name) == wanted), None)
