@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,11 @@ from pe_stream.overlaps import overlaps
 LISTEN_S = 1.5
 """How much of each source is listened to (s)."""
 
+ANSWER_S = 2.0
+"""Whoever has our port gets this long to say who it is."""
+
+MOST_BYTES = 2**20
+"""Of its answer are looked at."""
 
 HARDLY_EVER = 0.95
 """Thresholds above this, as a checkpoint may recommend them, are hardly ever reached."""
@@ -161,26 +168,40 @@ def _page(settings: WebSettings, path: Path) -> str:
             f"{error.name} is not installed: pip install 'pe-stream[web]'"
         ) from error
     Door(settings)
-    said = _port("web", settings.host, settings.port)
+    said = _port("web", settings.host, settings.port, f"{settings.prefix}/")
     trouble = ConfigFile(path).trouble
     return f"{said}; labels can be edited" if trouble is None else f"{said}; {trouble}"
 
 
 def _metrics(settings: MetricsSettings) -> str:
-    return _port("metrics", settings.host, settings.port)
+    return _port("metrics", settings.host, settings.port, "/metrics")
 
 
-def _port(section: str, host: str, port: int) -> str:
+def _port(section: str, host: str, port: int, path: str) -> str:
+    """Whether it is free, or a pe-stream that runs, probably the one in question, answers there."""
     where = f"{host}:{port}"
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
+        if error.errno == errno.EADDRINUSE and _ours(host, port, path):
+            return f"a pe-stream that runs is at {where}"
         raise UnavailableError(
             f"cannot listen on {where}: {error.strerror or error}; set {section}.host and "
-            f"{section}.port, unless a pe-stream that runs is there"
+            f"{section}.port"
         ) from error
     return f"{where} is free"
+
+
+def _ours(host: str, port: int, path: str) -> bool:
+    connection = HTTPConnection(host, port, timeout=ANSWER_S)
+    try:
+        connection.request("GET", path)
+        return b"pe_stream" in connection.getresponse().read(MOST_BYTES)
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _broker(settings: MqttSettings) -> str:

@@ -9,7 +9,6 @@ a folder that another daemon uses is left to it.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import queue
@@ -30,6 +29,7 @@ from pe_stream.core.clipper import ClipRule, Fate, Piece
 from pe_stream.core.messages import slug
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
 from pe_stream.errors import UnavailableError
+from pe_stream.locks import hold
 
 log = logging.getLogger(__name__)
 
@@ -61,18 +61,15 @@ def claim(folder: Path) -> IO[str]:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w", encoding="utf-8")
+        lock = hold(folder / ".lock")
     except OSError as error:
         raise UnavailableError(
             f"clips.folder {folder} cannot be written: {error.strerror}"
         ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
+    if lock is None:
         raise UnavailableError(
             f"another pe-stream writes clips to {folder}: set another clips.folder"
-        ) from None
+        )
     return lock
 
 

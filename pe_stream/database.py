@@ -7,7 +7,6 @@ again later, and until then whoever uses it goes on without.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
@@ -23,6 +22,7 @@ from typing import IO, TypeVar
 from platformdirs import user_state_dir
 
 from pe_stream.errors import UnavailableError
+from pe_stream.locks import hold
 
 log = logging.getLogger(__name__)
 
@@ -170,15 +170,9 @@ class Database:
     def _hold(self) -> None:
         """Be the only daemon that uses it."""
         if self._held is None:
-            lock = self._path.with_name(self._path.name + ".lock").open("w", encoding="utf-8")
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.close()
-                raise UnavailableError(
-                    f"another pe-stream uses it: set another {self._kind.key}"
-                ) from None
-            self._held = lock
+            self._held = hold(self._path.with_name(self._path.name + ".lock"))
+            if self._held is None:
+                raise UnavailableError(f"another pe-stream uses it: set another {self._kind.key}")
 
     def _shut(self) -> None:
         if self._database is not None:

@@ -9,7 +9,6 @@ again, as somebody may have them mapped. Files of other names are never touched.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from pe_stream.core.messages import slug
 from pe_stream.core.pooling import Rows, row_type, sound
 from pe_stream.database import state_folder
 from pe_stream.errors import UnavailableError
+from pe_stream.locks import hold
 
 log = logging.getLogger(__name__)
 
@@ -132,13 +132,9 @@ class MemoryStore:
         if self._lock is not None:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (self._folder / ".lock").open("w", encoding="utf-8")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            raise UnavailableError("another pe-stream uses it: set another search.folder") from None
-        self._lock = lock
+        self._lock = hold(self._folder / ".lock")
+        if self._lock is None:
+            raise UnavailableError("another pe-stream uses it: set another search.folder")
 
     def _append(self, made: Made, hour_ns: int, rows: Rows) -> None:
         folder = self._folder / slug(made.source)

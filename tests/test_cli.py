@@ -12,7 +12,7 @@ import pytest
 import virtual_microphone
 import yaml
 from mosquitto import HOST, Mosquitto, free_port
-from processes import pe_stream
+from processes import Daemon, level_config, pe_stream
 from sounds import noise, write_float_wav
 
 import pe_stream as api
@@ -87,6 +87,23 @@ def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
     assert hook.endswith(f"hook: webhook http://{HOST}:{closed}/********, for every label")
     assert "hunter2" not in done.stdout
     assert f"cannot listen on {HOST}:{port}: Address already in use" in metrics
+
+
+def test_check_beside_the_daemon_that_runs(tmp_path: Path, level: Path) -> None:
+    sound = write_float_wav(tmp_path / "sound.wav", noise((60, 0.001)))
+    page, port = free_port(), free_port()
+    more = (
+        f"web: {{enabled: true, port: {page}}}\nmetrics: {{enabled: true, port: {port}}}\n"
+        "clips: {enabled: true}\nsearch: {enabled: true}\n"
+    )
+    with Mosquitto(tmp_path) as broker:
+        text = level_config(level, broker.port, sound, more)
+        with Daemon(tmp_path, text) as daemon:
+            daemon.wait_for_log("kitchen: hears")
+            done = pe_stream("check", "-c", tmp_path / "config.yaml")
+    assert done.returncode == 0, done.stdout
+    assert f"ok     page: a pe-stream that runs is at {HOST}:{page}; labels" in done.stdout
+    assert f"ok     metrics: a pe-stream that runs is at {HOST}:{port}\n" in done.stdout
 
 
 def test_check_of_a_wrong_config_is_78(tmp_path: Path) -> None:

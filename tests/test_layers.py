@@ -50,8 +50,18 @@ LAYERS = [
     {"fingerprint", "local_time"},
     {"audio", "broker", "model", "memory_store", "mqtt", "score_store", "store"},
     {"config", "config_edit", "config_file", "yaml_edit", "yaml_lines"},
-    {"activity", "addresses", "assets", "core", "database", "manifest", "spool", "synthesis"},
-    {"errors", "version"},
+    {
+        "activity",
+        "addresses",
+        "assets",
+        "core",
+        "database",
+        "locks",
+        "manifest",
+        "spool",
+        "synthesis",
+    },
+    {"errors", "locks", "version"},
 ]
 """From top to bottom; a part imports only parts below it, and itself."""
 
