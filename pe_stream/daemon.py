@@ -35,6 +35,7 @@ from pe_stream.core.messages import (
     scores_message,
 )
 from pe_stream.core.types import Event, LabelRule
+from pe_stream.enrolment_report import report
 from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.health import Health
 from pe_stream.hearing import Hearing, Labels, prepare
@@ -325,6 +326,9 @@ class Daemon:
             change=self._labelling.edit,
             compare=hearing.compare,
             probe=hearing.probe,
+            report=lambda name: list(
+                report(hearing.checkpoint, self._labelling.settings.labels, name)
+            ),
             recent=self._recent,
             clips=self._clips,
             store=self._store,

@@ -16,22 +16,17 @@ from pe_stream import examples
 from pe_stream.audio import encode
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import open_source
-from pe_stream.config import LabelSettings, Settings, SourceSettings
+from pe_stream.config import Settings, SourceSettings
 from pe_stream.config_edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
 from pe_stream.config_file import find, parse
 from pe_stream.core.messages import slug
-from pe_stream.core.types import FRAME, FRAME_S, SAMPLE_RATE, Samples
+from pe_stream.core.types import SAMPLE_RATE, Samples
+from pe_stream.enrolling import FOLDER, keys, trimmed
 from pe_stream.enrolment_report import report
 from pe_stream.errors import PeStreamError, UnavailableError, UsageError
 from pe_stream.hearing import prepare
 
 log = logging.getLogger(__name__)
-
-FOLDER = "examples"
-"""Beside the configuration; each label has its own in it."""
-
-MARGIN_S = 0.5
-"""What is kept of the room before and after the sound (s)."""
 
 _ABSENT = 10
 """A microphone that is so many times not there is not waited for."""
@@ -70,8 +65,8 @@ def run(options: EnrollOptions) -> int:
     folder = file.path.parent / FOLDER / slug(options.name)
     paths = _numbered(folder, len(sounds))
     draft = _draft(file, version, settings, options, paths)
-    trimmed = [_trimmed(samples, name) for name, samples in sounds.items()]
-    _write(file, draft, dict(zip(paths, trimmed, strict=True)))
+    cut = [trimmed(samples, name) for name, samples in sounds.items()]
+    _write(file, draft, dict(zip(paths, cut, strict=True)))
     label = draft.settings.labels[options.name]
     print(f"{options.name}: {len(paths)} new examples in {folder}, {len(label.examples)} in all")
     hearing = prepare(
@@ -160,39 +155,11 @@ def _draft(
 ) -> Draft:
     """The configuration with the examples, and the prompts that are new."""
     known = settings.labels.get(options.name)
-    there: tuple[str, ...] = () if known is None else known.examples
-    keys: dict[str, list[str]] = {
-        "examples": [_beside(path, file.path.parent) for path in (*map(Path, there), *paths)]
-    }
-    prompts = _prompts(known, options)
-    if prompts:
-        keys["prompts"] = prompts
-    ordered = dict(sorted(keys.items(), reverse=True))  # prompts come first
+    wanted = keys(known, options.name, paths, options.prompts, file.path.parent)
     try:
-        return file.draft(Edit(options.name, ordered, create=known is None), version)
+        return file.draft(Edit(options.name, wanted, create=known is None), version)
     except (NotWritableError, ConflictError) as error:
         raise UnavailableError(str(error)) from error
-
-
-def _prompts(known: LabelSettings | None, options: EnrollOptions) -> list[str]:
-    """All prompts of the label, if there are new ones; a name that was the prompt is not kept."""
-    given = [text.strip() for text in options.prompts]
-    if known is None or not given or known.prompts == LabelSettings().named(options.name).prompts:
-        return list(dict.fromkeys(given))
-    return list(dict.fromkeys((*known.prompts, *given)))
-
-
-def _beside(path: Path, folder: Path) -> str:
-    """From the configuration's folder, if it is below it."""
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-
-
-def _trimmed(samples: Samples, name: str) -> Samples:
-    """From MARGIN_S before the sound to as long after it; what is between stays."""
-    (active,) = np.nonzero(examples.active_part(samples, name))
-    margin = round(MARGIN_S / FRAME_S)
-    begin, end = max(0, active[0] - margin), active[-1] + 1 + margin
-    return samples[begin * FRAME : end * FRAME]
 
 
 def _write(file: ConfigFile, draft: Draft, sounds: dict[Path, Samples]) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from pe_stream import store
 from pe_stream.config_file import find, load
+from pe_stream.core.ago import ago
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
 from pe_stream.events_table import write_csv
 from pe_stream.timeline import Asked, Timeline
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 SINCE = "a time (2026-11-21, 2026-11-21T08:00Z) or how long ago (90m, 24h, 7d)"
 
@@ -60,12 +58,8 @@ def moment(text: str, now: datetime, option: str = "--since") -> str:
 
     A time without a zone is that of this machine. Raises UsageError, which names the option.
     """
-    ago = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text.strip())
     try:
-        if ago:
-            when = now - timedelta(**{_UNITS[ago[2]]: float(ago[1])})
-        else:
-            when = datetime.fromisoformat(text.strip()).astimezone()
+        when = ago(text, now) or datetime.fromisoformat(text.strip()).astimezone()
         return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     except (ValueError, OverflowError):
         raise UsageError(f"{option} {text!r}: not {SINCE}") from None

@@ -22,7 +22,6 @@ LAYERS = [
         "demo",
         "detect_command",
         "enroll_command",
-        "enrolment_report",
         "evaluation",
         "prompts_command",
         "replay_command",
@@ -32,6 +31,8 @@ LAYERS = [
     {"labelling", "web"},
     {
         "clips",
+        "enrolling",
+        "enrolment_report",
         "events_table",
         "health",
         "history",

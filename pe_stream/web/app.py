@@ -16,11 +16,20 @@ from pe_stream.config import WebSettings
 from pe_stream.config_edit import ConflictError, NotWritableError
 from pe_stream.errors import ConfigError, PeStreamError
 from pe_stream.version import __version__
-from pe_stream.web import events_api, house_api, labels_api, search_api, session_api, shapes
+from pe_stream.web import (
+    events_api,
+    examples_api,
+    house_api,
+    labels_api,
+    search_api,
+    session_api,
+    shapes,
+)
 from pe_stream.web.audience import Audience
 from pe_stream.web.guard import Guard
 from pe_stream.web.house import House
 from pe_stream.web.passwords import Door
+from pe_stream.web.problems import in_words
 
 STATIC = Path(__file__).parent / "static"
 
@@ -53,7 +62,7 @@ def build(settings: WebSettings, house: House, audience: Audience) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.state.house, app.state.audience, app.state.door = house, audience, door
     api = APIRouter(prefix="/api/v1")
-    for part in (session_api, house_api, labels_api, events_api, search_api):
+    for part in (session_api, house_api, labels_api, events_api, examples_api, search_api):
         api.include_router(part.router, responses=_ANYWHERE)
     app.include_router(api)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
@@ -70,8 +79,4 @@ def _told(_: Request, error: Exception) -> JSONResponse:
 def _not_valid(_: Request, error: Exception) -> JSONResponse:
     """What FastAPI found wrong, as sentences."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
-    said = [
-        f"{'.'.join(str(part) for part in each['loc'][1:])}: {each['msg']}"
-        for each in error.errors()
-    ]
-    return JSONResponse({"detail": "\n".join(said)}, 422)
+    return JSONResponse({"detail": in_words(error.errors(), skipped=1)}, 422)

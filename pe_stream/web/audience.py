@@ -2,7 +2,7 @@
 
 Every viewer has a bounded queue of its own. One that does not read is dropped when it is full; the
 others, and the daemon, notice nothing: from its threads a message costs one hand-over to the
-server's loop, and nothing at all where nobody looks.
+server's loop; where nobody looks, a hop is only kept for who comes next.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import numpy as np
 from pe_stream.core.bands import Bands
 from pe_stream.core.detector import Heard
 from pe_stream.core.types import FRAME, Samples
+from pe_stream.web.lately import Lately, Stretch, joined, whole
+from pe_stream.web.times import utc_of
 
 BANDS = 64
 """Bands of the live spectrogram."""
@@ -32,12 +34,17 @@ _FULL_SCALE = 255
 
 
 class Viewer:
-    """One page that is open; belongs to the loop. source: whose hops it wants, None for all."""
+    """One page that is open; belongs to the loop. source: whose hops it wants, None for all.
 
-    def __init__(self, source: str | None) -> None:
-        """Begin with nothing to send."""
+    past: what was heard before it came; known: the number of the newest hop among that.
+    """
+
+    def __init__(self, source: str | None, known: int, past: Sequence[Stretch]) -> None:
+        """Begin with nothing else to send."""
         self.source = source
         self.dropped = False
+        self.known = known
+        self._past = list(past)
         self._waiting: deque[str] = deque()
         self._news = asyncio.Event()
 
@@ -54,6 +61,11 @@ class Viewer:
         self.dropped = True
         self._waiting.clear()
         self._news.set()
+
+    def take_past(self) -> list[Stretch]:
+        """What was heard before it came; once, as it is much."""
+        past, self._past = self._past, []
+        return past
 
     async def messages(self, silence_s: float) -> AsyncIterator[str]:
         """Yield what is to be sent, "" after so long without any."""
@@ -76,6 +88,8 @@ class Audience:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._viewers: set[Viewer] = set()
         self._bands = Bands(BANDS)
+        self._lately = Lately()
+        self._one_at_a_time = asyncio.Lock()
 
     @property
     def count(self) -> int:
@@ -106,7 +120,7 @@ class Audience:
         """Add a viewer; None where there are too many."""
         if len(self._viewers) >= self._most or self._loop is None:
             return None
-        viewer = Viewer(source)
+        viewer = Viewer(source, *self._lately.all(source))
         self._viewers.add(viewer)
         return viewer
 
@@ -114,16 +128,32 @@ class Audience:
         """Forget a viewer."""
         self._viewers.discard(viewer)
 
+    async def past(self, viewer: Viewer) -> AsyncIterator[str]:
+        """Yield what was heard before a viewer came, a message for each unbroken stretch."""
+        pieces = viewer.take_past()
+        for source in dict.fromkeys(piece.source for piece in pieces):
+            mine = [piece for piece in pieces if piece.source == source]
+            async with self._one_at_a_time:  # scoring comes first
+                made = await asyncio.to_thread(self._past, mine)
+            for message in made:
+                yield message
+
     def tell(self, kind: str, make: Callable[[], Any]) -> None:
         """Send everybody what `make` makes, on the loop."""
-        self._hand_over(lambda: self._send(None, kind, make()))
+        self._hand_over(lambda: self._send(kind, make, list(self._viewers)))
 
-    def hop(self, source: str, names: Sequence[str], heard: Heard, start: str) -> None:
-        """Send the frames that became final. start: UTC of the first."""
-        if len(heard.scores):
-            self._hand_over(
-                lambda: self._send(source, "hop", self._frames(source, names, heard, start))
-            )
+    def hop(self, source: str, names: Sequence[str], heard: Heard) -> None:
+        """Send the frames that became final."""
+        if not len(heard.scores):
+            return
+        number = self._lately.add(source, names, heard)
+
+        def send() -> None:
+            wanted = [v for v in self._viewers if v.source in (None, source) and v.known < number]
+            hop = Stretch(source, tuple(names), heard.start_ns, heard.scores, heard.samples)
+            self._send("hop", lambda: self._frames(hop), wanted)
+
+        self._hand_over(send)
 
     def _hand_over(self, act: Callable[[], None]) -> None:
         loop = self._loop
@@ -133,23 +163,23 @@ class Audience:
             except RuntimeError:  # it is being closed
                 return
 
-    def _send(self, source: str | None, kind: str, data: Any) -> None:
-        viewers = [v for v in self._viewers if source is None or v.source in (None, source)]
+    def _send(self, kind: str, make: Callable[[], Any], viewers: Sequence[Viewer]) -> None:
         if viewers:
-            message = sse(kind, data)
+            message = sse(kind, make())
             for viewer in viewers:
                 viewer.give(message)
 
-    def _frames(
-        self, source: str, names: Sequence[str], heard: Heard, start: str
-    ) -> dict[str, Any]:
+    def _past(self, pieces: Sequence[Stretch]) -> list[str]:
+        return [sse("past", self._frames(stretch)) for stretch in joined(pieces)]
+
+    def _frames(self, heard: Stretch) -> dict[str, Any]:
         frames = whole(heard.samples, len(heard.scores))
         decibels = self._bands.decibels(frames)
         scaled = (decibels - FLOOR_DBFS) * (_FULL_SCALE / -FLOOR_DBFS)
         return {
-            "source": source,
-            "start": start,
-            "labels": list(names),
+            "source": heard.source,
+            "start": utc_of(heard.start_ns),
+            "labels": list(heard.labels),
             "scores": np.round(heard.scores.astype(np.float64), 3).tolist(),
             "level_dbfs": levels(frames),
             "bands": base64.b64encode(
@@ -161,11 +191,6 @@ class Audience:
 def sse(kind: str, data: Any) -> str:
     """A server-sent event."""
     return f"event: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
-
-
-def whole(samples: Samples, frames: int) -> Samples:
-    """Samples filled up with zeros to whole frames."""
-    return np.pad(samples, (0, frames * FRAME - len(samples)))
 
 
 def levels(samples: Samples) -> list[float | None]:

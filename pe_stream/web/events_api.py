@@ -93,7 +93,7 @@ def counts(
 @router.get("/events/{event_id}", responses=_MISSING)
 def event(house: Lent, event_id: EventId) -> shapes.OneEntry:
     """A single event."""
-    entry = _one(house, event_id)
+    entry = one(house, event_id)
     previous, following = _timeline(house).beside(entry.event)
     shown = _entry(house, entry).model_dump(by_alias=True)
     return shapes.OneEntry(
@@ -136,15 +136,15 @@ def verdicts(
 @router.get("/events/{event_id}/clip", response_class=FileResponse, responses=_MISSING)
 def clip(house: Lent, event_id: EventId) -> Any:
     """The audio of an event."""
-    path = _clip(house, _one(house, event_id).event)
+    path = clip_of(house, one(house, event_id).event)
     return FileResponse(path, media_type=_KINDS[path.suffix], filename=path.name)
 
 
 @router.get("/events/{event_id}/spectrogram", response_class=FileResponse, responses=_MISSING)
 def spectrogram(house: Lent, event_id: EventId) -> Any:
     """A picture (PNG) of that; made when first asked for, and kept beside the clip."""
-    told = _one(house, event_id).event
-    path = _pictures.of(_clip(house, told), told["duration_s"])
+    told = one(house, event_id).event
+    path = _pictures.of(clip_of(house, told), told["duration_s"])
     return FileResponse(path, media_type="image/png")
 
 
@@ -153,7 +153,7 @@ def track(
     house: Lent, event_id: EventId, around_s: Annotated[float, Query(ge=0, le=60)] = 10.0
 ) -> shapes.Track:
     """Scores of the event's label from before it to after it."""
-    return _track(house, _one(house, event_id).event, around_s)
+    return _track(house, one(house, event_id).event, around_s)
 
 
 def _timeline(house: House) -> Timeline:
@@ -162,7 +162,8 @@ def _timeline(house: House) -> Timeline:
     return house.timeline
 
 
-def _one(house: House, event_id: str) -> timeline.Entry:
+def one(house: House, event_id: str) -> timeline.Entry:
+    """A stored event. Answers 404 where there is none."""
     entry = _timeline(house).one(event_id)
     if entry is None:
         raise HTTPException(404, "there is no such event")
@@ -176,15 +177,16 @@ def _entry(house: House, entry: timeline.Entry) -> shapes.Entry:
 
 
 def _judged(house: House, event_id: str, verdict: str | None, note: str) -> shapes.Entry:
-    _one(house, event_id)
+    one(house, event_id)
     store = house.store
     if store is None or not store.judge(event_id, verdict, note):
         trouble = None if store is None else store.trouble
         raise HTTPException(503, f"it could not be stored: {trouble or 'the event has just gone'}")
-    return _entry(house, _one(house, event_id))
+    return _entry(house, one(house, event_id))
 
 
-def _clip(house: House, event: dict[str, Any]) -> Path:
+def clip_of(house: House, event: dict[str, Any]) -> Path:
+    """The clip of an event. Answers 404 where there is none."""
     path = house.clips.find(event)
     if path is None:
         raise HTTPException(404, "there is no clip of this event")

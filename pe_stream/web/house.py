@@ -42,6 +42,7 @@ class House:
         version. Raises ConfigError, ConflictError, NotWritableError, UnavailableError.
     compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
     probe: a text to search with; raises ConfigError.
+    report: lines on what a label with examples hears; takes a while; raises UnavailableError.
     store, timeline, history, memory: None where nothing is kept.
     """
 
@@ -55,6 +56,7 @@ class House:
     change: Callable[[Edit, str], str]
     compare: Callable[[FrameEmbeddings, str], NDArray[np.float32]]
     probe: Callable[[str], Probe]
+    report: Callable[[str], list[str]]
     recent: Recent
     clips: Clips
     store: Store | None

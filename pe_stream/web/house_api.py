@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -28,6 +29,9 @@ TRIES = rate("60/minute")
 
 LONGEST_S = 3600
 """Seconds of scores in one answer."""
+
+_SLACK_NS = 10**9
+"""Two times that are told by how long ago they were are of nows that differ a little."""
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": shapes.Trouble} for status in (404, 409, 422, 429)
@@ -83,14 +87,15 @@ def scores(
     source: Annotated[str, Query(max_length=100)],
     label: Annotated[str, Query(max_length=100)],
     since: shapes.Moment,
-    until: shapes.Moment,
+    until: Annotated[shapes.Moment | None, Query()] = None,
 ) -> shapes.Runs:
-    """Stored scores of a label, at most an hour."""
+    """Stored scores of a label, at most an hour; without `until`, up to now."""
     _require(house, source, label)
     if house.history is None:
         raise HTTPException(409, "no scores are kept: history.enabled is false")
-    since_ns, until_ns = ns_of(since), ns_of(until)
-    if not 0 < until_ns - since_ns <= LONGEST_S * 1_000_000_000:
+    since_ns = ns_of(since)
+    until_ns = time.time_ns() if until is None else ns_of(until)
+    if not 0 < until_ns - since_ns <= LONGEST_S * 1_000_000_000 + _SLACK_NS:
         raise HTTPException(422, f"until is after since, by {LONGEST_S} s at most")
     runs = [
         shapes.Run(start=utc_of(run.start_ns), scores=shown(run.scores))
@@ -133,7 +138,10 @@ async def live(
     request: Request,
     source: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Any:
-    """What happens, as server-sent events; hops of one source only, if it is named."""
+    """What happens, as server-sent events; hops of one source only, if it is named.
+
+    First comes `past`: the last half minute, in one piece where there was no break.
+    """
     audience: Audience = request.app.state.audience
     viewer = audience.join(source)
     if viewer is None:
@@ -147,6 +155,8 @@ async def live(
             yield sse("health", each)
         for name, rules in house.rules().items():
             yield sse("rules", rules_shown(name, rules))
+        async for message in audience.past(viewer):
+            yield message
         async for message in viewer.messages(SILENCE_S):
             yield message or ": nothing new\n\n"
 

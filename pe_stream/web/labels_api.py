@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Query
 from fastapi import Path as InPath
+from pydantic import ValidationError
 
 from pe_stream.config import LabelSettings, ScheduleSettings
 from pe_stream.config_edit import Edit
-from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, ScoreRun
+from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, Rhythm, ScoreRun
 from pe_stream.core.whatif import Replayed, replay, untold
 from pe_stream.web import shapes
 from pe_stream.web.house import House, Lent
+from pe_stream.web.problems import in_words
 from pe_stream.web.times import utc_of
 
 MOST_SHOWN = 100
@@ -33,6 +34,10 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 PREVIEW_S = 10.0
 """A preview waits so long for the one before it."""
+
+FOLLOWED_H = 2.0
+"""Hours that are replayed at most where a threshold follows the room: every frame counts then, and
+an hour of a source takes half a second."""
 
 _one_at_a_time = threading.Lock()
 
@@ -58,8 +63,8 @@ def patch(
     """Change some keys of a label in the configuration file, and go on with them."""
     _settings(house, name)
     keys = wanted.model_dump(exclude_unset=True, by_alias=True)
-    version = _change(house, Edit(name, keys), if_match)
-    return shapes.OneLabel(version=version, label=_label(house, name, _settings(house, name)))
+    version = house.change(Edit(name, keys), seen(if_match))
+    return shapes.OneLabel(version=version, label=shown_label(house, name))
 
 
 @router.put("/labels/{name:path}", status_code=201, responses=_PROBLEMS)
@@ -70,15 +75,15 @@ def put(
     if name in house.settings().labels:
         raise HTTPException(409, f"there is a label {name!r} already")
     keys = wanted.model_dump(exclude_none=True, by_alias=True)
-    version = _change(house, Edit(name, keys, create=True), if_match)
-    return shapes.OneLabel(version=version, label=_label(house, name, _settings(house, name)))
+    version = house.change(Edit(name, keys, create=True), seen(if_match))
+    return shapes.OneLabel(version=version, label=shown_label(house, name))
 
 
 @router.delete("/labels/{name:path}", responses=_PROBLEMS)
 def delete(house: Lent, name: LabelName, if_match: IfMatch = None) -> shapes.NewVersion:
     """Remove a label; its stored events stay."""
     _settings(house, name)
-    return shapes.NewVersion(version=_change(house, Edit(name, None), if_match))
+    return shapes.NewVersion(version=house.change(Edit(name, None), seen(if_match)))
 
 
 @router.get("/labels/{name:path}/preview", responses=_PROBLEMS)
@@ -94,68 +99,99 @@ def preview(
     source: Annotated[str | None, Query(max_length=100)] = None,
 ) -> shapes.Preview:
     """How often it would have fired lately, from stored scores. What is not given stays."""
-    _settings(house, name)
+    given = {
+        "threshold": threshold,
+        "off_threshold": off_threshold,
+        "min_on_s": min_on_s,
+        "min_off_s": min_off_s,
+    }
+    wanted = {key: value for key, value in given.items() if value is not None}
+    whatif = shapes.WhatIf.model_validate({"hours": hours, "source": source, **wanted})
+    return _preview(house, name, whatif)
+
+
+@router.post("/labels/{name:path}/preview", responses=_PROBLEMS)
+def preview_of(house: Lent, name: LabelName, wanted: shapes.WhatIf) -> shapes.Preview:
+    """The same, also under another pattern, and with a threshold that follows the room."""
+    return _preview(house, name, wanted)
+
+
+def _preview(house: House, name: str, wanted: shapes.WhatIf) -> shapes.Preview:
+    settings = _settings(house, name)
     if house.history is None:
         raise HTTPException(409, "no scores are kept: history.enabled is false")
-
-    def other(rule: LabelRule) -> LabelRule:
-        on = rule.threshold if threshold is None else threshold
-        off = rule.off_threshold * on / rule.threshold
-        return replace(
-            rule,
-            threshold=on,
-            off_threshold=off if off_threshold is None else off_threshold,
-            min_on=rule.min_on if min_on_s is None else round(min_on_s / FRAME_S),
-            min_off=rule.min_off if min_off_s is None else round(min_off_s / FRAME_S),
-            enabled=True,
-        )
-
-    if threshold is not None and off_threshold is not None and off_threshold > threshold:
-        raise HTTPException(422, "off_threshold is above threshold: events would end at once")
-    named = [each for rules in house.rules().values() for each in rules if each.name == name]
-    if why := next(filter(None, map(untold, named)), None):
+    rules = {
+        source: (rule, _other(name, settings, rule, wanted))
+        for source, rules in house.rules().items()
+        for rule in rules
+        if rule.name == name and wanted.source in (None, source)
+    }
+    if why := next(filter(None, (untold(other) for _, other in rules.values())), None):
         raise HTTPException(409, f"stored scores do not tell: {why}")
     if not _one_at_a_time.acquire(timeout=PREVIEW_S):  # scoring comes first
         raise HTTPException(503, "too many ask at once", headers={"Retry-After": "5"})
     try:
-        return _previewed(house, name, other, hours, source)
+        return _previewed(house, name, rules, wanted.hours)
     finally:
         _one_at_a_time.release()
 
 
+def _other(name: str, settings: LabelSettings, rule: LabelRule, wanted: shapes.WhatIf) -> LabelRule:
+    """The rule of the label with other keys. Answers 422 for what cannot be."""
+    on = wanted.threshold or rule.threshold
+    off = wanted.off_threshold or rule.off_threshold * on / rule.threshold
+    if off > on:
+        raise HTTPException(422, "off_threshold is above threshold: events would end at once")
+    keys = settings.model_dump(by_alias=True, exclude_none=True, exclude={"schedule"})
+    for key in ("min_on_s", "min_off_s", "pattern", "follow"):
+        if key in wanted.model_fields_set:
+            keys[key] = getattr(wanted, key)
+            if keys[key] is None:
+                del keys[key]
+    keys |= {"threshold": on, "off_threshold": off, "enabled": True}
+    try:
+        other = LabelSettings.model_validate(keys)
+    except ValidationError as error:
+        raise HTTPException(422, in_words(error.errors())) from None
+    made = other.rule(name)
+    was_rhythm = isinstance(rule.pattern, Rhythm) and not isinstance(made.pattern, Rhythm)
+    if was_rhythm and wanted.threshold is None:
+        raise HTTPException(
+            409, "the threshold in force is that of the rhythm: set one, or save first"
+        )
+    return made
+
+
 def _previewed(
-    house: House,
-    name: str,
-    other: Callable[[LabelRule], LabelRule],
-    hours: float,
-    source: str | None,
+    house: House, name: str, rules: Mapping[str, tuple[LabelRule, LabelRule]], hours: float
 ) -> shapes.Preview:
     assert house.history is not None  # noqa: S101 - it was asked for
+    told = all(untold(rule) is None for rule, _ in rules.values())
+    if any(each.follow is not None for both in rules.values() for each in both):
+        hours = min(hours, FOLLOWED_H)
     until_ns = time.time_ns()
     since_ns = until_ns - round(hours * 3600e9)
     frames, now, would_be = 0, 0, list[shapes.WouldBe]()
-    for name_of, rules in house.rules().items():
-        rule = next((each for each in rules if each.name == name), None)
-        if rule is None or source not in (None, name_of):
-            continue
-        runs = house.history.runs(name_of, name, since_ns, until_ns)
+    for source, (rule, other) in rules.items():
+        runs = house.history.runs(source, name, since_ns, until_ns)
         frames += sum(len(run.scores) for run in runs)
-        now += len(replay(runs, rule))
-        would_be += _told(name_of, runs, other(rule))
+        now += len(replay(runs, rule)) if told else 0
+        would_be += _told(source, runs, other)
     would_be.sort(key=lambda each: each.onset, reverse=True)
     return shapes.Preview(
         hours=hours,
         covered_s=round(frames * FRAME_S, 2),
         count=len(would_be),
-        count_now=now,
+        count_now=now if told else None,
         events=would_be[:MOST_SHOWN],
     )
 
 
-def _change(house: House, edit: Edit, seen: str | None) -> str:
-    if seen is None:
+def seen(if_match: str | None) -> str:
+    """The version of the labels that a change was made to. Answers 428 where it is not told."""
+    if if_match is None:
         raise HTTPException(428, "say with If-Match which version of the labels you saw")
-    return house.change(edit, seen.strip().removeprefix("W/").strip('"'))
+    return if_match.strip().removeprefix("W/").strip('"')
 
 
 def _settings(house: House, name: str) -> LabelSettings:
@@ -175,6 +211,11 @@ def _told(source: str, runs: Sequence[ScoreRun], rule: LabelRule) -> list[shapes
         )
 
     return [shown(each) for each in replay(runs, rule)]
+
+
+def shown_label(house: House, name: str) -> shapes.LabelState:
+    """A label as configured, and what is in force. Answers 404 where there is none."""
+    return _label(house, name, _settings(house, name))
 
 
 def _label(house: House, name: str, settings: LabelSettings) -> shapes.LabelState:

@@ -21,7 +21,6 @@ from pe_stream.web.app import build
 from pe_stream.web.audience import Audience
 from pe_stream.web.house import House
 from pe_stream.web.house_api import rules_shown
-from pe_stream.web.times import utc_of
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +129,7 @@ class Server:
 
     def heard(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Frames that became final."""
-        self._audience.hop(source, names, heard, utc_of(heard.start_ns))
+        self._audience.hop(source, names, heard)
 
     def health(self, source: Mapping[str, Any]) -> None:
         """How a source does."""

@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
-Moment = Annotated[AwareDatetime, WithJsonSchema({"type": "string", "format": "date-time"})]
-"""A time with its zone."""
+from pe_stream.core.ago import PATTERN, ago
+
+_NO_MOMENT = "not a time with its zone (2026-11-21T08:00Z) or how long ago (90m, 24h, 7d)"
+
+
+def _moment(value: Any, usual: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return (isinstance(value, str) and ago(value, datetime.now(UTC))) or usual(value)
+    except (ValidationError, OverflowError):
+        raise PydanticCustomError("moment", _NO_MOMENT) from None
+
+
+Moment = Annotated[
+    AwareDatetime,
+    WrapValidator(_moment),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "string", "pattern": f"^{PATTERN}$"},
+            ],
+            "description": "A time with its zone, or how long ago: seconds, minutes, hours, days "
+            "or weeks, as in 90m, 24h, 7d.",
+            "examples": ["2026-11-21T08:00:00Z", "24h"],
+        }
+    ),
+]
+"""A time with its zone, or how long ago that was when it was asked."""
 
 Name = Annotated[str, Field(max_length=100)]
 Texts = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=50)]
@@ -166,13 +203,33 @@ class WouldBe(BaseModel):
     peak: float
 
 
+class WhatIf(BaseModel):
+    """Keys of a label that might be otherwise; those left out stay as they are in force.
+
+    null is the default again; of the thresholds, what is in force.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    off_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    min_on_s: Annotated[float, Field(ge=0, le=60)] | None = None
+    min_off_s: Annotated[float, Field(ge=0, le=3600)] | None = None
+    pattern: str | dict[str, Any] | None = None
+    follow: bool | dict[str, Any] | None = None
+    hours: Annotated[float, Field(gt=0, le=24 * 7)] = 24.0
+    source: Name | None = None
+
+
 class Preview(BaseModel):
-    """How often a label would have fired; `count_now`: as it is in force."""
+    """How often a label would have fired; `count_now`: as it is in force, null where unknown.
+
+    hours: so far back; less than was asked for where a threshold follows the room.
+    """
 
     hours: float
     covered_s: float
     count: int
-    count_now: int
+    count_now: int | None
     events: list[WouldBe]
 
 
@@ -230,6 +287,20 @@ class Moments(BaseModel):
     searched_s: float
     left_out: list[LeftOut]
     moments: list[Sounding]
+
+
+class NewExample(BaseModel):
+    """Which label an event's clip is to be an example of. prompts: of a new one, or besides."""
+
+    model_config = ConfigDict(extra="forbid")
+    label: Annotated[str, Field(min_length=1, max_length=100)]
+    prompts: Texts = []
+
+
+class Enrolled(OneLabel):
+    """A label that has learned. report: lines on what it hears, and what it confuses that with."""
+
+    report: list[str]
 
 
 class Judgement(BaseModel):

@@ -65,6 +65,12 @@ class Standing:
     def url(self) -> str:
         return self.server.url
 
+    def load(self) -> None:
+        """Take the configuration as it is now, as after SIGHUP."""
+        self.settings = load(self.file.path)
+        self.rules = rules_of(self.settings)
+        self.server.relabelled()
+
     def client(self, **options: Any) -> httpx.Client:
         headers = {"content-type": "application/json"} | options.pop("headers", {})
         return httpx.Client(base_url=self.url, headers=headers, timeout=20, **options)
@@ -90,10 +96,10 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         there = house_of[0]
         with lock:
             draft = there.file.draft(edit, version)
+            rules = rules_of(draft.settings)
             told = there.file.write(draft)
-            there.settings = draft.settings
+            there.settings, there.rules = draft.settings, rules
             there.edits.append(edit)
-            there.rules = rules_of(draft.settings)
             return told
 
     def compare(embeddings: FrameEmbeddings, text: str) -> NDArray[np.float32]:
@@ -117,6 +123,7 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         change=change,
         compare=compare,
         probe=probe,
+        report=lambda label: [f"what {label} takes for itself:", "  0.70  a kettle"],
         recent=recent,
         clips=kept,
         store=store,

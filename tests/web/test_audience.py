@@ -8,6 +8,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -18,15 +20,20 @@ from stand_ins import event
 from web.houses import Standing, standing
 
 from pe_stream.core.detector import Heard
-from pe_stream.core.types import FRAME
-from pe_stream.web import audience, stream
+from pe_stream.core.types import FRAME, FRAME_NS
+from pe_stream.web import audience, lately, stream
+from pe_stream.web.times import utc, utc_of
 
 TONE = (0.1 * np.sin(2 * np.pi * 1000 * np.arange(5 * FRAME) / 48_000)).astype(np.float32)
 
 
-def heard(frames: int = 5, value: float = 0.25) -> Heard:
+START_NS = 1_700_000_000_000_000_000
+
+
+def heard(frames: int = 5, value: float = 0.25, after: int = 0) -> Heard:
+    """after: frames since the first that there was."""
     scores = np.full((frames, 2), value, np.float32)
-    return Heard(0, 1_700_000_000_000_000_000, scores, [], TONE[: frames * FRAME])
+    return Heard(0, START_NS + after * FRAME_NS, scores, [], TONE[: frames * FRAME])
 
 
 class Reader:
@@ -156,11 +163,86 @@ def test_without_viewers_nothing_is_made(house: Standing, monkeypatch: pytest.Mo
     made: list[object] = []
     monkeypatch.setattr(audience.Audience, "_frames", lambda *given: made.append(given))
     house.server.heard("kitchen", ["dog", "knock"], heard())
-    reader = Reader(house)
+    reader = Reader(house, "?source=porch")
     reader.wait("rules", 2)
+    house.server.heard("kitchen", ["dog", "knock"], heard(after=5))
     house.server.event(event(1))
     reader.wait("event")
     assert not made
+
+
+def test_who_comes_gets_the_last_half_minute_first(house: Standing) -> None:
+    for number in range(200):
+        house.server.heard("kitchen", ["dog", "knock"], heard(value=number / 200, after=5 * number))
+    house.server.heard("porch", ["dog", "knock"], heard(after=990))
+    reader, porch = Reader(house), Reader(house, "?source=porch")
+    kitchen, other = reader.wait("past", 2)
+    assert [each["source"] for each in porch.wait("past")] == ["porch"]
+    assert other["source"] == "porch"
+    assert len(kitchen["scores"]) == len(kitchen["level_dbfs"]) == lately.KEPT
+    assert kitchen["start"] == utc_of(START_NS + (1000 - lately.KEPT) * FRAME_NS)
+    assert [frame[0] for frame in kitchen["scores"][-6:]] == [0.99, *[0.995] * 5]
+    bands = np.frombuffer(base64.b64decode(kitchen["bands"]), np.uint8)
+    assert bands.reshape(-1, audience.BANDS).shape == (lately.KEPT, audience.BANDS)
+    house.server.heard("kitchen", ["dog", "knock"], heard(after=1000))
+    (hop,) = reader.wait("hop")
+    assert hop["start"] == utc_of(START_NS + 1000 * FRAME_NS)  # nothing twice, nothing left out
+    kinds = [kind for kind, _ in reader.told]
+    assert kinds.index("rules") < kinds.index("past") < kinds.index("hop")
+    for each in (hop, kitchen):
+        assert each.keys() == other.keys()
+
+
+def test_a_hop_is_told_once_whenever_one_comes(house: Standing) -> None:
+    readers = [Reader(house, "?source=kitchen") for _ in range(5)]
+    told = 0
+    while told < lately.KEPT and (told < 20 or house.server.viewers < 5):
+        house.server.heard("kitchen", ["dog", "knock"], heard(1, after=told))
+        told += 1
+        time.sleep(0.002)  # they come in between
+    wait_until(lambda: house.server.viewers == 5, "all have come")
+    house.server.event(event(1))
+    expected = [utc_of(START_NS + frame * FRAME_NS) for frame in range(told)]
+    for reader in readers:
+        reader.wait("event")
+        frames = [
+            utc(datetime.fromisoformat(each["start"]) + timedelta(milliseconds=40 * frame))
+            for each in reader.of("past") + reader.of("hop")
+            for frame in range(len(each["scores"]))
+        ]
+        assert frames == expected
+
+
+def test_a_break_and_other_labels_part_the_past(house: Standing) -> None:
+    for after in (0, 5, 20):
+        house.server.heard("kitchen", ["dog", "knock"], heard(after=after))
+    house.server.heard("kitchen", ["cat", "knock"], heard(after=25))
+    told = Reader(house).wait("past", 3)
+    assert [len(each["scores"]) for each in told] == [10, 5, 5]
+    assert [each["labels"][0] for each in told] == ["dog", "dog", "cat"]
+    assert told[1]["start"] == utc_of(START_NS + 20 * FRAME_NS)
+
+
+def test_what_is_kept_of_the_past_is_bounded() -> None:
+    kept = lately.Lately()
+    for number in range(300):
+        kept.add("kitchen", ["dog", "knock"], heard(after=5 * number))
+    number, pieces = kept.all("kitchen")
+    assert number == 300
+    assert len(pieces) == lately.KEPT // 5
+    assert kept.all("porch") == (300, [])
+    (run,) = lately.joined(pieces)
+    assert run.samples.shape == (lately.KEPT * FRAME,)
+
+
+def test_the_last_frame_of_a_segment_may_be_incomplete() -> None:
+    kept = lately.Lately()
+    short = Heard(0, START_NS, np.ones((2, 1), np.float32), [], np.ones(FRAME + 7, np.float32))
+    kept.add("kitchen", ["dog"], short)
+    kept.add("kitchen", ["dog"], replace(short, start_ns=START_NS + 2 * FRAME_NS))
+    (run,) = lately.joined(kept.all(None)[1])
+    assert run.samples.shape == (4 * FRAME,)
+    assert run.samples.sum() == 2 * (FRAME + 7)
 
 
 def test_a_viewer_that_leaves_is_forgotten(house: Standing) -> None:

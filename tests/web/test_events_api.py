@@ -3,7 +3,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pe_stream.audio import media
 from pe_stream.core.clipper import Fate, Piece
 from pe_stream.core.messages import event_schema
 from pe_stream.core.types import Event, Phase
+from pe_stream.web.times import utc
 
 TONE = (0.3 * np.sin(2 * np.pi * 2000 * np.arange(3 * 48_000) / 48_000)).astype(np.float32)
 
@@ -79,6 +81,45 @@ def test_pages_and_filters(house: Standing) -> None:
             "id-0004",
             "id-0003",
         ]
+
+
+def test_times_may_be_told_by_how_long_ago(house: Standing) -> None:
+    now = datetime.now(UTC)
+    tell(
+        house,
+        *(
+            replace(event(number), onset=utc(now - timedelta(minutes=minutes)))
+            for number, minutes in enumerate((5, 50, 30 * 60))
+        ),
+    )
+    with house.client() as client:
+        for since, count in (("10m", 1), ("1.5h", 2), ("2d", 3), ("1w", 3), ("30s", 0)):
+            assert len(ids(client.get("api/v1/events", params={"since": since}))) == count, since
+        between = {"since": "24h", "until": "10m"}
+        assert ids(client.get("api/v1/events", params=between)) == ["id-0001"]
+        counted = client.get("api/v1/timeline", params={"since": "24h"}).json()["buckets"]
+        assert sum(bucket["total"] for bucket in counted) == 2
+
+
+@pytest.mark.parametrize(
+    "since",
+    ["", "m", "-5m", "10 minutes", "99999999d", "9" * 99 + "s", "24h00", "2026-11-21", "\0"],
+    ids=repr,
+)
+def test_a_time_that_is_none_says_what_one_is(house: Standing, since: str) -> None:
+    asked: dict[str, dict[str, str]] = {
+        "events": {},
+        "timeline": {},
+        "search": {"text": "x"},
+        "scores": {"source": "kitchen", "label": "dog"},
+    }
+    with house.client() as client:
+        for route, more in asked.items():
+            answer = client.get(f"api/v1/{route}", params={**more, "since": since})
+            assert answer.status_code == 422, route
+            assert answer.json()["detail"] == (
+                "since: not a time with its zone (2026-11-21T08:00Z) or how long ago (90m, 24h, 7d)"
+            )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -107,3 +108,24 @@ def test_stored_scores_come_in_runs(house: Standing) -> None:
             ({"source": "attic"}, 404),
         ):
             assert client.get("api/v1/scores", params=ask | wrong).status_code == status
+
+
+def test_scores_of_the_last_hour_are_asked_for_as_such(house: Standing) -> None:
+    now_ns = time.time_ns()
+    house.history.relabel({"dog": "k"})
+    for minutes in (5, 50):
+        start_ns = now_ns - minutes * 60 * 10**9
+        house.history.add("kitchen", ["dog"], ["dog"], start_ns, np.full((5, 1), 0.5, np.float32))
+    ask = {"source": "kitchen", "label": "dog"}
+    with house.client() as client:
+        for more, runs in (
+            ({"since": "10m"}, 1),
+            ({"since": "1h"}, 2),
+            ({"since": "1h", "until": "0s"}, 2),
+            ({"since": "60m", "until": "10m"}, 1),
+        ):
+            told = client.get("api/v1/scores", params={**ask, **more})
+            assert told.is_success, told.text
+            assert len(told.json()["runs"]) == runs, more
+        for wrong in ({"since": "2h"}, {"since": "10m", "until": "20m"}):
+            assert client.get("api/v1/scores", params={**ask, **wrong}).status_code == 422

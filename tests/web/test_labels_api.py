@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from web.houses import Standing
 
+from pe_stream.config import LabelSettings
+from pe_stream.web import labels_api
+
 
 def labels(client: httpx.Client) -> tuple[str, dict[str, Any]]:
     told = client.get("api/v1/labels").json()
@@ -207,3 +210,85 @@ def test_a_preview_counts_what_would_have_fired(house: Standing) -> None:
         for wrong in wrongs:
             answer = client.get("api/v1/labels/dog/preview", params=wrong)
             assert answer.status_code == 422, wrong
+
+
+def bursts(house: Standing) -> None:
+    """Three in the kitchen, eight seconds from one to the next."""
+    house.history.relabel({"dog": "k", "knock": "k"})
+    scores = np.full((1000, 1), 0.1, np.float32)
+    for begin in (100, 300, 500):
+        scores[begin : begin + 20] = 0.8
+    house.history.add("kitchen", ["dog"], ["dog"], time.time_ns() - 60 * 10**9, scores)
+
+
+def what_if(client: httpx.Client, **keys: Any) -> httpx.Response:
+    return client.post("api/v1/labels/dog/preview", json=keys)
+
+
+def test_a_preview_may_be_of_another_pattern(house: Standing) -> None:
+    bursts(house)
+    with house.client() as client:
+        assert what_if(client).json()["count"] == 3
+        for pattern, count in (
+            ({"times": 3, "within_s": 20}, 1),
+            ({"times": 2, "within_s": 3}, 0),
+            ({"times": 3, "within_s": 20, "gap_s": [1, 5]}, 0),
+            (None, 3),
+        ):
+            told = what_if(client, pattern=pattern).json()
+            assert (told["count"], told["count_now"]) == (count, 3), pattern
+        house.rules["kitchen"] = [
+            LabelSettings.model_validate({"pattern": {"times": 3, "within_s": 20}}).rule("dog")
+        ]
+        told = what_if(client, threshold=0.6, pattern=None, min_on_s=None).json()
+        assert (told["count"], told["count_now"]) == (3, 1)
+
+
+def test_what_stored_scores_do_not_tell_is_said(house: Standing) -> None:
+    bursts(house)
+    with house.client() as client:
+        for pattern, why in (
+            ("T3", "a rhythm is heard in the sound itself"),
+            ({"then": "knock", "within_s": 3}, "needs the events of knock too"),
+        ):
+            answer = what_if(client, pattern=pattern)
+            assert (answer.status_code, why in answer.json()["detail"]) == (409, True)
+        for rules in house.rules.values():
+            rules[0] = LabelSettings.model_validate({"pattern": "T3"}).rule("dog")
+        answer = what_if(client, pattern=None)  # the threshold in force is 0.02
+        assert (answer.status_code, "set one" in answer.json()["detail"]) == (409, True)
+        told = what_if(client, pattern=None, threshold=0.5).json()
+        assert (told["count"], told["count_now"]) == (3, None)
+
+
+def test_a_preview_of_a_threshold_that_follows_is_shorter(house: Standing) -> None:
+    bursts(house)
+    with house.client() as client:
+        told = what_if(client, follow=True).json()
+        assert (told["hours"], told["count"]) == (labels_api.FOLLOWED_H, 3)
+        assert what_if(client, follow=True, hours=1).json()["hours"] == 1
+        assert what_if(client, follow=False).json()["hours"] == 24
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"pattern": "T5"}, "pattern.rhythm: there is no rhythm 'T5'"),
+        ({"pattern": {"times": 3}}, "pattern: times needs within_s"),
+        ({"pattern": "T3", "follow": True}, "not with a rhythm"),
+        ({"pattern": {"times": 2, "within_s": 9, "loudness": 1}}, "pattern.loudness: Extra"),
+        ({"follow": {"highest": 0.2}}, "follow.highest: 0.2 is below the threshold"),
+        ({"follow": 3}, "follow"),
+        ({"threshold": 0.4, "off_threshold": 0.5}, "off_threshold is above threshold"),
+        ({"hours": 1e9}, "hours"),
+        ({"max_s": 3}, "max_s"),
+    ],
+    ids=repr,
+)
+def test_a_preview_of_what_cannot_be_is_refused(
+    house: Standing, keys: dict[str, Any], said: str
+) -> None:
+    with house.client() as client:
+        answer = what_if(client, **keys)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,14 @@ def test_the_document_names_every_route(house: Standing) -> None:
         "search",
         "try",
     } <= paths
+    moments = [
+        parameter
+        for methods in document["paths"].values()
+        for parameter in methods.get("get", {}).get("parameters", ())
+        if parameter["name"] in ("since", "until")
+    ]
+    assert len(moments) == 8
+    assert all("how long ago" in json.dumps(each["schema"]) for each in moments)
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert operation.get("description"), (path, method)

@@ -29,7 +29,7 @@ export function address(path, parameters = {}) {
 }
 
 export const get = (path, parameters, options) => ask("GET", address(path, parameters), options);
-export const post = (path, body) => ask("POST", address(path), { body });
+export const post = (path, body, options) => ask("POST", address(path), { body, ...options });
 export const put = (path, body, version) => ask("PUT", address(path), { body, version });
 export const patch = (path, body, version) => ask("PATCH", address(path), { body, version });
 export const remove = (path, version) => ask("DELETE", address(path), { body: {}, version });

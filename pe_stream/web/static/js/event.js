@@ -2,6 +2,7 @@
 
 import { address, get } from "./api.js";
 import { el, fill, icon } from "./dom.js";
+import { exampleForm } from "./example.js";
 import { notFound } from "./not_found.js";
 import { Playback } from "./playback.js";
 import { link } from "./router.js";
@@ -38,6 +39,7 @@ export async function view(box, { parts }, ends) {
       el("div.stack", {}, sound(entry, path, scores, ends)),
       el("div.stack", {},
         verdictForm(entry, (after) => { entry = { ...entry, ...after }; }),
+        entry.has_clip && exampleForm(entry),
         el("section.card.stack", { "aria-labelledby": "facts" }, el("h2", { id: "facts" }, "What is known"), facts,
           el("p", {}, el("a.alone", { href: link("label", entry.label) }, `Settings of ${spoken(entry.label)}`)),
           el("p", {}, el("a.alone", { href: link("events", { label: entry.label, source: entry.source }) }, "All like it"))))));

@@ -3,8 +3,11 @@
 import { post } from "./api.js";
 import { el, fill } from "./dom.js";
 
-/** @param {(session: object) => Promise<void>} onDone */
-export function view(box, ends, onDone) {
+/**
+ * @param {(session: object) => Promise<void>} onDone
+ * @param {string} [words] why, or what for
+ */
+export function view(box, ends, onDone, words = "What this house hears is for those who live in it.") {
   const password = el("input", {
     type: "password", id: "password", name: "password", autocomplete: "current-password", required: true, testid: "password",
   });
@@ -48,7 +51,7 @@ export function view(box, ends, onDone) {
   // Password managers look for a user name; there is only one.
   el("input", { type: "text", name: "username", value: "pe_stream", autocomplete: "username", hidden: true }),
   el("h1", {}, "Log in"),
-  el("p.muted", {}, "What this house hears is for those who live in it."),
+  el("p.muted", {}, words),
   el("label.field", { for: "password" }, "Password"), password, problem, button);
   password.setAttribute("aria-describedby", "login-problem");
   fill(box, form);

@@ -28,11 +28,15 @@ const main = document.getElementById("main");
 let ends = new Ends();
 let loggedIn = false;
 let atDoor = false;
+/** The address of what is shown, and whether something was typed there since. */
+let shown = "";
+let typed = false;
 
 async function start() {
   shell.build({ onLogout: logout });
   whenLoginIsNeeded(showLogin);
   addEventListener("hashchange", () => { if (loggedIn) show(true); });
+  main.addEventListener("input", () => { typed = true; });
   document.getElementById("skip").addEventListener("click", (click) => {
     click.preventDefault(); // the hash is the route
     main.focus();
@@ -74,13 +78,15 @@ async function display(view, here, moved) {
   ends = mine;
   const box = el("div.view");
   fill(main, box);
+  shown = location.hash;
+  typed = false;
   scrollTo(0, 0);
   shell.title("…");
   let title;
   try {
     title = await view(box, here, mine);
   } catch (error) {
-    if (mine.ended) return;
+    if (mine.ended || error.status === 401) return; // it is shown anew after the login
     console.error(error);
     title = "Error";
     fill(box, el("h1", {}, "This did not work"), el("p", {}, error.message), again());
@@ -93,9 +99,13 @@ async function display(view, here, moved) {
 function showLogin() {
   if (atDoor) return; // several calls may have been refused at once, and someone may be typing already
   atDoor = true;
-  loggedIn = false;
   stream.stop();
   shell.session({ required: true, authenticated: false });
+  if (loggedIn) {
+    loggedIn = false;
+    askAgain();
+    return;
+  }
   display((box, here, mine) => login(box, mine, async (session) => {
     atDoor = false;
     shell.session(session);
@@ -103,7 +113,33 @@ function showLogin() {
   }), place(), false);
 }
 
+/** The session has ended while the page was in use: what is typed in it stays, out of sight. */
+function askAgain() {
+  const mine = new Ends();
+  const box = el("div.view");
+  const dialog = el("dialog.door", {
+    testid: "door", aria: { label: "Log in again" },
+    oncancel: (escape) => escape.preventDefault(),
+    onclose: () => { if (atDoor) dialog.showModal(); }, // a browser lets the second Escape through
+  }, box);
+  document.body.append(dialog);
+  dialog.showModal();
+  login(box, mine, async (session) => {
+    await house.load();
+    atDoor = false;
+    loggedIn = true;
+    mine.end();
+    dialog.close();
+    dialog.remove();
+    shell.session(session);
+    stream.start();
+    shell.ready();
+    if (!typed || location.hash !== shown) await show(false);
+  }, "You were logged out meanwhile. What was typed here is kept.");
+}
+
 async function logout(session) {
+  loggedIn = false;
   shell.session(session);
   showLogin();
 }

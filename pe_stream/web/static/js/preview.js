@@ -1,6 +1,6 @@
 // "How often would it have fired?": asked while a threshold is moved, not at every step of it.
 
-import { get } from "./api.js";
+import { post } from "./api.js";
 import { house } from "./house.js";
 import { duration, times } from "./words.js";
 
@@ -20,7 +20,7 @@ export class Preview {
     this.#answer = answer;
   }
 
-  /** @param {object} rule threshold, and what else differs from the rule in force */
+  /** @param {object} rule threshold, and what else differs from the rule in force; null is the default */
   ask(rule) {
     this.cancel();
     this.#timer = setTimeout(() => this.#now(rule), PAUSE_MS);
@@ -35,19 +35,19 @@ export class Preview {
     this.#abort = new AbortController();
     try {
       const path = `labels/${encodeURIComponent(this.#label)}/preview`;
-      const preview = await get(path, { ...rule, hours: HOURS }, { signal: this.#abort.signal });
+      const preview = await post(path, { ...rule, hours: HOURS }, { signal: this.#abort.signal });
       const sources = Object.keys(house.labels.get(this.#label)?.now ?? {}).length;
       this.#answer(previewWords(preview, sources), preview);
     } catch (error) {
       if (error.name === "AbortError") return;
-      // Without kept scores a threshold can still be set: one only cannot know beforehand.
-      this.#answer(error.status === 409 ? "no preview: no scores are kept" : `no preview: ${error.message}`, null);
+      // It can still be set: one only cannot know beforehand.
+      this.#answer(`no preview: ${error.message.replace(/\.$/, "")}`, null);
     }
   }
 }
 
 /**
- * @param {{hours: number, covered_s: number, count: number, count_now: number}} preview
+ * @param {{hours: number, covered_s: number, count: number, count_now: number|null}} preview count_now: null where unknown
  * @param {number} sources that it is of: covered_s is the sum of theirs
  */
 export function previewWords({ hours, covered_s: allCovered, count, count_now: countNow }, sources = 1) {
@@ -55,5 +55,6 @@ export function previewWords({ hours, covered_s: allCovered, count, count_now: c
   const covered = allCovered / Math.max(1, sources);
   const whole = covered > 0.97 * hours * 3600;
   const span = whole ? `the last ${hours} h` : `the ${duration(covered)} of the last ${hours} h that are kept`;
-  return `would have fired ${times(count)} in ${span} (now ${countNow})`;
+  const now = countNow === null ? "how often it does now is not known from scores" : `now ${countNow}`;
+  return `would have fired ${times(count)} in ${span} (${now})`;
 }

@@ -23,8 +23,8 @@ export function view(box, { parts, query }, ends) {
   const preview = old && new Preview(old.name, (words, found) => showPreview(form.preview, words, found));
 
   function ask() {
-    const { threshold, off_threshold: off, min_on_s: minOn, min_off_s: minOff } = form.values();
-    preview?.ask({ threshold: threshold ?? Object.values(old.now)[0]?.threshold, off_threshold: off, min_on_s: minOn, min_off_s: minOff });
+    const { threshold, off_threshold: off, min_on_s: minOn, min_off_s: minOff, pattern, follow } = form.values();
+    preview?.ask({ threshold, off_threshold: off, min_on_s: minOn, min_off_s: minOff, pattern, follow });
   }
 
   async function submit(event) {
@@ -100,7 +100,7 @@ export function view(box, { parts, query }, ends) {
     fill(changedElsewhere, el("p", {}, "This label was changed elsewhere: your edits are kept here."),
       el("button", { type: "button", onclick: takeNew }, "Load the new version"));
     changedElsewhere.hidden = false;
-  }), () => preview?.cancel());
+  }), changed.info.on(ask), () => preview?.cancel());
 
   const node = el("form.form", { onsubmit: submit, testid: "label-form", novalidate: true },
     !isWritable() && el("p.note", { testid: "read-only" }, `This can be looked at, not changed: ${whyNotWritable()}`),

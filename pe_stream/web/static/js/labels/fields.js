@@ -18,13 +18,28 @@ export function lines(key, text, hint) {
 }
 
 /** A number that may be left empty. */
-export function number(key, text, hint, { max = null, step = "any" } = {}) {
-  const input = el("input", { type: "number", id: idOf(key), testid: idOf(key), min: 0, max, step, inputmode: "decimal", aria: { describedby: `${idOf(key)}-hint` } });
+export function number(key, text, hint, { min = 0, max = null, step = "any", placeholder = null } = {}) {
+  const input = el("input", { type: "number", id: idOf(key), testid: idOf(key), min, max, step, placeholder, inputmode: "decimal", aria: { describedby: `${idOf(key)}-hint` } });
   return {
     key, inputs: [input],
     node: el("div.labelled", {}, el("label", { for: input.id }, text), input, el("p.hint", { id: `${idOf(key)}-hint` }, hint)),
     read: () => (input.value === "" ? null : Number(input.value)),
     write: (value) => { input.value = value ?? ""; },
+  };
+}
+
+/** From a number to another; null where both are empty. `most` is what an empty second one is. */
+export function range(key, text, hint, { max, most }) {
+  const [from, to] = ["from", "to"].map((end) => el("input", {
+    type: "number", id: `${idOf(key)}-${end}`, testid: `${idOf(key)}-${end}`, min: 0, max, step: "any", placeholder: end, inputmode: "decimal",
+    aria: { label: `${text}, ${end}`, describedby: `${idOf(key)}-hint` },
+  }));
+  return {
+    key, inputs: [from, to],
+    node: el("div.labelled", {}, el("span.field", { aria: { hidden: "true" } }, text), el("div.range", {}, from, to),
+      el("p.hint", { id: `${idOf(key)}-hint` }, hint)),
+    read: () => (from.value === "" && to.value === "" ? null : [Number(from.value), to.value === "" ? most() : Number(to.value)]),
+    write: (value) => { from.value = value?.[0] ?? ""; to.value = value?.[1] ?? ""; },
   };
 }
 
@@ -48,6 +63,20 @@ export function threshold(standard) {
       el("label.check", { for: recommended.id }, recommended, "Use what the checkpoint recommends")),
     read: () => (recommended.checked || exact.value === "" ? null : Number(exact.value)),
     write: (value) => { recommended.checked = value === null; show(value ?? standard()); },
+  };
+}
+
+/** One of several. @param {[string, string][]} options value, words */
+export function choice(key, text, options) {
+  const input = el("select", { id: idOf(key), testid: idOf(key) }, options.map(([value, words]) => el("option", { value }, words)));
+  return {
+    key, inputs: [input],
+    node: el("div.labelled", {}, el("label", { for: input.id }, text), input),
+    read: () => input.value,
+    write: (value) => {
+      if (value && ![...input.options].some((option) => option.value === value)) input.append(el("option", { value }, value));
+      input.value = value ?? "";
+    },
   };
 }
 

@@ -2,11 +2,13 @@
 
 import { el, fill } from "../dom.js";
 import { check, lines, number, sources, threshold } from "./fields.js";
+import { follow } from "./follow.js";
+import { pattern } from "./pattern.js";
 import { schedule } from "./schedule.js";
 
 /** What a label has that nobody configured. */
 const NEW = { prompts: [], not: [], threshold: null, off_threshold: null, min_on_s: null, min_off_s: null, max_s: null,
-  cooldown_s: null, update_s: null, sources: null, enabled: true, schedule: [] };
+  cooldown_s: null, update_s: null, sources: null, enabled: true, schedule: [], pattern: null, follow: null };
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
@@ -17,8 +19,16 @@ function forFile(value) {
   return value.map((one) => (typeof one === "object" ? withoutNulls(one) : one));
 }
 
-const withoutNulls = (rule) => Object.fromEntries(Object.entries(rule).filter(([, value]) => value !== null));
+/** Whether a line of what is wrong is of a key: `labels.dog.KEY: ...`, or `labels.dog: KEY ...`. */
+const names = (line, key) => new RegExp(`(^|\\.|: )${key}(?=[.:[\\s]|$)`).test(line);
 
+/** Of a field with parts, those that a line names, as in `pattern.times: ...` and `pattern: times needs ...`; all of it, where none is. */
+function partsNamed(field, line) {
+  const found = Object.entries(field.parts ?? {}).filter(([key]) => new RegExp(`\\b${key}\\b`).test(line));
+  return found.length ? found.map(([, part]) => part) : [field];
+}
+
+const withoutNulls = (rule) => Object.fromEntries(Object.entries(rule).filter(([, value]) => value !== null));
 
 export class LabelForm {
   #base;
@@ -47,17 +57,21 @@ export class LabelForm {
     const enabled = check("enabled", "Switched on");
     const where = sources();
     const times = schedule();
-    this.#fields = [...texts, limit, enabled, where, ...more, times];
+    const formed = pattern(label?.name ?? null);
+    const following = follow();
+    this.#fields = [...texts, limit, enabled, where, ...more, times, formed, following];
     this.preview = el("div", { testid: "preview" });
     this.node = el("div.stack", { oninput: onInput },
       this.#problems,
       el("div.form-parts", {},
         el("div.stack", {},
           el("section.card.stack", {}, texts.map((field) => field.node), enabled.node),
-          el("section.card.stack", {}, where.node)),
+          el("section.card.stack", {}, where.node),
+          el("section.card.stack", {}, formed.node)),
         el("div.stack", {},
           el("section.card.stack", {}, limit.node, this.preview,
             el("details", { testid: "more" }, el("summary", {}, "More: off threshold and durations"), el("div.grid", {}, more.map((field) => field.node)))),
+          el("section.card.stack", {}, following.node),
           el("section.card.stack", {}, times.node))));
     for (const field of this.#fields) field.write(this.#base[field.key]);
     this.#written = this.values();
@@ -76,7 +90,7 @@ export class LabelForm {
 
   /** Everything that is not the default: a new label. */
   whole() {
-    return Object.fromEntries(Object.entries(this.values()).map(([key, value]) => [key, forFile(value)]).filter(([, value]) => value !== null && value !== true));
+    return Object.fromEntries(Object.entries(this.values()).map(([key, value]) => [key, forFile(value)]).filter(([key, value]) => value !== null && !(key === "enabled" && value)));
   }
 
   /** Changed elsewhere: what was not touched here follows, what was typed stays. @returns {string[]} keys that differ in both */
@@ -115,9 +129,11 @@ export class LabelForm {
     const found = detail.split("\n").map((line) => line.trim()).filter(Boolean);
     fill(this.#problems, el("div.problems", { role: "alert" }, el("strong", {}, title), el("ul", {}, found.map((line) => el("li", {}, line))), action));
     for (const field of this.#fields) {
-      const named = found.some((line) => new RegExp(`(^|\\.)${field.key}(?=[.:[\\s]|$)`).test(line));
+      const mine = found.filter((line) => names(line, field.key));
+      const named = mine.length > 0;
+      const wrong = new Set(mine.flatMap((line) => partsNamed(field, line)).flatMap((part) => part.inputs));
       for (const input of field.inputs) {
-        if (named) input.setAttribute("aria-invalid", "true");
+        if (wrong.has(input)) input.setAttribute("aria-invalid", "true");
         else input.removeAttribute("aria-invalid");
         input.setAttribute("aria-errormessage", "label-problems");
       }

@@ -54,6 +54,8 @@ function card(label, counts) {
     counts && `${many(counts.get(label.name) ?? 0, "event")} in 24 h`,
     label.sources && `only ${label.sources.join(", ")}`,
     label.schedule.length > 0 && "has a schedule",
+    label.pattern && "has a pattern",
+    label.follow && "follows the room",
   ].filter(Boolean);
   return el("li.card", { testid: "label", data: { label: label.name }, class: label.enabled ? "card" : "card is-off" },
     el("a", { href: link("label", label.name) },

@@ -14,6 +14,7 @@ export function schedule() {
     rules.push(rule({ days: null, from: "22:00", to: "06:00", threshold: null, enabled: null }));
     show();
     rules.at(-1).focus();
+    changed();
   } }, "Add a time");
   let rules = [];
 

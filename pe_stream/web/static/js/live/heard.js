@@ -44,9 +44,29 @@ export class Heard {
 
   /** Take a hop of the stream. */
   take(hop) {
+    const now = performance.now();
+    const before = this.end;
+    const count = hop.scores.length;
+    const begun = this.#write(hop);
+    const lag = this.lag(now) + this.end - (begun ? this.end - count : before);
+    this.#lag = lag > 3 * count ? count : lag;
+    this.#arrived = now;
+    this.changed.send();
+  }
+
+  /** Take what was heard before the stream began, or while it was broken: it is shown at once. */
+  fill(past) {
+    this.#write(past);
+    this.#lag = 0;
+    this.changed.send();
+  }
+
+  /** @returns {boolean} whether nothing is left of what was there before */
+  #write(hop) {
     const start = toFrame(hop.start);
     const count = hop.scores.length;
-    if (this.end === 0 || start < this.end - KEPT / 2 || start > this.end + KEPT) this.#begin(start);
+    const begins = this.end === 0 || start < this.end - KEPT / 2 || start > this.end + KEPT;
+    if (begins) this.#begin(start);
     this.#clear(this.end, start);
     const bytes = atob(hop.bands);
     for (let i = 0; i < count; i += 1) {
@@ -56,16 +76,12 @@ export class Heard {
       for (const scores of this.scores.values()) scores[at] = NaN;
       hop.labels.forEach((label, column) => { this.#of(label)[at] = hop.scores[i][column]; });
     }
-    const now = performance.now();
-    const lag = this.lag(now) + start + count - this.end;
-    this.#lag = lag > 3 * count ? count : lag;
-    this.#arrived = now;
     this.end = start + count;
-    this.first = Math.max(this.first, this.end - KEPT);
+    this.first = Math.max(Math.min(this.first, start), this.end - KEPT);
     for (const [id, event] of this.events) {
       if (event.to !== null && event.to < this.first) this.events.delete(id);
     }
-    this.changed.send();
+    return begins;
   }
 
   /** Take any phase of an event. */
@@ -75,8 +91,14 @@ export class Heard {
     });
   }
 
+  /** Take an event of before, if nothing newer was told of it. */
+  noteOld(event) {
+    if (!this.events.has(event.id)) this.note(event);
+  }
+
   /** Events whose end was not told end where they are; those that go on are told of again. */
   forgetOpen() {
+    if (this.end === 0) return; // nothing was missed: it begins
     for (const event of this.events.values()) event.to ??= this.end;
   }
 
@@ -129,5 +151,6 @@ export class Heard {
 on.hello.on(() => {
   for (const heard of all.values()) heard.forgetOpen();
 });
+on.past.on((past) => heardAt(past.source).fill(past));
 on.hop.on((hop) => heardAt(hop.source).take(hop));
 on.event.on((event) => heardAt(event.source).note(event));

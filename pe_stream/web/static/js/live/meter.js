@@ -14,6 +14,7 @@ export function meter(source) {
   }, el("span.bar", {}, bar));
   const figure = el("span.figures.small", { aria: { hidden: "true" } });
   let told = 0;
+  let known = false;
 
   /** @param {number|null|undefined} level null is silence, undefined is unknown */
   function show(level) {
@@ -22,8 +23,9 @@ export function meter(source) {
     bar.classList.toggle("is-hot", level > -3);
     const words = level === undefined ? "–" : dbfs(level);
     say(figure, words);
-    if (Date.now() - told < TOLD_EVERY_MS) return;
+    if (known && Date.now() - told < TOLD_EVERY_MS) return;
     told = Date.now();
+    known = level !== undefined;
     node.setAttribute("aria-valuenow", Math.round(Math.max(LOWEST, level ?? LOWEST)));
     node.setAttribute("aria-valuetext", level === undefined ? "unknown" : words);
   }

@@ -6,6 +6,7 @@ import { EventRow } from "../events/row.js";
 import { link } from "../router.js";
 import { connection, on } from "../stream.js";
 import { spoken } from "../words.js";
+import { heardAt } from "./heard.js";
 
 const MOST = 15;
 /** New events are read out together, not one by one. */
@@ -60,7 +61,10 @@ export function recent(ends) {
   async function load() {
     try {
       const { events } = await get("events", { limit: MOST });
-      for (const entry of events) take(entry, false);
+      for (const entry of events) {
+        take(entry, false);
+        heardAt(entry.source).noteOld(entry);
+      }
       empty("No events yet", "They appear here as they are heard.");
     } catch (error) {
       empty("No history", error.message);

@@ -47,6 +47,7 @@ export function view(box, place, ends) {
       else panel.state();
     }),
     changed.labels.on(() => { for (const panel of panels.values()) panel.rebuild(); }),
+    on.past.on(repaint),
     on.hop.on(repaint),
     // Frequencies are known with the first greeting.
     on.hello.on(() => { if (!box.querySelector(".frequencies span")) build(); }),

@@ -1,0 +1,63 @@
+"""The clip of an event becomes an example of a label, over HTTP."""
+
+from __future__ import annotations
+
+import threading
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, HTTPException
+
+from pe_stream import enrolling
+from pe_stream.errors import PeStreamError, UnavailableError
+from pe_stream.web import shapes
+from pe_stream.web.events_api import EventId, clip_of, one
+from pe_stream.web.house import House, Lent
+from pe_stream.web.labels_api import seen, shown_label
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": shapes.Trouble} for status in (404, 409, 412, 422, 428, 503)
+}
+
+_one_at_a_time = threading.Lock()
+
+router = APIRouter(tags=["labels"])
+
+
+@router.post("/events/{event_id}/example", status_code=201, responses=_PROBLEMS)
+def add_example(
+    house: Lent,
+    event_id: EventId,
+    wanted: shapes.NewExample,
+    if_match: Annotated[str | None, Header(max_length=100)] = None,
+) -> shapes.Enrolled:
+    """Teach a label, a new one too, what an event sounded like; its clip is copied for that."""
+    version = seen(if_match)
+    event = one(house, event_id).event
+    clip = clip_of(house, event)
+    if event["phase"] != "end":
+        raise HTTPException(409, "the event is not over yet")
+    if house.config is None:
+        raise HTTPException(409, "the labels are not in a file")
+    try:
+        sound = enrolling.of_clip(clip, event_id, house.clips.before_s(clip), event["duration_s"])
+    except UnavailableError as error:
+        raise HTTPException(422, str(error)) from None
+    with _one_at_a_time:  # scoring comes first
+        now = enrolling.enroll(
+            house.config,
+            wanted.label,
+            house.settings().labels.get(wanted.label),
+            sound,
+            prompts=wanted.prompts,
+            change=lambda edit: house.change(edit, version),
+        )
+        report = _report(house, wanted.label)
+    return shapes.Enrolled(version=now, label=shown_label(house, wanted.label), report=report)
+
+
+def _report(house: House, label: str) -> list[str]:
+    """What the label hears now; that it cannot be told is no reason to take the example back."""
+    try:
+        return house.report(label)
+    except PeStreamError as error:
+        return [str(error)]
