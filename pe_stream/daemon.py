@@ -163,10 +163,11 @@ class Daemon:
                 at,
                 file=self._file,
                 version=self._version,
-                reload=self._reload,
+                read=self._reload,
                 asked=self._asked,
                 changed=self._changed,
                 applied=self._relabelled,
+                on_failure=self.ended,
             )
             self._open_store(stack)
             self._start_mqtt(stack)
@@ -373,9 +374,7 @@ class Daemon:
                 if number != signal.SIGHUP:
                     log.info("stopping on %s", signal.Signals(number).name)
                     return 128 + number
-                tell_systemd("RELOADING=1")
                 self._labelling.reload()
-                tell_systemd("READY=1")
             self._asked.serve()
             if time.monotonic() >= until_s:
                 return 0

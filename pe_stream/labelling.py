@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -14,18 +14,28 @@ from pe_stream.config import Settings
 from pe_stream.config_edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
 from pe_stream.core.messages import slug
 from pe_stream.core.types import LabelRule
-from pe_stream.errors import PeStreamError, UnavailableError
+from pe_stream.errors import PeStreamError
 from pe_stream.hearing import Hearing, Labels, prepare_labels
 from pe_stream.live import Live
 from pe_stream.local_time import LocalTime
 from pe_stream.mqtt import SetCommand
 from pe_stream.requests import Requests
 from pe_stream.schedules import Schedules
+from pe_stream.watchdog import tell_systemd
 
 log = logging.getLogger(__name__)
 
 ADOPT_S = 5.0
 """Other labels are waited for so long; they come into force between two scorings."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """Labels as of a moment, and schedules that begin then."""
+
+    labels: Labels
+    schedules: Schedules
+
 
 BySource = Mapping[str, list[str]]
 """Labels that each source is listened to for."""
@@ -52,17 +62,19 @@ class Labelling:
         *,
         file: ConfigFile | None,
         version: str,
-        reload: Callable[[], Settings],
+        read: Callable[[], Settings],
         asked: Requests,
         changed: Callable[[BySource, Labels], None],
         applied: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         """Begin with the labels that `live` has, at a moment (aware).
 
-        file: where the page may edit them. reload: reads the configuration again; raises
+        file: where the page may edit them. read: reads the configuration again; raises
         ConfigError where it is wrong. asked: what other threads want of the main loop.
         changed: called on the scoring thread with other labels, before rules are told; `applied`
-        after. Raises ConfigError where a schedule cannot be followed.
+        after. on_failure: called with what ended a thread, if that was an error of ours. Raises
+        ConfigError where a schedule cannot be followed.
         """
         self.settings = settings
         self.version = version
@@ -70,45 +82,38 @@ class Labelling:
         self._live = live
         self._local = local
         self._file = file
-        self._reload = reload
+        self._read = read
         self._asked = asked
         self._changed = changed
         self._applied = applied
-        self._editing = threading.Lock()
+        self._on_failure = on_failure
+        self._changing = threading.Lock()
+        self._none_waits = threading.Semaphore()
         self._schedules = self._schedules_of(settings, at)
 
     def reload(self) -> None:
-        """Take labels, prompts and thresholds anew from the configuration, if it is right.
+        """Have labels, prompts and thresholds taken anew from the configuration, if it is right.
 
-        On the main loop.
+        On a thread of its own: embedding prompts and examples takes a while.
         """
-        try:
-            version = self._file.version if self._file else ""
-            wanted = self._reload()
-            self.version = version
-            self._adopt(wanted, *self._prepared(wanted), keep=())
-            log.info("reloaded: %d labels", len(wanted.labels))
-        except PeStreamError as error:
-            log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400
+        if self._none_waits.acquire(blocking=False):
+            threading.Thread(target=self._reload_in_turn, name="reload", daemon=True).start()
 
     def edit(self, edit: Edit, version: str) -> str:
         """Change a label in the configuration file and go on with it; see `House.change`.
 
-        On a thread of the page: embedding prompts takes a while. What MQTT has set of other labels
-        stays.
+        Not on the main loop. What MQTT has set of other labels stays.
         """
         file = self._file
         if file is None:
             raise NotWritableError("the labels are not in a file")
-        with self._editing:
+        with self._changing:
             try:
                 draft = file.draft(edit, version)
-                # Sooner than in the loop, which is not to wait for it.
-                prepare_labels(self._hearing.checkpoint, draft.settings.labels)
-                over = self._asked.ask(lambda: self._take_edit(file, edit, draft))
+                prepared = self._prepared(draft.settings)
+                over = self._asked.ask(lambda: self._take_edit(file, edit, draft, prepared))
             except ConflictError:
-                with suppress(UnavailableError):  # what was saved by hand comes into force
-                    self._asked.ask(self.reload)
+                self._take_anew()  # what was saved by hand comes into force
                 raise
             over.wait(ADOPT_S)
             return self.version
@@ -136,24 +141,49 @@ class Labelling:
         """
         self._schedules.follow(at, self._switch)
 
-    def _take_edit(self, file: ConfigFile, edit: Edit, draft: Draft) -> threading.Event:
-        prepared = self._prepared(draft.settings)
+    def _reload_in_turn(self) -> None:
+        try:
+            with self._changing:
+                self._none_waits.release()  # what is changed from now on is another reload's
+                tell_systemd("RELOADING=1")
+                self._take_anew()
+                tell_systemd("READY=1")
+        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
+            self._on_failure(error)
+
+    def _take_anew(self) -> None:
+        try:
+            version = self._file.version if self._file else ""
+            wanted = self._read()
+            prepared = self._prepared(wanted)
+            self._asked.ask(lambda: self._take(wanted, prepared, version))
+            log.info("reloaded: %d labels", len(wanted.labels))
+        except PeStreamError as error:
+            log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400
+
+    def _take(self, wanted: Settings, prepared: _Prepared, version: str) -> None:
+        self.version = version
+        self._adopt(wanted, prepared, keep=())
+
+    def _take_edit(
+        self, file: ConfigFile, edit: Edit, draft: Draft, prepared: _Prepared
+    ) -> threading.Event:
+        self.follow(local_time.now())  # what is kept goes on as it is due, not as it was
         self.version = file.write(draft)
         now, wanted = self.settings.labels, draft.settings.labels
         same = {name for name in wanted if name != edit.label and now.get(name) == wanted[name]}
         log.info("labels.%s was edited on the page", edit.label)
-        return self._adopt(draft.settings, *prepared, keep=same)
+        return self._adopt(draft.settings, prepared, keep=same)
 
-    def _prepared(self, wanted: Settings) -> tuple[Labels, Schedules]:
+    def _prepared(self, wanted: Settings) -> _Prepared:
         """Other labels, made ready; raises ConfigError."""
         at = local_time.now()
-        self.follow(at)  # else a change just now would be missed
         schedules = self._schedules_of(wanted, at)
         holds = partial(self._local.holds, at=at)
-        return prepare_labels(self._hearing.checkpoint, wanted.labels, holds), schedules
+        return _Prepared(prepare_labels(self._hearing.checkpoint, wanted.labels, holds), schedules)
 
     def _adopt(
-        self, wanted: Settings, labels: Labels, schedules: Schedules, *, keep: Collection[str]
+        self, wanted: Settings, prepared: _Prepared, *, keep: Collection[str]
     ) -> threading.Event:
         """Go on with other labels. keep: those whose rules stay as they are in force.
 
@@ -162,13 +192,13 @@ class Labelling:
         self._warn_of_restart(wanted)
         settings = self.settings.model_copy(update={"labels": wanted.labels})
         over = self._live.change(
-            labels,
+            prepared.labels,
             settings.hears,
-            partial(self._changed, labels_by_source(settings), labels),
+            partial(self._changed, labels_by_source(settings), prepared.labels),
             keep=keep,
             applied=self._applied,
         )
-        self.settings, self._schedules = settings, schedules
+        self.settings, self._schedules = settings, prepared.schedules
         return over
 
     def _warn_of_restart(self, wanted: Settings) -> None:
