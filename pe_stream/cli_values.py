@@ -41,6 +41,20 @@ def count(text: str) -> int:
     return int(text)
 
 
+def hours(text: str) -> int:
+    """A number from 2 to 24."""
+    if not (text.isdecimal() and 2 <= int(text) <= 24):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 2 to 24")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A number from 0."""
+    if not (text.isdecimal() and len(text) < 19):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)
+
+
 def moments(text: str) -> int:
     """A number from 1 to 200."""
     if not (text.isdecimal() and 0 < int(text) <= 200):

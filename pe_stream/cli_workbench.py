@@ -70,6 +70,14 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
         help="between scorings; more than the default 0.48 is faster, and less like live",
     )
     parser.add_argument("--threads", type=cli_values.count, metavar="N", help="of the CPU")
+    parser.add_argument(
+        "--calibration",
+        type=cli_values.hours,
+        metavar="HOURS",
+        help="instead: mix so many hours (2 to 24) from the clips, calibrate thresholds in each, "
+        "and judge them in the others",
+    )
+    parser.add_argument("--seed", type=cli_values.seed, default=0, help="of these hours; default 0")
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
@@ -214,7 +222,8 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _eval(options: argparse.Namespace) -> int:
-    from pe_stream.evaluation.command import EvalOptions, run
+    from pe_stream.evaluation.command import run
+    from pe_stream.evaluation.options import EvalOptions
 
     return run(
         EvalOptions(
@@ -231,6 +240,8 @@ def _eval(options: argparse.Namespace) -> int:
             peer=options.peer,
             threads=options.threads,
             hop_s=options.hop,
+            calibration=options.calibration,
+            seed=options.seed,
         )
     )
 

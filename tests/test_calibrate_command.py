@@ -17,7 +17,7 @@ from score_history import HOUR, background, keep
 from sounds import noise, write_float_wav
 from stand_ins import event
 
-from pe_stream.calibration import listening
+from pe_stream.calibration import listening, propose
 from pe_stream.config_file import load
 from pe_stream.core.types import Phase, ScoreRun
 from pe_stream.database import reading
@@ -84,6 +84,7 @@ def test_a_line_says_what_is_proposed_and_how_sure_it_is(day: Path) -> None:
     assert half < most < 0.04 < proposed
     assert highest > 0.9
     assert "every event in this sound counts as a false alarm" in done.stderr
+    assert "in brackets: how sure the rate is" in done.stderr
 
 
 def test_a_diff_is_printed_and_nothing_written(day: Path) -> None:
@@ -160,10 +161,20 @@ def test_too_little_sound_is_said_and_nothing_written(path: Path) -> None:
     before = path.read_bytes()
     done = dog(path, *SPAN, "--write")
     assert (done.returncode, done.stdout) == (69, "")
-    assert "dog: 0.5 h of sound say too little about 1 false alarms a day: at least 2.4 h" in (
+    assert "dog: 30 min of sound say too little about 1 false alarms a day: at least 2.4 h" in (
         done.stderr
     )
     assert "no label could be calibrated; nothing was changed" in done.stderr
+    assert path.read_bytes() == before
+
+
+def test_seconds_of_sound_are_too_little_for_any_rate(path: Path) -> None:
+    keep(path, {("kitchen", "dog"): background(0.0015, 5000)}, end_ns=END_NS)
+    before = path.read_bytes()
+    done = dog(path, *SPAN, "--false-alarms", "5000", "--write")
+    assert (done.returncode, done.stdout) == (69, "")
+    assert "dog: 5.4 s of sound say too little about 5000 false alarms a day" in done.stderr
+    assert "at least 5 min are needed" in done.stderr
     assert path.read_bytes() == before
 
 
@@ -267,8 +278,9 @@ def test_a_model_is_not_loaded_for_stored_scores(day: Path) -> None:
 
 
 @pytest.fixture
-def heard(tmp_path: Path, level: Path) -> Path:
+def heard(tmp_path: Path, level: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration of the level checkpoint, with a kitchen that plays 20 s of bursts."""
+    monkeypatch.setattr(propose, "LEAST_S", 1.0)
     parts = [(0.8, 0.01), (0.2, 0.03), (0.9, 0.012), (0.1, 0.025)] * 10
     wav = write_float_wav(tmp_path / "kitchen.wav", noise(*parts))
     path = tmp_path / "config.yaml"

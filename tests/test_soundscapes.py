@@ -16,10 +16,12 @@ from pe_stream.audio import media
 from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.manifest import Clip
+from pe_stream.soundscapes import hours
 from pe_stream.soundscapes.everyday import add
 from pe_stream.soundscapes.folder import background_of
+from pe_stream.soundscapes.hours import Hours
 from pe_stream.soundscapes.scene import Room, Scene
-from pe_stream.soundscapes.sources import Background, Sound, Sources, cut
+from pe_stream.soundscapes.sources import ROOM, Background, Sound, Sources, cut
 from pe_stream.synthesis import room_response
 
 TONES_HZ = {"beep": 1000.0, "peep": 3000.0}
@@ -506,3 +508,61 @@ def test_no_sound_at_all_is_refused(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "set.yaml").write_text("bell: {sounds: [gong]}\n", "utf-8")
     done = pe_stream("soundscapes", clips, tmp_path / "out", "--labels-from", tmp_path / "set.yaml")
     assert_refused(done, 69, "no sound of any label wanted")
+
+
+def house(folder: Path, count: int = 12) -> tuple[list[Clip], Clip]:
+    """Beeps, each of a pitch of its own, the last two of one recording; and an ambience of 20 s."""
+    clips = []
+    for n in range(count):
+        path = write_float_wav(folder / f"{n}.wav", tone(500 + 100 * n, 0.5))
+        clips.append(Clip(path, path.name, "beep", recording=str(min(n, count - 2))))
+    rising = np.concatenate([(1 + n) * hiss(5.0, n) for n in range(4)])
+    path = write_float_wav(folder / "ambience.wav", rising)
+    return clips, Clip(path, path.name, "hiss", dataset="background", recording="ambience")
+
+
+def test_hours_share_no_recording_and_have_each_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hours, "SCENES", 3)
+    clips, ambience = house(tmp_path)
+    made = Hours(clips, [ambience], 2, seed=1)
+    of_hours = [list(made.scenes(hour)) for hour in range(2)]
+    placed = [[e.clip for scene in scenes for e in scene.events] for scenes in of_hours]
+    assert [len(each) for each in of_hours] == [3, 3]
+    assert sorted(c.key for of_hour in placed for c in of_hour if c) == sorted(c.key for c in clips)
+    recordings = [{clip.recording for clip in of_hour if clip} for of_hour in placed]
+    assert not recordings[0] & recordings[1]
+    assert sorted(map(len, recordings)) == [5, 6]
+    again = list(Hours(clips, [ambience], 2, seed=1).scenes(1))
+    assert all(
+        np.array_equal(a.samples, b.samples) for a, b in zip(again, of_hours[1], strict=True)
+    )
+    other = list(Hours(clips, [ambience], 2, seed=2).scenes(1))
+    assert not np.array_equal(other[0].samples, again[0].samples)
+    shared = [e.clip.recording for scene in other for e in scene.events if e.clip]
+    assert set(shared) != recordings[1]
+    assert {len(scene.samples) for scene in again} == {30 * SAMPLE_RATE}
+
+
+def test_hours_have_different_parts_of_an_ambience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It grows louder from quarter to quarter, and is brought to one level."""
+    monkeypatch.setattr(hours, "SCENES", 6)
+    monkeypatch.setattr(hours, "SNR_DB", (-60.0, -60.0))
+    clips, ambience = house(tmp_path)
+    parts = [Hours(clips, [ambience], 4, seed=0)._part(ambience, n) for n in range(4)]
+    levels = [float(np.sqrt(np.mean(np.square(part)))) for part in parts]
+    assert np.allclose(np.array(levels) / levels[0], [1, 2, 3, 4], rtol=0.05)
+    scenes = list(Hours(clips, [ambience], 4, seed=0).scenes(1))
+    assert {scene.background for scene in scenes} <= {"hiss", ROOM}
+    assert "hiss" in {scene.background for scene in scenes}
+    short = list(Hours(clips, [ambience], 6, seed=0).scenes(1))
+    assert {scene.background for scene in short} == {ROOM}  # 3.3 s are too little of it
+
+
+def test_hours_without_a_recording_for_each_are_refused(tmp_path: Path) -> None:
+    clips, ambience = house(tmp_path, 3)
+    with pytest.raises(UnavailableError, match="2 recordings are too few for 3 hours"):
+        Hours(clips, [ambience], 3, seed=0)

@@ -2,12 +2,13 @@
 
 What counts is an event under the label's own rule, so every candidate threshold is tried on the
 scores with the daemon's tracker, its off threshold in proportion. Where the wanted rate is that of
-few events in all the sound there is, it is read off a fitted tail (see `tail`).
+few events in all the sound there is, it is read off a fitted tail (see `tail`). False alarms come
+in bursts, which makes every figure less sure than as many single ones would: see `rates.share`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil, exp, log
@@ -15,10 +16,10 @@ from math import ceil, exp, log
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_stream.calibration.rates import interval
+from pe_stream.calibration.rates import clusters, interval, share
 from pe_stream.calibration.tail import FEWEST, MOST, Tail
 from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, ScoreRun
-from pe_stream.core.whatif import replay
+from pe_stream.core.whatif import Replayed, replay
 
 LOWEST, HIGHEST = 0.01, 0.999
 """Thresholds beyond are for scores that say nothing."""
@@ -29,6 +30,12 @@ ENOUGH = 10
 FURTHEST = 0.1
 """Of a wanted false alarm, at least this much must fall into the sound there is: a tail is not
 followed further beyond the data than ten times."""
+
+LEAST_S = 300.0
+"""Of sound, in any case: less is no ordinary stretch of time."""
+
+BURST_S = 10.0
+"""Events of one burst are no further apart."""
 
 STILL_S = 30.0
 """Where a score stays the same to the bit for so long, there is no sound: even a quiet room's
@@ -58,7 +65,8 @@ class Proposal:
     """A threshold, and how often (a day) it will raise a false alarm: between `low` and `high`.
 
     hours: of sound that this is from. extrapolated: whether by a tail. now: how often the present
-    threshold did. reached: whether the wanted rate is met at all.
+    threshold did. reached: whether the wanted rate is met at all. share: what part of them is
+    independent of the others, as they come in bursts.
     """
 
     threshold: float
@@ -70,6 +78,7 @@ class Proposal:
     extrapolated: bool
     reached: bool
     now: float
+    share: float
     spread: Spread
     curve: tuple[tuple[float, float], ...]
     """Threshold and events a day, as counted, from the highest."""
@@ -91,14 +100,17 @@ def propose(streams: Sequence[Sequence[ScoreRun]], rule: LabelRule, a_day: float
     frames = sum(len(run.scores) for runs in streams for run in runs)
     days = frames * FRAME_S / _DAY_S / max(1, len(streams))
     wanted = a_day * days
-    if wanted < FURTHEST:
-        raise TooLittleError(_too_little(days * 24, a_day))
+    if wanted < FURTHEST or days * _DAY_S < LEAST_S:
+        raise TooLittleError(_too_little(days, a_day))
     curve = _Curve(streams, rule)
     curve.descend(max(wanted, MOST))
-    at = curve.counted(wanted)
+    # In as much sound again, the nth highest peak is reached n times on average: the threshold is
+    # just above it, and counts one less.
+    at = curve.counted(max(round(wanted, 6) - 1, 0))
     tail = None
     if wanted < ENOUGH and len(curve.peaks) >= FEWEST:
-        tail = Tail.fit(curve.peaks, days)
+        level = np.sort(curve.peaks)[-MOST:][0]
+        tail = Tail.fit(curve.peaks, days, curve.share(_score(level)))
         if tail.rate(tail.level) > a_day:
             at = tail.reached(a_day)
         else:
@@ -110,10 +122,14 @@ def propose(streams: Sequence[Sequence[ScoreRun]], rule: LabelRule, a_day: float
         logit = max(_logit(threshold), tail.level)
         rate = tail.rate(logit)
         low, high = tail.interval(logit)
+        part = tail.independent / tail.count
     else:
         count = curve.count(threshold)
         rate = count / days
-        low, high = interval(count, days)
+        part = curve.share(threshold)
+        independent = ceil(count * part)
+        each = count / independent if count else 1.0
+        low, high = (end * each for end in interval(independent, days))
     return Proposal(
         threshold=threshold,
         off_threshold=rounded_up(threshold * rule.off_threshold / rule.threshold),
@@ -124,6 +140,7 @@ def propose(streams: Sequence[Sequence[ScoreRun]], rule: LabelRule, a_day: float
         extrapolated=tail is not None,
         reached=rate <= a_day * 1.1 or threshold < HIGHEST,
         now=curve.count(rule.threshold) / days,
+        share=part,
         spread=_spread(streams),
         curve=tuple(
             (_score(level), count / days)
@@ -208,9 +225,22 @@ class _Curve:
 
     def count(self, threshold: float) -> int:
         """Events at that threshold."""
+        return sum(map(len, self._events(threshold)))
+
+    def share(self, threshold: float) -> float:
+        """What part of them is independent of the others."""
+        sizes = [
+            size
+            for events in self._events(threshold)
+            for size in clusters([event.onset_ns / 1e9 for event in events], BURST_S)
+        ]
+        return share(sizes)
+
+    def _events(self, threshold: float) -> Iterator[list[Replayed]]:
         ratio = self._rule.off_threshold / self._rule.threshold
         rule = replace(self._rule, threshold=threshold, off_threshold=ratio * threshold)
-        return sum(len(replay(runs, rule)) for runs in self._streams)
+        for runs in self._streams:
+            yield replay(runs, rule)
 
     def counted(self, wanted: float) -> float:
         """The lowest level with at most so many events; the highest tried where there is none."""
@@ -247,11 +277,20 @@ def _spread(streams: Sequence[Sequence[ScoreRun]]) -> Spread:
     return Spread(float(middle), float(high), float(scores.max()))
 
 
-def _too_little(hours: float, a_day: float) -> str:
+def _too_little(days: float, a_day: float) -> str:
+    least, sure = (max(days_, LEAST_S / _DAY_S) for days_ in (FURTHEST / a_day, ENOUGH / a_day))
     return (
-        f"{hours:.2g} h of sound say too little about {a_day:g} false alarms a day: at least "
-        f"{FURTHEST * 24 / a_day:.2g} h are needed, and {ENOUGH * 24 / a_day:.3g} h make it sure"
+        f"{_time(days)} of sound say too little about {a_day:g} false alarms a day: at least "
+        f"{_time(least)} are needed, and {_time(sure)} make it sure"
     )
+
+
+def _time(days: float) -> str:
+    """As in "5.4 s", "5 min", "2.4 h"."""
+    seconds = days * _DAY_S
+    if seconds < 60:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.2g} min" if seconds < 3600 else f"{seconds / 3600:.3g} h"
 
 
 def _score(logit: float) -> float:

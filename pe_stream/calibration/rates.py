@@ -1,8 +1,8 @@
-"""How sure a rate is that was counted: the exact Poisson interval. Pure."""
+"""How sure a rate is that was counted: the exact Poisson interval, wider for bursts. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from math import exp, log, sqrt
 
 import numpy as np
@@ -25,6 +25,25 @@ def interval(count: int, exposure: float, confidence: float = CONFIDENCE) -> tup
     low = _mean_where(lambda mean: _at_most(count - 1, mean) > 1 - doubt, count) if count else 0.0
     high = _mean_where(lambda mean: _at_most(count, mean) > doubt, count)
     return low / exposure, high / exposure
+
+
+def clusters(onsets_s: Sequence[float], apart_s: float) -> list[int]:
+    """How many events each burst has: a gap of more than `apart_s` ends it.
+
+    onsets_s: in order, one recording after another. Runs declustering (Coles 2001, chapter 5).
+    """
+    ends = np.flatnonzero(np.abs(np.diff(onsets_s)) > apart_s) + 1
+    return [len(each) for each in np.split(np.asarray(onsets_s), ends)] if len(onsets_s) else []
+
+
+def share(sizes: Iterable[int]) -> float:
+    """What part of the events in clusters of these sizes is independent; 1 without any.
+
+    Of a compound Poisson count the variance is that of one without clusters times the sum of the
+    squared sizes over their sum, so that it says as much as so many fewer events.
+    """
+    sizes = np.asarray(list(sizes), float)
+    return float(sizes.sum() / np.square(sizes).sum()) if len(sizes) else 1.0
 
 
 def _mean_where(holds: Callable[[float], bool], count: int) -> float:

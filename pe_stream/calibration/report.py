@@ -41,6 +41,7 @@ def notes(done: Sequence[Calibrated], settings: Settings, a_day: float) -> Itera
         "every event in this sound counts as a false alarm, unless it was marked right on the "
         f"page{also}"
     )
+    yield "in brackets: how sure the rate is; a single day has more or fewer by chance besides"
     if any(each.proposal and each.proposal.extrapolated for each in done):
         yield (
             "figures of what is rarer than the sound is long are from how its highest scores fall "

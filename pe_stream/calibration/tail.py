@@ -3,6 +3,14 @@
 Of independent peaks, those above a high level exceed it by what tends to be distributed like this,
 whatever they come from (Pickands 1975; Coles 2001, chapter 4). Fitted by likelihood over a grid,
 with the number of peaks as Poisson; intervals are by profile likelihood of the rate itself.
+
+A rate is the mean over all fits by their likelihood, not that of the best one: rates grow
+exponentially as thresholds fall, so that a threshold which is as likely too low as too high lets
+more through than wanted on average (Smith 1999, on predictive inference of extremes).
+
+Peaks come in bursts. All are used, and their likelihood counts as that of as many as are
+independent (Fawcett and Walshaw 2007 on all exceedances; Ribatet, Cooley and Davison 2012 on the
+magnitude of a composite likelihood).
 """
 
 from __future__ import annotations
@@ -44,18 +52,22 @@ Grid = NDArray[np.float64]
 class Tail:
     """Peaks over `level`: how many of them in what exposure, and how they fall off.
 
-    likelihood: log, of each shape and scale, -inf where a peak is impossible.
+    independent: how many of them are. likelihood: log, of each shape and scale, -inf where a peak
+    is impossible.
     """
 
     level: float
     count: int
     exposure: float
+    independent: float
     scales: Grid
     likelihood: Grid
 
     @classmethod
-    def fit(cls, peaks: NDArray[np.float64], exposure: float) -> Self:
+    def fit(cls, peaks: NDArray[np.float64], exposure: float, share: float = 1.0) -> Self:
         """Fit to peaks (n,), logits, in `exposure` (days, say): to the MOST highest of them.
+
+        share: what part of them is independent of the others (see `rates.share`).
 
         Raises ValueError where there are fewer than FEWEST.
         """
@@ -81,13 +93,14 @@ class Tail:
             )
         terms = np.where(grown > 0, terms, -np.inf)
         likelihood = terms.sum(axis=-1) - len(excess) * np.log(scales)
-        likelihood = likelihood - (_SHAPES / _SHAPE_SPREAD) ** 2 / 2
-        return cls(level, len(excess), exposure, scales, likelihood)
+        likelihood = share * likelihood - (_SHAPES / _SHAPE_SPREAD) ** 2 / 2
+        return cls(level, len(excess), exposure, share * len(excess), scales, likelihood)
 
     def rate(self, at: float) -> float:
         """How often (in one unit of exposure) a peak reaches that logit, at least `level`."""
-        best = np.unravel_index(int(self.likelihood.argmax()), self.likelihood.shape)
-        return float(self._part_beyond(at)[best]) * self.count / self.exposure
+        weights = np.exp(self.likelihood - self.likelihood.max())
+        part = float((weights * self._part_beyond(at)).sum() / weights.sum())
+        return part * self.count / self.exposure
 
     def reached(self, rate: float) -> float:
         """The logit that peaks reach that often; `level` where even that is rarer."""
@@ -107,11 +120,10 @@ class Tail:
         possible = part > 0
         # Everything above `level` is expected so many times, where what reaches `at` is.
         expected = rates[:, None] * self.exposure / part[possible][None, :]
-        profile = (self.likelihood[possible] + self.count * np.log(expected) - expected).max(
-            axis=1, initial=-np.inf
-        )
+        counted = self.independent / self.count * (self.count * np.log(expected) - expected)
+        profile = (self.likelihood[possible] + counted).max(axis=1, initial=-np.inf)
         of_none = self.likelihood[~possible].max(initial=-np.inf)
-        of_none += self.count * np.log(self.count) - self.count
+        of_none += self.independent * (np.log(self.count) - 1)
         least = max(float(profile.max()), float(of_none)) - _QUANTILE[confidence]
         inside = np.flatnonzero(profile >= least)
         if not len(inside):

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import logging
 import platform
-import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from tqdm import tqdm
 
 from pe_stream import manifest
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.types import FRAME_S
 from pe_stream.errors import UnavailableError, UsageError
-from pe_stream.evaluation import clips, pictures, promptset, report, strong, truth, yamnet
-from pe_stream.evaluation.promptset import Label, Name, Phrasing
+from pe_stream.evaluation import (
+    clips,
+    hours,
+    pictures,
+    promptset,
+    report,
+    strong,
+    thresholds,
+    thresholds_table,
+    truth,
+    yamnet,
+)
+from pe_stream.evaluation.options import STDOUT, EvalOptions, command_line
+from pe_stream.evaluation.promptset import Label
 from pe_stream.evaluation.scoring import Sounds, System, score
 from pe_stream.evaluation.standard import require
 from pe_stream.evaluation.truth import Truth
@@ -30,57 +42,7 @@ from pe_stream.version import __version__
 
 log = logging.getLogger(__name__)
 
-STDOUT = "-"
-"""`--json -`: JSON instead of the table."""
-
 _VERSIONS = ("torch", "transformers", "numpy", "sed_scores_eval", "ai-edge-litert")
-
-
-@dataclass(frozen=True, slots=True)
-class EvalOptions:
-    """What the user asked for; see `pe-stream eval --help`."""
-
-    folder: Path
-    checkpoint: str | None = None
-    set: Name = "everyday"
-    prompts: Path | None = None
-    phrasing: Phrasing = "plain"
-    datasets: tuple[str, ...] = ()
-    folds: tuple[str, ...] = ()
-    threshold: float | None = None
-    json: str | None = None
-    plot: Path | None = None
-    peer: Path | None = None
-    threads: int | None = None
-    hop_s: float | None = None
-
-
-_FLAGS = {
-    "checkpoint": "--checkpoint",
-    "set": "--set",
-    "prompts": "--prompts",
-    "phrasing": "--phrasing",
-    "datasets": "--dataset",
-    "folds": "--fold",
-    "threshold": "--threshold",
-    "json": "--json",
-    "plot": "--plot",
-    "peer": "--peer",
-    "hop_s": "--hop",
-    "threads": "--threads",
-}
-"""By field of EvalOptions."""
-
-
-def command_line(options: EvalOptions) -> str:
-    """What to type to a shell for these options; those left at their default are not in it."""
-    usual = EvalOptions(options.folder)
-    words = ["pe-stream", "eval", str(options.folder)]
-    for field, flag in _FLAGS.items():
-        value = getattr(options, field)
-        if value != getattr(usual, field):
-            words += [flag, *map(str, value if isinstance(value, tuple) else (value,))]
-    return shlex.join(words)
 
 
 def run(options: EvalOptions) -> int:
@@ -89,6 +51,7 @@ def run(options: EvalOptions) -> int:
     Raises UnavailableError without the extra `eval`, a manifest or anything to evaluate,
     ConfigError on a wrong prompts file, UsageError on a phrasing that a label lacks.
     """
+    _refuse_clashes(options)
     require()
     labels = (
         promptset.from_file(options.prompts) if options.prompts else promptset.shipped(options.set)
@@ -99,6 +62,8 @@ def run(options: EvalOptions) -> int:
         )
         for label in labels
     }
+    if options.calibration is not None:
+        return _judge_calibration(options, options.calibration, labels, settings)
     chosen = _chosen(options)
     found = truth.find(chosen, labels, options.datasets)
     _say_left_out(found)
@@ -111,11 +76,48 @@ def run(options: EvalOptions) -> int:
     systems = [ours, *([peer[1]] if peer else [])]
     made = _report(options, found, sounds, systems, hearing)
     made["backgrounds"] = _backgrounds(chosen, sounds)
-    _tell(options, made)
+    _tell(options, made, report.as_table)
     if options.plot:
         with _writing(options.plot):
             _draw(options.plot, sounds, systems, made)
     return UnavailableError.exit_code if sounds.unreadable else 0
+
+
+def _refuse_clashes(options: EvalOptions) -> None:
+    if options.calibration is None:
+        if options.seed:
+            raise UsageError("--seed is about --calibration")
+        return
+    for flag, given in (
+        ("--threshold", options.threshold),
+        ("--plot", options.plot),
+        ("--peer", options.peer),
+        ("--dataset", options.datasets or None),
+    ):
+        if given is not None:
+            raise UsageError(f"{flag} does not go with --calibration")
+
+
+def _judge_calibration(
+    options: EvalOptions,
+    count: int,
+    labels: Sequence[Label],
+    settings: dict[str, LabelSettings],
+) -> int:
+    house = hours.made(manifest.read(options.folder), options.folds, count, options.seed)
+    _refuse_unwritable(options)
+    hearing = prepare(_model(options), settings)
+    scored = hours.score(house, count, hearing)
+    rules = [label.rule(name, thresholds.DEFAULT) for name, label in settings.items()]
+    with tqdm(total=len(labels), unit="label", disable=None, leave=False) as progress:
+        tracks = [
+            [hours.heard(scenes, label, column) for scenes in scored]
+            for column, label in enumerate(labels)
+        ]
+        figures = thresholds.judge(rules, tracks, progress.update)
+    made = _heading(options, hearing) | {"hours": count, "seed": options.seed} | figures
+    _tell(options, made, thresholds_table.as_table)
+    return 0
 
 
 def _model(options: EvalOptions) -> ModelSettings:
@@ -172,15 +174,8 @@ def _report(
     systems: Sequence[System],
     hearing: Hearing,
 ) -> dict[str, Any]:
-    return {
-        "command": command_line(options),
-        "checkpoint": hearing.checkpoint.name,
-        "checkpoint_description": hearing.checkpoint.describe(),
-        "folder": str(options.folder),
-        "set": str(options.prompts) if options.prompts else options.set,
-        "phrasing": options.phrasing,
+    return _heading(options, hearing) | {
         "datasets": list(options.datasets),
-        "folds": list(options.folds),
         "labels": "strong" if found.strong else "weak",
         "files": len(sounds.files),
         "hours": sounds.hours,
@@ -190,9 +185,22 @@ def _report(
             "doubles": found.doubles,
             "unreadable": list(sounds.unreadable),
         },
+        "systems": _of_systems(found, sounds, systems),
+    }
+
+
+def _heading(options: EvalOptions, hearing: Hearing) -> dict[str, Any]:
+    """What was evaluated, by what."""
+    return {
+        "command": command_line(options),
+        "checkpoint": hearing.checkpoint.name,
+        "checkpoint_description": hearing.checkpoint.describe(),
+        "folder": str(options.folder),
+        "set": str(options.prompts) if options.prompts else options.set,
+        "phrasing": options.phrasing,
+        "folds": list(options.folds),
         "window_s": hearing.framing.window * FRAME_S,
         "hop_s": hearing.framing.hop * FRAME_S,
-        "systems": _of_systems(found, sounds, systems),
         "versions": _versions(),
     }
 
@@ -245,9 +253,11 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _tell(options: EvalOptions, made: dict[str, Any]) -> None:
+def _tell(
+    options: EvalOptions, made: dict[str, Any], as_table: Callable[[dict[str, Any]], str]
+) -> None:
     if options.json != STDOUT:
-        print(report.as_table(made))
+        print(as_table(made))
     else:
         print(report.as_json(made))
     if options.json not in (None, STDOUT):

@@ -75,9 +75,9 @@ def as_table(report: Mapping[str, Any]) -> str:
     found = [report["systems"][name] for name in systems]
     parts = [
         _heading(report),
-        _grid(*_summary(found, systems, mode)),
+        grid(*_summary(found, systems, mode)),
         *_beneath_summary(found, mode),
-        _grid(*_labels([system["labels"] for system in found], systems, mode)),
+        grid(*_labels([system["labels"] for system in found], systems, mode)),
     ]
     absent = _absent(found[0]["labels"], mode)
     if absent:
@@ -91,7 +91,7 @@ def better(ours: float | None, theirs: float | None, *, more: bool) -> str:
     """Who is ahead by what is printed: a title of _TITLES, "=" or "" where one has no figure."""
     if ours is None or theirs is None:
         return ""
-    a, b = (float(_number(value)) * (1 if more else -1) for value in (ours, theirs))
+    a, b = (float(number(value)) * (1 if more else -1) for value in (ours, theirs))
     return "=" if a == b else _TITLES[OURS if a > b else PEER]
 
 
@@ -125,7 +125,7 @@ def _summary(
         values = [summary.get(key) for summary in summaries]
         if all(value is None for value in values):
             continue
-        row = [title, *map(_number, values)]
+        row = [title, *map(number, values)]
         if len(systems) > 1:
             row.append("" if more is None else better(values[-2], values[-1], more=more))
         rows.append(row)
@@ -176,8 +176,8 @@ def _labels(
         mine = [of_system[name] for of_system in labels]
         row = [name, str(mine[0][count])]
         for key in _COLUMNS[mode]:
-            row += [_number(values[key]) for values in mine]
-        row += [_number(mine[0][key]) for key in _OWN_COLUMNS[mode]]
+            row += [number(values[key]) for values in mine]
+        row += [number(mine[0][key]) for key in _OWN_COLUMNS[mode]]
         if len(mine) > 1:
             row.append(better(*(values[_MAIN[mode]] for values in mine), more=True))
         rows.append(row)
@@ -197,13 +197,14 @@ def _losses(ours: Mapping[str, Any], theirs: Mapping[str, Any], mode: str) -> st
     )
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """Three digits after the point, one from 10 on."""
     if value is None:
         return "-"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
-def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns are aligned also where it is not rendered."""
     cells = [[cell.replace("|", r"\|") for cell in row] for row in (head, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

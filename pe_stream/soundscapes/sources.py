@@ -23,7 +23,9 @@ BACKGROUNDS = frozenset({"crackling fire", "rain", "sea waves", "wind"})
 ROOM = "quiet room"
 """The name of the background that is made and not recorded."""
 
-_DATASET = "background"
+AMBIENCES = "background"
+"""The data set whose clips are backgrounds, and no events."""
+
 _MADE_SHARE = 0.2
 _WEIGHT = 8
 """Clips past this many make a label no likelier, or one of hundreds would crowd out the rest."""
@@ -77,11 +79,11 @@ class Sources:
         self.clips: dict[str, list[Clip]] = {}
         self._backgrounds: list[Clip] = []
         for clip in clips:
-            behind = clip.dataset == _DATASET or clip.label in BACKGROUNDS or not clip.label
+            behind = clip.dataset == AMBIENCES or clip.label in BACKGROUNDS or not clip.label
             heard = clip.label in related or any(_alike(clip.label, label) for label in wanted)
             if behind and not heard:
                 self._backgrounds.append(clip)
-            if clip.label and clip.dataset != _DATASET:
+            if clip.label and clip.dataset != AMBIENCES:
                 self.clips.setdefault(clip.label, []).append(clip)
         self.made = frozenset(made)
         chosen = [label for label in (*self.clips, *self.made) if not wanted or label in wanted]
@@ -117,12 +119,10 @@ class Sources:
             by_label.setdefault(clip.label, []).append(clip)
         clips = by_label[sorted(by_label)[int(rng.integers(len(by_label)))]]
         clip = clips[int(rng.integers(len(clips)))]
-        samples = _sounding(read(clip))
+        samples = sounding(read(clip))
         if len(samples) < _SHORTEST_BACKGROUND_S * SAMPLE_RATE:
             return Background(ROOM, room_noise(rng, count))
-        samples = _repeated(samples, count + int(rng.integers(len(samples))))[-count:]
-        level = np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
-        return Background(clip.label, np.asarray(samples / level, np.float32), clip)
+        return behind(rng, clip, samples, count)
 
     def _takes(self, label: str) -> Sequence[Clip | Callable[[np.random.Generator], Samples]]:
         made = [SOUNDS[label]] * _WEIGHT if label in self.made else []
@@ -132,6 +132,20 @@ class Sources:
 def read(clip: Clip) -> Samples:
     """The whole clip, (n,) at 48 kHz; raises UnavailableError naming the file."""
     return np.concatenate([chunk.samples for chunk in media.read(str(clip.path))])
+
+
+def sounding(samples: Samples) -> Samples:
+    """The longest stretch that is not silence."""
+    stretches = active(samples)
+    start, end = max(stretches, key=lambda span: span[1] - span[0], default=(0, 0))
+    return samples[start:end]
+
+
+def behind(rng: np.random.Generator, clip: Clip, samples: Samples, count: int) -> Background:
+    """`count` samples of a background, of which there are some, (n,): begun anywhere, repeated."""
+    samples = _repeated(samples, count + int(rng.integers(len(samples))))[-count:]
+    level = np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
+    return Background(clip.label, np.asarray(samples / level, np.float32), clip)
 
 
 def cut(rng: np.random.Generator, clip: Clip) -> Sound:
@@ -183,13 +197,6 @@ def _loud(samples: Samples, stretches: Sequence[tuple[int, int]]) -> list[tuple[
 
 def _alike(label: str, other: str) -> bool:
     return label == other or bool(set(label.split()) & set(other.split()) - {"and", "of", "on"})
-
-
-def _sounding(samples: Samples) -> Samples:
-    """The longest stretch that is not silence."""
-    stretches = active(samples)
-    start, end = max(stretches, key=lambda span: span[1] - span[0], default=(0, 0))
-    return samples[start:end]
 
 
 def _repeated(samples: Samples, count: int) -> Samples:

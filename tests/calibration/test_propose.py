@@ -12,6 +12,7 @@ from score_history import HOUR, background
 
 from pe_stream.calibration.propose import (
     HIGHEST,
+    LEAST_S,
     LOWEST,
     TooLittleError,
     moving,
@@ -64,6 +65,43 @@ def test_thresholds_of_many_rooms_hold_what_they_promise() -> None:
     assert 2 < float(np.median(rates)) < 8
 
 
+def test_as_much_sound_again_holds_as_many_as_wanted() -> None:
+    rates = [
+        true_rate(propose([[run(background(6, 1200, seed))]], RULE, 40).threshold, 1200)
+        for seed in range(40)
+    ]
+    assert float(np.mean(rates)) == pytest.approx(40, rel=0.1)
+
+
+def bursts(hours: float, a_day: float, seed: int) -> np.ndarray:
+    """`background` where every peak comes four times within six seconds."""
+    scores = background(hours, a_day / 4, seed)
+    peaks = scores.copy()
+    for after in (50, 100, 150):
+        later = np.roll(scores, after)
+        peaks = np.maximum(peaks, np.where(later > 0.1, later, 0))
+    return peaks
+
+
+def test_false_alarms_that_come_in_bursts_are_less_sure() -> None:
+    single = propose([[run(background(6, 2400, 3))]], RULE, 100)
+    burst = propose([[run(bursts(6, 2400, 3))]], RULE, 100)
+    assert single.share > 0.8
+    assert burst.share < 0.4
+    assert burst.high / burst.rate > 1.3 * single.high / single.rate
+    rare = propose([[run(bursts(6, 2400, 3))]], RULE, 4)
+    assert rare.extrapolated
+    assert rare.share < 0.4
+
+
+def test_intervals_hold_the_true_rate_of_bursts_too() -> None:
+    held = 0
+    for seed in range(24):
+        found = propose([[run(bursts(6, 960, seed))]], RULE, 8)
+        held += found.low <= true_rate(found.threshold, 960) <= found.high
+    assert held >= 21
+
+
 def test_a_rule_that_takes_longer_sounds_needs_a_lower_threshold() -> None:
     """The unit is an event under the label's rule: peaks here last ten frames."""
     runs = [run(background(6, 2000))]
@@ -106,6 +144,16 @@ def test_too_little_says_how_much_would_do() -> None:
     with pytest.raises(TooLittleError, match=r"^1 h of sound .* at least 2\.4 h .* 240 h"):
         propose([[run(background(1, 240))]], RULE, 1)
     propose([[run(background(2.5, 240))]], RULE, 1)
+
+
+def test_less_than_minutes_is_too_little_for_any_rate() -> None:
+    said = r"^5\.4 s of sound .* 5000 .* at least 5 min are needed, and 5 min make it sure"
+    with pytest.raises(TooLittleError, match=said):
+        propose([[run(background(0.0015, 5000))]], RULE, 5000)
+    five = run(background(LEAST_S / 3600, 5000))
+    assert propose([[five]], RULE, 5000).hours == pytest.approx(1 / 12)
+    with pytest.raises(TooLittleError):  # two sources of half the time each
+        propose([[run(five.scores[:3750])], [run(five.scores[3750:])]], RULE, 5000)
 
 
 @pytest.mark.parametrize(

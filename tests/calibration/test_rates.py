@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pe_stream.calibration.rates import interval
+from pe_stream.calibration.rates import clusters, interval, share
 
 GARWOOD = {0: (0.0, 3.6889), 1: (0.0253, 5.5716), 4: (1.0899, 10.2416), 10: (4.7954, 18.3904)}
 """From published tables."""
@@ -47,3 +47,31 @@ def test_at_least_as_many_intervals_as_promised_hold_the_truth(mean: float) -> N
 def test_what_cannot_be_is_refused(count: int, exposure: float) -> None:
     with pytest.raises(ValueError, match="at least 0"):
         interval(count, exposure)
+
+
+@pytest.mark.parametrize(
+    ("onsets_s", "sizes"),
+    [
+        ([], []),
+        ([5.0], [1]),
+        ([0, 10, 20, 31], [3, 1]),
+        ([100, 105, 3, 4], [2, 2]),  # the second recording begins anew
+    ],
+)
+def test_a_gap_ends_a_burst(onsets_s: list[float], sizes: list[int]) -> None:
+    assert clusters(onsets_s, 10.0) == sizes
+
+
+@pytest.mark.parametrize(
+    ("sizes", "part"), [([], 1.0), ([1, 1, 1], 1.0), ([4, 4], 0.25), ([3, 1], 0.4)]
+)
+def test_bursts_say_less_than_as_many_single_events(sizes: list[int], part: float) -> None:
+    assert share(sizes) == pytest.approx(part)
+
+
+def test_the_share_is_that_of_the_variance_of_bursts() -> None:
+    """Counts of a compound Poisson process, as often as it takes."""
+    rng = np.random.default_rng(0)
+    bursts = [rng.geometric(0.4, n) for n in rng.poisson(12, 4000)]
+    counts = np.array([sizes.sum() for sizes in bursts])
+    assert share(np.concatenate(bursts)) == pytest.approx(counts.mean() / counts.var(), rel=0.1)

@@ -68,6 +68,33 @@ def test_a_rate_falls_and_reached_is_its_inverse() -> None:
     assert low <= 0.5 <= high
 
 
+def test_thresholds_let_through_what_was_wanted_on_average() -> None:
+    """As few too many as too few would be more than wanted in the mean: rates are skewed."""
+    rng = np.random.default_rng(7)
+    rates = []
+    for _ in range(300):
+        tail = Tail.fit(excesses(rng, 0.0, rng.poisson(40)), 1.0)
+        rates.append(40 * part_beyond(0.0, tail.reached(1.0)))
+    assert float(np.mean(rates)) == pytest.approx(1.0, abs=0.15)
+    assert float(np.median(rates)) < 1.0
+
+
+def test_peaks_in_bursts_are_less_sure_and_take_a_higher_threshold() -> None:
+    """Every peak four times over says as much as once, at four times the rate."""
+    peaks = excesses(np.random.default_rng(8), 0.0, 7)
+    once = Tail.fit(np.sort(np.repeat(peaks, 4)), 1.0)
+    bursts = Tail.fit(np.sort(np.repeat(peaks, 4)), 1.0, 0.25)
+    assert bursts.independent == pytest.approx(7)
+    assert bursts.reached(1.0) > once.reached(1.0) + 0.1
+    at = bursts.reached(1.0)
+    (low, high), (sure_low, sure_high) = bursts.interval(at), once.interval(at)
+    assert low <= sure_low
+    assert high > 1.5 * sure_high
+    # Where it begins, all is in how many there were: 28, and 7 that are independent.
+    assert once.interval(once.level)[1] == pytest.approx(28 * 1.42, rel=0.05)
+    assert bursts.interval(bursts.level)[1] == pytest.approx(28 * 1.95, rel=0.05)
+
+
 def test_twice_the_exposure_is_half_the_rate() -> None:
     peaks = excesses(np.random.default_rng(6), 0.0, 25)
     one, two = Tail.fit(peaks, 1.0), Tail.fit(peaks, 2.0)

@@ -16,10 +16,12 @@ from PIL import Image
 from processes import Done, pe_stream
 from sounds import noise, write_float_wav
 
+from pe_stream.calibration import propose
 from pe_stream.cli import main
 from pe_stream.core.types import Samples
-from pe_stream.evaluation import command, yamnet
-from pe_stream.evaluation.command import EvalOptions, command_line
+from pe_stream.evaluation import command, thresholds, yamnet
+from pe_stream.evaluation.options import FLAGS, EvalOptions, command_line
+from pe_stream.soundscapes import hours
 
 QUIET, LOUD = 0.001, 0.2
 
@@ -316,6 +318,7 @@ def test_the_report_holds_the_command_that_made_it(
             hop_s=0.96,
         ),
         EvalOptions(Path("x"), set="esc50", phrasing="unseen"),
+        EvalOptions(Path("x"), calibration=5, seed=3),
     ],
 )
 def test_the_command_in_the_report_gives_the_same_options(
@@ -335,7 +338,7 @@ def test_the_command_in_the_report_gives_the_same_options(
 
 
 def test_every_option_is_in_the_command() -> None:
-    assert {field.name for field in fields(EvalOptions)} == {"folder", *command._FLAGS}
+    assert {field.name for field in fields(EvalOptions)} == {"folder", *FLAGS}
 
 
 def test_what_is_missing_is_one_line(strong: Path, level: Path, tmp_path: Path) -> None:
@@ -363,3 +366,79 @@ def test_no_label_of_the_manifest_is_in_the_set(weak: Path, level: Path, tmp_pat
     done = evaluate(weak, level, "--prompts", path, "--fold", "1")
     assert done.returncode == 69
     assert "no clip is of any label in the set" in done.stderr
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Bangs and rustles to make hours of four scenes of, and an ambience in another fold."""
+    monkeypatch.setattr(hours, "SCENES", 4)
+    monkeypatch.setattr(propose, "LEAST_S", 60.0)
+    monkeypatch.setattr(thresholds, "RATES", (30.0, 90.0))
+    folder = tmp_path / "house"
+    folder.mkdir()
+    rows = ["path,label,fold,dataset,clip_id"]
+    for n in range(8):
+        write_float_wav(folder / f"{n}.wav", noise((1.0, LOUD)))
+        rows.append(f"{n}.wav,{'bang' if n % 2 else 'rustle'},dev,one,{n}")
+    write_float_wav(folder / "hum.wav", noise((10.0, LOUD)))
+    rows.append("hum.wav,hum,train,background,hum")
+    (folder / "manifest.csv").write_text("\n".join(rows) + "\n", "utf-8")
+    return folder
+
+
+def test_thresholds_calibrated_in_one_hour_are_judged_in_another(
+    house: Path, level: Path, prompts: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.json"
+    arguments = ("--prompts", prompts, "--fold", "dev", "--calibration", "2", "--json", out)
+    done = evaluate(house, level, *arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    made = json.loads(out.read_text("utf-8"))
+    assert (made["hours"], made["seed"], made["folds"]) == (2, 0, ["dev"])
+    assert [row["wanted_per_hour"] for row in made["rates"]] == [30.0, 90.0]
+    assert {row["trials"] for row in made["rates"]} == {4}
+    labels = made["recall"]["labels"]
+    assert [labels[name]["events"] for name in ("bang", "hush")] == [4, 0]
+    assert len(labels["bang"]["thresholds"]) == 2
+    assert "2 hours without a common recording, seed 0" in done.stdout
+    assert "| bang " in done.stdout
+    again = figures(evaluate(house, level, *arguments[:-1], "-"))
+    assert again["recall"] == made["recall"]
+    assert again["rates"] == made["rates"]
+    other = figures(evaluate(house, level, *arguments[:-1], "-", "--seed", "1"))
+    assert other["seed"] == 1
+    assert other["recall"] != made["recall"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--calibration", "1"), 2, "not a number from 2 to 24"),
+        (("--calibration", "25"), 2, "not a number from 2 to 24"),
+        (("--calibration", "2", "--seed", "-1"), 2, "not a number from 0"),
+        (("--seed", "3"), 2, "--seed is about --calibration"),
+        (("--calibration", "2", "--threshold", "0.3"), 2, "--threshold does not go with"),
+        (("--calibration", "2", "--plot", "p"), 2, "--plot does not go with"),
+        (("--calibration", "2", "--peer", "p"), 2, "--peer does not go with"),
+        (("--calibration", "2", "--dataset", "one"), 2, "--dataset does not go with"),
+        (("--calibration", "9", "--fold", "dev"), 69, "8 recordings are too few for 9 hours"),
+        (("--calibration", "2", "--fold", "nine"), 69, "no clip of fold nine"),
+        (("--calibration", "2", "--json", "/no/such/out.json"), 69, "cannot be written"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_said(
+    house: Path, level: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    done = evaluate(house, level, *arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+
+
+def test_too_little_background_is_said(
+    house: Path, level: Path, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(propose, "LEAST_S", 300.0)
+    done = evaluate(house, level, "--prompts", prompts, "--fold", "dev", "--calibration", "2")
+    assert (done.returncode, done.stdout) == (69, "")
+    assert "bang: " in done.stderr
+    assert "at least 5 min are needed" in done.stderr
