@@ -6,7 +6,7 @@ import errno
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -17,7 +17,13 @@ from pe_stream import clips, history, memory, mqtt, notifications, store
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import SourceSpec, open_source
 from pe_stream.broker import EmbeddedBroker
-from pe_stream.config import MetricsSettings, MqttSettings, Settings, WebSettings
+from pe_stream.config import (
+    LabelSettings,
+    MetricsSettings,
+    MqttSettings,
+    Settings,
+    WebSettings,
+)
 from pe_stream.config_edit import ConfigFile
 from pe_stream.config_file import load
 from pe_stream.core.ledger import Ledger
@@ -26,6 +32,7 @@ from pe_stream.errors import ConfigError, PeStreamError, UnavailableError
 from pe_stream.hearing import Hearing, prepare
 from pe_stream.model.codec import Stream
 from pe_stream.overlaps import overlaps
+from pe_stream.teaching import lesson
 
 LISTEN_S = 1.5
 """How much of each source is listened to (s)."""
@@ -54,7 +61,7 @@ def run(path: Path) -> int:
     _line("config", f"{path}: sources: {len(settings.sources)}, labels: {len(settings.labels)}")
     hearings: list[Hearing] = []
     checks: list[tuple[str, Callable[[], str]]] = [("model", partial(_model, settings, hearings))]
-    checks.append(("labels", partial(_labels, hearings)))
+    checks.append(("labels", partial(_labels, settings.labels, hearings)))
     for name, spec in settings.sources.items():
         checks.append((f"source {name}", partial(_source, spec)))
     checks.append(("broker", partial(_broker, settings.mqtt)))
@@ -108,15 +115,19 @@ def _model(settings: Settings, hearings: list[Hearing]) -> str:
     return f"{hearing.checkpoint.describe()}; a hop takes {rtf:.2f} of its time, {verdict}"
 
 
-def _labels(hearings: Sequence[Hearing]) -> str:
-    """Which labels are nearly the same to the model: a warning, no failure."""
+def _labels(labels: Mapping[str, LabelSettings], hearings: Sequence[Hearing]) -> str:
+    """Which labels are nearly the same to the model, and the like: warnings, no failure."""
     if not hearings:
         raise UnavailableError("not compared: there is no model")
-    labels = hearings[0].labels
-    alike = [overlap.describe() for overlap in overlaps(labels.embeddings)]
+    hearing = hearings[0]
+    alike = [overlap.describe() for overlap in overlaps(hearing.labels.embeddings)]
     told = [f"warning: {pair}" for pair in alike] or ["no two are nearly the same"]
     told += ["`pe-stream prompts` tells more"] if alike else []
-    deaf = [rule.name for rule in labels.rules if rule.threshold > HARDLY_EVER]
+    for name, label in labels.items():
+        if label.examples:
+            repeated = lesson(hearing.checkpoint, name, label).repeated
+            told += [f"warning: {each}" for each in repeated]
+    deaf = [rule.name for rule in hearing.labels.rules if rule.threshold > HARDLY_EVER]
     if deaf:
         names = ", ".join(deaf)
         told.append(

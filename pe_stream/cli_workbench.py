@@ -160,6 +160,13 @@ def _add_enroll(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="the sound in words too; may be repeated; default for a new label: its name",
     )
+    parser.add_argument(
+        "--background",
+        nargs="+",
+        default=(),
+        metavar="FILE",
+        help="recordings without the sound, up to an hour each, from where it is listened for",
+    )
     _add_config(parser)
 
 
@@ -295,6 +302,7 @@ def _enroll(options: argparse.Namespace) -> int:
             seconds=options.seconds,
             source=options.source,
             prompts=tuple(options.prompts or ()),
+            background=tuple(options.background),
             config=options.config,
         )
     )

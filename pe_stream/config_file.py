@@ -68,7 +68,7 @@ def parse(text: str, name: str = "config.yaml") -> Settings:
     Raises ConfigError. Its message has a line `FILE:LINE: key: what was found, what is allowed`
     for every problem, in the order of the file; secrets are not among what it quotes.
 
-    Examples of labels are taken from the folder that the file `name` is in.
+    Recordings of labels are taken from the folder that the file `name` is in.
     """
     if len(text) > MAX_SIZE:
         raise ConfigError(f"{name}: larger than {MAX_SIZE >> 20} MiB: this is no configuration")
@@ -88,16 +88,21 @@ def parse(text: str, name: str = "config.yaml") -> Settings:
         lines = [f"{name}:{p.line}: {_dotted(p.keys)}{p.message}" for p in ordered]
         more = [f"{name}: and more"] if len(lines) > MAX_PROBLEMS else []
         raise ConfigError("\n".join(lines[:MAX_PROBLEMS] + more))
-    return _with_examples_beside(settings, Path(name))
+    return _with_recordings_beside(settings, Path(name))
 
 
-def _with_examples_beside(settings: Settings, file: Path) -> Settings:
-    """The labels' examples as paths that hold from any working directory."""
+def _with_recordings_beside(settings: Settings, file: Path) -> Settings:
+    """The labels' recordings as paths that hold from any working directory."""
     if not any(label.examples for label in settings.labels.values()):
         return settings
     folder = file.resolve().parent
     labels = {
-        name: label.model_copy(update={"examples": tuple(str(folder / p) for p in label.examples)})
+        name: label.model_copy(
+            update={
+                "examples": tuple(str(folder / path) for path in label.examples),
+                "background": tuple(str(folder / path) for path in label.background),
+            }
+        )
         for name, label in settings.labels.items()
     }
     return settings.model_copy(update={"labels": labels})

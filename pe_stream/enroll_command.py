@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from tqdm import tqdm
-
-from pe_stream import examples
+from pe_stream import background, examples
 from pe_stream.audio import encode
-from pe_stream.audio.microphone import Absent
-from pe_stream.audio.source import open_source
-from pe_stream.config import Settings, SourceSettings
+from pe_stream.config import LabelSettings, Settings
 from pe_stream.config_edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
 from pe_stream.config_file import find, parse
 from pe_stream.core.messages import slug
-from pe_stream.core.types import SAMPLE_RATE, Samples
-from pe_stream.enrolling import FOLDER, keys, trimmed
+from pe_stream.core.types import Samples
+from pe_stream.enrolling import FOLDER, keys, require_new, trimmed
+from pe_stream.enrolment_recording import record
 from pe_stream.enrolment_report import report
-from pe_stream.errors import PeStreamError, UnavailableError, UsageError
+from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.hearing import prepare
+from pe_stream.traces import found_in, same, trace_of
 
-log = logging.getLogger(__name__)
-
-_ABSENT = 10
-"""A microphone that is so many times not there is not waited for."""
+BACKGROUND = "background"
+"""In the label's folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +35,20 @@ class EnrollOptions:
     seconds: float = 5.0
     source: str | None = None
     prompts: tuple[str, ...] = ()
+    background: tuple[str, ...] = ()
     config: Path | None = None
 
 
 def run(options: EnrollOptions) -> int:
     """Add the examples, then tell what the label hears; returns the exit code.
 
-    Nothing is written unless every example holds a sound, the model takes it, and the
-    configuration is right with it.
+    Nothing is written unless every example holds a sound that is not there yet, the model takes it,
+    and the configuration is right with it.
     """
-    if options.record == bool(options.files):
+    if options.record and options.files:
         raise UsageError("give either FILES or --record")
+    if not (options.record or options.files or options.background):
+        raise UsageError("give either FILES or --record, or --background for a label with examples")
     path = options.config or find()
     file = ConfigFile(path)
     try:
@@ -61,14 +57,32 @@ def run(options: EnrollOptions) -> int:
     except NotWritableError as error:
         raise UnavailableError(str(error)) from error
     settings = parse(text, str(path))
-    sounds = _recorded(options, settings) if options.record else _read(options.files)
+    known = settings.labels.get(options.name, LabelSettings())
+    if not (options.record or options.files or known.examples):
+        raise UsageError(f"{options.name} has no examples yet: give FILES or --record too")
+    sounds = (
+        {"the recording": record(settings, options.source, options.seconds)}
+        if options.record
+        else _read(options.files)
+    )
+    traces = require_new(sounds, known)
+    _require_background(options.background, known, traces)
     folder = file.path.parent / FOLDER / slug(options.name)
     paths = _numbered(folder, len(sounds))
-    draft = _draft(file, version, settings, options, paths)
-    cut = [trimmed(samples, name) for name, samples in sounds.items()]
-    _write(file, draft, dict(zip(paths, cut, strict=True)))
+    others = _numbered(folder / BACKGROUND, len(options.background))
+    draft = _draft(file, version, settings, options, paths=paths, others=others)
+    cut = ([trimmed(samples, name)] for name, samples in sounds.items())
+    content: dict[Path, Iterable[Samples]] = dict(zip(paths, cut, strict=True))
+    content |= zip(others, map(background.windows, options.background), strict=True)
+    _write(file, draft, content)
     label = draft.settings.labels[options.name]
-    print(f"{options.name}: {len(paths)} new examples in {folder}, {len(label.examples)} in all")
+    if paths:
+        print(
+            f"{options.name}: {len(paths)} new examples in {folder}, {len(label.examples)} in all"
+        )
+    if others:
+        megabytes = sum(each.stat().st_size for each in others) / 1e6
+        print(f"{options.name}: background kept in {folder / BACKGROUND}, {megabytes:.0f} MB")
     hearing = prepare(
         draft.settings.model.model_copy(update={"compile": False}), draft.settings.labels
     )
@@ -79,64 +93,39 @@ def run(options: EnrollOptions) -> int:
 
 
 def _read(files: Sequence[str]) -> dict[str, Samples]:
-    """Samples of each file, no two of them the same. Raises UnavailableError."""
+    """Samples of each file. Raises UnavailableError."""
     for file in files:
         if files.count(file) > 1:
             raise UsageError(f"{file} is given more than once")
-    sounds = {file: examples.read(file) for file in files}
-    contents: dict[bytes, str] = {}
-    for name, samples in sounds.items():
-        first = contents.setdefault(samples.tobytes(), name)
-        if first != name:
-            raise UnavailableError(f"{name}: the same recording as {first}")
-    return sounds
+    return {file: examples.read(file) for file in files}
 
 
-def _recorded(options: EnrollOptions, settings: Settings) -> dict[str, Samples]:
-    name, spec = _microphone(options, settings)
-    wanted = round(options.seconds * SAMPLE_RATE)
-    pieces: list[Samples] = []
-    absent = heard = 0
-    source = open_source(spec)
-    with (
-        closing(source),
-        tqdm(
-            total=options.seconds,
-            desc=f"recording from {name}",
-            unit="s",
-            disable=None,  # unless stderr is a terminal
-            leave=False,
-        ) as progress,
-    ):
-        log.info("recording %g s from %s: let it be heard now", options.seconds, name)
-        for chunk in source:
-            if isinstance(chunk, Absent):
-                absent += 1
-                if absent >= _ABSENT:
-                    raise UnavailableError(f"{source.describe}: {chunk.reason}")
-                continue
-            pieces.append(chunk.samples)
-            heard += len(chunk.samples)
-            progress.update(len(chunk.samples) / SAMPLE_RATE)
-            if heard >= wanted:
-                break
-    if not pieces:
-        raise UnavailableError(f"{name}: it has ended without a sound")
-    samples = np.concatenate(pieces)[:wanted]
-    return {"the recording": samples}
+def _require_background(
+    files: Sequence[str], label: LabelSettings, sounds: Mapping[str, Samples]
+) -> None:
+    """Raises UnavailableError on a background that is silent, there already, or holds an example.
 
-
-def _microphone(options: EnrollOptions, settings: Settings) -> tuple[str, SourceSettings]:
-    """The source asked for; else the first microphone that is configured; else the default one."""
-    if options.source is not None:
-        if options.source not in settings.sources:
-            known = ", ".join(settings.sources) or "none"
-            raise UsageError(f"there is no source {options.source!r}; sources: {known}")
-        return options.source, settings.sources[options.source]
-    for name, spec in settings.sources.items():
-        if spec.microphone is not None:
-            return name, spec
-    return "the default microphone", SourceSettings(microphone="default")
+    sounds: traces of all examples, by name.
+    """
+    for file in files:
+        if files.count(file) > 1:
+            raise UsageError(f"--background: {file} is given more than once")
+    traces = {
+        path: trace_of(background.windows(path)) for path in (label.background if files else ())
+    }
+    for file in files:
+        found = background.look_over(file)
+        for other, known in traces.items():
+            if same(found, known):
+                there = ", which is background already" if other in label.background else ""
+                raise UnavailableError(f"{file}: the same recording as {other}{there}")
+        traces[file] = found
+        held = found_in(background.windows(file), list(sounds.values()))
+        if held is not None:
+            raise UnavailableError(
+                f"{file}: the example {list(sounds)[held]} is in it: background is what is without "
+                "the sound"
+            )
 
 
 def _numbered(folder: Path, count: int) -> list[Path]:
@@ -151,36 +140,45 @@ def _draft(
     version: str,
     settings: Settings,
     options: EnrollOptions,
+    *,
     paths: Sequence[Path],
+    others: Sequence[Path],
 ) -> Draft:
-    """The configuration with the examples, and the prompts that are new."""
+    """The configuration with the examples, and the prompts and background that are new."""
     known = settings.labels.get(options.name)
-    wanted = keys(known, options.name, paths, options.prompts, file.path.parent)
+    wanted = keys(
+        known,
+        options.name,
+        prompts=options.prompts,
+        paths=paths,
+        others=others,
+        folder=file.path.parent,
+    )
     try:
         return file.draft(Edit(options.name, wanted, create=known is None), version)
     except (NotWritableError, ConflictError) as error:
         raise UnavailableError(str(error)) from error
 
 
-def _write(file: ConfigFile, draft: Draft, sounds: dict[Path, Samples]) -> None:
-    """The examples, then the configuration; no example stays where that fails."""
+def _write(file: ConfigFile, draft: Draft, content: Mapping[Path, Iterable[Samples]]) -> None:
+    """The recordings, then the configuration; no recording stays where that fails."""
     written: list[Path] = []
     try:
-        for path, samples in sounds.items():
+        for path, pieces in content.items():
             _make_folder(path.parent, like=file.path)
             written.append(path)
-            encode.write(path, samples)
+            with encode.Encoder(path) as encoder:
+                for samples in pieces:
+                    encoder.write(samples)
         # What the daemon would refuse at its next start is refused here.
         prepare(draft.settings.model.model_copy(update={"compile": False}), draft.settings.labels)
         file.write(draft)
     except BaseException as error:
         for path in written:
             path.unlink(missing_ok=True)
-        _remove_empty(file.path.parent / FOLDER, {path.parent for path in written})
+        _remove_empty({path.parent for path in written}, file.path.parent)
         if isinstance(error, OSError):
             raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error
-        if isinstance(error, PeStreamError) and not isinstance(error, NotWritableError):
-            raise
         if isinstance(error, NotWritableError):
             raise UnavailableError(str(error)) from error
         raise
@@ -190,13 +188,18 @@ def _make_folder(folder: Path, like: Path) -> None:
     """With the rights that the configuration has, so that who reads one reads the other."""
     if folder.is_dir():
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.parent != like.parent:
+        _make_folder(folder.parent, like)
+    folder.mkdir()
     mode = like.stat().st_mode & 0o777
-    for each in (folder, folder.parent):
-        each.chmod(mode | 0o700 | ((mode & 0o444) >> 2))
+    folder.chmod(mode | 0o700 | ((mode & 0o444) >> 2))
 
 
-def _remove_empty(top: Path, folders: set[Path]) -> None:
-    for folder in (*folders, top):
+def _remove_empty(folders: Iterable[Path], top: Path) -> None:
+    """Them and what they are in, below `top`, the innermost first."""
+    every = {
+        each for folder in folders for each in (folder, *folder.parents) if top in each.parents
+    }
+    for folder in sorted(every, key=lambda each: -len(each.parts)):
         if folder.is_dir() and not os.listdir(folder):  # noqa: PTH208 - nothing is done with them
             folder.rmdir()

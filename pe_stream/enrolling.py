@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from pe_stream.core.messages import slug
 from pe_stream.core.types import FRAME, FRAME_S, SAMPLE_RATE, Samples
 from pe_stream.database import state_folder
 from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.traces import same, trace
 
 MARGIN_S = 0.5
 """What is kept of the room before and after the sound (s)."""
@@ -44,21 +45,50 @@ def trimmed(samples: Samples, name: str) -> Samples:
     return samples[begin * FRAME : end * FRAME]
 
 
+def require_new(sounds: Mapping[str, Samples], label: LabelSettings) -> dict[str, Samples]:
+    """Traces of the label's examples, and of those to come, by name.
+
+    Raises UnavailableError on one without a sound, and on one that is there already.
+    """
+    traces: dict[str, Samples] = {}
+    for path in label.examples:
+        traces[path] = trace(examples.read(path))
+    for name, samples in sounds.items():
+        examples.active_part(samples, name)
+        found = trace(samples)
+        for other, known in traces.items():
+            if same(found, known):
+                there = ", which the label has already" if other in label.examples else ""
+                raise UnavailableError(f"{name}: the same recording as {other}{there}")
+        traces[name] = found
+    return traces
+
+
 def keys(
     known: LabelSettings | None,
     name: str,
-    paths: Sequence[Path],
+    *,
     prompts: Sequence[str],
+    paths: Sequence[Path],
+    others: Sequence[Path] = (),
     folder: Path,
 ) -> dict[str, list[str]]:
-    """What becomes of a label, None of which is a new one: these examples besides, and prompts.
+    """What becomes of a label, None of which is a new one: what is new, with what there was.
 
-    folder: the configuration's; examples below it are named from there.
+    paths: of examples; others: of background. folder: the configuration's; what is below it is
+    named from there.
     """
-    there: tuple[str, ...] = () if known is None else known.examples
-    named = [_beside(path, folder) for path in (*map(Path, there), *paths)]
-    given = _prompts(known, name, prompts)
-    return ({"prompts": given} if given else {}) | {"examples": named}
+    label = known or LabelSettings()
+    new: dict[str, list[str]] = {}
+    if given := _prompts(known, name, prompts):
+        new["prompts"] = given
+    for key, there, more in (
+        ("examples", label.examples, paths),
+        ("background", label.background, others),
+    ):
+        if more:
+            new[key] = [_beside(path, folder) for path in (*map(Path, there), *more)]
+    return new
 
 
 def of_clip(clip: Path, event_id: str, onset_s: float, duration_s: float) -> Sound:
@@ -92,6 +122,10 @@ def enroll(
     path = state_folder().resolve() / FOLDER / slug(label) / f"{sound.event_id}.flac"
     if known is not None and str(path) in known.examples:
         raise ConfigError(f"this sound is an example of {label} already")
+    try:
+        require_new({"the clip": sound.samples}, known or LabelSettings())
+    except UnavailableError as error:
+        raise ConfigError(str(error)) from error
     was_there = path.exists()  # the file on disk may know it, if the daemon does not
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -100,7 +134,7 @@ def enroll(
         with suppress(OSError):
             path.unlink(missing_ok=True)
         raise NotWritableError(f"{path} cannot be written: {error.strerror}") from error
-    wanted = keys(known, label, [path], prompts, file.path.parent)
+    wanted = keys(known, label, prompts=prompts, paths=[path], folder=file.path.parent)
     try:
         return change(Edit(label, wanted, create=known is None))
     except (ConfigError, ConflictError, NotWritableError):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pe_stream import examples
+from pe_stream import background, examples
 from pe_stream.config import LabelSettings
 from pe_stream.core.types import FRAME_S, FrameEmbeddings
 from pe_stream.examples import Example
@@ -16,6 +16,7 @@ from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.enrolment import Learned, Space, learn, left_out, space_of
 from pe_stream.model.prompts import LabelEmbeddings, embed_labels
 from pe_stream.overlaps import overlaps
+from pe_stream.teaching import Lesson, lesson, teach, words_of
 
 MOST = 5
 """So many of what comes nearest are told."""
@@ -27,42 +28,39 @@ def report(checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], name: st
     Raises UnavailableError on an example that cannot be read.
     """
     words = embed_labels(checkpoint, label_prompts(labels))
-    taught = examples.teach(checkpoint, words, labels)
-    space, other = space_of(checkpoint), examples.background(checkpoint)
-    mine = [examples.load(checkpoint, path) for path in labels[name].examples]
-    alone = Learned(examples.words_of(words, name))
-    learned = learn(alone.row, [each.sound for each in mine], list(other.values()), space)
+    taught = teach(checkpoint, words, labels)
+    space, mine = space_of(checkpoint), lesson(checkpoint, name, labels[name])
+    alone = Learned(words_of(words, name))
+    learned = learn(alone.row, mine.sounds, mine.against, space)
     threshold = labels[name].rule(name, checkpoint.recommended.get(name)).threshold
-    yield from _of_examples(
-        mine, alone, learned, list(other.values()), space=space, threshold=threshold
-    )
+    yield from _of_examples(mine, alone, learned, space=space, threshold=threshold)
     yield f"what the examples sound like to the other labels, beside {name}:"
-    yield from _nearest(_others_on(mine, taught, name, space)) or ["  there are no other labels"]
-    yield f"what {name} takes for itself:"
-    yield from _nearest(
-        {what: _peak(space, frames, learned) for what, frames in other.items()}
-        | {
-            f"{Path(each.name).name} of {label}": _peak(space, each.sound, learned)
-            for label, settings in labels.items()
-            if label != name
-            for each in (examples.load(checkpoint, path) for path in settings.examples)
-        }
-    )
+    yield from _nearest(_others_on(mine.examples, taught, name, space)) or [
+        "  there are no other labels"
+    ]
+    own = {
+        f"{Path(each.name).name} of {label}": _peak(space, each.sound, learned)
+        for label, settings in labels.items()
+        if label != name
+        for each in (examples.load(checkpoint, path) for path in settings.examples)
+    }
+    own |= dict(_of_background(checkpoint, labels[name].background, learned, space))
+    if own:
+        yield f"what {name} takes for itself of your other recordings:"
+        yield from _nearest(own)
+    yield f"what {name} takes for itself of common sounds:"
+    known = background.made(checkpoint)
+    yield from _nearest({what: _peak(space, each, learned) for what, each in known.items()})
     for pair in overlaps(taught):
         if name in (pair.first, pair.second):
             yield f"  {pair.describe()}"
 
 
 def _of_examples(
-    mine: Sequence[Example],
-    alone: Learned,
-    learned: Learned,
-    other: Sequence[FrameEmbeddings],
-    *,
-    space: Space,
-    threshold: float,
+    lesson: Lesson, alone: Learned, learned: Learned, *, space: Space, threshold: float
 ) -> Iterator[str]:
-    without = left_out(alone.row, [each.sound for each in mine], other, space)
+    mine = lesson.examples
+    without = left_out(alone.row, lesson.sounds, lesson.against, space)
     yield "example             active   by words   left out   with all"
     for each, scores in zip(mine, without, strict=True):
         length = f"{each.active.sum() * FRAME_S:.1f} of {len(each.active) * FRAME_S:.1f} s"
@@ -74,6 +72,17 @@ def _of_examples(
             f"{Path(each.name).name[:14]:14} {length:>12}   {by_words:8.2f}   {told}   {now:8.2f}"
             f"{below}"
         )
+    yield from lesson.repeated
+
+
+def _of_background(
+    checkpoint: Checkpoint, paths: Sequence[str], learned: Learned, space: Space
+) -> Iterator[tuple[str, float]]:
+    """The moment of each recording that comes nearest, and its score."""
+    for path in paths:
+        scores = space.scores(background.load(checkpoint, path), learned)
+        minutes, seconds = divmod(int(scores.argmax() * background.STEP * FRAME_S), 60)
+        yield f"your background {Path(path).name} at {minutes}:{seconds:02}", float(scores.max())
 
 
 def _others_on(
@@ -83,7 +92,7 @@ def _others_on(
     found = {}
     for column, other in enumerate(labels.names):
         if other != name:
-            vector = Learned(examples.words_of(labels, other), labels.offsets[column].item())
+            vector = Learned(words_of(labels, other), labels.offsets[column].item())
             found[other] = float(np.mean([_peak(space, each.sound, vector) for each in mine]))
     return found
 

@@ -12,7 +12,7 @@ from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.errors import UnavailableError
 from pe_stream.model import files
 
-METHOD = 1
+METHOD = 2
 """Changes whenever the same examples give other vectors."""
 
 
@@ -38,19 +38,22 @@ def look_up(model: ModelSettings) -> Known:
 def fingerprint(identity: str, label: LabelSettings) -> str:
     """What makes a label's scores, as 16 hexadecimal digits.
 
-    The checkpoint, prompts, negatives, and what is in the examples. Their order does not matter, as
-    they are averaged; nor do window, hop, lookahead and precision count: they change scores, but
-    not what they mean. Raises UnavailableError on an example that cannot be read.
+    The checkpoint, prompts, negatives, and what is in the examples and their background. Their
+    order does not matter, as they are averaged; nor do window, hop, lookahead and precision count:
+    they change scores, but not what they mean. Raises UnavailableError on a recording that cannot
+    be read.
     """
     made_by: list[object] = [identity, sorted(label.prompts), sorted(label.negatives)]
     if label.examples:
-        made_by += [METHOD, sorted(map(digest, label.examples))]
+        made_by += [METHOD, sorted(set(map(digest, label.examples)))]
+        made_by += [sorted(map(digest, label.background))]
     return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:16]
 
 
 def digest(path: str) -> str:
     """What tells a file's content from any other. Raises UnavailableError."""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:32]
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
     except OSError as error:
         raise UnavailableError(f"{path}: {error.strerror}") from error

@@ -11,18 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_dir
 
-from pe_stream import examples
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.hours import Span
 from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings, LabelRule
 from pe_stream.core.windows import Framing
+from pe_stream.core.words import has_control_characters
 from pe_stream.errors import ConfigError
 from pe_stream.fingerprint import fingerprint
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
 from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, compare, embed_labels, probe
+from pe_stream.teaching import teach
 
 log = logging.getLogger(__name__)
 
@@ -101,11 +102,13 @@ def labels_from_prompts(
 ) -> dict[str, LabelSettings]:
     """Each text a label of its own, in the order given.
 
-    Raises ConfigError on a text that is empty or given twice.
+    Raises ConfigError on a text that is empty, given twice, or has control characters.
     """
     for text in prompts:
         if not text.strip():
             raise ConfigError("a prompt is empty; describe the sound in words")
+        if has_control_characters(text):
+            raise ConfigError(f"the prompt {text!r} has a control character: words only")
         if prompts.count(text) > 1:
             raise ConfigError(f"the prompt {text!r} is given more than once")
     return {text: LabelSettings(prompts=(text,), threshold=threshold) for text in prompts}
@@ -120,7 +123,7 @@ def prepare_labels(
     """
     recommended = checkpoint.recommended
     rules = (label.rule(name, recommended.get(name), holds) for name, label in labels.items())
-    embeddings = examples.teach(checkpoint, embed_labels(checkpoint, label_prompts(labels)), labels)
+    embeddings = teach(checkpoint, embed_labels(checkpoint, label_prompts(labels)), labels)
     keys = {name: fingerprint(checkpoint.identity, label) for name, label in labels.items()}
     return Labels(embeddings, tuple(rules), keys)
 

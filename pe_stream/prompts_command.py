@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_stream import examples
+from pe_stream import examples, teaching
 from pe_stream.assets import COMMON_SOUNDS
+from pe_stream.background import made
 from pe_stream.config import LabelSettings
 from pe_stream.config_file import find, load
 from pe_stream.core.types import FrameEmbeddings
@@ -139,8 +140,8 @@ def examine(
 ) -> Findings:
     """Look at the labels' prompts; clips: (frames, D) by name. Raises ConfigError."""
     embeddings = embed_labels(checkpoint, label_prompts(labels))
-    taught = examples.teach(checkpoint, embeddings, labels)
-    background = examples.background(checkpoint)
+    taught = teaching.teach(checkpoint, embeddings, labels)
+    background = made(checkpoint)
     space = space_of(checkpoint)
     heard = np.concatenate([*background.values(), *clips.values()])
     return Findings(
@@ -152,7 +153,7 @@ def examine(
 
 
 def _pairs(labels: LabelEmbeddings, space: Space, heard: FrameEmbeddings) -> Iterator[Pair]:
-    columns = [space.logits(heard, Learned(examples.words_of(labels, n))) for n in labels.names]
+    columns = [space.logits(heard, Learned(teaching.words_of(labels, n))) for n in labels.names]
     for pair in overlaps(labels, least=NEAR):
         first, second = (columns[labels.names.index(n)] for n in (pair.first, pair.second))
         yield Pair(
@@ -223,7 +224,7 @@ def _neighbours(
     sounds = COMMON_SOUNDS.read_text("utf-8").splitlines()
     rows = _rows(checkpoint, sounds)
     for name, label in labels.items():
-        near = cosines(examples.words_of(embeddings, name)[np.newaxis], rows)[0]
+        near = cosines(teaching.words_of(embeddings, name)[np.newaxis], rows)[0]
         own = cosines(_rows(checkpoint, label.prompts), rows).max(axis=0)
         told = [
             Neighbour(name, sound, round(float(cosine), 4))

@@ -151,6 +151,10 @@ class TestLabels:
         assert labels["door_bell-ring"].prompts == ("door bell ring",)
         assert labels["cat"].prompts == ("a cat",)
 
+    def test_a_name_that_becomes_a_prompt_has_no_control_characters(self) -> None:
+        with pytest.raises(ValidationError, match="control character"):
+            settings(labels={"dog\0bark": None})
+
     def test_the_key_of_negatives_is_not(self) -> None:
         assert label(**{"not": "a dog on television"}).negatives == ("a dog on television",)
 
@@ -159,6 +163,9 @@ class TestLabels:
         [
             ({"prompts": []}, "at least 1"),
             ({"prompts": ["a dog", "  "]}, "a prompt is empty"),
+            ({"prompts": ["a\0dog"]}, r"'a\x00dog' has a control character"),
+            ({"prompts": ["a\ndog"]}, "control character"),
+            ({"prompts": ["a dog"], "not": ["a\x9bcat"]}, "control character"),
             ({"prompts": ["a dog", " a dog"]}, "given twice"),
             ({"prompts": ["a dog"], "not": ["a dog"]}, "own prompts"),
             ({"threshold": 0.0}, "greater than 0"),

@@ -134,11 +134,31 @@ def test_paths_are_from_the_folder_of_the_file(tmp_path: Path) -> None:
     wanted = (str(tmp_path / "a.wav"), str(tmp_path / "sub" / "b.wav"), "/c.wav")
     assert settings.labels["ring"].examples == wanted
     assert parse(effective(settings), "/elsewhere/config.yaml") == settings
+    room = parse(text.replace("]}", "], background: r.wav}"), str(tmp_path / "config.yaml"))
+    assert room.labels["ring"].background == (str(tmp_path / "r.wav"),)
     link = tmp_path / "link" / "config.yaml"
     link.parent.mkdir()
     (tmp_path / "config.yaml").touch()
     link.symlink_to(tmp_path / "config.yaml")
     assert parse(text, str(link)) == settings
+
+
+@pytest.mark.parametrize(
+    ("background", "message"),
+    [
+        ("[r.wav, r.wav]", "given twice"),
+        ("a.wav", "'a.wav' is among the label's examples"),
+        ("[1]", "text"),
+    ],
+)
+def test_a_wrong_background_is_refused_by_key(background: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"labels\.ring\.background.*{message}"):
+        parse(f"labels:\n  ring: {{examples: [a.wav], background: {background}}}\n")
+
+
+def test_a_background_without_examples_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"labels\.ring\.background: .*there are none"):
+        parse("labels:\n  ring: {background: r.wav}\n")
 
 
 @pytest.mark.parametrize(

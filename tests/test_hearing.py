@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from pe_stream.config import LabelSettings
+from pe_stream.errors import ConfigError
 from pe_stream.fingerprint import fingerprint
-from pe_stream.hearing import prepare_labels
+from pe_stream.hearing import labels_from_prompts, prepare_labels
 from pe_stream.model.checkpoint import load
+from pe_stream.model.prompts import embed
 
 DOG = {"prompts": ["a dog", "barking"], "not": ["a wolf", "a fox"]}
 
@@ -53,3 +55,11 @@ def test_every_label_has_its_key() -> None:
     keys = prepare_labels(checkpoint, labels).keys
     assert keys == {name: fingerprint(checkpoint.identity, label) for name, label in labels.items()}
     assert keys["dog"] == keys["hound"] != keys["cat"]
+
+
+@pytest.mark.parametrize("text", ["a dog\0", "a\ndog", "\x1b[31mdog"])
+def test_a_prompt_of_control_characters_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="control character"):
+        labels_from_prompts([text])
+    with pytest.raises(ConfigError, match="control character"):
+        embed(load("embedded", device="cpu", threads=1), [text])

@@ -153,11 +153,11 @@ def test_check_warns_of_labels_that_are_nearly_the_same() -> None:
     prompts = {"dog": "a dog barking", "hound": "dog bark", "rain": "rain on a roof"}
     labels = {name: LabelSettings(prompts=(text,), threshold=0.5) for name, text in prompts.items()}
     model = ModelSettings(device="cpu", threads=1)
-    told = check._labels([prepare(model, labels)])
+    told = check._labels(labels, [prepare(model, labels)])
     assert re.match(r"warning: dog and hound are nearly the same \(cosine [01]\.\d\d\); ", told)
     assert "rain" not in told
     del labels["hound"]
-    assert check._labels([prepare(model, labels)]) == "no two are nearly the same"
+    assert check._labels(labels, [prepare(model, labels)]) == "no two are nearly the same"
 
 
 def test_check_warns_of_a_label_that_hardly_ever_scores_enough() -> None:
@@ -165,7 +165,7 @@ def test_check_warns_of_a_label_that_hardly_ever_scores_enough() -> None:
         "dog": LabelSettings(prompts=("a dog barking",), threshold=0.5),
         "rain": LabelSettings(prompts=("rain on a roof",), threshold=0.999),
     }
-    told = check._labels([prepare(ModelSettings(device="cpu", threads=1), labels)])
+    told = check._labels(labels, [prepare(ModelSettings(device="cpu", threads=1), labels)])
     assert told.endswith("hardly any score: rain")
 
 

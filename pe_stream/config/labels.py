@@ -12,7 +12,14 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 
 from pe_stream.config.patterns import RHYTHM_THRESHOLD, FollowKey, PatternKey
 from pe_stream.config.times import HoursSettings
-from pe_stream.config.values import Examples, Negatives, Prompts, Section, frames
+from pe_stream.config.values import (
+    Backgrounds,
+    Examples,
+    Negatives,
+    Prompts,
+    Section,
+    frames,
+)
 from pe_stream.core.hours import Span
 from pe_stream.core.types import LabelRule, Rhythm
 from pe_stream.errors import ConfigError
@@ -101,6 +108,10 @@ class LabelSettings(Section):
 
     examples: Examples = ()
     """Recordings of the sound, which correct the prompts; paths from the file's own folder."""
+
+    background: Backgrounds = ()
+    """Recordings without the sound, from where it is listened for, that the examples are set
+    against; paths as of `examples`."""
 
     pattern: PatternKey = None
     """What such sounds must form to make an event: T3 (smoke alarm), T4 (carbon monoxide alarm),
@@ -231,6 +242,17 @@ class LabelSettings(Section):
                 "ends every sound sooner"
             )
         return self
+
+    @field_validator("background")
+    @classmethod
+    def _beside_examples(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        examples = info.data.get("examples")
+        if value and examples == ():
+            raise ValueError("examples are set against it, and there are none")
+        for path in value:
+            if path in (examples or ()):
+                raise ValueError(f"{path!r} is among the label's examples")
+        return value
 
     @field_validator("negatives")
     @classmethod

@@ -26,6 +26,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from pe_stream.core.messages import ANY, slug
 from pe_stream.core.types import FRAME_S
+from pe_stream.core.words import has_control_characters
 
 
 class Section(BaseModel):
@@ -103,6 +104,8 @@ def _name(text: str) -> str:
 def _label_name(text: str) -> str:
     if slug(text) == ANY:
         raise ValueError(f"the name {text!r} is reserved: in MQTT topics it stands for all labels")
+    if has_control_characters(text):  # it may become the prompt
+        raise ValueError(f"the name {text!r} has a control character: words only")
     return _name(text)
 
 
@@ -127,15 +130,17 @@ def _prompts(texts: tuple[str, ...]) -> tuple[str, ...]:
     for number, text in enumerate(stripped):
         if not text:
             raise ValueError('a prompt is empty: describe the sound, as in "a dog barking"')
+        if has_control_characters(text):
+            raise ValueError(f"the prompt {text!r} has a control character: words only")
         if text in stripped[:number]:
             raise ValueError(f"the prompt {text!r} is given twice")
     return stripped
 
 
-def _examples(paths: tuple[str, ...]) -> tuple[str, ...]:
+def _recordings(paths: tuple[str, ...]) -> tuple[str, ...]:
     for number, path in enumerate(paths):
         if path in paths[:number]:
-            raise ValueError(f"the example {path!r} is given twice")
+            raise ValueError(f"the recording {path!r} is given twice")
     return paths
 
 
@@ -196,12 +201,22 @@ Negatives = Annotated[
 Examples = Annotated[
     tuple[PathText, ...],
     Field(strict=False, max_length=100),
-    AfterValidator(_examples),
+    AfterValidator(_recordings),
     BeforeValidator(
         listed, json_schema_input_type=str | Annotated[list[str], Field(max_length=100), _DISTINCT]
     ),
 ]
 """Paths of recordings; a single text is taken for a list of one."""
+
+Backgrounds = Annotated[
+    tuple[PathText, ...],
+    Field(strict=False, max_length=20),
+    AfterValidator(_recordings),
+    BeforeValidator(
+        listed, json_schema_input_type=str | Annotated[list[str], Field(max_length=20), _DISTINCT]
+    ),
+]
+"""Paths of long recordings; a single text is taken for a list of one."""
 
 Microphone = Annotated[
     str | int | None,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings
+from pe_stream.core.words import has_control_characters
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint
 
@@ -88,7 +89,8 @@ def embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
 
     Those of the last MOST_TEXTS texts are remembered.
 
-    Raises ConfigError on a blank text and on one too long for the checkpoint.
+    Raises ConfigError on a blank text, one with control characters, and one too long for the
+    checkpoint.
     """
     # Other threads do the same: what one of them has just let go is embedded again.
     asked = {text: checkpoint.texts.get(text) for text in texts}
@@ -144,6 +146,8 @@ def _tokenize(checkpoint: Checkpoint, text: str) -> list[int]:
     """Return the token ids of `text` with the special tokens around it."""
     if not text.strip():
         raise ConfigError("a prompt is empty; describe the sound in words")
+    if has_control_characters(text):
+        raise ConfigError(f"the prompt {text!r} has a control character: words only")
     ids: list[int] = checkpoint.tokenizer(text, truncation=False, verbose=False)["input_ids"]
     text_config: Any = checkpoint.model.config.text_config
     limit = min(checkpoint.tokenizer.model_max_length, text_config.max_position_embeddings)

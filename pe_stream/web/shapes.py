@@ -139,6 +139,7 @@ class LabelState(BaseModel):
     prompts: list[str]
     negatives: Annotated[list[str], Field(alias="not")]
     examples: list[str]
+    background: list[str]
     threshold: float | None
     off_threshold: float | None
     min_on_s: float

@@ -62,6 +62,26 @@ def test_what_the_words_know_well_stays_with_the_words() -> None:
     assert learned.offset == 0
 
 
+def test_a_peak_is_enough_to_know_it() -> None:
+    """As events are made of peaks: what is around them in the example is no reason to learn."""
+    peaky = np.concatenate([cloud(SOUND, 0), cloud(np.array([4.0, 0, 0, 4.0]), 1, count=3)])
+    row = learn(WORDS, [peaky], background(), SPACE).row
+    assert np.linalg.norm(row - WORDS) < 1e-3
+    assert np.linalg.norm(learn(WORDS, [cloud(SOUND, 0)], background(), SPACE).row - WORDS) > 0.5
+
+
+def test_what_the_words_take_most_for_the_sound_is_told_apart_however_short() -> None:
+    hard = np.array([0.7, 0.0, 3.0, 4.0])
+    plain = cloud(np.array([0, 0, 0, 4.0]), 20, count=200)
+    with_peak = np.concatenate([plain, cloud(hard, 21, count=2)])
+    examples = [cloud(np.array([0.0, 2.0, 2.0, 4.0]), n) for n in range(5)]
+    found = [
+        mean(cloud(hard, 30), Learned(learn(WORDS, examples, [*background(), each], SPACE).row))
+        for each in (plain, with_peak)
+    ]
+    assert found[1] < found[0] - 0.02
+
+
 def test_background_that_the_words_mean_is_none() -> None:
     also = cloud(np.array([4.0, 0, 0, 4.0]), 7)
     with_it = learn(WORDS, [cloud(SOUND, 0)], [*background(), also], SPACE)
@@ -77,7 +97,7 @@ def test_every_example_counts_the_same_however_long() -> None:
 
 def test_the_offset_brings_the_examples_to_one_half_and_no_further() -> None:
     examples = [cloud(SOUND, n) for n in range(10)]
-    quieter = Space(SPACE.scale, SPACE.bias - 8)
+    quieter = Space(SPACE.scale, SPACE.bias - 15)
     learned = learn(WORDS, examples, background(), quieter)
     assert learned.offset > 0
     logits = [quieter.logits(each, learned).mean() for each in examples]

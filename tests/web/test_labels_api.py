@@ -52,7 +52,7 @@ def test_a_threshold_is_changed_in_the_file_and_in_force(house: Standing) -> Non
 
 
 def test_text_that_yaml_does_not_allow_is_escaped(house: Standing) -> None:
-    prompts = ["a\x7fb", "\x85c\ufeff", "caf\xe9 \U0001f514"]
+    prompts = ["a\ufffeb", "\xa0c\ufeff", "caf\xe9 \U0001f514"]
     with house.client() as client:
         told = change(client, "PATCH", "dog", house.file.version, prompts=prompts, threshold=0.4)
         assert told.is_success, told.text
@@ -101,6 +101,7 @@ def test_labels_are_made_and_removed(house: Standing) -> None:
         ({"threshold": 1.5}, "labels.dog.threshold: found 1.5, should be less than 1"),
         ({"threshold": 0.3, "off_threshold": 0.4}, "off_threshold (0.4) is above threshold"),
         ({"prompts": [""]}, "a prompt is empty"),
+        ({"prompts": ["a\0dog"]}, "control character"),
         ({"sources": ["attic"]}, "there is no source 'attic'"),
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"enabled": "perhaps"}, "enabled"),

@@ -1,0 +1,83 @@
+"""Knowing a recording again: copied, cut, or in another format, as long as that loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from pe_stream.core.types import Samples
+
+AROUND = 2400
+"""Samples before and after a peak: 0.1 s in all, which no two recordings share."""
+
+PEAKS = 3
+"""The loudest ones: rounded, two that are as loud may change places."""
+
+_ROUNDING = 2 / 32768
+"""Samples differ by this at most where one file has them as floats and another in 16 bits."""
+
+_FAINT = 1e-3
+"""Peaks below this (-60 dBFS) tell nothing apart."""
+
+
+def trace(samples: Samples) -> Samples:
+    """Samples (PEAKS, 2 * AROUND + 1) around the loudest of (n,); zeros where there are none."""
+    padded = np.pad(samples.clip(-1, 1), AROUND)  # as it is when written with 16 bits
+    left = np.abs(padded)
+    found = np.zeros((PEAKS, 2 * AROUND + 1), np.float32)
+    for row in found:
+        at = int(left.argmax())
+        if left[at] < _FAINT:
+            break
+        around = slice(at - AROUND, at + AROUND + 1)
+        row[:] = padded[around]
+        left[max(0, at - AROUND) : at + AROUND + 1] = 0
+    return found
+
+
+def trace_of(pieces: Iterable[Samples]) -> Samples:
+    """The same of a recording that comes piece by piece: of the peaks of all pieces the loudest."""
+    found = np.zeros((0, 2 * AROUND + 1), np.float32)
+    for samples in pieces:
+        found = np.concatenate([found, trace(samples)])
+        found = found[np.argsort(-np.abs(found[:, AROUND]), kind="stable")[:PEAKS]]
+    return found
+
+
+def same(first: Samples, second: Samples) -> bool:
+    """Whether two traces are of one recording. Not if it was made louder, or lost something."""
+    return any(
+        np.abs(one - other).max() <= _ROUNDING
+        for one in first
+        for other in second
+        if abs(one[AROUND]) >= _FAINT
+    )
+
+
+def found_in(pieces: Iterable[Samples], traces: Sequence[Samples]) -> int | None:
+    """Which of the traces' recordings is in one that comes piece by piece; None is none of them."""
+    before = np.zeros(AROUND, np.float32)
+    for samples in pieces:
+        block = np.concatenate([before, samples.clip(-1, 1)])
+        for number, (loudest, *_) in enumerate(traces):
+            if _holds(block, loudest):
+                return number
+        before = block[-2 * AROUND :]
+    return None
+
+
+def _holds(block: Samples, wanted: Samples) -> bool:
+    (inside,) = np.nonzero(wanted)
+    if not len(inside):
+        return False
+    begin, end = inside[0], inside[-1] + 1
+    first, part = AROUND - begin, wanted[begin:end]
+    centres = np.arange(first, len(block) - len(part) + first + 1)
+    # The loudest sample first: hardly any other comes near it.
+    for offset in (0, 1, 2, 5, 11, 23):
+        if -first <= offset < len(part) - first:
+            near = np.abs(block[centres + offset] - part[first + offset]) <= _ROUNDING
+            centres = centres[near]
+    starts = centres - first
+    return any(np.abs(block[at : at + len(part)] - part).max() <= _ROUNDING for at in starts)
