@@ -193,6 +193,7 @@ class TestLabels:
             ({"pattern": {"times": 3, "within_s": 3.0, "gap_s": [1.0, 0.5]}}, "above the most"),
             ({"pattern": {"times": 3, "within_s": 3.0, "gap_s": [0.0, 0.3]}}, "lower min_off_s"),
             ({"pattern": {"times": 3, "within_s": 3.0, "length_s": [0, 0.1]}}, "lower min_on_s"),
+            ({"pattern": {"times": 3, "within_s": 1.39}}, "3 sounds take 1.4 s or more"),
             (
                 {"max_s": 2.0, "pattern": {"times": 3, "within_s": 9.0, "length_s": [2.5, 3.0]}},
                 "max_s (2) ends every sound sooner",
@@ -325,6 +326,11 @@ class TestRule:
         knocks = {"times": 3, "within_s": 3.0, "gap_s": [0.2, 1.0]}
         assert label(pattern=knocks).rule("knock").min_off == 5
         assert label(pattern=knocks, min_off_s=0.1).rule("knock").min_off == 3
+
+    def test_sounds_that_just_fit_into_their_time(self) -> None:
+        label(pattern={"times": 3, "within_s": 1.4})
+        label(pattern={"times": 3, "within_s": 1.0, "gap_s": [0.2, 1.0]})
+        label(pattern={"times": 3, "within_s": 1.0}, min_off_s=0.2)
 
     def test_a_rhythm_has_a_threshold_of_its_own(self) -> None:
         assert label(pattern="T3").rule("smoke", 0.4).threshold == 0.02

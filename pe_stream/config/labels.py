@@ -231,6 +231,15 @@ class LabelSettings(Section):
                 f"pattern.gap_s ends at {pattern.gap_s[1]:g}, but gaps shorter than min_off_s "
                 f"({self.min_off_s:g}) are bridged: lower min_off_s"
             )
+        if pattern.times is not None and pattern.within_s is not None:
+            least = pattern.times * self.min_on_s + (pattern.times - 1) * self._bridged_s
+            if round(least - pattern.within_s, 6) > 0:
+                raise ValueError(
+                    f"pattern.times: {pattern.times} sounds take {least:g} s or more, each of "
+                    f"min_on_s ({self.min_on_s:g}) and the gaps of min_off_s "
+                    f"({self._bridged_s:g}), and pattern.within_s is {pattern.within_s:g}: what is "
+                    "shorter does not count, nearer ones are one: lower them"
+                )
         if pattern.length_s is not None and pattern.length_s[1] < self.min_on_s:
             raise ValueError(
                 f"pattern.length_s ends at {pattern.length_s[1]:g}, but what is shorter than "

@@ -106,7 +106,7 @@ class PatternSettings(Section):
     """With `rhythm`: by which part it may be slower or faster; default: 0.1."""
 
     cycles: Annotated[int, Field(ge=1, le=20)] | None = None
-    """With `rhythm`: so often it must be heard before it counts; default: 2."""
+    """With `rhythm`: so often it must be heard before it counts, a faint one half; default: 2."""
 
     @property
     def core(self) -> Pattern:

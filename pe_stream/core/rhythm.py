@@ -2,15 +2,17 @@
 
 The model's scores do not tell a beep of 0.1 s from the gap after it, and at 0 dB over a background
 hardly the alarm from its pauses. A tone has its energy in one narrow band, where it stands out by
-20 dB and more even then. So one cycle of the rhythm is looked for in each band by itself: every
-beep about as loud as the others, every gap quieter than all of them, quiet before and after.
+10 dB and more even then. So one cycle of the rhythm is looked for in each band by itself: every
+beep steady and about as loud as the others, every gap quieter than all of them, quiet before and
+after. A band in which noise comes near to that once does not come near to it a period later: that
+cycles follow one another in the same band tells an alarm from the rest.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import ceil, floor
 
 import numpy as np
@@ -30,17 +32,30 @@ SHORTEST_S = 0.08
 BEEP = 0.06
 """What is left out at both ends of a beep or gap, at most (s): they need not be sharp."""
 
-CONTRAST_DB = 15.0
-"""By which gaps and pauses must be quieter than every beep."""
+CONTRAST_DB = 7.0
+"""By which gaps and pauses must be quieter than every beep: what the rows of a band differ by in
+noise is as much, but seldom over half a second, and not each time that a beep should end."""
 
-ECHO_DB, ECHO_S = 6.0, 0.3
+ECHO_DB, ECHO_S = 3.5, 0.3
 """The same of gaps shorter than that: a room still echoes."""
 
-SPREAD_DB = 6.0
-"""By which beeps may differ in level."""
+CLEAR_DB = 3.0
+"""A cycle whose gaps are quieter by so much more is clear; others are faint, and count half."""
 
-WRONG = 5
-"""Of so many rows of a beep or gap, one may be on the other side: other sounds come and go."""
+PART = 0.7
+"""Of the contrast: by which a row of a gap is quieter, or it is on the wrong side."""
+
+SPREAD_DB = 6.0
+"""By which beeps may differ in level: two sounders beside one another, or a room's answer."""
+
+STEADY_DB = 6.0
+"""By which a row of a beep may differ from the usual one: no voice or bell is so steady."""
+
+WRONG = 4
+"""Of so many rows of a beep or gap, one may be on the wrong side: other sounds come and go."""
+
+WRONG_IN_ALL = 6
+"""Of so many rows of all beeps together."""
 
 TONE_DB = 10.0
 """By which bands at a distance from that of a tone are quieter, if they beep at all."""
@@ -51,9 +66,11 @@ _APART = 4
 FLOOR_DB = -90.0
 """What is quieter (dBFS in a band) is silence."""
 
-_QUIET_S = 1.0
-"""Quiet asked for before and after a cycle, or three times its longest beat where that is more,
-but never more than its pause leaves."""
+_QUIET_S = 1.5
+"""Quiet asked for before and after a cycle, but no more than its pause leaves."""
+
+_PIECE_S = 0.75
+"""Longest piece of it that is judged by itself: beeps are hardly heard on the whole of it."""
 
 _SETTLE = 10
 """Rows in which a better fit of the same cycle may still come."""
@@ -84,12 +101,19 @@ def levels(samples: Samples) -> Levels:
 class Cycle:
     """One cycle that was heard, in rows: its first beep's onset, one past its last beep.
 
-    margin: by which the loudest of its gaps was quieter than it must be (dB).
+    margin: by which the loudest of its gaps was quieter than it must be (dB). bands: those in which
+    it was heard, a bit each.
     """
 
     onset: int
     offset: int
     margin: float
+    bands: int
+
+    @property
+    def clear(self) -> bool:
+        """Whether it stood out well."""
+        return self.margin >= CLEAR_DB
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +139,7 @@ class RhythmFinder:
         quiet = max(-beats[0].start for beats in self._templates)  # as if it had been, until now
         self._held: Levels = np.full((quiet, len(_STARTS) - 1), round(10 * FLOOR_DB), np.int64)
         self._next = row
-        self._pending: deque[tuple[int, Cycle]] = deque()
+        self._pending: tuple[int, Cycle] | None = None
 
     def hear(self, rows: Levels) -> list[tuple[int, Cycle]]:
         """Cycles that these rows complete, each with the row after which it was certain."""
@@ -124,18 +148,20 @@ class RhythmFinder:
         told: list[tuple[int, Cycle]] = []
         for end, cycle in self._fits(begin, len(rows)):
             self._settle(end, told)
-            if not self._pending:
-                self._pending.append((end, cycle))
-            elif cycle.margin > self._pending[0][1].margin:
-                self._pending[0] = (end, cycle)
+            if self._pending is None:
+                self._pending = (end, cycle)
+            else:
+                settled, was = self._pending
+                settled = end if cycle.margin > was.margin else settled
+                self._pending = (settled, _together(was, cycle))
         self._next += len(rows)
         self._settle(self._next - 1, told)
         self._held = self._held[-self._span :]
         return told
 
     def _settle(self, row: int, told: list[tuple[int, Cycle]]) -> None:
-        if self._pending and row >= self._pending[0][0] + _SETTLE:
-            end, cycle = self._pending.popleft()
+        if self._pending is not None and row >= self._pending[0] + _SETTLE:
+            (end, cycle), self._pending = self._pending, None
             told.append((end + _SETTLE, cycle))
 
     def _fits(self, begin: int, new: int) -> list[tuple[int, Cycle]]:
@@ -150,17 +176,23 @@ class RhythmFinder:
             if count <= 0:
                 continue
             margin = _margin(sums, beats, first, count)
-            band = margin.argmax(axis=1)
-            found = margin[np.arange(count), band]
+            shifts, bands = np.nonzero(margin >= 0)
+            if not len(shifts):
+                continue  # as nearly always: what follows is slow, for nothing
+            steady = _throughout(held, beats, first + shifts, bands)
             offset = next(beat.stop for beat in reversed(beats) if beat.on)
-            for i in np.flatnonzero(found >= 0).tolist():
-                at, fit = first + i, found.item(i)
-                end = begin + at + back - 1
-                if end in best and best[end].margin >= fit:
-                    continue
-                if _throughout(held[:, band[i]], beats, at) and _tone(held, beats, at, band[i]):
-                    best[end] = Cycle(begin + at, begin + at + offset, fit)
+            for shift, band in zip(shifts[steady].tolist(), bands[steady].tolist(), strict=True):
+                at, fit = first + shift, margin.item(shift, band)
+                if _tone(held, beats, at, band):
+                    cycle = Cycle(begin + at, begin + at + offset, fit, 1 << band)
+                    end = begin + at + back - 1
+                    best[end] = _together(best[end], cycle) if end in best else cycle
         return sorted(best.items())
+
+
+def _together(one: Cycle, other: Cycle) -> Cycle:
+    """The better fit of the two, with the bands of both."""
+    return replace(max(one, other, key=lambda cycle: cycle.margin), bands=one.bands | other.bands)
 
 
 def _margin(sums: Levels, beats: Sequence[_Beat], first: int, count: int) -> NDArray[np.float64]:
@@ -180,19 +212,25 @@ def _margin(sums: Levels, beats: Sequence[_Beat], first: int, count: int) -> NDA
     return margin
 
 
-def _throughout(band: Levels, beats: Sequence[_Beat], at: int) -> bool:
-    """Whether beeps are loud and gaps quiet in nearly all their rows, not on average alone.
+def _throughout(
+    held: Levels, beats: Sequence[_Beat], at: NDArray[np.int64], bands: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Whether beeps are steady and gaps quiet in nearly all their rows, not on average alone.
 
-    band: (rows,) levels. at: row of the onset.
+    at: (n,) rows of onsets; bands: (n,), one for each. Returns (n,).
     """
-    rows = [band[at + beat.start : at + beat.stop] for beat in beats]
-    level = min(each.mean() for beat, each in zip(beats, rows, strict=True) if beat.on)
+    rows = [held[at[:, None] + np.arange(beat.start, beat.stop), bands[:, None]] for beat in beats]
+    loud = np.hstack([each for beat, each in zip(beats, rows, strict=True) if beat.on])
+    usual = np.median(loud, axis=1, keepdims=True)
+    wrong = np.abs(loud - usual) > 10 * STEADY_DB
+    fine: NDArray[np.bool_] = np.count_nonzero(wrong, axis=1) * WRONG_IN_ALL <= loud.shape[1]
     for beat, each in zip(beats, rows, strict=True):
-        loud = np.count_nonzero(each >= level - 5 * beat.required)  # half of it, in tenths
-        wrong = len(each) - loud if beat.on else loud
-        if wrong > max(1, len(each) // WRONG):
-            return False
-    return True
+        if beat.on:
+            wrong = np.abs(each - usual) > 10 * STEADY_DB
+        else:
+            wrong = each > usual - 10 * PART * beat.required
+        fine &= np.count_nonzero(wrong, axis=1) <= max(1, each.shape[1] // WRONG)
+    return fine
 
 
 def _tone(held: Levels, beats: Sequence[_Beat], at: int, band: int) -> bool:
@@ -215,14 +253,17 @@ def _template(rhythm: Rhythm, tempo: float) -> list[_Beat]:
     """Quiet, a cycle without its pause, quiet; row 0 is its onset."""
     inner, pause = rhythm.beats_s[:-1], rhythm.beats_s[-1]
     guard = min(BEEP, 0.2 * min(rhythm.beats_s))
-    quiet = min((1 - rhythm.tolerance) * pause, max(3 * max(inner), _QUIET_S))
-    beats = [_beat(-quiet, 0.0, guard, on=False)]
+    quiet = min((1 - rhythm.tolerance) * pause, max(2 * max(inner) + BEEP, _QUIET_S))
+    near = min(2 * max(inner) + BEEP, quiet)  # the gap and the beep that would come next
+    far = np.linspace(near, quiet, ceil((quiet - near) / _PIECE_S) + 1).tolist()
+    beats = [_beat(-stop, -start, 0.0, on=False) for start, stop in pairwise(far)][::-1]
+    beats.append(_beat(-near, 0.0, guard, on=False))
     at = 0.0
     for number, beat in enumerate(inner):
         beats.append(_beat(at, at + tempo * beat, guard, on=number % 2 == 0))
         at += tempo * beat
-    beats.append(_beat(at, at + quiet, guard, on=False))
-    return beats
+    beats.append(_beat(at, at + near, guard, on=False))
+    return [*beats, *(_beat(at + start, at + stop, 0.0, on=False) for start, stop in pairwise(far))]
 
 
 def _beat(start_s: float, stop_s: float, guard: float, *, on: bool) -> _Beat:

@@ -1,4 +1,7 @@
-"""Cycles of a rhythm to events: so many of them, a period apart."""
+"""Cycles of a rhythm to events: so many of them, a period apart, in the same band.
+
+A faint cycle counts half: noise may look like one, but hardly again and again, a period apart.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,16 @@ MISSED = 2
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A cycle in frames, how many follow one another up to it, and the onset of their first."""
+    """A cycle in frames, and those that follow one another up to it.
+
+    halves: how many they are, times 2; first: the onset of their first. bands: of the cycle.
+    """
 
     onset: int
     offset: int
-    count: int
+    halves: int
     first: int
+    bands: int
 
 
 class RhythmTracker:
@@ -35,12 +42,12 @@ class RhythmTracker:
         self._cycles: deque[tuple[int, Cycle]] = deque()
         self._links: deque[_Link] = deque()
         self._open: Together | None = None
-        self._last = _Link(0, 0, 0, 0)
+        self._last = _Link(0, 0, 0, 0, 0)
         self._ready = self._begin = self._now = 0
         rhythm = self._rhythm
         self._longest = rhythm.period_s * (1 + rhythm.tolerance) / FRAME_S
         self._shortest = rhythm.period_s * (1 - rhythm.tolerance) / FRAME_S
-        span = (max(rhythm.cycles, MISSED) + 2) * self._longest
+        span = (2 * rhythm.cycles + MISSED) * self._longest  # all may be faint
         self._scores: deque[float] = deque(maxlen=ceil(span))
 
     @property
@@ -109,29 +116,38 @@ class RhythmTracker:
         onset, offset = max(self._begin, cycle.onset // ROWS), -(-cycle.offset // ROWS)
         if onset < self._ready:
             return []
-        before = [link for link in self._links if self._apart(link, onset, 1)]
-        longest = max(before, key=lambda link: link.count, default=None)
-        count, first = (longest.count + 1, longest.first) if longest else (1, onset)
-        link = _Link(onset, offset, count, first)
+        before = [link for link in self._links if self._follows(link, onset, cycle.bands, 1)]
+        longest = max(before, key=lambda link: link.halves, default=None)
+        halves = 2 if cycle.clear else 1
+        if longest is None:
+            link = _Link(onset, offset, halves, onset, cycle.bands)
+        else:
+            link = _Link(onset, offset, longest.halves + halves, longest.first, cycle.bands)
         self._links.append(link)
         if self._open is not None:
-            if not any(self._apart(self._last, onset, periods) for periods in (1, MISSED)):
+            last, bands = self._last, cycle.bands
+            if not any(self._follows(last, onset, bands, n) for n in (1, MISSED)):
                 return []
             self._open.add(self._heard(self._open.offset, offset))
             self._last = link
             return [self._open.detection(Phase.UPDATE)] if self._rule.update_every else []
-        if count < self._rhythm.cycles:
+        if link.halves < 2 * self._rhythm.cycles:
             return []
-        heard = self._heard(first, offset)
+        heard = self._heard(link.first, offset)
         if heard.peak < self._rule.threshold:
             return []
         self._open, self._last = Together.of([heard]), link
         return [self._open.detection(Phase.START)]
 
-    def _apart(self, link: _Link, onset: int, periods: int) -> bool:
-        """Whether a cycle with that onset comes so many periods after another, to a frame."""
+    def _follows(self, link: _Link, onset: int, bands: int, periods: int) -> bool:
+        """Whether a cycle of that onset comes so many periods after another, in one of its bands.
+
+        Periods are right to a frame; a tone at the edge of a band may be in the one beside it.
+        """
+        near = link.bands | link.bands << 1 | link.bands >> 1
         distance = onset - link.onset
-        return periods * self._shortest - 1 <= distance <= periods * self._longest + 1
+        on_time = periods * self._shortest - 1 <= distance <= periods * self._longest + 1
+        return on_time and near & bands != 0
 
     def _heard(self, onset: int, offset: int) -> Detection:
         """The label's scores of these frames, as far back as they are kept."""

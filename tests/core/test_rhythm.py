@@ -23,6 +23,7 @@ from pe_stream.core.types import (
     Rhythm,
     Samples,
 )
+from pe_stream.synthesis import in_room, room_response
 
 T3, T4 = Rhythm(RHYTHMS["T3"]), Rhythm(RHYTHMS["T4"])
 
@@ -33,13 +34,21 @@ def rule(rhythm: Rhythm, **other: object) -> LabelRule:
 
 
 def beeps(
-    beats_s: tuple[float, ...], cycles: int, hz: float = 3100.0, before_s: float = 2.0
+    beats_s: tuple[float, ...],
+    cycles: int,
+    hz: float = 3100.0,
+    before_s: float = 2.0,
+    fall_db: float = 0.0,
 ) -> Samples:
-    """A tone of amplitude 0.1 in that rhythm, and 12 s of silence after it."""
+    """A tone of amplitude 0.1 in that rhythm, and 12 s of silence after it.
+
+    fall_db: by which each beep dies away.
+    """
     pieces = [np.zeros(round(before_s * SAMPLE_RATE))]
     for number, beat_s in enumerate(beats_s * cycles):
         seconds = np.arange(round(beat_s * SAMPLE_RATE)) / SAMPLE_RATE
-        pieces.append(0.1 * np.sin(2 * np.pi * hz * seconds) * (number % 2 == 0))
+        level = 0.1 * 10 ** (-fall_db * seconds / beat_s / 20) * (number % 2 == 0)
+        pieces.append(level * np.sin(2 * np.pi * hz * seconds))
     return np.concatenate([*pieces, np.zeros(12 * SAMPLE_RATE)]).astype(np.float32)
 
 
@@ -92,6 +101,59 @@ def test_found_at_any_pitch(hz: float) -> None:
 )
 def test_what_is_no_t3(beats_s: tuple[float, ...]) -> None:
     assert heard(beeps(beats_s, 5), rule(T3)) == []
+
+
+@pytest.mark.parametrize(
+    "beats_s",
+    [
+        (0.1,) * 5 + (5.2,),
+        (0.1,) * 9 + (5.0,),
+        (*(0.1,) * 7, 1.2),
+        (*(0.08,) * 7, 0.8),
+        (0.25,) * 7 + (5.0,),
+        (0.5, 0.5, 0.5, 0.5, 0.5, 1.5),
+    ],
+    ids=["three", "five", "short pause", "alarm clock", "slow", "T3"],
+)
+def test_what_is_no_t4(beats_s: tuple[float, ...]) -> None:
+    assert heard(beeps(beats_s, 12), rule(T4)) == []
+
+
+@pytest.mark.parametrize(("rhythm", "fall_db"), [(T3, 40.0), (T4, 60.0)], ids=["T3", "T4"])
+def test_what_dies_away_is_no_beep(rhythm: Rhythm, fall_db: float) -> None:
+    """As a click does in a room, or a bell."""
+    assert heard(noisy(beeps(rhythm.beats_s, 3, fall_db=fall_db), 30.0), rule(rhythm)) == []
+
+
+def test_cycles_of_another_pitch_are_of_something_else() -> None:
+    pieces = [beeps(T3.beats_s, 1, hz, before_s=0.0)[: 4 * SAMPLE_RATE] for hz in (900, 1500)]
+    assert heard(np.concatenate(pieces * 4), rule(T3)) == []
+    assert len(heard(np.concatenate([*pieces[:1] * 4, *pieces[1:]]), rule(T3))) == 2
+
+
+def test_what_is_faint_must_come_twice_as_often() -> None:
+    """Noise of 14 dB more than the tone: in the tone's band, it is some 8 dB less."""
+    once = Rhythm(T3.beats_s, cycles=1)
+    assert heard(noisy(beeps(T3.beats_s, 1), -14.0), rule(once)) == []
+    assert len(heard(noisy(beeps(T3.beats_s, 2), -14.0), rule(once))) == 2
+    assert heard(noisy(beeps(T3.beats_s, 3), -14.0), rule(T3)) == []
+    assert len(heard(noisy(beeps(T3.beats_s, 5), -14.0), rule(T3))) == 2
+
+
+def test_found_though_something_bangs_in_every_gap() -> None:
+    sound = noisy(beeps(T3.beats_s, 3), 20.0)
+    bang = np.random.default_rng(6).standard_normal(SAMPLE_RATE // 20)
+    for onset_s in np.arange(2.7, 14, 1.0):
+        at = round(onset_s * SAMPLE_RATE)
+        sound[at : at + len(bang)] += bang
+    assert len(heard(sound, rule(T3))) == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_found_in_a_room_that_rings(seed: int) -> None:
+    response = room_response(np.random.default_rng(seed), 0.8)
+    sound = in_room(beeps(T4.beats_s, 3, 2900.0), response, 0.0)
+    assert len(heard(noisy(sound[: 30 * SAMPLE_RATE], 20.0), rule(T4))) == 2
 
 
 def test_beeps_of_different_loudness_are_none() -> None:
