@@ -177,13 +177,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from pe_stream.demo import run
+    from pe_stream.commands.demo import run
 
     return run(options.seconds, loop=options.loop)
 
 
 def _detect(options: argparse.Namespace) -> int:
-    from pe_stream.detect_command import DetectOptions, run
+    from pe_stream.commands.detect import DetectOptions, run
 
     return run(
         DetectOptions(
@@ -218,7 +218,7 @@ def _devices(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from pe_stream.check import run
+    from pe_stream.commands.check import run
     from pe_stream.config_file import find
 
     return run(options.config or find())
@@ -240,7 +240,7 @@ def _config(options: argparse.Namespace) -> int:
 
 
 def _events(options: argparse.Namespace) -> int:
-    from pe_stream.events_command import EventsOptions, run
+    from pe_stream.commands.events import EventsOptions, run
 
     return run(
         EventsOptions(
@@ -255,7 +255,7 @@ def _events(options: argparse.Namespace) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
-    from pe_stream.search_command import SearchOptions, run
+    from pe_stream.commands.search import SearchOptions, run
 
     return run(
         SearchOptions(

@@ -124,7 +124,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from pe_stream.replay_command import ReplayOptions, run
+    from pe_stream.commands.replay import ReplayOptions, run
 
     return run(
         ReplayOptions(

@@ -272,7 +272,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _soundscapes(options: argparse.Namespace) -> int:
-    from pe_stream.soundscapes_command import SoundscapesOptions, run
+    from pe_stream.commands.soundscapes import SoundscapesOptions, run
 
     return run(
         SoundscapesOptions(
@@ -292,7 +292,7 @@ def _soundscapes(options: argparse.Namespace) -> int:
 
 
 def _enroll(options: argparse.Namespace) -> int:
-    from pe_stream.enroll_command import EnrollOptions, run
+    from pe_stream.commands.enroll import EnrollOptions, run
 
     return run(
         EnrollOptions(
@@ -309,7 +309,7 @@ def _enroll(options: argparse.Namespace) -> int:
 
 
 def _prompts(options: argparse.Namespace) -> int:
-    from pe_stream.prompts_command import PromptsOptions, run
+    from pe_stream.commands.prompts import PromptsOptions, run
 
     return run(PromptsOptions(options.config, tuple(options.clips), json=options.json))
 

@@ -10,16 +10,32 @@ from astral import Observer
 from astral import sun as astral_sun
 
 from pe_stream.config import LocationSettings
+from pe_stream.core.ago import ago
 from pe_stream.core.hours import Span, holds
-from pe_stream.errors import ConfigError
+from pe_stream.errors import ConfigError, UsageError
 
 HORIZON = -0.833
 """Elevation of the sun's middle as it rises and sets (degrees): its radius, and refraction."""
 
 
+SINCE = "a time (2026-11-21, 2026-11-21T08:00Z) or how long ago (90m, 24h, 7d)"
+
+
 def now() -> datetime:
     """What time it is (UTC)."""
     return datetime.now(UTC)
+
+
+def moment(text: str, now: datetime, option: str = "--since") -> str:
+    """UTC, as events have it, of a time or of a length of time before `now`.
+
+    A time without a zone is that of this machine. Raises UsageError, which names the option.
+    """
+    try:
+        when = ago(text, now) or datetime.fromisoformat(text.strip()).astimezone()
+        return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        raise UsageError(f"{option} {text!r}: not {SINCE}") from None
 
 
 class LocalTime:

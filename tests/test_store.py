@@ -20,7 +20,7 @@ from pe_stream import store as store_module
 from pe_stream.core.messages import Message, Topics, event_message
 from pe_stream.core.types import Event, Phase, Reason
 from pe_stream.errors import UsageError
-from pe_stream.events_command import moment
+from pe_stream.local_time import moment
 from pe_stream.store import Store
 from pe_stream.timeline import Asked, Timeline
 

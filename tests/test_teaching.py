@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from sounds import noise, write_float_wav
 
-from pe_stream import check, teaching
+from pe_stream import teaching
 from pe_stream.audio import encode
+from pe_stream.commands import check
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.errors import UnavailableError

@@ -25,8 +25,8 @@ from pe_stream.core.types import LabelRule, ScoreRun
 from pe_stream.core.whatif import untold
 from pe_stream.database import state_folder
 from pe_stream.errors import UnavailableError, UsageError
-from pe_stream.events_command import moment
 from pe_stream.fingerprint import Known, look_up
+from pe_stream.local_time import moment
 from pe_stream.past import Stretch, chosen
 
 log = logging.getLogger(__name__)

@@ -13,13 +13,13 @@ import pytest
 from processes import pe_stream
 from sounds import write_float_wav
 
-from pe_stream import check
 from pe_stream.assets import COMMON_SOUNDS
+from pe_stream.commands import check
+from pe_stream.commands.prompts import _without_a_word
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.hearing import prepare
 from pe_stream.overlaps import NEARLY_SAME, cosines, overlaps
-from pe_stream.prompts_command import _without_a_word
 from pe_stream.synthesis import dog_barks
 
 CONFIG = """\

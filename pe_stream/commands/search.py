@@ -25,8 +25,8 @@ from pe_stream.config_file import find, load
 from pe_stream.core.moments import Moment
 from pe_stream.core.pooling import Probe
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
-from pe_stream.events_command import moment as moment_of
 from pe_stream.local_time import LocalTime
+from pe_stream.local_time import moment as moment_of
 from pe_stream.memory_store import Piece, stored
 from pe_stream.model.checkpoint import load as load_checkpoint
 from pe_stream.model.prompts import probe

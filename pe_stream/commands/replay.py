@@ -21,9 +21,8 @@ from pe_stream.config_file import find, load
 from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.core.whatif import Replayed, replay, untold
 from pe_stream.errors import UnavailableError, UsageError
-from pe_stream.events_command import moment
 from pe_stream.fingerprint import look_up
-from pe_stream.local_time import LocalTime
+from pe_stream.local_time import LocalTime, moment
 from pe_stream.past import Stretch, chosen, database, look
 
 NOW, OTHER, BOTH = "now", "other", "both"

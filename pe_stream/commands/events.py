@@ -11,12 +11,10 @@ from typing import Literal
 
 from pe_stream import store
 from pe_stream.config_file import find, load
-from pe_stream.core.ago import ago
-from pe_stream.errors import ConfigError, UnavailableError, UsageError
+from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.events_table import write_csv
+from pe_stream.local_time import moment
 from pe_stream.timeline import Asked, Timeline
-
-SINCE = "a time (2026-11-21, 2026-11-21T08:00Z) or how long ago (90m, 24h, 7d)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +49,6 @@ def run(options: EventsOptions) -> int:
         for event in found:
             print(json.dumps(event, ensure_ascii=False))
     return 0
-
-
-def moment(text: str, now: datetime, option: str = "--since") -> str:
-    """UTC, as events have it, of a time or of a length of time before `now`.
-
-    A time without a zone is that of this machine. Raises UsageError, which names the option.
-    """
-    try:
-        when = ago(text, now) or datetime.fromisoformat(text.strip()).astimezone()
-        return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    except (ValueError, OverflowError):
-        raise UsageError(f"{option} {text!r}: not {SINCE}") from None
 
 
 def _path(config: Path | None) -> Path:

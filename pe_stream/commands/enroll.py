@@ -9,13 +9,13 @@ from pathlib import Path
 
 from pe_stream import background, examples
 from pe_stream.audio import encode
+from pe_stream.commands.recording import record
 from pe_stream.config import LabelSettings, Settings
 from pe_stream.config_edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
 from pe_stream.config_file import find, parse
 from pe_stream.core.messages import slug
 from pe_stream.core.types import Samples
 from pe_stream.enrolling import FOLDER, keys, require_new, trimmed
-from pe_stream.enrolment_recording import record
 from pe_stream.enrolment_report import report
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.hearing import prepare

@@ -1,0 +1,1 @@
+"""What `pe-stream` does: a module for each command that has no package of its own."""
