@@ -31,6 +31,9 @@ STEP = 10
 _WINDOW_S = 10.0
 """What is embedded at once."""
 
+_REST_S = 1.0
+"""Less than this is not embedded by itself: it would be all edge."""
+
 _PIECES = 24
 """Such a recording counts as so many of the package's at most: as all of them together."""
 
@@ -66,8 +69,8 @@ def load(checkpoint: Checkpoint, path: str) -> FrameEmbeddings:
 
 
 def pieces(loudest: FrameEmbeddings) -> list[FrameEmbeddings]:
-    """Such a recording as it is learned from: (n, D) each, of at least 10 s."""
-    count = max(1, round(len(loudest) * STEP * FRAME_S / _WINDOW_S))
+    """Such a recording as it is learned from: (n, D) each, of 10 s or more if it is as long."""
+    count = max(1, int(len(loudest) * STEP * FRAME_S / _WINDOW_S))
     return np.array_split(loudest, min(count, _PIECES))
 
 
@@ -87,10 +90,11 @@ def windows(path: str) -> Iterator[Samples]:
             length += len(chunk.samples)
             if chunk.start + len(chunk.samples) > LONGEST_S * SAMPLE_RATE:
                 raise UnavailableError(f"{path}: longer than an hour: cut it to a part")
-            if length >= _WINDOW_S * SAMPLE_RATE:
-                yield np.concatenate(waiting)
-                progress.update(length / SAMPLE_RATE)
-                waiting, length = [], 0
+            if length >= (_WINDOW_S + _REST_S) * SAMPLE_RATE:
+                window, rest = np.split(np.concatenate(waiting), [round(_WINDOW_S * SAMPLE_RATE)])
+                yield window
+                progress.update(_WINDOW_S)
+                waiting, length = [rest], len(rest)
     if waiting:
         yield np.concatenate(waiting)
 

@@ -161,16 +161,14 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from pe_stream.config_file import find, load
     from pe_stream.daemon import Daemon
-    from pe_stream.live import SCORING
-    from pe_stream.notifications import SENDING
 
     path = options.config or find()
     settings = load(path)
     if not options.verbose:
         logging.getLogger("pe_stream").setLevel(settings.log_level.upper())
     code = Daemon(settings, reload=lambda: load(path), config=path).run()
-    if any(thread.name.startswith((SCORING, SENDING)) for thread in threading.enumerate()):
-        # Left behind inside torch, or a service; Python would wait for it, or abort.
+    if threading.active_count() > 1:
+        # Left behind inside torch, a disk, or a service; Python would wait for it, or abort.
         logging.shutdown()
         os._exit(code)
     return code

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import re
+from datetime import UTC, datetime
+
+from pe_stream.core.ago import ago
 
 
 def threshold(text: str) -> float:
@@ -90,8 +92,12 @@ def seconds(text: str) -> float:
 
 def duration(text: str) -> float:
     """Seconds, of text like 90m, 24h, 7d."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    value = float(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]] if found else 0.0
+    now = datetime.now(UTC)
+    try:
+        begun = ago(text, now)
+    except OverflowError:
+        begun = None
+    value = 0.0 if begun is None else (now - begun).total_seconds()
     if not 0 < value <= 31 * 86_400:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time like 90m, 24h, 7d (at most 31d)")
     return value

@@ -2,7 +2,8 @@
 
 Read `Daemon.run` from top to bottom: start, main loop, stop. Threads: one a source, one that
 scores (both in `live`), one for MQTT, one for the embedded broker if there is one, one each for
-clips, scores and what was heard, one a notification, and this one.
+clips, scores and what was heard, one a notification, one while a configuration is reloaded, those
+of the page, and this one.
 """
 
 from __future__ import annotations
@@ -321,6 +322,8 @@ class Daemon:
             settings=lambda: self._labelling.settings,
             sources=self._sources,
             rules=lambda: self._rules,
+            rules_as_set=lambda: self._live.rules,
+            recommended=hearing.checkpoint.recommended,
             broker=lambda: Broker(publisher.connected, publisher.queued),
             config=self._file,
             version=lambda: self._labelling.version,

@@ -12,11 +12,11 @@ import numpy as np
 from pe_stream import examples
 from pe_stream.audio import encode
 from pe_stream.config import LabelSettings
-from pe_stream.config_edit import ConfigFile, ConflictError, Edit, NotWritableError
+from pe_stream.config_edit import ConfigFile, Edit, NotWritableError
 from pe_stream.core.messages import slug
-from pe_stream.core.types import FRAME, FRAME_S, SAMPLE_RATE, Samples
+from pe_stream.core.types import FRAME, FRAME_S, Samples
 from pe_stream.database import state_folder
-from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, UnfinishedError
 from pe_stream.traces import same, trace
 
 MARGIN_S = 0.5
@@ -96,13 +96,12 @@ def of_clip(clip: Path, event_id: str, onset_s: float, duration_s: float) -> Sou
 
     Raises UnavailableError: unreadable, too long, silent.
     """
+    begin_s = max(0.0, onset_s - MARGIN_S)
     try:
-        samples = examples.read(str(clip))
+        samples = examples.read(str(clip), begin_s, onset_s + duration_s + MARGIN_S)
     except UnavailableError as error:
         raise UnavailableError(str(error).replace(str(clip), "the clip")) from error
-    begin = max(0, round((onset_s - MARGIN_S) * SAMPLE_RATE))
-    end = round((onset_s + duration_s + MARGIN_S) * SAMPLE_RATE)
-    return Sound(event_id, trimmed(samples[begin:end], "the clip"))
+    return Sound(event_id, trimmed(samples, "the clip"))
 
 
 def enroll(
@@ -116,8 +115,8 @@ def enroll(
 ) -> str:
     """Keep the sound where nothing deletes it, and have the label changed; returns its version.
 
-    Nothing stays where `change` refuses it. Raises what that raises, ConfigError where the sound is
-    an example already, and NotWritableError where it cannot be kept.
+    Nothing stays where `change` did not make it. Raises what that raises, ConfigError where the
+    sound is an example already, and NotWritableError where it cannot be kept.
     """
     path = state_folder().resolve() / FOLDER / slug(label) / f"{sound.event_id}.flac"
     if known is not None and str(path) in known.examples:
@@ -127,21 +126,30 @@ def enroll(
     except UnavailableError as error:
         raise ConfigError(str(error)) from error
     was_there = path.exists()  # the file on disk may know it, if the daemon does not
+    new = path.with_name(f".new-{path.name}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        encode.write(path, sound.samples)
+        encode.write(new, sound.samples)
+        new.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+        _forget(new)
         raise NotWritableError(f"{path} cannot be written: {error.strerror}") from error
     wanted = keys(known, label, prompts=prompts, paths=[path], folder=file.path.parent)
     try:
         return change(Edit(label, wanted, create=known is None))
-    except (ConfigError, ConflictError, NotWritableError):
-        # Not after others: the change may yet be made, and would then name a file that is gone.
+    except UnfinishedError:
+        raise  # the change may yet be made, and would then name a file that is gone
+    except PeStreamError:
         if not was_there:
-            path.unlink(missing_ok=True)
+            _forget(path)
         raise
+
+
+def _forget(path: Path) -> None:
+    """Delete a file, and the folder that it was alone in."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
 
 
 def _prompts(known: LabelSettings | None, name: str, new: Sequence[str]) -> list[str]:

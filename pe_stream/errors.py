@@ -30,5 +30,9 @@ class UnavailableError(PeStreamError):
     exit_code = 69
 
 
+class UnfinishedError(UnavailableError):
+    """It was not done in time, and may yet be done."""
+
+
 class RefusedError(UnavailableError):
     """It is there, and will not have us: a wrong password, a path that it does not know."""

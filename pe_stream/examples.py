@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -69,13 +70,21 @@ class Example:
         return self.embeddings[self.active]
 
 
-def read(path: str) -> Samples:
-    """Samples (n,) of a recording. Raises UnavailableError naming it: unreadable, or too long."""
+def read(path: str, begin_s: float = 0.0, end_s: float = inf) -> Samples:
+    """Samples (n,) of a recording, or of a part of it.
+
+    Raises UnavailableError naming the recording: unreadable, or too long.
+    """
+    begin, end = round(begin_s * SAMPLE_RATE), end_s * SAMPLE_RATE
     recording = media.read(path)
     pieces: list[Samples] = []
     for chunk in recording:
-        pieces.append(chunk.samples)
-        if chunk.start + len(chunk.samples) > LONGEST_S * SAMPLE_RATE:
+        piece = chunk.samples[max(0, begin - chunk.start) :]
+        if chunk.start + len(chunk.samples) >= end:
+            pieces.append(piece[: max(0, round(end) - max(begin, chunk.start))])
+            break
+        pieces.append(piece)
+        if chunk.start + len(chunk.samples) - begin > LONGEST_S * SAMPLE_RATE:
             raise UnavailableError(
                 f"{path}: longer than {LONGEST_S:g} s: cut it to the sound that it is to teach"
             )

@@ -156,6 +156,7 @@ class Live:
         self._embed = embed
         self._engine = hearing.engine
         self._scored, self._cut, self._ruled = scored, cut, ruled
+        self.rules: dict[str, Sequence[LabelRule]] = {}
         self._handler = handler
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -193,7 +194,7 @@ class Live:
     def start(self) -> None:
         """Begin to listen."""
         for name, channel in self._channels.items():
-            self._ruled(name, channel.detector.in_force)
+            self._tell_rules(name)
             channel.feed.start()
         self._thread.start()
 
@@ -241,8 +242,8 @@ class Live:
                 rules = [kept.get(rule.name, rule) for rule in _rules(labels, name, hears)]
                 self._handler.events(channel.detector.change(rules))
             done()
-            for name, channel in self._channels.items():
-                self._ruled(name, channel.detector.in_force)
+            for name in self._channels:
+                self._tell_rules(name)
             applied()
             over.set()
 
@@ -266,7 +267,7 @@ class Live:
 
         def changed(rule: LabelRule) -> LabelRule:
             on = rule.threshold if threshold is None else threshold
-            off = off_threshold or rule.off_threshold * on / rule.threshold
+            off = off_threshold or rule.off_threshold / rule.threshold * on  # never above
             wanted = rule.enabled if enabled is None else enabled
             return replace(rule, threshold=on, off_threshold=off, enabled=wanted)
 
@@ -274,9 +275,14 @@ class Live:
             detector = channel.detector
             rules = [changed(rule) if rule.name == label else rule for rule in detector.rules]
             self._handler.events(detector.change(rules))
-            self._ruled(source, detector.in_force)
+            self._tell_rules(source)
 
         self._request(apply)
+
+    def _tell_rules(self, source: str) -> None:
+        detector = self._channels[source].detector
+        self.rules[source] = tuple(detector.rules)
+        self._ruled(source, detector.in_force)
 
     def _request(self, apply: Callable[[], None]) -> None:
         try:
@@ -351,7 +357,7 @@ class Live:
             self._cut(channel.detector.clips())
             self._handler.scores(name, heard)
             if channel.detector.moved():
-                self._ruled(name, channel.detector.in_force)
+                self._tell_rules(name)
 
 
 def openers(settings: Settings) -> dict[str, Opener]:

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pe_stream.errors import UnavailableError
+from pe_stream.errors import UnavailableError, UnfinishedError
 
 T = TypeVar("T")
 
@@ -33,16 +33,17 @@ class Requests:
     def ask(self, what: Callable[[], T]) -> T:
         """Have it done, and return what it returns, or raise what it raises.
 
-        Raises UnavailableError where it is not done in time; then it will not be, unless it has
-        begun.
+        Raises UnavailableError where it is not done in time, and will not be; UnfinishedError where
+        it has begun.
         """
         request = _Request(what, Future())
         try:
             self._waiting.put_nowait(request)
             made: T = request.done.result(self._patience_s)
         except (queue.Full, TimeoutError, CancelledError):
-            request.done.cancel()
-            raise UnavailableError("the daemon is busy; try again") from None
+            if request.done.cancel():
+                raise UnavailableError("the daemon is busy; try again") from None
+            raise UnfinishedError("the daemon is busy; look whether it was done") from None
         return made
 
     def serve(self) -> None:

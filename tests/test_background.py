@@ -46,6 +46,15 @@ def test_of_ones_own_the_loudest_frames_are_kept(checkpoint: Checkpoint, tmp_pat
     assert found[7] == pytest.approx(whole[loud], abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("count", "sizes"),
+    [(480_100, [480_100]), (528_000, [480_000, 48_000]), (1_000_000, [480_000, 520_000])],
+)
+def test_no_scrap_is_embedded_by_itself(tmp_path: Path, count: int, sizes: list[int]) -> None:
+    path = str(write_float_wav(tmp_path / "room.wav", noise((count / SAMPLE_RATE, 0.01))))
+    assert [len(each) for each in background.windows(path)] == sizes
+
+
 def test_it_is_embedded_once(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,7 +64,7 @@ def test_it_is_embedded_once(
     assert background.load(checkpoint, path).tobytes() == first.tobytes()
 
 
-@pytest.mark.parametrize(("seconds", "count"), [(0.4, 1), (30, 3), (3600, 24)])
+@pytest.mark.parametrize(("seconds", "count"), [(0.4, 1), (15, 1), (30, 3), (3600, 24)])
 def test_it_counts_as_all_of_the_packages_at_most(seconds: float, count: int) -> None:
     loudest = np.zeros((round(seconds / 0.4), 2), np.float16)
     found = background.pieces(loudest)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import socket
+import threading
 from pathlib import Path
 
 import jsonschema
@@ -16,6 +19,7 @@ from processes import Daemon, level_config, pe_stream
 from sounds import noise, write_float_wav
 
 import pe_stream as api
+from pe_stream.cli import main
 from pe_stream.config import LabelSettings, ModelSettings
 
 
@@ -104,6 +108,27 @@ def test_check_beside_the_daemon_that_runs(tmp_path: Path, level: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert f"ok     page: a pe-stream that runs is at {HOST}:{page}; labels" in done.stdout
     assert f"ok     metrics: a pe-stream that runs is at {HOST}:{port}\n" in done.stdout
+
+
+def test_a_thread_left_inside_torch_spoils_no_exit(
+    tmp_path: Path, level: Path, wav: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_config(tmp_path, level, f"{{url: {wav}}}", "{embedded: true}")
+    go_on, codes = threading.Event(), list[int]()
+    left = threading.Thread(target=go_on.wait, daemon=True)
+
+    def run(_: Daemon) -> int:
+        left.start()
+        return 143
+
+    monkeypatch.setattr("pe_stream.daemon.Daemon.run", run)
+    monkeypatch.setattr(os, "_exit", codes.append)
+    monkeypatch.setattr(logging, "shutdown", lambda: None)
+    try:
+        assert main(["run", "-c", str(config)]) == 143
+    finally:
+        go_on.set()
+    assert codes == [143]
 
 
 def test_check_of_a_wrong_config_is_78(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mosquitto import wait_until
 
-from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.errors import ConfigError, UnavailableError, UnfinishedError
 from pe_stream.requests import Requests
 
 
@@ -45,6 +45,25 @@ def test_nobody_waits_for_ever_and_nothing_is_done_then() -> None:
         requests.ask(lambda: done.append(1))
     requests.serve()
     assert not done
+
+
+def test_what_has_begun_may_yet_be_done() -> None:
+    requests, begun, go_on = Requests(2, 0.05), threading.Event(), threading.Event()
+
+    def slow() -> None:
+        begun.set()
+        assert go_on.wait(10)
+
+    def serve() -> None:
+        while not begun.is_set():
+            requests.serve()
+
+    with ThreadPoolExecutor() as pool:
+        serving = pool.submit(serve)
+        with pytest.raises(UnfinishedError, match="look whether"):
+            requests.ask(slow)
+        go_on.set()
+        serving.result(10)
 
 
 @pytest.mark.parametrize("end", [Requests.give_up, lambda _: None], ids=["given up", "full"])

@@ -229,12 +229,10 @@ class _Curve:
 
     def share(self, threshold: float) -> float:
         """What part of them is independent of the others."""
-        sizes = [
-            size
-            for events in self._events(threshold)
-            for size in clusters([event.onset_ns / 1e9 for event in events], BURST_S)
-        ]
-        return share(sizes)
+        onsets_s = [event.onset_ns / 1e9 for events in self._events(threshold) for event in events]
+        if len(self._streams) > 1:  # what several sources hear at once is one burst
+            onsets_s.sort()
+        return share(clusters(onsets_s, BURST_S))
 
     def _events(self, threshold: float) -> Iterator[list[Replayed]]:
         ratio = self._rule.off_threshold / self._rule.threshold

@@ -179,7 +179,7 @@ def _write(file: ConfigFile, draft: Draft, content: Mapping[Path, Iterable[Sampl
         _remove_empty({path.parent for path in written}, file.path.parent)
         if isinstance(error, OSError):
             raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error
-        if isinstance(error, NotWritableError):
+        if isinstance(error, (NotWritableError, ConflictError)):
             raise UnavailableError(str(error)) from error
         raise
 

@@ -48,7 +48,8 @@ class RhythmTracker:
         self._longest = rhythm.period_s * (1 + rhythm.tolerance) / FRAME_S
         self._shortest = rhythm.period_s * (1 - rhythm.tolerance) / FRAME_S
         span = (2 * rhythm.cycles + MISSED) * self._longest  # all may be faint
-        self._scores: deque[float] = deque(maxlen=ceil(span))
+        self._length = ceil(span)
+        self._scores: deque[float] = deque(maxlen=self._length)
 
     @property
     def rule(self) -> LabelRule:
@@ -122,7 +123,10 @@ class RhythmTracker:
         if longest is None:
             link = _Link(onset, offset, halves, onset, cycle.bands)
         else:
-            link = _Link(onset, offset, longest.halves + halves, longest.first, cycle.bands)
+            first = longest.first
+            if offset - first > self._length:  # its scores are no longer kept
+                first += onset - longest.onset
+            link = _Link(onset, offset, longest.halves + halves, first, cycle.bands)
         self._links.append(link)
         if self._open is not None:
             last, bands = self._last, cycle.bands

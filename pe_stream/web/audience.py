@@ -39,12 +39,12 @@ class Viewer:
     past: what was heard before it came; known: the number of the newest hop among that.
     """
 
-    def __init__(self, source: str | None, known: int, past: Sequence[Stretch]) -> None:
-        """Begin with nothing else to send."""
+    def __init__(self, source: str | None) -> None:
+        """Begin with nothing to send."""
         self.source = source
         self.dropped = False
-        self.known = known
-        self._past = list(past)
+        self.known = 0
+        self.past: list[Stretch] = []
         self._waiting: deque[str] = deque()
         self._news = asyncio.Event()
 
@@ -64,7 +64,7 @@ class Viewer:
 
     def take_past(self) -> list[Stretch]:
         """What was heard before it came; once, as it is much."""
-        past, self._past = self._past, []
+        past, self.past = self.past, []
         return past
 
     async def messages(self, silence_s: float) -> AsyncIterator[str]:
@@ -120,8 +120,9 @@ class Audience:
         """Add a viewer; None where there are too many."""
         if len(self._viewers) >= self._most or self._loop is None:
             return None
-        viewer = Viewer(source, *self._lately.all(source))
-        self._viewers.add(viewer)
+        viewer = Viewer(source)
+        self._viewers.add(viewer)  # first, so that a hop is in the past, or sent
+        viewer.known, viewer.past = self._lately.all(source)
         return viewer
 
     def leave(self, viewer: Viewer) -> None:

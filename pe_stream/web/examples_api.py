@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException
@@ -12,7 +13,7 @@ from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.web import shapes
 from pe_stream.web.events_api import EventId, clip_of, one
 from pe_stream.web.house import House, Lent
-from pe_stream.web.labels_api import seen, shown_label
+from pe_stream.web.labels_api import PREVIEW_S, seen, shown_label
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": shapes.Trouble} for status in (404, 409, 412, 422, 428, 503)
@@ -38,11 +39,10 @@ def add_example(
         raise HTTPException(409, "the event is not over yet")
     if house.config is None:
         raise HTTPException(409, "the labels are not in a file")
+    if not _one_at_a_time.acquire(timeout=PREVIEW_S):  # scoring comes first
+        raise HTTPException(503, "too many ask at once", headers={"Retry-After": "5"})
     try:
-        sound = enrolling.of_clip(clip, event_id, house.clips.before_s(clip), event["duration_s"])
-    except UnavailableError as error:
-        raise HTTPException(422, str(error)) from None
-    with _one_at_a_time:  # scoring comes first
+        sound = _sound(clip, event_id, house.clips.before_s(clip), event["duration_s"])
         now = enrolling.enroll(
             house.config,
             wanted.label,
@@ -52,7 +52,16 @@ def add_example(
             change=lambda edit: house.change(edit, version),
         )
         report = _report(house, wanted.label)
+    finally:
+        _one_at_a_time.release()
     return shapes.Enrolled(version=now, label=shown_label(house, wanted.label), report=report)
+
+
+def _sound(clip: Path, event_id: str, onset_s: float, duration_s: float) -> enrolling.Sound:
+    try:
+        return enrolling.of_clip(clip, event_id, onset_s, duration_s)
+    except UnavailableError as error:
+        raise HTTPException(422, str(error)) from None
 
 
 def _report(house: House, label: str) -> list[str]:

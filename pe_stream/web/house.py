@@ -36,6 +36,8 @@ class House:
 
     settings, sources, rules, broker: as they are at the moment.
     sources: health of each, as on MQTT, with its name and labels.
+    rules_as_set: the same before the room raises their thresholds.
+    recommended: the checkpoint's thresholds, by label.
     config: the file that labels are edited in; None where there is none.
     version: of that file, as its labels are in force.
     change: makes an edit of the file that is at a version, and goes on with it; returns the new
@@ -50,6 +52,8 @@ class House:
     settings: Callable[[], Settings]
     sources: Callable[[], list[dict[str, Any]]]
     rules: Callable[[], Mapping[str, Sequence[LabelRule]]]
+    rules_as_set: Callable[[], Mapping[str, Sequence[LabelRule]]]
+    recommended: Mapping[str, float]
     broker: Callable[[], Broker]
     config: ConfigFile | None
     version: Callable[[], str]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Query
@@ -38,6 +39,9 @@ PREVIEW_S = 10.0
 FOLLOWED_H = 2.0
 """Hours that are replayed at most where a threshold follows the room: every frame counts then, and
 an hour of a source takes half a second."""
+
+_KEYS = {"threshold", "off_threshold", "min_on_s", "min_off_s", "pattern", "follow"}
+"""Of a label, that a preview may ask about."""
 
 _one_at_a_time = threading.Lock()
 
@@ -117,12 +121,12 @@ def preview_of(house: Lent, name: LabelName, wanted: shapes.WhatIf) -> shapes.Pr
 
 
 def _preview(house: House, name: str, wanted: shapes.WhatIf) -> shapes.Preview:
-    settings = _settings(house, name)
+    _settings(house, name)
     if house.history is None:
         raise HTTPException(409, "no scores are kept: history.enabled is false")
     rules = {
-        source: (rule, _other(name, settings, rule, wanted))
-        for source, rules in house.rules().items()
+        source: (rule, _other(house, name, rule, wanted))
+        for source, rules in house.rules_as_set().items()
         for rule in rules
         if rule.name == name and wanted.source in (None, source)
     }
@@ -136,30 +140,26 @@ def _preview(house: House, name: str, wanted: shapes.WhatIf) -> shapes.Preview:
         _one_at_a_time.release()
 
 
-def _other(name: str, settings: LabelSettings, rule: LabelRule, wanted: shapes.WhatIf) -> LabelRule:
+def _other(house: House, name: str, rule: LabelRule, wanted: shapes.WhatIf) -> LabelRule:
     """The rule of the label with other keys. Answers 422 for what cannot be."""
-    on = wanted.threshold or rule.threshold
-    off = wanted.off_threshold or rule.off_threshold * on / rule.threshold
-    if off > on:
-        raise HTTPException(422, "off_threshold is above threshold: events would end at once")
+    given = wanted.model_fields_set & _KEYS
+    settings = _settings(house, name)
     keys = settings.model_dump(by_alias=True, exclude_none=True, exclude={"schedule"})
-    for key in ("min_on_s", "min_off_s", "pattern", "follow"):
-        if key in wanted.model_fields_set:
-            keys[key] = getattr(wanted, key)
-            if keys[key] is None:
-                del keys[key]
-    keys |= {"threshold": on, "off_threshold": off, "enabled": True}
+    keys |= {"threshold": rule.threshold, "off_threshold": None, "enabled": True}
+    keys |= {key: getattr(wanted, key) for key in given}
+    set_keys = {key: value for key, value in keys.items() if value is not None}
     try:
-        other = LabelSettings.model_validate(keys)
+        other = LabelSettings.model_validate(set_keys).rule(name, house.recommended.get(name))
     except ValidationError as error:
         raise HTTPException(422, in_words(error.errors())) from None
-    made = other.rule(name)
-    was_rhythm = isinstance(rule.pattern, Rhythm) and not isinstance(made.pattern, Rhythm)
-    if was_rhythm and wanted.threshold is None:
+    was_rhythm = isinstance(rule.pattern, Rhythm) and not isinstance(other.pattern, Rhythm)
+    if was_rhythm and "threshold" not in given:
         raise HTTPException(
             409, "the threshold in force is that of the rhythm: set one, or save first"
         )
-    return made
+    if "off_threshold" in given:
+        return other
+    return replace(other, off_threshold=rule.off_threshold / rule.threshold * other.threshold)
 
 
 def _previewed(

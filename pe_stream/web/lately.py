@@ -6,15 +6,16 @@ Only kept here, so that it costs the scoring thread nothing; spectra are made wh
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 import numpy as np
 
 from pe_stream.core.detector import Heard
-from pe_stream.core.types import FRAME, FRAME_NS, FrameScores, Samples
+from pe_stream.core.types import FRAME, FRAME_NS, FRAME_S, FrameScores, Samples
 
 KEPT = 825
 """Frames of a source (33 s): what the page draws. Six megabytes, nearly all of it the audio."""
@@ -36,15 +37,16 @@ class Stretch:
 
 @dataclass(slots=True)
 class _Kept:
-    pieces: deque[Stretch] = field(default_factory=deque)
+    pieces: deque[tuple[float, Stretch]] = field(default_factory=deque)
     frames: int = 0
 
 
 class Lately:
     """Safe to use from any thread."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with nothing. clock: seconds, by which it is told what was long ago."""
+        self._clock = clock
         self._lock = threading.Lock()
         self._kept: dict[str, _Kept] = {}
         self._count = 0
@@ -54,24 +56,27 @@ class Lately:
         piece = Stretch(source, tuple(names), heard.start_ns, heard.scores.copy(), heard.samples)
         with self._lock:
             kept = self._kept.setdefault(source, _Kept())
-            kept.pieces.append(piece)
+            kept.pieces.append((self._clock(), piece))
             kept.frames += len(piece.scores)
-            while kept.frames - len(kept.pieces[0].scores) >= KEPT:
-                kept.frames -= len(kept.pieces.popleft().scores)
+            while kept.frames - len(kept.pieces[0][1].scores) >= KEPT:
+                kept.frames -= len(kept.pieces.popleft()[1].scores)
             self._count += 1
             return self._count
 
     def all(self, source: str | None) -> tuple[int, list[Stretch]]:
         """What is kept of a source, or of all (None), in its order, hop by hop.
 
-        The number is what `add` returned last: all that was added up to then was considered.
+        The number is what `add` returned last: all that was added up to then was considered. What a
+        source heard longer ago, that is lost since, is not lately.
         """
         with self._lock:
+            oldest_s = self._clock() - KEPT * FRAME_S
             pieces = [
                 piece
                 for name, kept in self._kept.items()
                 if source in (None, name)
-                for piece in kept.pieces
+                for at_s, piece in kept.pieces
+                if at_s >= oldest_s
             ]
             return self._count, pieces
 

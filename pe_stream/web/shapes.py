@@ -205,9 +205,9 @@ class WouldBe(BaseModel):
 
 
 class WhatIf(BaseModel):
-    """Keys of a label that might be otherwise; those left out stay as they are in force.
+    """Keys of a label that might be otherwise; those left out stay as they were set.
 
-    null is the default again; of the thresholds, what is in force.
+    null is the default again.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -222,7 +222,7 @@ class WhatIf(BaseModel):
 
 
 class Preview(BaseModel):
-    """How often a label would have fired; `count_now`: as it is in force, null where unknown.
+    """How often a label would have fired; `count_now`: as it is set, null where unknown.
 
     hours: so far back; less than was asked for where a threshold follows the room.
     """

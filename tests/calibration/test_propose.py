@@ -94,6 +94,12 @@ def test_false_alarms_that_come_in_bursts_are_less_sure() -> None:
     assert rare.share < 0.4
 
 
+def test_what_two_sources_hear_at_once_is_one_burst() -> None:
+    one = propose([[run(bursts(6, 400, 3))]], RULE, 2000)
+    both = propose([[run(bursts(6, 400, 3))], [run(bursts(6, 400, 3))]], RULE, 4000)
+    assert both.share == pytest.approx(one.share / 2, rel=0.1)
+
+
 def test_intervals_hold_the_true_rate_of_bursts_too() -> None:
     held = 0
     for seed in range(24):

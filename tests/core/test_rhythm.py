@@ -211,6 +211,21 @@ def test_the_label_must_have_its_threshold() -> None:
     assert (start.peak, start.mean, start.threshold) == (0.5, 0.5, 0.5)
 
 
+def test_an_event_begins_where_its_scores_are_known() -> None:
+    sound, risen = beeps(T3.beats_s, 30), 2400  # frames: 24 cycles that nobody took for an alarm
+    ensemble = Ensemble([rule(T3)])
+    said: list[Detection] = []
+    for first in range(0, len(sound) // FRAME, 12):
+        ensemble.listen(first, sound[first * FRAME : (first + 12) * FRAME])
+        for frame in range(first, min(first + 12, len(sound) // FRAME)):
+            said += [each for _, each in ensemble.step(frame, [0.9 if frame > risen else 0.0])]
+    start = said[0]
+    assert start.phase is Phase.START
+    assert risen - 700 < start.onset < risen + 100
+    first_onset = heard(sound, rule(T3))[0].onset
+    assert (start.onset - first_onset) % 100 in {99, 0, 1}  # with a cycle, of four seconds
+
+
 def test_max_length_and_cooldown() -> None:
     said = heard(beeps(T3.beats_s, 6), rule(T3, max_length=400, cooldown=2000))
     assert [(each.phase, each.reason) for each in said] == [

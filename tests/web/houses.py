@@ -58,6 +58,7 @@ class Standing:
     settings: Settings
     server: Server
     rules: dict[str, list[LabelRule]] = field(default_factory=dict)
+    rules_as_set: dict[str, list[LabelRule]] | None = None
     edits: list[Edit] = field(default_factory=list)
     failed: list[BaseException] = field(default_factory=list)
 
@@ -117,6 +118,8 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         settings=lambda: house_of[0].settings,
         sources=lambda: [source_state(name) for name in house_of[0].settings.sources],
         rules=lambda: house_of[0].rules,
+        rules_as_set=lambda: house_of[0].rules_as_set or house_of[0].rules,
+        recommended={"dog": 0.7},
         broker=lambda: Broker(connected=True, waiting=3),
         config=ConfigFile(path),
         version=lambda: house_of[0].file.version,

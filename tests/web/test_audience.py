@@ -235,6 +235,31 @@ def test_what_is_kept_of_the_past_is_bounded() -> None:
     assert run.samples.shape == (lately.KEPT * FRAME,)
 
 
+def test_what_was_heard_long_ago_is_not_lately() -> None:
+    now_s = [0.0]
+    kept = lately.Lately(lambda: now_s[0])
+    kept.add("kitchen", ["dog", "knock"], heard())
+    now_s[0] = 20.0
+    kept.add("porch", ["dog", "knock"], heard())
+    now_s[0] = 34.0
+    assert [piece.source for piece in kept.all(None)[1]] == ["porch"]
+
+
+def test_a_hop_while_the_first_viewer_comes_is_not_lost(house: Standing) -> None:
+    kept = house.server._audience._lately
+    look = kept.all
+
+    def meanwhile(source: str | None) -> tuple[int, list[lately.Stretch]]:
+        found = look(source)
+        house.server.heard("kitchen", ["dog", "knock"], heard())
+        return found
+
+    kept.all = meanwhile  # type: ignore[method-assign]
+    reader = Reader(house)
+    assert len(reader.wait("hop")) == 1
+    assert reader.of("past") == []
+
+
 def test_the_last_frame_of_a_segment_may_be_incomplete() -> None:
     kept = lately.Lately()
     short = Heard(0, START_NS, np.ones((2, 1), np.float32), [], np.ones(FRAME + 7, np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,10 +19,11 @@ from sounds import noise, write_float_wav
 from stand_ins import event
 from web.houses import Standing
 
-from pe_stream.audio import media
+from pe_stream.audio import encode, media
 from pe_stream.core.clipper import Fate, Piece
 from pe_stream.core.types import Phase, Samples
-from pe_stream.errors import UnavailableError
+from pe_stream.errors import UnavailableError, UnfinishedError
+from pe_stream.web import examples_api
 
 SECOND = 48_000
 
@@ -32,9 +34,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
-def sound(loudest: float = 0.3) -> Samples:
+def sound(loudest: float = 0.3, seed: int = 1) -> Samples:
     """A knock before, a second of a tone from the second second on, a knock after; some noise."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     samples = rng.normal(0, 0.0003, 4 * SECOND)
     samples[: SECOND // 10] += 0.3
     tone = np.sin(2 * np.pi * 2000 * np.arange(SECOND) / SECOND)
@@ -73,7 +75,7 @@ def examples_in(state: Path) -> list[str]:
 
 
 def test_a_label_learns_what_its_event_sounded_like(house: Standing, state: Path) -> None:
-    first, second = told(house, sound()), told(house, sound(), 2)
+    first, second = told(house, sound()), told(house, sound(0.2, 2), 2)
     answer = use(house, first, label="dog")
     assert answer.status_code == 201, answer.text
     path = state / "examples" / "dog" / f"{first}.flac"
@@ -125,6 +127,9 @@ def test_no_sound_is_an_example_twice(house: Standing, state: Path) -> None:
     again = use(house, event_id, label="dog")
     assert (again.status_code, "already" in again.json()["detail"]) == (422, True)
     assert examples_in(state) == [f"examples/dog/{event_id}.flac"]
+    copy = use(house, told(house, sound(), 2), label="dog")
+    assert copy.status_code == 422
+    assert copy.json()["detail"].startswith("the clip: the same recording as ")
     assert use(house, event_id, label="knock").is_success  # of another label, why not
 
 
@@ -136,6 +141,12 @@ def test_what_a_file_changed_by_hand_names_is_not_deleted(house: Standing, state
     answer = use(house, event_id, "0123456789abcdef", label="dog")
     assert answer.status_code == 412
     assert examples_in(state) == [f"examples/dog/{event_id}.flac"]
+
+
+def test_a_clip_may_be_long_if_the_sound_is_not(house: Standing, state: Path) -> None:
+    long = np.concatenate([sound(), np.zeros(70 * SECOND, np.float32)])
+    assert use(house, told(house, long), label="dog").is_success
+    assert len(examples_in(state)) == 1
 
 
 @pytest.mark.parametrize(
@@ -191,6 +202,58 @@ def test_a_file_that_may_not_be_written_is_told(
     answer = use(house, event_id, label="dog")
     assert (answer.status_code, "may not be written" in answer.json()["detail"]) == (409, True)
     assert examples_in(state) == []
+
+
+def refusing(house: Standing, error: Exception) -> None:
+    def change(edit: object, version: str) -> str:
+        raise error
+
+    object.__setattr__(house.server._house, "change", change)
+
+
+def test_what_the_daemon_cannot_do_leaves_nothing(house: Standing, state: Path) -> None:
+    event_id = told(house, sound())
+    refusing(house, UnavailableError("labels.knock.examples: gone.wav: no such file"))
+    assert use(house, event_id, label="hound").status_code == 503
+    assert list((state / "examples").iterdir()) == []
+
+
+def test_what_may_yet_be_done_keeps_its_sound(house: Standing, state: Path) -> None:
+    event_id = told(house, sound())
+    refusing(house, UnfinishedError("the daemon is busy; look whether it was done"))
+    assert use(house, event_id, label="dog").status_code == 503
+    assert examples_in(state) == [f"examples/dog/{event_id}.flac"]
+
+
+def test_a_full_disk_spoils_no_example_that_was_there(
+    house: Standing, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = told(house, sound())
+    before = house.settings
+    assert use(house, event_id, label="dog").is_success
+    house.settings = before  # a daemon that was not told yet
+    (path,) = state.rglob("*.flac")
+    content = path.read_bytes()
+
+    def full(path: Path, samples: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(encode, "write", full)
+    assert use(house, event_id, label="dog").status_code == 409
+    assert path.read_bytes() == content
+    assert examples_in(state) == [f"examples/dog/{event_id}.flac"]
+
+
+def test_nobody_waits_for_ever_for_the_one_before(
+    house: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id = told(house, sound())
+    monkeypatch.setattr(examples_api, "PREVIEW_S", 0.05)
+    with examples_api._one_at_a_time:
+        answer = use(house, event_id, label="dog")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert use(house, event_id, label="dog").is_success
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -271,6 +272,37 @@ def test_a_preview_of_a_threshold_that_follows_is_shorter(house: Standing) -> No
         assert what_if(client, follow=False).json()["hours"] == 24
 
 
+def test_a_preview_is_of_what_was_set_not_of_what_the_room_made_of_it(house: Standing) -> None:
+    bursts(house)
+    follows = LabelSettings.model_validate({"threshold": 0.5, "follow": True}).rule("dog")
+    house.rules_as_set = {"kitchen": [follows]}
+    house.rules = {"kitchen": [replace(follows, threshold=0.9, off_threshold=0.72, follow=None)]}
+    with house.client() as client:
+        told = what_if(client, min_on_s=0.4, follow=False).json()
+        assert (told["count"], told["count_now"]) == (3, 3)
+
+
+def test_null_in_a_preview_is_the_default(house: Standing) -> None:
+    bursts(house)  # of 0.8; between them 0.1
+    low = {"prompts": ["a dog barking"], "threshold": 0.2, "off_threshold": 0.05}
+    for rules in house.rules.values():
+        rules[0] = LabelSettings.model_validate(low).rule("dog")
+    with house.client() as client:
+        assert what_if(client, threshold=0.2).json()["count"] == 1  # 0.1 is not below 0.05
+        assert what_if(client, threshold=0.2, off_threshold=None).json()["count"] == 3
+        assert what_if(client, threshold=0.75, off_threshold=None).json()["count"] == 3
+        assert what_if(client, threshold=None, off_threshold=None).json()["count"] == 3
+        house.server._house.recommended["dog"] = 0.85  # type: ignore[index]
+        assert what_if(client, threshold=None, off_threshold=None).json()["count"] == 0
+
+
+def test_an_off_threshold_like_the_threshold_stays_so(house: Standing) -> None:
+    for rules in house.rules.values():
+        rules[0] = LabelSettings(threshold=0.35, off_threshold=0.35).rule("dog")
+    with house.client() as client:
+        assert what_if(client, threshold=0.09).is_success  # 0.35 * 0.09 / 0.35 is more than 0.09
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
@@ -280,7 +312,7 @@ def test_a_preview_of_a_threshold_that_follows_is_shorter(house: Standing) -> No
         ({"pattern": {"times": 2, "within_s": 9, "loudness": 1}}, "pattern.loudness: Extra"),
         ({"follow": {"highest": 0.2}}, "follow.highest: 0.2 is below the threshold"),
         ({"follow": 3}, "follow"),
-        ({"threshold": 0.4, "off_threshold": 0.5}, "off_threshold is above threshold"),
+        ({"threshold": 0.4, "off_threshold": 0.5}, "off_threshold (0.5) is above threshold (0.4)"),
         ({"hours": 1e9}, "hours"),
         ({"max_s": 3}, "max_s"),
     ],
