@@ -110,7 +110,9 @@ def rate(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0, like 1 or 0.2")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number above 0, like 1 or 0.2, up to 86400"
+        )
     return value
 
 

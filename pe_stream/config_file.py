@@ -225,15 +225,15 @@ def _keys_at(keys: Keys) -> list[str]:
     """Keys that JSON Schema has for the section at `keys`."""
     schema = _schema()
     at: Any = schema
-    for key in keys:
+    for key, following in zip(keys, (*keys[1:], ""), strict=False):
         if isinstance(key, int):
             at = at["items"]
         else:
             at = at.get("properties", {}).get(key) or at["additionalProperties"]
         # A section that may also be left empty, or be `true`, has its keys in one of its forms.
         forms = at.get("anyOf", [at])
-        kinds = ("object", "array")
-        at = next(form for form in forms if "$ref" in form or form.get("type") in kinds)
+        kind = "array" if isinstance(following, int) else "object"
+        at = next(form for form in forms if "$ref" in form or form.get("type") == kind)
         if "$ref" in at:
             at = schema["$defs"][at["$ref"].rpartition("/")[2]]
     return list(at["properties"])

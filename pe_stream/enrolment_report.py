@@ -69,10 +69,15 @@ def _of_examples(
         told = f"{scores.max():8.2f}" if len(mine) > 1 else "       -"
         below = "  below the threshold" if len(mine) > 1 and scores.max() < threshold else ""
         yield (
-            f"{Path(each.name).name[:14]:14} {length:>12}   {by_words:8.2f}   {told}   {now:8.2f}"
-            f"{below}"
+            f"{_short(each.name):14} {length:>12}   {by_words:8.2f}   {told}   {now:8.2f}{below}"
         )
     yield from lesson.repeated
+
+
+def _short(path: str) -> str:
+    """Its name, or the end of it: ids of events begin alike."""
+    name = Path(path).name
+    return name if len(name) <= 14 else f"…{name[-13:]}"
 
 
 def _of_background(

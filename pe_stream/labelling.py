@@ -172,7 +172,7 @@ class Labelling:
         self.version = file.write(draft)
         now, wanted = self.settings.labels, draft.settings.labels
         same = {name for name in wanted if name != edit.label and now.get(name) == wanted[name]}
-        log.info("labels.%s was edited on the page", edit.label)
+        log.info("labels.%s was changed over the page", edit.label)
         return self._adopt(draft.settings, prepared, keep=same)
 
     def _prepared(self, wanted: Settings) -> _Prepared:

@@ -60,8 +60,8 @@ def found_in(pieces: Iterable[Samples], traces: Sequence[Samples]) -> int | None
     before = np.zeros(AROUND, np.float32)
     for samples in pieces:
         block = np.concatenate([before, samples.clip(-1, 1)])
-        for number, (loudest, *_) in enumerate(traces):
-            if _holds(block, loudest):
+        for number, peaks in enumerate(traces):
+            if any(_holds(block, peak) for peak in peaks):  # one may be clipped, or at an end
                 return number
         before = block[-2 * AROUND :]
     return None

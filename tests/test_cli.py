@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import threading
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
     silent = write_float_wav(tmp_path / "silent.wav", np.zeros(96_000, np.float32))
     closed = free_port()
     config = write_config(
-        tmp_path, level, f"{{url: {silent}}}", f"{{host: {HOST}, port: {closed}}}"
+        tmp_path, level, f"{{url: {tmp_path}/none.wav}}", f"{{host: {HOST}, port: {closed}}}"
     )
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
@@ -91,6 +92,14 @@ def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
     assert hook.endswith(f"hook: webhook http://{HOST}:{closed}/********, for every label")
     assert "hunter2" not in done.stdout
     assert f"cannot listen on {HOST}:{port}: Address already in use" in metrics
+
+
+def test_a_file_may_begin_in_silence(tmp_path: Path, level: Path) -> None:
+    sound = np.concatenate([np.zeros(96_000, np.float32), noise((1, 0.1))])
+    wav = write_float_wav(tmp_path / "late.wav", sound)
+    config = write_config(tmp_path, level, f"{{url: {wav}}}", "{embedded: true}")
+    done = pe_stream("check", "-c", config)
+    assert re.search(r"ok     source kitchen: .*late.wav.*: only silence in the first", done.stdout)
 
 
 def test_check_beside_the_daemon_that_runs(tmp_path: Path, level: Path) -> None:

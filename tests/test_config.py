@@ -30,6 +30,21 @@ from pe_stream.errors import ConfigError
 SCHEMA = jsonschema.Draft202012Validator(config_schema())
 
 
+@pytest.mark.parametrize(
+    "pattern", ["t3", "T3", [0.5, 0.5, 0.5, 0.5, 0.5, 1.5], {"rhythm": "T3"}], ids=repr
+)
+def test_a_rhythm_alone_is_a_pattern(pattern: object) -> None:
+    label = LabelSettings.model_validate({"pattern": pattern})
+    assert label == LabelSettings.model_validate({"pattern": "T3"})
+
+
+def test_a_file_may_be_given_as_an_address() -> None:
+    source = SourceSettings.model_validate({"url": "file:///tmp/a%20b.wav", "loop": True})
+    assert source.url == "/tmp/a b.wav"
+    with pytest.raises(ValidationError, match="another machine: give a path"):
+        SourceSettings.model_validate({"url": "file://nas/a.wav"})
+
+
 def settings(**sections: Any) -> Settings:
     return Settings.model_validate({"labels": {"dog_bark": None}} | sections)
 

@@ -120,6 +120,10 @@ def _refuse_clashes(options: CalibrateOptions) -> None:
         raise UsageError("--recordings and --listen: give one of the two")
     if (options.recordings or options.listen is not None) and (options.since or options.until):
         raise UsageError("--since and --until are about stored scores, not what is heard now")
+    paths = [Path(file).resolve() for file in options.recordings]
+    for file, path in zip(options.recordings, paths, strict=True):
+        if paths.count(path) > 1:
+            raise UsageError(f"{file} is given more than once: it is no more sound for that")
     if options.recordings and options.sources:
         raise UsageError("--source is about the configured sources, not --recordings")
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from tqdm import tqdm
 
 from pe_stream import store
-from pe_stream.calibration.propose import moving
+from pe_stream.calibration.propose import STILL_S, moving
 from pe_stream.config import Settings
-from pe_stream.core.types import ScoreRun
+from pe_stream.core.types import FRAME_S, ScoreRun
 from pe_stream.fingerprint import Known
 from pe_stream.past import Stretch, database, look
 from pe_stream.timeline import Asked, Timeline
@@ -25,18 +25,21 @@ _MARGIN_NS = 10**9
 class Material:
     """What there is of one label.
 
-    streams: scores of each source. true: spans (UTC, ns) of events marked right, beside them.
-    lacks: by source, why there are no scores.
+    hop: frames between scorings. streams: scores of each source. true: spans (UTC, ns) of events
+    marked right, beside them. lacks: by source, why there are no scores.
     """
 
+    hop: int
     streams: list[list[ScoreRun]] = field(default_factory=list)
     true: list[list[tuple[int, int]]] = field(default_factory=list)
     lacks: dict[str, str] = field(default_factory=dict)
 
     def add(self, source: str, runs: list[ScoreRun], lack: str | None = None) -> None:
         """Take a source's scores, if it was heard at all."""
-        left = moving(runs)
-        if left:
+        left = moving(runs, self.hop)
+        frames, all_frames = (sum(len(run.scores) for run in each) for each in (left, runs))
+        # Between silence and silence, scores still move for a window.
+        if frames and (frames == all_frames or frames * FRAME_S >= STILL_S):
             self.streams.append(left)
             self.true.append([])
         else:
@@ -54,7 +57,7 @@ def stored(
     path = database(settings)
     found: dict[str, Material] = {}
     for name in tqdm(labels, unit="label", disable=None, leave=False):
-        material = found[name] = Material()
+        material = found[name] = Material(round(settings.model.hop_s / FRAME_S))
         for source in sources:
             if not settings.hears(source, name):
                 continue

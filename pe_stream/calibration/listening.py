@@ -54,7 +54,7 @@ def recordings(
     finally:
         kept.stop()
     _require_kept(kept)
-    found = {name: Material() for name in labels}
+    found = {name: Material(hearing.framing.hop) for name in labels}
     for name, material in found.items():
         key = hearing.labels.keys[name]
         runs: list[ScoreRun] = []
@@ -98,7 +98,7 @@ def listened(
     finally:
         kept.stop()
     _require_kept(kept)
-    found = {name: Material() for name in labels}
+    found = {name: Material(hearing.framing.hop) for name in labels}
     for source, name in pairs:
         key = hearing.labels.keys[name]
         runs = history.read_runs(state, source, name, *_from(since_ns), key=key)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from math import ceil, exp, log
 
 import numpy as np
@@ -34,12 +33,15 @@ followed further beyond the data than ten times."""
 LEAST_S = 300.0
 """Of sound, in any case: less is no ordinary stretch of time."""
 
+FEWEST_BURSTS = 5
+"""Of fewer independent peaks a fit says so little that it lies far above them all."""
+
 BURST_S = 10.0
 """Events of one burst are no further apart."""
 
 STILL_S = 30.0
-"""Where a score stays the same to the bit for so long, there is no sound: even a quiet room's
-moves."""
+"""Where a score stays the same to the bit for so long, hop by hop, there is no sound: even a quiet
+room's moves."""
 
 _STEP = 0.1
 """Between candidate thresholds, logits."""
@@ -111,8 +113,10 @@ def propose(streams: Sequence[Sequence[ScoreRun]], rule: LabelRule, a_day: float
     if wanted < ENOUGH and len(curve.peaks) >= FEWEST:
         level = np.sort(curve.peaks)[-MOST:][0]
         tail = Tail.fit(curve.peaks, days, curve.share(_score(level)))
-        if tail.rate(tail.level) > a_day:
+        if tail.independent >= FEWEST_BURSTS and tail.rate(tail.level) > a_day:
             at = tail.reached(a_day)
+            if wanted >= 2:  # at what the highest peak was, one is to be expected already
+                at = min(at, max(curve.counted(0), tail.level))
         else:
             tail = None
     threshold = rounded_up(min(max(_score(at), LOWEST), HIGHEST))
@@ -126,9 +130,9 @@ def propose(streams: Sequence[Sequence[ScoreRun]], rule: LabelRule, a_day: float
     else:
         count = curve.count(threshold)
         rate = count / days
-        part = curve.share(threshold)
+        part = curve.share(threshold if count else _score(curve.levels[-1]))
         independent = ceil(count * part)
-        each = count / independent if count else 1.0
+        each = count / independent if count else 1 / part
         low, high = (end * each for end in interval(independent, days))
     return Proposal(
         threshold=threshold,
@@ -155,19 +159,22 @@ def rounded_up(score: float) -> float:
     return min(ceil(score * digits - 1e-9) / digits, HIGHEST)
 
 
-def moving(runs: Iterable[ScoreRun]) -> list[ScoreRun]:
+def moving(runs: Iterable[ScoreRun], hop: int = 1) -> list[ScoreRun]:
     """Without the stretches in which nothing was heard: a muted microphone, digital silence.
 
-    A score of exactly 0 is that of a label which another sound suppressed, and may stay.
+    hop: frames between scorings; of silence a score depends on where in its window it is, and is
+    the same again a hop later. A score of exactly 0 is that of a label which another sound
+    suppressed, and may stay.
     """
     least = round(STILL_S / FRAME_S)
     left: list[ScoreRun] = []
     for run in runs:
-        edges = np.flatnonzero(np.diff(run.scores, prepend=np.nan, append=np.nan) != 0)
+        same = run.scores[hop:] == run.scores[:-hop]
+        edges = np.flatnonzero(np.diff(same.astype(np.int8), prepend=0, append=0))
         still = [
-            (int(begin), int(end))
-            for begin, end in pairwise(edges)
-            if end - begin >= least and run.scores[begin] > 0
+            (begin, end + hop)
+            for begin, end in edges.reshape(-1, 2).tolist()
+            if end + hop - begin >= least and run.scores[begin : begin + hop].max() > 0
         ]
         left += _cut(run, still)
     return left

@@ -152,6 +152,8 @@ def _source(spec: SourceSpec) -> str:
     ledger.settle()
     account = ledger.account
     if account.flat == heard:
+        if spec.microphone is None:
+            return f"{source.describe}: only silence in the first {LISTEN_S:g} s"
         raise UnavailableError(
             f"{source.describe}: delivers one single value: muted, or not a microphone?"
         )
@@ -218,7 +220,10 @@ def _ours(host: str, port: int, path: str) -> bool:
 def _broker(settings: MqttSettings) -> str:
     if settings.embedded:
         broker = EmbeddedBroker(settings.port)
-        broker.start()
+        try:
+            broker.start()
+        except UnavailableError as error:
+            raise UnavailableError(f"{error}, unless a pe-stream that runs has it") from error
         broker.stop()
         return f"embedded, on port {settings.port}"
     mqtt.probe(settings)

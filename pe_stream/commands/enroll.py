@@ -88,6 +88,7 @@ def run(options: EnrollOptions) -> int:
     )
     for line in report(hearing.checkpoint, draft.settings.labels, options.name):
         print(line)
+    print(f"written to {file.path}; what it was is beside it (.bak)")
     print("a daemon that runs takes it over with SIGHUP, or when it starts again")
     return 0
 

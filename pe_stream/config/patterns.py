@@ -35,13 +35,13 @@ def _range(value: tuple[float, float]) -> tuple[float, float]:
 def _rhythm(value: object) -> object:
     if not isinstance(value, str):
         return value
-    if value not in RHYTHMS:
+    if value.upper() not in RHYTHMS:
         known = " or ".join(RHYTHMS)
         raise ValueError(
             f"there is no rhythm {value!r}: give {known}, or the seconds of sound, silence, "
             "sound, ... silence"
         )
-    return RHYTHMS[value]
+    return RHYTHMS[value.upper()]
 
 
 def _beats(value: tuple[float, ...]) -> tuple[float, ...]:
@@ -177,7 +177,7 @@ class FollowSettings(Section):
 
 
 def _as_rhythm(value: object) -> object:
-    return {"rhythm": value} if isinstance(value, str) else value
+    return {"rhythm": value} if isinstance(value, str | list | tuple) else value
 
 
 def _as_section(value: object) -> Any:
@@ -189,11 +189,14 @@ PatternKey = Annotated[
     BeforeValidator(
         _as_rhythm,
         json_schema_input_type=Annotated[str, Field(json_schema_extra={"enum": [*RHYTHMS]})]
+        | Annotated[
+            list[Annotated[float, Field(ge=SHORTEST_S)]], Field(min_length=2, max_length=40)
+        ]
         | PatternSettings
         | None,
     ),
 ]
-"""A pattern; the name of a rhythm alone stands for it."""
+"""A pattern; a rhythm alone stands for it."""
 
 FollowKey = Annotated[
     FollowSettings | None,

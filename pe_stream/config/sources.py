@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     ConfigDict,
@@ -35,6 +36,16 @@ class SourceSettings(Section):
 
     channel: Annotated[int, Field(ge=0, le=63)] | None = None
     """Take this channel alone (0 is the first); default: the mean of all channels."""
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _path_of_a_file(cls, value: object) -> object:
+        if not isinstance(value, str) or not value.lower().startswith("file://"):
+            return value
+        address = urlsplit(value)
+        if address.netloc not in {"", "localhost"}:
+            raise ValueError("a file:// address of another machine: give a path")
+        return unquote(address.path)
 
     @field_validator("loop")
     @classmethod

@@ -126,7 +126,7 @@ class Guard:
         if self._names is not None and _hostname(host) not in self._names:
             raise RefusedRequest(421, "not a name of this server: set web.origins")
         if scope["method"] not in _SAFE:
-            self._require_own(headers, host)
+            self._require_own(scope["method"], headers, host)
         path = scope["path"].removeprefix(self._prefix)
         if self._prefix and not path:  # addresses in the page are relative to where it is
             raise RefusedRequest(308, "over there", {"Location": f"{self._prefix}/"})
@@ -140,7 +140,7 @@ class Guard:
         ):
             raise RefusedRequest(401, "log in first", {"WWW-Authenticate": "Bearer"})
 
-    def _require_own(self, headers: Headers, host: str) -> None:
+    def _require_own(self, method: str, headers: Headers, host: str) -> None:
         origin = headers.get("origin")
         where = None if origin is None else _netloc(origin)
         if origin is not None and where not in {host, *self._origins}:
@@ -148,7 +148,8 @@ class Guard:
         site = headers.get("sec-fetch-site", "none")
         if site not in ("same-origin", "none") and where not in self._origins:
             raise RefusedRequest(403, "changes from another site are not accepted")
-        if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        kind = headers.get("content-type", "").partition(";")[0].strip()
+        if kind != "application/json" and method != "DELETE":  # that no form can send
             raise RefusedRequest(415, "a change is sent as application/json")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:

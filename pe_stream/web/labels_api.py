@@ -190,7 +190,7 @@ def _previewed(
 def seen(if_match: str | None) -> str:
     """The version of the labels that a change was made to. Answers 428 where it is not told."""
     if if_match is None:
-        raise HTTPException(428, "say with If-Match which version of the labels you saw")
+        raise HTTPException(428, "say with If-Match which version (GET labels) you saw")
     return if_match.strip().removeprefix("W/").strip('"')
 
 

@@ -100,6 +100,22 @@ def test_what_two_sources_hear_at_once_is_one_burst() -> None:
     assert both.share == pytest.approx(one.share / 2, rel=0.1)
 
 
+def test_no_threshold_is_above_all_that_was_heard_where_several_are_wanted() -> None:
+    for seed in range(6):
+        scores = bursts(1, 960, seed)
+        found = propose([[run(scores)]], RULE, 72)  # three an hour; forty are, in ten bursts
+        assert found.threshold <= scores.max() + 0.01, seed
+
+
+def test_of_few_bursts_nothing_is_extrapolated() -> None:
+    scores = np.full(90_000, 0.001)
+    for begin in (1000, 40_000, 80_000):
+        for number in range(8):
+            scores[begin + 60 * number :][:20] = 0.5 + 0.04 * number
+    assert not propose([[run(scores)]], RULE, 72).extrapolated
+    assert propose([[run(scores)]], RULE, 3).high > 3.69 * 24 * 4  # none there, but in bursts
+
+
 def test_intervals_hold_the_true_rate_of_bursts_too() -> None:
     held = 0
     for seed in range(24):
@@ -175,6 +191,10 @@ def test_stretches_of_silence_are_no_sound() -> None:
     assert frames(moving([run([*sound, *still, *sound])])) == [(0, 100), (900, 100)]
     assert moving([run(still)]) == []
     assert frames(moving([run([*sound, *still[:700]])])) == [(0, 800)]
+    again = np.tile([0.3, 0.31, 0.29], 300)  # where in its window a frame is, tells
+    assert frames(moving([run([*sound, *again, *sound])], 3)) == [(0, 100), (1000, 100)]
+    assert len(moving([run(again)])) == 1
+    assert moving([run(again)], 3) == []
     suppressed = np.zeros(800)
     assert frames(moving([run([*sound, *suppressed])])) == [(0, 900)]
 

@@ -87,6 +87,16 @@ def test_another_site_changes_nothing(house: Standing, headers: dict[str, str]) 
     assert house.file.version == version
 
 
+def test_to_remove_takes_no_content(house: Standing) -> None:
+    told = {"if-match": house.file.version, "content-type": ""}
+    with house.client() as client:
+        refused = client.delete(
+            "api/v1/labels/dog", headers=told | {"origin": "https://evil.example"}
+        )
+        assert refused.status_code == 403
+        assert client.delete("api/v1/labels/dog", headers=told).is_success
+
+
 def test_our_own_page_may(house: Standing) -> None:
     own = house.url.removesuffix("/")
     with house.client(headers={"origin": own, "sec-fetch-site": "same-origin"}) as client:
