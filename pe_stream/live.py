@@ -36,9 +36,6 @@ IDLE_S = 0.5
 STOP_S = 2.0
 """How long threads are waited for at a stop before they are left behind."""
 
-SCORING = "scoring"
-"""Name of the scoring thread."""
-
 MAX_REQUESTS = 100
 """Requests that may wait for the scoring thread."""
 
@@ -178,7 +175,7 @@ class Live:
             for name, opener in openers.items()
         }
         self._vitals = {name: channel.vital for name, channel in self._channels.items()}
-        self._thread = threading.Thread(target=self._run, name=SCORING, daemon=True)
+        self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
 
     @property
     def vitals(self) -> Mapping[str, Vital]:

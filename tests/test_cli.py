@@ -94,6 +94,19 @@ def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
     assert f"cannot listen on {HOST}:{port}: Address already in use" in metrics
 
 
+def test_check_says_who_may_have_the_embedded_brokers_port(
+    tmp_path: Path, level: Path, wav: Path
+) -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        config = write_config(
+            tmp_path, level, f"{{url: {wav}}}", f"{{embedded: true, port: {port}}}"
+        )
+        done = pe_stream("check", "-c", config)
+    assert done.returncode == 69
+    assert "to a free port, unless a pe-stream that runs has it" in done.stdout
+
+
 def test_a_file_may_begin_in_silence(tmp_path: Path, level: Path) -> None:
     sound = np.concatenate([np.zeros(96_000, np.float32), noise((1, 0.1))])
     wav = write_float_wav(tmp_path / "late.wav", sound)

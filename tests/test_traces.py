@@ -33,6 +33,12 @@ def test_the_same_as_floats_in_16_bits_and_cut(tmp_path: Path) -> None:
         assert same(trace(RING), trace(each))
 
 
+def test_found_by_another_peak_where_the_loudest_is_not_as_it_was() -> None:
+    changed = RING.copy()
+    changed[np.abs(changed).argmax()] *= 0.9  # clipped elsewhere
+    assert found_in(pieces(np.concatenate([OTHER, changed, OTHER]), 48_000), [trace(RING)]) == 0
+
+
 def test_too_loud_for_16_bits_is_the_same(tmp_path: Path) -> None:
     loud = RING * 4
     encode.write(tmp_path / "a.flac", loud)

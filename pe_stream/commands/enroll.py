@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,5 +201,5 @@ def _remove_empty(folders: Iterable[Path], top: Path) -> None:
         each for folder in folders for each in (folder, *folder.parents) if top in each.parents
     }
     for folder in sorted(every, key=lambda each: -len(each.parts)):
-        if folder.is_dir() and not os.listdir(folder):  # noqa: PTH208 - nothing is done with them
+        if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()

@@ -3,7 +3,7 @@
 Each has a thread and a bounded queue of its own, so that none holds up another, or the daemon.
 """
 
-from pe_stream.notifications.notifications import SENDING, Notifications, describe, send_test
+from pe_stream.notifications.notifications import Notifications, describe, send_test
 from pe_stream.notifications.services import Letter, Service, service
 
-__all__ = ["SENDING", "Letter", "Notifications", "Service", "describe", "send_test", "service"]
+__all__ = ["Letter", "Notifications", "Service", "describe", "send_test", "service"]

@@ -39,9 +39,6 @@ MOST_BYTES = 25_000_000
 STOP_S = 2.0
 """At a stop, messages get this long to be sent."""
 
-SENDING = "sending"
-"""What the names of the threads begin with."""
-
 _TURN_S = 1.0
 
 
@@ -139,7 +136,7 @@ class _Notifier:
         self._waiting: dict[str, _Waiting] = {}
         self._guard = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"{SENDING} {name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"sending {name}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()

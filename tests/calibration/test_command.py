@@ -18,6 +18,7 @@ from sounds import noise, write_float_wav
 from stand_ins import event
 
 from pe_stream.calibration import listening, propose
+from pe_stream.calibration.gather import SILENT, Material
 from pe_stream.config_file import load
 from pe_stream.core.types import Phase, ScoreRun
 from pe_stream.database import reading
@@ -85,6 +86,28 @@ def test_a_line_says_what_is_proposed_and_how_sure_it_is(day: Path) -> None:
     assert highest > 0.9
     assert "every event in this sound counts as a false alarm" in done.stderr
     assert "in brackets: how sure the rate is" in done.stderr
+
+
+def test_a_recording_given_twice_is_no_more_sound(day: Path) -> None:
+    wav = write_float_wav(day.parent / "a.wav", np.zeros(96_000, np.float32))
+    again = day.parent / ".." / day.parent.name / "a.wav"
+    done = dog(day, "--recordings", wav, again)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "given more than once" in done.stderr
+
+
+def test_silence_as_a_model_scores_it_is_silence() -> None:
+    hop = np.linspace(0.1, 0.2, 12)  # by where in its window a frame is
+    edges = np.random.default_rng(0).uniform(0.1, 0.2, (2, 200))
+    material = Material(12)
+    scores = np.concatenate([edges[0], np.tile(hop, 200), edges[1]]).astype(np.float32)
+    material.add("kitchen", [ScoreRun(0, scores)])
+    assert material.lacks == {"kitchen": SILENT}
+    assert material.streams == []
+    material.add(
+        "porch", [ScoreRun(0, edges.reshape(-1).astype(np.float32))]
+    )  # short, and nothing left out
+    assert len(material.streams) == 1
 
 
 def test_a_diff_is_printed_and_nothing_written(day: Path) -> None:

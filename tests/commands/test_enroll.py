@@ -18,8 +18,11 @@ from sounds import noise, write_float_wav
 from virtual_microphone import VirtualMicrophone
 
 from pe_stream.audio import encode, media
+from pe_stream.commands.enroll import EnrollOptions, run
+from pe_stream.config_edit import ConflictError
 from pe_stream.config_file import load
 from pe_stream.core.types import SAMPLE_RATE, Samples
+from pe_stream.errors import UnavailableError
 from pe_stream.hearing import prepare
 
 CONFIG = """\
@@ -218,6 +221,22 @@ def test_what_cannot_be_writes_nothing(
     if code:
         assert re.search(message, done.stderr), done.stderr
         assert untouched(config)
+
+
+def test_a_configuration_that_is_changed_meanwhile_is_left_alone(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = write_float_wav(tmp_path / "ring.wav", noise((0.5, 0.001), (0.5, 0.2), (0.5, 0.001)))
+
+    def changed(*_: object) -> str:
+        raise ConflictError("changed by someone else")
+
+    monkeypatch.setattr("pe_stream.config_edit.ConfigFile.write", changed)
+    before = config.read_bytes()
+    with pytest.raises(UnavailableError, match="changed by someone else"):
+        run(EnrollOptions("bell", (str(ring),), prompts=("a bell",), config=config))
+    assert config.read_bytes() == before
+    assert not (config.parent / "examples").exists()
 
 
 def test_the_same_recording_twice(config: Path, tmp_path: Path) -> None:
