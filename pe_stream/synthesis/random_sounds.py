@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from pe_stream.core.types import Samples
-from pe_stream.synthesis import alarms, bells, impacts, traffic
+from pe_stream.synthesis import alarms, bells, hard_negatives, impacts, traffic
 
 SOUNDS: Mapping[str, Callable[[np.random.Generator], Samples]] = MappingProxyType(
     {
@@ -30,6 +30,11 @@ SOUNDS: Mapping[str, Callable[[np.random.Generator], Samples]] = MappingProxyTyp
         "glass breaking": impacts.glass_breaking,
         "whistle": traffic.whistle,
         "single beep": alarms.single_beep,
+        "low battery chirp": hard_negatives.low_battery_chirp,
+        "flute": hard_negatives.flute,
+        "kettle whistle": hard_negatives.kettle_whistle,
+        "shoe squeak": hard_negatives.shoe_squeak,
+        "clapping": hard_negatives.clapping,
         "tone": traffic.tone,
     }
 )
