@@ -10,6 +10,9 @@ import yaml
 
 PHRASES = Path(__file__).with_name("phrases.yaml")
 
+CLASSES = Path(__file__).with_name("audioset.yaml")
+"""Phrasings of AudioSet's classes, the plainest first, by display name."""
+
 
 @dataclass(frozen=True)
 class Concept:
@@ -71,6 +74,18 @@ def read(path: Path = PHRASES, without: Iterable[str] = ()) -> list[Concept]:
     return concepts
 
 
+def class_phrasings(classes: Sequence[str], path: Path = CLASSES) -> list[tuple[str, ...]]:
+    """Of each of AudioSet's `classes` its phrasings; its name, where the file has none."""
+    known = yaml.safe_load(path.read_text("utf-8"))
+    return [tuple(known.get(name) or [name.lower()]) for name in classes]
+
+
+def named(label: str) -> tuple[str, ...]:
+    """The labels that one cell of a manifest has: itself and, where it has several, each."""
+    parts = [part.strip() for part in label.split(";")]
+    return (label, *parts) if len(parts) > 1 else (label,)
+
+
 def held_out(concepts: Sequence[Concept]) -> dict[str, str]:
     """One phrasing of each concept with ten or more, to validate the text tower on, by name."""
     return {
@@ -78,10 +93,16 @@ def held_out(concepts: Sequence[Concept]) -> dict[str, str]:
     }
 
 
-def corpus(concepts: Sequence[Concept], words: Sequence[str], size: int, seed: int) -> list[str]:
+def corpus(
+    concepts: Sequence[Concept],
+    phrasings: Sequence[str],
+    words: Sequence[str],
+    size: int,
+    seed: int,
+) -> list[str]:
     """About `size` texts to teach the text tower with, each once, without the held-out ones.
 
-    All phrasings; phrasings in templates ("... in the distance") and two at a time; and `words`
+    The `phrasings` of concepts and classes; phrasings in templates ("... in the distance") and two at a time; and `words`
     of the language in general, alone, in templates and in pairs, so that the tower has met most
     of what people write.
     """
@@ -89,9 +110,7 @@ def corpus(concepts: Sequence[Concept], words: Sequence[str], size: int, seed: i
 
     rng = random.Random(seed)  # noqa: S311 - no secret
     kept_out = {_normal(text) for text in held_out(concepts).values()}
-    phrasings = [
-        text for concept in concepts for text in concept.phrasings if _normal(text) not in kept_out
-    ]
+    phrasings = [text for text in phrasings if _normal(text) not in kept_out]
     texts = dict.fromkeys(phrasings)
     while len(texts) < size // 2:
         text = rng.choice(phrasings)

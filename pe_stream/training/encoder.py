@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 from transformers.models.pe_audio import modeling_pe_audio
 
-from pe_stream.training.mixtures import Batch
+from pe_stream.training.batches import Batch
+from pe_stream.training.shards import HOP_FRAMES
 
 
 def read_out(model: Any, outputs: Tensor) -> Tensor:
@@ -116,75 +117,112 @@ def fast_rotation() -> Iterator[None]:
 SCALE = 0.1
 """Of the logits while training; the bias is learned. Calibration sets both anew."""
 
+_SOFTER = 1.0
+"""Added to the teacher's logits, which are low in mixtures, before they are probabilities."""
+
 
 @dataclass(frozen=True)
 class Losses:
     """Parts of the loss, each a scalar.
 
-    frames: what is heard when. single: which single sound it is. taught: all that the teacher
-    makes of it.
+    frames: what is heard when. single: which single sound it is. present: what the teacher hears
+    in each second, as probabilities; ranked: the same as logits, each class by its own scale;
+    free: the teacher's logits by a linear head of their own, without any text.
     """
 
     frames: Tensor
     single: Tensor
-    taught: Tensor
+    present: Tensor
+    ranked: Tensor
+    free: Tensor
 
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return self.frames + self.single + TAUGHT * self.taught
+        return (
+            self.frames + 0.5 * self.single + 0.3 * self.present + 0.3 * self.ranked + self.free
+        )
 
 
-TAUGHT = 2.0
-"""How much imitating the teacher counts."""
+class Imitation(nn.Module):
+    """What is learned of the teacher's logits besides the model, and only while training.
+
+    K: the teacher's classes and the concepts that it knows. centre, spread (K,): of its logits.
+    """
+
+    def __init__(self, width: int, taught: Tensor) -> None:
+        """`taught`: (n, K) of its logits."""
+        super().__init__()
+        self.register_buffer("centre", taught.mean(0))
+        self.register_buffer("spread", taught.std(0).clamp(min=0.3))
+        rare = (taught + _SOFTER).sigmoid().mean(0).clamp(1e-4, 1.0) ** -0.3
+        self.register_buffer("rarity", rare / rare.mean())
+        self.slope = nn.Parameter(torch.full((taught.shape[1],), 0.5))
+        self.offset = nn.Parameter(torch.zeros(taught.shape[1]))
+        self.free = nn.Linear(width, taught.shape[1])
 
 
 def losses(
-    embeddings: Tensor,
-    texts: Tensor,
-    bias: Tensor,
+    frames: Tensor,
+    logits: Tensor,
     batch: Batch,
+    imitation: Imitation,
     *,
-    choices: Tensor,
-    imitation: Tensor,
+    labelled: Tensor,
+    taught: Tensor,
 ) -> Losses:
-    """Sigmoid loss per frame and concept, and cross-entropy of examples with one sound.
+    """Compare what a model hears with what is there.
 
-    embeddings: (B, T, D); texts: (C, D), a phrasing of each concept; bias: scalar.
-    choices: indices of the concepts that compete in the cross-entropy.
-    imitation: (B, T, K) of the teacher's logits.
+    frames: (B, T, width) of the encoder. logits: (B, T, N) of all texts: the teacher's classes,
+    then all concepts. labelled: (L,) columns of the concepts that mixtures are made of, in the
+    order of the concepts; taught: (K,) columns that the teacher has logits for.
     """
-    logits = SCALE * (embeddings @ texts.T) + bias
+    return Losses(
+        _frames(logits[..., labelled], batch),
+        _single(logits[..., labelled], batch),
+        *_taught(frames, logits[..., taught], batch, imitation),
+    )
+
+
+def _frames(logits: Tensor, batch: Batch) -> Tensor:
+    """Sigmoid loss per frame and concept."""
     bce = F.binary_cross_entropy_with_logits(logits, batch.target, reduction="none")
     # Rare positives weigh more, or the easiest answer is that nothing is ever heard.
     weight = batch.weight * (1 + 3 * batch.target)
-    frames = (bce * weight).sum() / (batch.weight.shape[0] * batch.weight.shape[1]) / 8
-    position = torch.full((texts.shape[0],), -1, dtype=torch.long, device=texts.device)
-    position[choices] = torch.arange(len(choices), device=texts.device)
-    count = batch.sounding.sum(1)
+    return (bce * weight).sum() / (logits.shape[0] * logits.shape[1]) / 8
+
+
+def _single(logits: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy of examples with one sound: the mean over the frames in which it is heard."""
+    count = batch.heard.sum(1)
+    mask = batch.heard.to(logits.dtype)[..., None]
+    mean = (logits * mask).sum(1) / count.clamp(min=1)[:, None]
     usable = (batch.single >= 0) & (count > 0)
-    usable &= position[batch.single.clamp(min=0)] >= 0
-    taught = _imitated(imitation, batch)
-    if not usable.any():
-        return Losses(frames, frames.new_zeros(()), taught)
-    plain = SCALE * (embeddings[usable] @ texts[choices].T)
-    mask = batch.sounding[usable].float()
-    mean = (plain * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-    wanted = position[batch.single[usable]]
-    return Losses(frames, F.cross_entropy(mean, wanted, label_smoothing=0.1), taught)
+    each = F.cross_entropy(
+        mean, batch.single.clamp(min=0), label_smoothing=0.1, reduction="none"
+    )
+    return (each * usable).sum() / usable.sum().clamp(min=1)
 
 
-def _imitated(imitation: Tensor, batch: Batch) -> Tensor:
-    """Mean squared error of the mean over the frames in which the sound is heard."""
-    known = ~batch.taught.isnan().any(1)
-    if not known.any() or not batch.taught.shape[1]:
-        return imitation.new_zeros(())
-    mask = batch.sounding[known].float()[..., None]
-    mean = (imitation[known] * mask).sum(1) / mask.sum(1)
-    return F.mse_loss(mean, batch.taught[known])
+def _taught(
+    frames: Tensor, logits: Tensor, batch: Batch, imitation: Imitation
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How far the seconds' answers are from the teacher's: see `Losses`.
 
-
-def disagreement(imitation: Tensor, wanted: Tensor) -> Tensor:
-    """How far (B, S * SECTION, K) is, in the mean of each section, from logits (B, S, K)."""
-    sections = imitation.float().unflatten(1, (wanted.shape[1], -1)).mean(2)
-    return TAUGHT * F.mse_loss(sections, wanted)
+    An answer is the mean of the frames' probabilities: to explain a second by one frame, as the
+    sum of exponentials does, makes frames noisy.
+    """
+    answers = batch.taught.shape[1]
+    length = min(HOP_FRAMES, logits.shape[1])
+    part = logits[:, : answers * length].unflatten(1, (answers, length))
+    probability = part.sigmoid().mean(2).clamp(1e-6, 1 - 1e-6)
+    wanted = (batch.taught + _SOFTER).sigmoid()
+    present = F.binary_cross_entropy(probability, wanted, reduction="none")
+    present = (present * imitation.rarity).sum(-1).mean()
+    pooled = imitation.slope * (probability.log() - (-probability).log1p()) + imitation.offset
+    standard = (batch.taught - imitation.centre) / imitation.spread
+    weight = imitation.rarity * (1 + 4 * (batch.taught + 1.5).sigmoid())
+    ranked = (weight * F.smooth_l1_loss(pooled, standard, reduction="none")).mean()
+    seconds = frames[:, : answers * length].unflatten(1, (answers, length)).mean(2)
+    free = F.mse_loss(imitation.free(seconds), standard)
+    return present, ranked, free

@@ -28,6 +28,7 @@ class Plan:
 
     steps: updates. rate: highest learning rate of each group of weights. decay: weight decay.
     average: decay of the moving average of the weights. bf16: whether products are computed so.
+    hold: part of the steps after which the rate begins to fall; until then it stays highest.
     """
 
     steps: int
@@ -35,6 +36,7 @@ class Plan:
     decay: float = 0.05
     average: float = 0.999
     bf16: bool = True
+    hold: float = 0.0
 
 
 class Average:
@@ -82,7 +84,7 @@ def fit(
         betas=(0.9, 0.98),
         weight_decay=plan.decay,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: _share(n, plan.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: _share(n, plan))
     average = Average(weights, plan.average)
     state = _State(saved, weights, optimizer, schedule, average)
     first = state.restore()
@@ -107,12 +109,15 @@ def fit(
         weight.requires_grad_(False)
 
 
-def _share(step: int, steps: int) -> float:
-    """Share of the learning rate: a linear start, then half a cosine down to 2 %."""
-    warmup = min(100, steps // 10)
+def _share(step: int, plan: Plan) -> float:
+    """Share of the learning rate: a linear start, then level, then half a cosine down to 2 %."""
+    warmup = min(500, plan.steps // 10)
     if step < warmup:
         return (step + 1) / warmup
-    return 0.02 + 0.49 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    level = max(warmup, round(plan.hold * plan.steps))
+    if step < level:
+        return 1.0
+    return 0.02 + 0.49 * (1 + math.cos(math.pi * (step - level) / max(1, plan.steps - level)))
 
 
 class _State:

@@ -9,7 +9,7 @@ from transformers import PeAudioConfig, PeAudioFrameLevelModel
 
 from pe_stream.training.frontend import BANDS, RATIOS
 
-EMBEDDING = 128
+EMBEDDING = 192
 """Width of the text tower, and of the space where audio and text meet."""
 
 TOKENS = 6000
@@ -31,8 +31,8 @@ def configuration() -> PeAudioConfig:
                 "sampling_rate": 48_000,
             },
             "hidden_size": 256,
-            "intermediate_size": 640,
-            "num_hidden_layers": 4,
+            "intermediate_size": 768,
+            "num_hidden_layers": 5,
             "num_attention_heads": 4,
             "num_key_value_heads": 4,
             "head_dim": 64,

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pe_stream.evaluation.mn04 import Mn04
 from pe_stream.training.composer import FRAMES, MOST_SOUNDS, STEPS, Composer, Mixture
 from pe_stream.training.frontend import CHANNELS
+from pe_stream.training import teachers
 from pe_stream.training.recordings import Recordings
+from pe_stream.training.teachers import Teacher
 
 SIZE = 250
 """Mixtures in a shard."""
@@ -33,11 +34,11 @@ _ARRAYS = ("outputs", "logits", "labels", "sounding", "heard", "single")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a process needs to make mixtures. teacher: the folder of mn04."""
+    """What a process needs to make mixtures. teacher: its folder."""
 
     recordings: Path
     shards: Path
-    teacher: Path
+    teacher: Path | None
     seed: int
     concept_of: Mapping[str, str]
 
@@ -112,14 +113,14 @@ def make(job: Job, count: int, processes: int, progress: Callable[[int], None]) 
     return Shards(job.shards, labels)
 
 
-_worker: tuple[Job, Composer, Mn04] | None = None
+_worker: tuple[Job, Composer, Teacher] | None = None
 """Of a process that makes shards."""
 
 
 def _begin(job: Job) -> None:
     global _worker  # noqa: PLW0603 - a pool's processes have no other place to keep things
     torch.set_num_threads(1)
-    _worker = job, _composer(job), Mn04(job.teacher)
+    _worker = job, _composer(job), teachers.load(job.teacher)
 
 
 def _composer(job: Job) -> Composer:
@@ -144,7 +145,7 @@ def _make_shard(number: int) -> None:
 
 
 def _row(
-    mixture: Mixture, index: Mapping[str, int], teacher: Mn04
+    mixture: Mixture, index: Mapping[str, int], teacher: Teacher
 ) -> dict[str, NDArray[np.generic]]:
     labels = np.full(MOST_SOUNDS, -1, np.int16)
     sounding = np.zeros((MOST_SOUNDS, FRAMES), bool)

@@ -1,8 +1,8 @@
-"""The text tower: a small BERT taught to embed texts as a large sentence encoder does.
+"""The text tower: a small BERT taught to place texts where sentence encoder and head place them.
 
-The teacher's vectors (MiniLM, 384 wide) are projected to the directions in which the concepts
-of `phrases.yaml` differ, and texts that mean a concept are drawn towards the mean of its
-phrasings, so that a new phrasing of it lands nearby. The tower is taught these targets.
+The teacher's vectors (MiniLM, 384 wide) go through the head that was trained together with the
+audio (`pe_stream.training.wordings`); the tower is taught what comes out, on the phrasings, on
+phrasings in templates and in pairs, and on words of the language in general.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from torch.nn import functional as F  # noqa: N812 - as everywhere
 from transformers import PreTrainedTokenizerFast
 
 from pe_stream.errors import UnavailableError
-from pe_stream.training.concepts import Concept, held_out
-from pe_stream.training.shape import EMBEDDING, LONGEST, TOKENS
+from pe_stream.training.shape import LONGEST, TOKENS
+from pe_stream.training.wordings import Head, Wordings
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -30,8 +30,8 @@ _BATCH = 256
 _NEAR = 2048
 """A batch is drawn from as many texts of neighbouring length, so that little is padding."""
 
-_SNAP = 0.7
-"""How far a text that means a concept is drawn to the concept's mean."""
+_SNAP = 0.5
+"""How far a phrasing is drawn to the mean of those that mean the same."""
 
 
 def tokenizer_for(texts: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -90,48 +90,31 @@ def minilm(device: torch.device) -> Teacher:
     return Teacher(encode, tuple(words))
 
 
-@dataclass(frozen=True)
-class Space:
-    """The space where texts and sounds meet, `EMBEDDING` wide: a projection of the teacher's.
+def targets(head: Head, wordings: Wordings, vectors: Tensor) -> Tensor:
+    """What the tower is to give for texts of the teacher's `vectors`: (n, 384) to (n, D).
 
-    centre (384,), axes (384, EMBEDDING); phrasings (p, EMBEDDING) and, for each, the mean of its
-    concept's phrasings (p, EMBEDDING), all unit vectors.
+    Where the trained head places them, drawn towards what is known of the phrasings nearby.
     """
+    rows = []
+    offsets = head.offsets.repeat_interleave(wordings.counts.to(head.offsets.device), 0)
+    with torch.no_grad():
+        for part in vectors.to(head.offsets.device).split(2048):
+            likeness = part @ wordings.vectors.T
+            nearest = (likeness / 0.05).softmax(1)
+            strength = torch.sigmoid((likeness.amax(1, keepdim=True) - 0.6) / 0.05)
+            rows.append(head(part, strength * (nearest @ offsets)))
+    return torch.cat(rows).cpu()
 
-    centre: Tensor
-    axes: Tensor
-    phrasings: Tensor
-    means: Tensor
 
-    @classmethod
-    def of(cls, concepts: Sequence[Concept], encode: Callable[[Sequence[str]], Tensor]) -> Space:
-        """The space in which the `concepts` differ most (principal components of their means)."""
-        out = set(held_out(concepts).values())
-        texts = [[text for text in concept.phrasings if text not in out] for concept in concepts]
-        vectors = encode([text for some in texts for text in some])
-        groups = torch.split(vectors, [len(some) for some in texts])
-        centres = torch.stack([group.mean(0) for group in groups])
-        centre = centres.mean(0)
-        # The means' own directions first; the texts' fill what is left of the width.
-        spread = torch.cat([2 * (centres - centre), 0.3 * (vectors - centre)])
-        axes = torch.linalg.svd(spread, full_matrices=False).Vh[:EMBEDDING].T
-        flat = F.normalize((vectors - centre) @ axes, dim=1)
-        means = [F.normalize(part.mean(0), dim=0) for part in torch.split(flat, [*map(len, texts)])]
-        repeated = [mean.expand(len(some), -1) for mean, some in zip(means, texts, strict=True)]
-        return cls(centre, axes, flat, torch.cat(repeated))
-
-    def targets(self, vectors: Tensor) -> Tensor:
-        """What the tower is to give for texts of the teacher's `vectors`: (n, 384) to (n, D).
-
-        The norm is sqrt(D), so that components are about 1.
-        """
-        flat = F.normalize((vectors - self.centre) @ self.axes, dim=1)
-        likeness = flat @ self.phrasings.T
-        nearest = (likeness / 0.05).softmax(1)
-        strength = _SNAP * torch.sigmoid((likeness.max(1, keepdim=True).values - 0.6) / 0.05)
-        drawn = (1 - strength) * flat + strength * (nearest @ self.means)
-        rows: Tensor = F.normalize(drawn, dim=1) * EMBEDDING**0.5
-        return rows
+def own_targets(head: Head, wordings: Wordings) -> Tensor:
+    """The same for the phrasings themselves: half way to the mean of their text, (P, D)."""
+    counts = wordings.counts.to(head.offsets.device)
+    with torch.no_grad():
+        offsets = head.offsets.repeat_interleave(counts, 0)
+        rows = head(wordings.vectors, offsets)
+        means = torch.stack([some.mean(0) for some in rows.split(counts.tolist())])
+        drawn = rows + _SNAP * (means.repeat_interleave(counts, 0) - rows)
+        return (F.normalize(drawn, dim=1) * drawn.shape[1] ** 0.5).cpu()
 
 
 def embed(model: Any, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Tensor:
