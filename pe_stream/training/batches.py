@@ -110,12 +110,17 @@ class Batches:
         index = {name: i for i, name in enumerate(classes)}
         groups = [[index[n] for n in concept.audioset if n in index] for concept in concepts]
         self.taught = tuple(i for i, group in enumerate(groups) if group)
-        self._groups = [groups[i] for i in self.taught]
+        most = max((len(group) for group in groups), default=0)
+        self._groups = torch.tensor(
+            [(groups[i] * most)[:most] for i in self.taught], dtype=torch.long
+        ).reshape(len(self.taught), most)
 
     def logits(self, taught: NDArray[np.float16]) -> Tensor:
         """The teacher's (..., classes) with those of concepts appended: (..., K)."""
         own = torch.from_numpy(taught.astype(np.float32))
-        return torch.cat([own, *(own[..., g].amax(-1, keepdim=True) for g in self._groups)], -1)
+        if not len(self._groups):
+            return own
+        return torch.cat([own, own[..., self._groups].amax(-1)], -1)
 
     def batch(self, number: int) -> Batch:
         """The examples of step `number`, all of one length."""

@@ -13,10 +13,8 @@ import torch
 import yaml
 
 from pe_stream.errors import ConfigError, UnavailableError
-from pe_stream.evaluation import yamnet
-from pe_stream.training import calibration, card, concepts, text
+from pe_stream.training import calibration, card, concepts, teachers, text
 from pe_stream.training.export import save
-from pe_stream.training.mixtures import Mixer
 from pe_stream.training.pipeline import Recipe, Trainer, clips_for, of_concepts
 
 log = logging.getLogger(__name__)
@@ -28,6 +26,7 @@ class TrainOptions:
 
     data: Path
     out: Path
+    more: tuple[Path, ...] = ()
     folds: tuple[str, ...] = ()
     every_licence: bool = False
     recipe: Path | None = None
@@ -49,17 +48,12 @@ def run(options: TrainOptions) -> int:
         torch.set_num_threads(options.threads)
     device = _device(options.device)
     text.require()
-    clips = of_concepts(clips_for(recipe, options.data), concepts.read())
-    classify = yamnet.classifier(options.teacher)[0] if options.teacher else None
+    clips = of_concepts(clips_for(recipe, (options.data, *options.more)), concepts.read())
+    teachers.load(options.teacher)
     scenes = calibration.scenes(options.calibrate) if options.calibrate else None
     _remember(options, recipe)
-    trainer = Trainer(recipe, options.out, device)
-    tokenizer = trainer.text_tower()
-    if not trainer.finished():
-        mixer = Mixer(trainer.sounds(options.data, clips), trainer.concepts, recipe.seed)
-        trainer.read_out(mixer)
-        heard = trainer.opinions(clips, classify) if classify else None
-        trainer.encoder(mixer, tokenizer, heard)
+    trainer = Trainer(recipe, options.out, device, options.teacher)
+    tokenizer = trainer.train(lambda: trainer.mixtures(clips, torch.get_num_threads()))
     save(trainer.model, tokenizer, options.out)
     if scenes is not None:
         calibration.calibrate(options.out, scenes, options.device, options.threads)
@@ -87,7 +81,7 @@ def _recipe(options: TrainOptions) -> Recipe:
         if key not in known or key in {"folds", "every_licence"}:
             steps = [name for name in known if name not in {"folds", "every_licence"}]
             raise ConfigError(f"{options.recipe}: unknown key {key!r}; known: {', '.join(steps)}")
-        least = 0 if key in {"seed", "synthesised"} else 1
+        least = 0 if key == "seed" else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(
                 f"{options.recipe}: {key}: not a whole number from {least}: {value!r}"
@@ -100,7 +94,7 @@ def _remember(options: TrainOptions, recipe: Recipe) -> None:
     now = {
         **dataclasses.asdict(recipe),
         "folds": list(recipe.folds),
-        "data": str(options.data.resolve()),
+        "data": [str(data.resolve()) for data in (options.data, *options.more)],
         "teacher": options.teacher is not None,
     }
     path = options.out / "work" / "recipe.json"

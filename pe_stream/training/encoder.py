@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everywhere
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.pe_audio import modeling_pe_audio
 
 from pe_stream.training.batches import Batch
@@ -45,7 +46,7 @@ def hear(model: Any, features: Tensor) -> Tensor:
     hidden, _ = encoder.patch_embedder(encoder.embedder.data_proj(features))
     positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
     rotary = encoder.rotary_emb(hidden, positions)
-    with fast_rotation():
+    with fast_attention(model.audio_encoder):
         for layer in encoder.layers:
             hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
     frames: Tensor = encoder.output(encoder.norm(hidden))[:, 1:]
@@ -90,28 +91,47 @@ def whiten(model: Any, features: Tensor) -> None:
 
 
 @contextmanager
-def fast_rotation() -> Iterator[None]:
-    """The rotary embedding of transformers without its (..., 2, 2) matrices: the same products."""
-    original = modeling_pe_audio.apply_rotary_pos_emb
+def fast_attention(encoder: Any) -> Iterator[None]:
+    """The attention of transformers, the same to rounding, at what it costs on a CPU in training.
 
-    def rotate(
-        query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1
-    ) -> tuple[Tensor, Tensor]:
-        half = cos.shape[-1] // 2
-        cos = cos[..., :half].unsqueeze(unsqueeze_dim)
-        sin = sin[..., :half].unsqueeze(unsqueeze_dim)
-
-        def turn(x: Tensor) -> Tensor:
-            even, odd = x[..., 0::2], x[..., 1::2]
-            return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
-
-        return turn(query), turn(key)
-
-    modeling_pe_audio.apply_rotary_pos_emb = rotate
+    Rotations without (..., 2, 2) matrices, and products instead of the fused attention, whose
+    backward pass is slow.
+    """
+    original, chosen = modeling_pe_audio.apply_rotary_pos_emb, encoder.config._attn_implementation
+    modeling_pe_audio.apply_rotary_pos_emb = _rotate
+    if encoder.device.type == "cpu":
+        encoder.config._attn_implementation = _PRODUCTS
     try:
         yield
     finally:
         modeling_pe_audio.apply_rotary_pos_emb = original
+        encoder.config._attn_implementation = chosen
+
+
+def _rotate(
+    query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1
+) -> tuple[Tensor, Tensor]:
+    half = cos.shape[-1] // 2
+    cos = cos[..., :half].unsqueeze(unsqueeze_dim)
+    sin = sin[..., :half].unsqueeze(unsqueeze_dim)
+
+    def turn(x: Tensor) -> Tensor:
+        even, odd = x[..., 0::2], x[..., 1::2]
+        return torch.stack((even * cos - odd * sin, even * sin + odd * cos), -1).flatten(-2)
+
+    return turn(query), turn(key)
+
+
+def _attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, _: Tensor | None, **__: Any
+) -> tuple[Tensor, None]:
+    scores = (query * module.scaling) @ key.transpose(2, 3)
+    attention = scores.float().softmax(-1).to(value.dtype)
+    return (attention @ value).transpose(1, 2).contiguous(), None
+
+
+_PRODUCTS = "pe_stream_products"
+ALL_ATTENTION_FUNCTIONS.register(_PRODUCTS, _attend)
 
 
 SCALE = 0.1

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pe_stream.training.group import Group
+
 B = TypeVar("B")
 
 SAVE_EVERY_S = 120.0
@@ -26,7 +28,7 @@ _AHEAD = 4
 class Plan:
     """How long and how fast one stage learns.
 
-    steps: updates. rate: highest learning rate of each group of weights. decay: weight decay.
+    steps: batches, of all processes together. rate: highest learning rate of each group of weights. decay: weight decay.
     average: decay of the moving average of the weights. bf16: whether products are computed so.
     hold: part of the steps after which the rate begins to fall; until then it stays highest.
     """
@@ -48,10 +50,10 @@ class Average:
         self.steps = 0
         self.values = [weight.detach().clone() for weight in self._weights]
 
-    def update(self) -> None:
-        """Take the present weights in."""
+    def update(self, steps: int = 1) -> None:
+        """Take the present weights in, `steps` after the last time."""
         self.steps += 1
-        decay = min(self._decay, (1 + self.steps) / (10 + self.steps))
+        decay = min(self._decay**steps, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(self.values, [w.detach() for w in self._weights], 1 - decay)
 
     def write(self) -> None:
@@ -70,13 +72,17 @@ def fit(
     *,
     device: torch.device,
     report: Callable[[int, float], None],
+    group: Group | None = None,
 ) -> None:
-    """Minimise `loss` of `batch(step)` over `groups` of weights, which end as their average.
+    """Minimise `loss` of batches over `groups` of weights, which end as their average.
 
+    batch: makes the batch of a number, all of which are different. group: processes that call
+    this with the same arguments; each takes batches of its own.
     saved: where the state is kept while this runs; if it is there, it is gone on from.
     report: called after each step with its number and loss.
     """
-    weights = [weight for group in groups for weight in group]
+    group = group or Group()
+    weights = [weight for some in groups for weight in some]
     for weight in weights:
         weight.requires_grad_(True)
     optimizer = torch.optim.AdamW(
@@ -84,12 +90,18 @@ def fit(
         betas=(0.9, 0.98),
         weight_decay=plan.decay,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: _share(n, plan))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: _share(n * group.size, plan))
     average = Average(weights, plan.average)
     state = _State(saved, weights, optimizer, schedule, average)
     first = state.restore()
     last_saved = time.monotonic()
-    with _made_ahead(batch, first, plan.steps) as batches:
+
+    steps = -(-plan.steps // group.size)
+
+    def own(step: int) -> B:
+        return batch(step * group.size + group.rank)
+
+    with _made_ahead(own, first, steps) as batches:
         for step, examples in enumerate(batches, first):
             with torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
                 value = loss(examples)
@@ -98,12 +110,15 @@ def fit(
             torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimizer.step()
             schedule.step()
-            average.update()
-            report(step, value.item())
-            if time.monotonic() - last_saved > SAVE_EVERY_S:
-                state.save(step + 1)
-                last_saved = time.monotonic()
-    state.save(plan.steps)
+            last = step + 1 == steps
+            if (step + 1) % group.every == 0 or last:
+                group.average([*weights, *state.moments()])
+                average.update(group.every)
+                if group.first and (last or time.monotonic() - last_saved > SAVE_EVERY_S):
+                    state.save(step + 1)
+                    last_saved = time.monotonic()
+            if group.first:
+                report(step * group.size, value.item())
     average.write()
     for weight in weights:
         weight.requires_grad_(False)
@@ -149,6 +164,15 @@ class _State:
         part = self._path.with_suffix(".part")
         torch.save(state, part)
         part.replace(self._path)
+
+    def moments(self) -> list[Tensor]:
+        """The optimiser's, of all weights that have had a gradient."""
+        return [
+            self._optimizer.state[weight][name]
+            for weight in self._weights
+            for name in ("exp_avg", "exp_avg_sq")
+            if self._optimizer.state[weight]
+        ]
 
     def restore(self) -> int:
         if not self._path.exists():

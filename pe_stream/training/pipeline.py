@@ -34,6 +34,7 @@ from pe_stream.training import concepts, encoder, frontend, recordings, shape, s
 from pe_stream.training.batches import Batch, Batches
 from pe_stream.training.concepts import Concept, named
 from pe_stream.training.fit import Plan, fit
+from pe_stream.training.group import Group
 from pe_stream.training.shards import Shards
 from pe_stream.training.wordings import Head, Wordings
 
@@ -118,12 +119,18 @@ class Trainer:
     """Trains by a `Recipe` in the folder `out`, with a teacher if there is one."""
 
     def __init__(
-        self, recipe: Recipe, out: Path, device: torch.device, teacher: Path | None
+        self,
+        recipe: Recipe,
+        out: Path,
+        device: torch.device,
+        teacher: Path | None,
+        group: Group | None = None,
     ) -> None:
         self._recipe = recipe
         self._work = out / "work"
         self._device = device
         self._teacher = teacher
+        self._group = group or Group()
         self.concepts = concepts.read(without=unseen_phrasings())
         self._classes = teachers.classes(teacher)
         self.model = shape.new_model(recipe.seed, device)
@@ -155,9 +162,14 @@ class Trainer:
             job, self._recipe.mixtures, processes, lambda count: report(count - 1, 0.0)
         )
 
-    def train(self, mixtures: Shards) -> PreTrainedTokenizerFast:
-        """All stages; returns the text tower's tokenizer."""
-        recipe = self._recipe
+    def train(self, make: Callable[[], Shards]) -> PreTrainedTokenizerFast:
+        """All stages, on what `make` gives; returns the text tower's tokenizer."""
+        if self.finished():
+            kept: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+                self._work / "text"
+            )
+            return kept
+        recipe, mixtures = self._recipe, make()
         batches = Batches(
             mixtures, self.concepts, self._classes, frames=recipe.frames, seed=recipe.seed
         )
@@ -315,8 +327,11 @@ class Trainer:
             self._work / f"{name}.state.pt",
             device=self._device,
             report=_Report(name, plan.steps),
+            group=self._group,
         )
-        self._finish(name, learned)
+        if self._group.first:
+            self._finish(name, learned)
+        self._group.wait()
 
     def _done(self, name: str, learned: _Learned | None = None) -> bool:
         """Take the model as stage `name` left it, if it was finished before."""
