@@ -48,10 +48,10 @@ def test_phrasings_kept_for_evaluation_are_left_out(tmp_path: Path) -> None:
 
 def test_the_corpus_has_no_phrasing_that_is_held_out(known: list[Concept]) -> None:
     words = ("table", "chair", "window", "carpet", "spoon")
-    texts = concepts.corpus(known, words, 9000, 0)
-    assert len(texts) == len(set(texts)) == 9000
-    assert texts == concepts.corpus(known, words, 9000, 0)
-    assert texts != concepts.corpus(known, words, 9000, 1)
+    texts = concepts.corpus(known, words, 60_000, 0)
+    assert len(texts) == len(set(texts)) == 60_000
+    assert texts == concepts.corpus(known, words, 60_000, 0)
+    assert texts != concepts.corpus(known, words, 60_000, 1)
     held = set(concepts.held_out(known).values())
     assert len(held) > 50
     assert not held & set(texts)
