@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -60,7 +61,7 @@ def read(path: Path = PHRASES, without: Iterable[str] = ()) -> list[Concept]:
     """
     kept_out = [_content(text) for text in without]
     concepts = []
-    for name, entry in yaml.safe_load(path.read_text("utf-8")).items():
+    for name, entry in _loaded(path).items():
         texts = dict.fromkeys([entry["plain"], name, *entry.get("phrasings", ())])
         concepts.append(
             Concept(
@@ -76,7 +77,7 @@ def read(path: Path = PHRASES, without: Iterable[str] = ()) -> list[Concept]:
 
 def class_phrasings(classes: Sequence[str], path: Path = CLASSES) -> list[tuple[str, ...]]:
     """Of each of AudioSet's `classes` its phrasings; its name, where the file has none."""
-    known = yaml.safe_load(path.read_text("utf-8"))
+    known = _loaded(path)
     return [tuple(known.get(name) or [name.lower()]) for name in classes]
 
 
@@ -128,6 +129,12 @@ def corpus(
         if _normal(text) not in kept_out:
             texts[text] = None
     return list(texts)
+
+
+def _loaded(path: Path) -> Any:
+    """A large file, by the parser in C where there is one: five times as fast."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(path.read_text("utf-8"), loader)  # noqa: S506 - both are safe loaders
 
 
 def _is_new(text: str, plain: str, kept_out: Sequence[frozenset[str]]) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pe_stream.evaluation import promptset
 from pe_stream.synthesis.random_sounds import SOUNDS
@@ -48,11 +49,20 @@ def test_phrasings_kept_for_evaluation_are_left_out(tmp_path: Path) -> None:
 
 def test_the_corpus_has_no_phrasing_that_is_held_out(known: list[Concept]) -> None:
     words = ("table", "chair", "window", "carpet", "spoon")
-    texts = concepts.corpus(known, words, 9000, 0)
-    assert len(texts) == len(set(texts)) == 9000
-    assert texts == concepts.corpus(known, words, 9000, 0)
-    assert texts != concepts.corpus(known, words, 9000, 1)
+    texts = concepts.corpus(known, words, 60_000, 0)
+    assert len(texts) == len(set(texts)) == 60_000
+    assert texts == concepts.corpus(known, words, 60_000, 0)
+    assert texts != concepts.corpus(known, words, 60_000, 1)
     held = set(concepts.held_out(known).values())
     assert len(held) > 50
     assert not held & set(texts)
     assert any("carpet" in text for text in texts)
+
+
+def test_every_class_of_audioset_has_phrasings_of_its_own(known: list[Concept]) -> None:
+    classes = yaml.safe_load(concepts.PHRASES.with_name("audioset.yaml").read_text("utf-8"))
+    phrases = Counter(text.lower() for texts in classes.values() for text in texts)
+    assert len(classes) == 527
+    assert all(4 <= len(texts) <= 8 for texts in classes.values())
+    assert {text for text, count in phrases.items() if count > 1} == set()
+    assert {name for concept in known for name in concept.audioset} <= set(classes)
