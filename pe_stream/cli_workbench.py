@@ -87,12 +87,25 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every-licence", action="store_true", help="also clips not marked redistributable"
     )
-    parser.add_argument("--recipe", type=Path, metavar="FILE", help="YAML: steps, sizes, seed")
+    parser.add_argument(
+        "--more",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="more clips, with a manifest of their own; may be repeated",
+    )
+    parser.add_argument(
+        "--recipe",
+        metavar="FILE",
+        help="YAML: steps, sizes, seed; or embedded: that of the checkpoint that comes with this",
+    )
     parser.add_argument(
         "--teacher",
         type=Path,
         metavar="FOLDER",
-        help="YAMNet (yamnet.tflite, yamnet_class_map.csv), to imitate what it hears in mixtures",
+        help="mn04 (mn04_as.onnx, audioset_classes.csv), or YAMNet (yamnet.tflite, "
+        "yamnet_class_map.csv), to imitate what it hears in mixtures",
     )
     parser.add_argument(
         "--calibrate", type=Path, metavar="FOLDER", help="soundscapes to fit scores and thresholds"
@@ -260,6 +273,7 @@ def _train(options: argparse.Namespace) -> int:
         TrainOptions(
             data=options.data,
             out=options.out,
+            more=tuple(options.more),
             folds=tuple(options.fold),
             every_licence=options.every_licence,
             recipe=options.recipe,

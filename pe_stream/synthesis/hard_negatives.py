@@ -57,7 +57,9 @@ def flute(rng: np.random.Generator) -> Samples:
         breath = rng.uniform(0.005, 0.05) * _breath(rng, len(time_s), hz)
         attack_s, release_s = rng.uniform(0.02, 0.08), rng.uniform(0.02, 0.08)
         tone = voiced(pitch, amplitudes) + breath
-        parts.append((faded(tone, min(attack_s, lasts_s / 3), min(release_s, lasts_s / 3)), onset_s))
+        parts.append(
+            (faded(tone, min(attack_s, lasts_s / 3), min(release_s, lasts_s / 3)), onset_s)
+        )
         onset_s += lasts_s * rng.uniform(0.9, 1.2)
         step = int(np.clip(step + rng.integers(-3, 4), 0, len(scale) - 1))
     return finished(rng, summed(parts))
@@ -111,10 +113,14 @@ def clapping(rng: np.random.Generator) -> Samples:
             clap = shaped_noise(
                 rng,
                 length(0.1),
-                lambda hz, at=hollow_hz, w=width: 1  # type: ignore[misc]
-                / (1 + (np.log2(np.maximum(hz, 20) / at) / w) ** 4),
+                lambda hz, at=hollow_hz, w=width: (
+                    1  # type: ignore[misc]
+                    / (1 + (np.log2(np.maximum(hz, 20) / at) / w) ** 4)
+                ),
             )
-            parts.append((loud * rng.uniform(0.6, 1) * clap * np.exp(-times(0.1) / fall_s), onset_s))
+            parts.append(
+                (loud * rng.uniform(0.6, 1) * clap * np.exp(-times(0.1) / fall_s), onset_s)
+            )
             onset_s += around(rng, period_s, 0.12)
     return finished(rng, summed(parts))
 

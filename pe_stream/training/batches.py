@@ -101,8 +101,7 @@ class Batches:
             label: i for i, concept in enumerate(concepts) for label in concept.labels
         }
         meant = [
-            [of_label[part] for part in named(label) if part in of_label]
-            for label in shards.labels
+            [of_label[part] for part in named(label) if part in of_label] for label in shards.labels
         ]
         self.labelled = tuple(sorted({concept for some in meant for concept in some}))
         column = {concept: i for i, concept in enumerate(self.labelled)}

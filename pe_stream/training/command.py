@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,16 @@ import torch
 import yaml
 
 from pe_stream.errors import ConfigError, UnavailableError
-from pe_stream.training import calibration, card, concepts, teachers, text
+from pe_stream.manifest import Clip
+from pe_stream.training import calibration, card, concepts, group, teachers, text
 from pe_stream.training.export import save
+from pe_stream.training.group import Group
 from pe_stream.training.pipeline import Recipe, Trainer, clips_for, of_concepts
 
 log = logging.getLogger(__name__)
+
+EMBEDDED = Path(__file__).with_name("embedded.yaml")
+"""The recipe of the checkpoint that comes with the package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class TrainOptions:
     more: tuple[Path, ...] = ()
     folds: tuple[str, ...] = ()
     every_licence: bool = False
-    recipe: Path | None = None
+    recipe: str | None = None
     teacher: Path | None = None
     calibrate: Path | None = None
     device: str = "auto"
@@ -44,17 +50,15 @@ def run(options: TrainOptions) -> int:
     """
     logging.getLogger("pe_stream").setLevel(logging.INFO)
     recipe = _recipe(options)
-    if options.threads:
-        torch.set_num_threads(options.threads)
     device = _device(options.device)
     text.require()
     clips = of_concepts(clips_for(recipe, (options.data, *options.more)), concepts.read())
     teachers.load(options.teacher)
     scenes = calibration.scenes(options.calibrate) if options.calibrate else None
     _remember(options, recipe)
-    trainer = Trainer(recipe, options.out, device, options.teacher)
-    tokenizer = trainer.train(lambda: trainer.mixtures(clips, torch.get_num_threads()))
-    save(trainer.model, tokenizer, options.out)
+    processes = 1 if device.type == "cuda" else options.threads or torch.get_num_threads()
+    meet = options.out / "work" / "meet"
+    group.run(processes, meet, _train, options, recipe, device, clips)
     if scenes is not None:
         calibration.calibrate(options.out, scenes, options.device, options.threads)
     made = {
@@ -67,11 +71,26 @@ def run(options: TrainOptions) -> int:
     return 0
 
 
+def _train(
+    own: Group,
+    options: TrainOptions,
+    recipe: Recipe,
+    device: torch.device,
+    clips: Sequence[Clip],
+) -> None:
+    """What every process of the group does; the first writes the checkpoint."""
+    trainer = Trainer(recipe, options.out, device, options.teacher, own)
+    tokenizer = trainer.train(lambda: trainer.mixtures(clips))
+    if own.first:
+        save(trainer.model, tokenizer, options.out)
+
+
 def _recipe(options: TrainOptions) -> Recipe:
     given: Any = {}
     if options.recipe is not None:
+        path = EMBEDDED if options.recipe == EMBEDDED.stem else Path(options.recipe)
         try:
-            given = yaml.safe_load(options.recipe.read_text("utf-8")) or {}
+            given = yaml.safe_load(path.read_text("utf-8")) or {}
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{options.recipe}: {error}") from error
     known = {field.name: field for field in dataclasses.fields(Recipe)}

@@ -344,9 +344,7 @@ def _placed(
     return _Placed(label, out, sounding)
 
 
-def _again_and_again(
-    label: str, samples: Samples, spans: Sequence[tuple[int, int]]
-) -> _Placed:
+def _again_and_again(label: str, samples: Samples, spans: Sequence[tuple[int, int]]) -> _Placed:
     out = np.resize(samples, _COUNT)
     sounding = np.zeros(FRAMES, bool)
     for at in range(0, _COUNT, len(samples)):
@@ -419,10 +417,7 @@ def _energy(outputs: Tensor) -> NDArray[np.float64]:
     return np.asarray(squares.sum((1, 3)).T.numpy(), np.float64)
 
 
-def _audible(
-    energy: NDArray[np.float64], rest: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def _audible(energy: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Frames (T,) in which a sound stands out of the rest in some group of bands."""
     loud = energy > 10 ** (_FLOOR_DB / 10) * energy.max()
     return np.asarray(((energy > rest) & loud).any(1), np.bool_)
-

@@ -159,9 +159,7 @@ class Losses:
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return (
-            self.frames + 0.5 * self.single + 0.3 * self.present + 0.3 * self.ranked + self.free
-        )
+        return self.frames + 0.5 * self.single + 0.3 * self.present + 0.3 * self.ranked + self.free
 
 
 class Imitation(nn.Module):
@@ -218,9 +216,7 @@ def _single(logits: Tensor, batch: Batch) -> Tensor:
     mask = batch.heard.to(logits.dtype)[..., None]
     mean = (logits * mask).sum(1) / count.clamp(min=1)[:, None]
     usable = (batch.single >= 0) & (count > 0)
-    each = F.cross_entropy(
-        mean, batch.single.clamp(min=0), label_smoothing=0.1, reduction="none"
-    )
+    each = F.cross_entropy(mean, batch.single.clamp(min=0), label_smoothing=0.1, reduction="none")
     return (each * usable).sum() / usable.sum().clamp(min=1)
 
 

@@ -30,7 +30,16 @@ from pe_stream import manifest
 from pe_stream.errors import UnavailableError
 from pe_stream.evaluation import promptset
 from pe_stream.manifest import Clip
-from pe_stream.training import concepts, encoder, frontend, recordings, shape, shards, teachers, text
+from pe_stream.training import (
+    concepts,
+    encoder,
+    frontend,
+    recordings,
+    shape,
+    shards,
+    teachers,
+    text,
+)
 from pe_stream.training.batches import Batch, Batches
 from pe_stream.training.concepts import Concept, named
 from pe_stream.training.fit import Plan, fit
@@ -145,10 +154,12 @@ class Trainer:
         """Whether every stage was finished before; the model is then as the last one left it."""
         return self._done(_STAGES[-1])
 
-    def mixtures(self, clips: Sequence[Clip], processes: int) -> Shards:
+    def mixtures(self, clips: Sequence[Clip]) -> Shards:
         """What there is to hear: mixtures of `clips` and made sounds, with the teacher's answers."""
-        report = _Report("clips", len(clips))
-        recordings.decode(clips, self._work / "clips", lambda count: report(count, 0.0))
+        if self._group.first:
+            report = _Report("clips", len(clips))
+            recordings.decode(clips, self._work / "clips", lambda count: report(count, 0.0))
+        self._group.wait()
         concept_of = {label: c.name for c in self.concepts for label in c.labels}
         job = shards.Job(
             self._work / "clips",
@@ -157,10 +168,11 @@ class Trainer:
             self._recipe.seed,
             concept_of,
         )
-        report = _Report("mixtures", self._recipe.mixtures)
-        return shards.make(
-            job, self._recipe.mixtures, processes, lambda count: report(count - 1, 0.0)
-        )
+        if self._group.first:
+            report = _Report("mixtures", self._recipe.mixtures)
+            shards.make(job, self._recipe.mixtures, self._group.size, lambda n: report(n - 1, 0.0))
+        self._group.wait()
+        return shards.read(job)
 
     def train(self, make: Callable[[], Shards]) -> PreTrainedTokenizerFast:
         """All stages, on what `make` gives; returns the text tower's tokenizer."""
@@ -193,8 +205,11 @@ class Trainer:
             kept = torch.load(path, weights_only=True)
             if kept["texts"] == texts:
                 return Words(Wordings.of(kept["vectors"], [*map(len, phrasings)]), texts)
-        vectors = text.minilm(self._device).encode(texts)
-        torch.save({"texts": texts, "vectors": vectors}, path)
+        if self._group.first:
+            vectors = text.minilm(self._device).encode(texts)
+            _save({"texts": texts, "vectors": vectors}, path)
+        self._group.wait()
+        vectors = torch.load(path, weights_only=True)["vectors"]
         return Words(Wordings.of(vectors, [*map(len, phrasings)]), texts)
 
     def _ideal(self, learned: _Learned, words: Words, batches: Batches) -> None:
@@ -243,11 +258,15 @@ class Trainer:
         """What the text tower is taught: texts, and where the trained head places them."""
         recipe = self._recipe
         teacher = text.minilm(self._device)
-        texts = concepts.corpus(self.concepts, words.texts, teacher.words, recipe.corpus, recipe.seed)
+        texts = concepts.corpus(
+            self.concepts, words.texts, teacher.words, recipe.corpus, recipe.seed
+        )
         log.info("%d texts; the sentence encoder's vectors take some minutes", len(texts))
         path = self._work / "vectors.pt"
-        vectors = torch.load(path, weights_only=True) if path.exists() else teacher.encode(texts)
-        torch.save(vectors, path)
+        if self._group.first and not path.exists():
+            _save(teacher.encode(texts), path)
+        self._group.wait()
+        vectors = torch.load(path, weights_only=True)
         targets = text.targets(learned.head, words.wordings, vectors)
         out = set(concepts.held_out(self.concepts).values())
         own = [i for i, line in enumerate(words.texts) if line not in out]
@@ -345,11 +364,16 @@ class Trainer:
         return True
 
     def _finish(self, name: str, learned: _Learned | None) -> None:
-        part = self._work / f"{name}.part"
         state = learned.state_dict() if learned is not None else None
-        torch.save({"model": self.model.state_dict(), "learned": state}, part)
-        part.replace(self._work / f"{name}.pt")
+        _save({"model": self.model.state_dict(), "learned": state}, self._work / f"{name}.pt")
         (self._work / f"{name}.state.pt").unlink(missing_ok=True)
+
+
+def _save(what: Any, path: Path) -> None:
+    """Whole or not at all."""
+    part = path.with_suffix(".part")
+    torch.save(what, part)
+    part.replace(path)
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,7 @@ class Recordings:
             Recording(row["label"], row["start"], row["count"], tuple(map(tuple, row["spans"])))
             for row in rows
         )
-        self._samples: NDArray[np.float16] = np.memmap(
-            folder / "samples.f16", np.float16, mode="r"
-        )
+        self._samples: NDArray[np.float16] = np.memmap(folder / "samples.f16", np.float16, mode="r")
 
     def read(self, recording: Recording) -> Samples:
         """Its samples, (n,) float32 at 48 kHz."""

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pe_stream.training import teachers
 from pe_stream.training.composer import FRAMES, MOST_SOUNDS, STEPS, Composer, Mixture
 from pe_stream.training.frontend import CHANNELS
-from pe_stream.training import teachers
 from pe_stream.training.recordings import Recordings
 from pe_stream.training.teachers import Teacher
 
@@ -29,6 +29,7 @@ HOP_FRAMES = 25
 """From one answer of the teacher to the next: 1 s, and of the answers a mixture has FRAMES / it."""
 
 _HOP_S = 1.0
+_LABELS = "labels.json"
 _ARRAYS = ("outputs", "logits", "labels", "sounding", "heard", "single")
 
 
@@ -97,12 +98,16 @@ class Shards:
         return self._open[shard]
 
 
-def make(job: Job, count: int, processes: int, progress: Callable[[int], None]) -> Shards:
-    """At least `count` mixtures; those that are there already are kept."""
+def read(job: Job) -> Shards:
+    """What has been made."""
+    return Shards(job.shards, json.loads((job.shards / _LABELS).read_text("utf-8")))
+
+
+def make(job: Job, count: int, processes: int, progress: Callable[[int], None]) -> None:
+    """Make at least `count` mixtures; those that are there already are kept."""
     job.shards.mkdir(parents=True, exist_ok=True)
     labels = _composer(job).labels
-    table = job.shards / "labels.json"
-    table.write_text(json.dumps(labels), "utf-8")
+    (job.shards / _LABELS).write_text(json.dumps(labels), "utf-8")
     numbers = [n for n in range(-(-count // SIZE)) if not _folder(job.shards, n).exists()]
     if numbers:
         with multiprocessing.get_context("spawn").Pool(
@@ -110,7 +115,6 @@ def make(job: Job, count: int, processes: int, progress: Callable[[int], None]) 
         ) as pool:
             for done, _ in enumerate(pool.imap_unordered(_make_shard, numbers), 1):
                 progress(SIZE * done)
-    return Shards(job.shards, labels)
 
 
 _worker: tuple[Job, Composer, Teacher] | None = None

@@ -61,6 +61,7 @@ class _Yamnet:
         before = max(0, yamnet.WINDOW - hop) // 2
         skipped = max(0, hop - yamnet.WINDOW) // 2
         padded = np.pad(audio, (before, yamnet.WINDOW + hop))[skipped:]
-        scores = np.stack([self._classify(padded[k * hop :][: yamnet.WINDOW]) for k in range(count)])
+        windows = (padded[k * hop :][: yamnet.WINDOW] for k in range(count))
+        scores = np.stack([self._classify(window) for window in windows])
         bounded = scores.clip(1e-6, 1 - 1e-6)
         return np.asarray(np.log(bounded / (1 - bounded)), np.float32)
