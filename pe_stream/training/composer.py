@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import soxr
@@ -289,7 +290,9 @@ class Composer:
     def _mixed(
         self, rng: np.random.Generator, placed: Sequence[_Placed], *, single: bool
     ) -> Mixture:
-        total = np.sum([part.samples for part in placed], axis=0, dtype=np.float32)
+        total = np.zeros(_COUNT, np.float32)
+        for part in placed:
+            total += part.samples
         gain = 10 ** (LEVEL_DBFS / 20) / max(1e-9, float(np.sqrt(_power(total))))
         gain = min(gain, _LARGEST / max(1e-9, float(np.abs(total).max())))
         noise = rng.normal(0, 10 ** (rng.uniform(*_NOISE_DBFS) / 20), _COUNT).astype(np.float32)
@@ -312,7 +315,7 @@ def bridged(heard: NDArray[np.bool_], pause: int) -> NDArray[np.bool_]:
     """Frames (T,) with gaps of up to `pause` frames filled: pauses belong to the event."""
     at = np.flatnonzero(heard)
     filled = heard.copy()
-    for before, after in zip(at[:-1], at[1:], strict=True):
+    for before, after in pairwise(at.tolist()):
         if 1 < after - before <= pause + 1:
             filled[before:after] = True
     return filled
@@ -353,7 +356,7 @@ def _again_and_again(label: str, samples: Samples, spans: Sequence[tuple[int, in
 
 
 def _mark(sounding: NDArray[np.bool_], spans: Sequence[tuple[int, int]]) -> None:
-    """Set the frames of which spans (in samples) cover the middle, and of each span at least one."""
+    """Set the frames whose middle lies in one of `spans` (samples), of each span at least one."""
     for start, end in spans:
         first, last = round(start / FRAME), max(round(end / FRAME), round(start / FRAME) + 1)
         sounding[max(0, first) : max(0, last)] = True

@@ -103,9 +103,9 @@ def corpus(
 ) -> list[str]:
     """About `size` texts to teach the text tower with, each once, without the held-out ones.
 
-    The `phrasings` of concepts and classes; phrasings in templates ("... in the distance") and two at a time; and `words`
-    of the language in general, alone, in templates and in pairs, so that the tower has met most
-    of what people write.
+    The `phrasings` of concepts and classes; phrasings in templates ("... in the distance") and two
+    at a time; and `words` of the language in general, alone, in templates and in pairs, so that
+    the tower has met most of what people write.
     """
     import random
 

@@ -97,15 +97,16 @@ def fast_attention(encoder: Any) -> Iterator[None]:
     Rotations without (..., 2, 2) matrices, and products instead of the fused attention, whose
     backward pass is slow.
     """
-    original, chosen = modeling_pe_audio.apply_rotary_pos_emb, encoder.config._attn_implementation
+    original = modeling_pe_audio.apply_rotary_pos_emb
+    chosen = encoder.config._attn_implementation  # noqa: SLF001 - transformers has no other way
     modeling_pe_audio.apply_rotary_pos_emb = _rotate
     if encoder.device.type == "cpu":
-        encoder.config._attn_implementation = _PRODUCTS
+        encoder.config._attn_implementation = _PRODUCTS  # noqa: SLF001
     try:
         yield
     finally:
         modeling_pe_audio.apply_rotary_pos_emb = original
-        encoder.config._attn_implementation = chosen
+        encoder.config._attn_implementation = chosen  # noqa: SLF001
 
 
 def _rotate(
@@ -167,6 +168,10 @@ class Imitation(nn.Module):
 
     K: the teacher's classes and the concepts that it knows. centre, spread (K,): of its logits.
     """
+
+    centre: Tensor
+    spread: Tensor
+    rarity: Tensor
 
     def __init__(self, width: int, taught: Tensor) -> None:
         """`taught`: (n, K) of its logits."""

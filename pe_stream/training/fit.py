@@ -28,7 +28,8 @@ _AHEAD = 4
 class Plan:
     """How long and how fast one stage learns.
 
-    steps: batches, of all processes together. rate: highest learning rate of each group of weights. decay: weight decay.
+    steps: batches, of all processes together. rates: highest learning rate of each group of
+    weights. decay: weight decay.
     average: decay of the moving average of the weights. bf16: whether products are computed so.
     hold: part of the steps after which the rate begins to fall; until then it stays highest.
     """

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 import torch.distributed
-import torch.multiprocessing
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 EVERY = 25
 """Steps between averages."""
@@ -70,8 +70,8 @@ def run(size: int, meet: Path, work: Callable[..., None], *arguments: Any) -> No
         work(Group(), *arguments)
         return
     meet.unlink(missing_ok=True)
-    others = torch.multiprocessing.start_processes(
-        _other, (size, meet, work, arguments), nprocs=size - 1, join=False, start_method="spawn"
+    others = spawn(
+        _other, (size, meet, work, arguments), nprocs=size - 1, join=False
     )
     try:
         _join(0, size, meet)

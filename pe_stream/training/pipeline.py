@@ -155,7 +155,7 @@ class Trainer:
         return self._done(_STAGES[-1])
 
     def mixtures(self, clips: Sequence[Clip]) -> Shards:
-        """What there is to hear: mixtures of `clips` and made sounds, with the teacher's answers."""
+        """What there is to hear: mixtures of clips and made sounds, with the teacher's answers."""
         if self._group.first:
             report = _Report("clips", len(clips))
             recordings.decode(clips, self._work / "clips", lambda count: report(count, 0.0))
@@ -226,7 +226,7 @@ class Trainer:
 
         plan = Plan(self._recipe.ideal_steps, (8e-4, 8e-4), average=0.9995, hold=0.7)
         groups = [learned.encoder_weights(), learned.own_weights()]
-        self._stage("ideal", plan, batches.batch, loss, groups, learned)
+        self._stage("ideal", plan, batches.batch, loss, groups=groups, learned=learned)
 
     def _tower(self, learned: _Learned, words: Words) -> PreTrainedTokenizerFast:
         """Teach the text tower; returns its tokenizer."""
@@ -239,7 +239,12 @@ class Trainer:
         groups = [text.weights(self.model)]
         tokenizer.save_pretrained(folder)
         self._stage(
-            "text", plan, lessons.batch, lambda x: text.loss(self.model, x), groups, learned
+            "text",
+            plan,
+            lessons.batch,
+            lambda x: text.loss(self.model, x),
+            groups=groups,
+            learned=learned,
         )
         kept = concepts.held_out(self.concepts)
         with torch.no_grad():
@@ -292,7 +297,7 @@ class Trainer:
             frontend.solve_read_out(self.model.audio_encoder.embedder, examples)
         weights = [encoder.read_out_weights(self.model)]
         plan = Plan(self._recipe.readout_steps, (6e-4,), decay=0.0, average=0.99, bf16=False)
-        self._stage("readout", plan, batches.batch, imitation, weights)
+        self._stage("readout", plan, batches.batch, imitation, groups=weights)
 
     def _joint(
         self,
@@ -323,7 +328,7 @@ class Trainer:
             encoder.read_out_weights(self.model),
             text.weights(self.model),
         ]
-        self._stage("joint", plan, batches.batch, loss, groups, learned)
+        self._stage("joint", plan, batches.batch, loss, groups=groups, learned=learned)
 
     def _stage(
         self,
@@ -331,6 +336,7 @@ class Trainer:
         plan: Plan,
         batch: Callable[[int], Any],
         loss: Callable[[Any], Tensor],
+        *,
         groups: list[list[nn.Parameter]],
         learned: _Learned | None = None,
     ) -> None:

@@ -75,9 +75,9 @@ class Shards:
     def __getitem__(self, number: int) -> Stored:
         arrays, at = self._arrays(number // SIZE), number % SIZE
         return Stored(
-            arrays["outputs"][at],  # type: ignore[arg-type]
-            arrays["logits"][at],  # type: ignore[arg-type]
-            arrays["labels"][at],  # type: ignore[arg-type]
+            arrays["outputs"][at],
+            arrays["logits"][at],
+            arrays["labels"][at],
             _unpacked(arrays["sounding"][at]),
             _unpacked(arrays["heard"][at]),
             bool(arrays["single"][at]),

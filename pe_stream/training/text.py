@@ -114,7 +114,8 @@ def own_targets(head: Head, wordings: Wordings) -> Tensor:
         rows = head(wordings.vectors, offsets)
         means = torch.stack([some.mean(0) for some in rows.split(counts.tolist())])
         drawn = rows + _SNAP * (means.repeat_interleave(counts, 0) - rows)
-        return (F.normalize(drawn, dim=1) * drawn.shape[1] ** 0.5).cpu()
+        placed: Tensor = F.normalize(drawn, dim=1) * drawn.shape[1] ** 0.5
+        return placed.cpu()
 
 
 def embed(model: Any, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> Tensor:

@@ -67,28 +67,30 @@ class Head(nn.Module):
     def __init__(self, width: int, texts: int, dimensions: int) -> None:
         super().__init__()
         self.straight = nn.Linear(width, dimensions)
-        self.bent = nn.Sequential(
-            nn.Linear(width, _HIDDEN), nn.GELU(), nn.Linear(_HIDDEN, dimensions, bias=False)
-        )
+        last = nn.Linear(_HIDDEN, dimensions, bias=False)
+        nn.init.zeros_(last.weight)
+        self.bent = nn.Sequential(nn.Linear(width, _HIDDEN), nn.GELU(), last)
         self.offsets = nn.Parameter(torch.zeros(texts, dimensions))
-        nn.init.zeros_(self.bent[2].weight)
         self._dimensions = dimensions
 
     def forward(self, vectors: Tensor, offsets: Tensor | None = None) -> Tensor:
         """Place texts; `offsets` (..., D) are added where there are any."""
         # Unit vectors of 384 have components of 0.05; a layer wants them about 1.
         own = vectors * vectors.shape[-1] ** 0.5
-        rows = self.straight(own) + self.bent(own)
+        rows: Tensor = self.straight(own) + self.bent(own)
         if offsets is not None:
             rows = rows + offsets
-        return F.normalize(rows, dim=-1) * self._dimensions**0.5
+        placed: Tensor = F.normalize(rows, dim=-1) * self._dimensions**0.5
+        return placed
 
     def draw(self, wordings: Wordings, number: int, seed: int) -> Tensor:
         """(N, D): drawn phrasings, half of them with their text's offset."""
         generator = torch.Generator().manual_seed(hash((seed, number, 1)))
         kept = torch.rand(len(self.offsets), 1, generator=generator) < 0.5
-        return self(wordings.draw(number, seed), self.offsets * kept.to(self.offsets.device))
+        return self.forward(
+            wordings.draw(number, seed), self.offsets * kept.to(self.offsets.device)
+        )
 
     def plain(self, wordings: Wordings) -> Tensor:
         """(N, D): the plainest phrasings, with offsets."""
-        return self(wordings.plain(), self.offsets)
+        return self.forward(wordings.plain(), self.offsets)

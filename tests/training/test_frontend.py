@@ -95,7 +95,7 @@ def test_the_features_of_training_are_those_of_the_model(model: Any) -> None:
     assert torch.allclose(ours, theirs, atol=1e-4)
 
 
-def test_rotation_is_that_of_transformers() -> None:
+def test_rotation_is_that_of_transformers(model: Any) -> None:
     from transformers.models.pe_audio import modeling_pe_audio
 
     generator = torch.Generator().manual_seed(0)
@@ -103,7 +103,7 @@ def test_rotation_is_that_of_transformers() -> None:
     angles = torch.randn(1, 10, 32, generator=generator).repeat(1, 1, 2)
     plain: Any = modeling_pe_audio.apply_rotary_pos_emb
     slow = plain(query, key, angles.cos(), angles.sin())
-    with encoder.fast_rotation():
+    with encoder.fast_attention(model.audio_encoder):
         changed: Any = modeling_pe_audio.apply_rotary_pos_emb
         fast = changed(query, key, angles.cos(), angles.sin())
     assert modeling_pe_audio.apply_rotary_pos_emb is plain
@@ -111,8 +111,8 @@ def test_rotation_is_that_of_transformers() -> None:
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
-def test_the_checkpoint_fits_in_16_mb(model: Any) -> None:
-    assert 2 * sum(weight.numel() for weight in model.parameters()) <= 16e6
+def test_the_checkpoint_fits_in_20_mb(model: Any) -> None:
+    assert 2 * sum(weight.numel() for weight in model.parameters()) <= 20e6
 
 
 def test_filters_have_the_bands_they_are_for() -> None:
