@@ -12,11 +12,18 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 FAULTS_ARGS ?=
 
+# Whole processes, brokers, browsers, training: what `test-fast` leaves out.
+SLOW := $(addprefix tests/,audio bench evaluation faults model mqtt training web test_broker.py \
+  test_clips.py test_conftest.py test_crash.py test_daemon.py test_fuzz.py test_home_assistant.py \
+  test_live.py test_load.py test_metrics.py test_notifications.py test_patterns.py test_search.py \
+  test_soundscapes.py test_systemd.py)
+
 VENV := .venv/bin/python
 INSTALL := $(VENV) -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-oldest test-gpu faults fuzz demo-recording screenshots clean
+.PHONY: help demo test test-fast test-oldest test-gpu faults fuzz demo-recording demo-picture \
+  screenshots clean
 
 help:  ## these words
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -29,6 +36,12 @@ test: .venv/.installed-test  ## lint, types, tests
 	$(VENV) -m ruff format --check
 	$(VENV) -m mypy
 	$(VENV) -m pytest $(PYTEST_ARGS)
+
+test-fast: .venv/.installed-test  ## the same without what plays in real time, trains or compiles
+	$(VENV) -m ruff check
+	$(VENV) -m ruff format --check
+	$(VENV) -m mypy
+	$(VENV) -m pytest $(SLOW:%=--ignore=%) $(PYTEST_ARGS)
 
 test-oldest: .oldest/.installed  ## the model's tests with the oldest transformers allowed
 	PYTHONPATH=.oldest $(VENV) -m pytest tests/model $(PYTEST_ARGS)
@@ -44,6 +57,10 @@ fuzz: .venv/.installed-test  ## 100,000 damaged configurations, messages, record
 
 demo-recording: .venv/.installed  ## make the demo recording anew (needs espeak-ng)
 	$(VENV) -m pe_stream.assets.make_demo pe_stream/assets
+
+demo-picture: .venv/.installed  ## what `detect --plot` draws of that recording, for the README
+	.venv/bin/pe-stream detect pe_stream/assets/demo.opus -c pe_stream/assets/everyday.yaml \
+	  --plot pe_stream/assets >/dev/null
 
 screenshots: .venv/.installed-test  ## pictures of the page for the README (needs chromium)
 	PYTHONPATH=tests $(VENV) -m web.screenshots

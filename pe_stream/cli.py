@@ -130,6 +130,10 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("of", choices=("config", "event"))
     schema.set_defaults(command=_schema)
 
+    helping = commands.add_parser("help", help="a page of the documentation; without TOPIC, a list")
+    helping.add_argument("topic", nargs="?", metavar="TOPIC", help="its name, or how it begins")
+    helping.set_defaults(command=_help)
+
     for command in (run, detect, check, notify_test, config, events, searching):
         cli_values.add_config(command)
     return parser
@@ -287,6 +291,12 @@ def _schema(options: argparse.Namespace) -> int:
     schema = config_schema() if options.of == "config" else event_schema()
     print(json.dumps(schema, indent=2))
     return 0
+
+
+def _help(options: argparse.Namespace) -> int:
+    from pe_stream.commands.help import run
+
+    return run(options.topic)
 
 
 def _log_to_stderr(*, verbose: bool) -> None:

@@ -70,9 +70,7 @@ def run(size: int, meet: Path, work: Callable[..., None], *arguments: Any) -> No
         work(Group(), *arguments)
         return
     meet.unlink(missing_ok=True)
-    others = spawn(
-        _other, (size, meet, work, arguments), nprocs=size - 1, join=False
-    )
+    others = spawn(_other, (size, meet, work, arguments), nprocs=size - 1, join=False)
     try:
         _join(0, size, meet)
         work(Group(0, size), *arguments)
