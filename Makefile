@@ -13,10 +13,10 @@ PYTEST_ARGS ?=
 FAULTS_ARGS ?=
 
 # Whole processes, brokers, browsers, training: what `test-fast` leaves out.
-SLOW := $(addprefix tests/,audio bench evaluation faults model mqtt training web test_broker.py \
-  test_clips.py test_conftest.py test_crash.py test_daemon.py test_fuzz.py test_home_assistant.py \
-  test_live.py test_load.py test_metrics.py test_notifications.py test_patterns.py test_search.py \
-  test_soundscapes.py test_systemd.py)
+SLOW := $(addprefix tests/,audio bench daemon evaluation faults model mqtt outputs pipeline training \
+  web workbench test_broker.py test_clips.py test_conftest.py test_crash.py test_daemon.py \
+  test_fuzz.py test_home_assistant.py test_live.py test_load.py test_metrics.py \
+  test_notifications.py test_patterns.py test_search.py test_soundscapes.py test_systemd.py)
 
 VENV := .venv/bin/python
 INSTALL := $(VENV) -m pip install --quiet --disable-pip-version-check

@@ -136,7 +136,7 @@ def _text(block: Sequence[str], width: int) -> Iterator[str]:
     elif re.match(r"[-*] |\d+\. ", block[0]):
         yield "\n".join(_items(block, width))
     elif not block[0].startswith("!["):
-        yield textwrap.fill(" ".join(block), width, break_long_words=False, break_on_hyphens=False)
+        yield _filled(" ".join(block), width)
 
 
 def _items(block: Sequence[str], width: int) -> Iterator[str]:
@@ -147,14 +147,11 @@ def _items(block: Sequence[str], width: int) -> Iterator[str]:
         else:
             items[-1] += f" {line.strip()}"
     for item in items:
-        hang = " " * (item.index(" ") + 1)
-        yield textwrap.fill(
-            item, width, subsequent_indent=hang, break_long_words=False, break_on_hyphens=False
-        )
+        yield _filled(item, width, others=" " * (item.index(" ") + 1))
 
 
 def _table(block: Sequence[str], width: int) -> str:
-    """In columns where that fits, else the first cells as a heading and the last below them."""
+    """In columns where that fits, else each row's first cell with the others below it."""
     rows = [
         [cell.strip().replace(r"\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         for line in block
@@ -166,20 +163,22 @@ def _table(block: Sequence[str], width: int) -> str:
             "  ".join(f"{cell:{wide}}" for cell, wide in zip(row, widths, strict=True)).rstrip()
             for row in rows
         )
-    indent = " " * _INDENT
-    return "\n".join(
-        "\n".join(
-            [
-                "  ".join(filter(None, heads)),
-                *textwrap.wrap(
-                    last,
-                    width,
-                    initial_indent=indent,
-                    subsequent_indent=indent,
-                    break_long_words=False,
-                    break_on_hyphens=False,
-                ),
-            ]
-        )
-        for *heads, last in rows
+    heads = [f"{head}: " if len(widths) > 2 else "" for head in rows[0]]
+    lines = []
+    for first, *others in rows[1:]:
+        lines.append(first)
+        for head, cell in zip(heads[1:], others, strict=True):
+            if cell:
+                lines.append(_filled(head + cell, width, " " * _INDENT, " " * _INDENT))
+    return "\n".join(lines)
+
+
+def _filled(text: str, width: int, first: str = "", others: str = "") -> str:
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
