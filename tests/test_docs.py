@@ -365,6 +365,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     made.close()
 
 
+@cache
 def sounds() -> dict[str, Samples]:
     """A minute's beginning with knocks, three rings of a doorbell, and a hall without any."""
     demo = np.concatenate([chunk.samples for chunk in media.read(str(DEMO_RECORDING))])
