@@ -1,12 +1,14 @@
 """pe_stream: listens, and tells what it hears. Labels are text prompts.
 
-import pe_stream
+From Python, on a recording and live:
 
-for event in pe_stream.detect("yard.wav", ["a dog barking", "a siren"]):
-print(event.label, event.onset_s, event.offset_s)
+    import pe_stream
 
-for event in pe_stream.listen("config.yaml"):
-print(event.to_json())
+    for event in pe_stream.detect("yard.wav", ["a dog barking", "a siren"]):
+        print(event.label, event.onset_s, event.offset_s)
+
+    for event in pe_stream.listen("config.yaml"):
+        print(event.to_json())
 """
 
 from __future__ import annotations

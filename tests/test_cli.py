@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import textwrap
 import threading
 from pathlib import Path
 
@@ -42,6 +43,11 @@ def write_config(folder: Path, level: Path, source: str, mqtt: str) -> Path:
 @pytest.fixture(autouse=True)
 def state_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def test_the_example_of_the_python_api_is_python() -> None:
+    (example,) = re.findall(r"^    .*\Z", api.__doc__ or "", re.MULTILINE | re.DOTALL)
+    compile(textwrap.dedent(example), "pe_stream", "exec")
 
 
 def test_check_says_a_line_each(tmp_path: Path, level: Path, wav: Path) -> None:
