@@ -131,13 +131,7 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(command=_schema)
 
     for command in (run, detect, check, notify_test, config, events, searching):
-        command.add_argument(
-            "-c",
-            "--config",
-            type=Path,
-            metavar="FILE",
-            help="default: ./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/",
-        )
+        cli_values.add_config(command)
     return parser
 
 

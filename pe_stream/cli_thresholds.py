@@ -27,13 +27,7 @@ def add(commands: Any) -> None:
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-c",
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="default: ./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/",
-    )
+    cli_values.add_config(parser)
     parser.add_argument(
         "--false-alarms",
         type=cli_values.rate,
@@ -80,16 +74,9 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
+    cli_values.add_config(parser, "the configuration of now; ", second="--against")
     parser.add_argument(
-        "-c",
-        dest="config",
-        type=Path,
-        metavar="FILE",
-        help="the configuration of now; default: ./config.yaml, ~/.config/pe-stream/, "
-        "/etc/pe-stream/",
-    )
-    parser.add_argument(
-        "--config", dest="other", type=Path, metavar="NEW", help="another one, to compare with it"
+        "--against", type=Path, metavar="NEW", help="another configuration, to compare with it"
     )
     parser.add_argument("--since", metavar="WHEN", default="24h", help=f"{_WHEN}; default 24h")
     parser.add_argument("--until", metavar="WHEN", help="default: now")
@@ -129,7 +116,7 @@ def _replay(options: argparse.Namespace) -> int:
     return run(
         ReplayOptions(
             config=options.config,
-            other=options.other,
+            against=options.against,
             since=options.since,
             until=options.until,
             source=options.source,

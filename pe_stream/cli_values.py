@@ -3,9 +3,48 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 from pe_stream.core.ago import ago
+
+
+def add_config(parser: argparse.ArgumentParser, what: str = "", second: str = "") -> None:
+    """Add -c/--config, a command's configuration.
+
+    what: which it is, where that is not plain. second: how another one is given, where it can be.
+    """
+    parser.add_argument(
+        "-c",
+        "--config",
+        action=_Once,
+        second=second,
+        type=Path,
+        metavar="FILE",
+        help=f"{what}default: ./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/",
+    )
+
+
+class _Once(argparse.Action):
+    """A value that may be given once: of two, argparse itself would silently take the second."""
+
+    def __init__(self, *, second: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._second = second
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            hint = f"; a second one is {self._second}" if self._second else ""
+            raise argparse.ArgumentError(self, f"given twice{hint}")
+        setattr(namespace, self.dest, values)
 
 
 def threshold(text: str) -> float:

@@ -167,7 +167,7 @@ def _add_enroll(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="recordings without the sound, up to an hour each, from where it is listened for",
     )
-    _add_config(parser)
+    cli_values.add_config(parser)
 
 
 def _add_prompts(parser: argparse.ArgumentParser) -> None:
@@ -175,17 +175,7 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
         "--clips", nargs="+", default=(), metavar="FILE", help="which words move their scores most"
     )
     parser.add_argument("--json", action="store_true")
-    _add_config(parser)
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-c",
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="default: ./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/",
-    )
+    cli_values.add_config(parser)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

@@ -34,10 +34,10 @@ MOST_LISTED = 50
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """What the user asked for; see `pe-stream replay --help`. `other`: a second configuration."""
+    """What the user asked for; see `pe-stream replay --help`. `against`: a second configuration."""
 
     config: Path | None = None
-    other: Path | None = None
+    against: Path | None = None
     since: str = "24h"
     until: str | None = None
     source: str | None = None
@@ -85,8 +85,8 @@ def run(options: ReplayOptions) -> int:
     """
     config = options.config or find()
     named = {NOW: load(config)}
-    if options.other is not None:
-        other = load(options.other)
+    if options.against is not None:
+        other = load(options.against)
         if not other.sources:  # labels alone: at the same sources
             other = other.model_copy(update={"sources": named[NOW].sources})
         named[OTHER] = other

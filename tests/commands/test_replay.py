@@ -94,7 +94,7 @@ def test_a_source_and_a_time_are_chosen(now: Path) -> None:
 
 def test_two_configurations_are_compared(now: Path, tmp_path: Path) -> None:
     other = config(tmp_path, "  dog: {threshold: 0.35, sources: [porch]}\n  cat: {}", "new.yaml")
-    done = pe_stream("replay", "-c", now, "--config", other, *SPAN, "--format", "jsonl")
+    done = pe_stream("replay", "-c", now, "--against", other, *SPAN, "--format", "jsonl")
     assert told(done) == [
         ("now", "kitchen", "10:05:00"),
         ("other", "porch", "10:30:00"),
@@ -102,10 +102,21 @@ def test_two_configurations_are_compared(now: Path, tmp_path: Path) -> None:
     ]
     assert "cat at kitchen (configuration: other): no scores of that time are stored" in done.stderr
     other = config(tmp_path, "  dog: {threshold: 0.8}", "new.yaml")
-    table = pe_stream("replay", "-c", now, "--config", other, *SPAN).stdout.splitlines()
+    table = pe_stream("replay", "-c", now, "--against", other, *SPAN).stdout.splitlines()
     assert table[1].split() == ["dog", "4.00", "2", "1", "1", "0"]
     assert table[-1].startswith("- 2026-11-21 10:05:00  kitchen")
     assert sum(line.startswith(("-", "+")) for line in table) == 1
+
+
+def test_the_short_and_the_long_form_of_an_option_are_one(now: Path) -> None:
+    short, long = (
+        pe_stream("replay", form, now, *SPAN, "--format", "jsonl") for form in ("-c", "--config")
+    )
+    assert told(short) == told(long) != []
+    for forms in (("-c", "--config"), ("--config", "-c"), ("-c", "-c")):
+        done = pe_stream("replay", forms[0], now, forms[1], now, *SPAN)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "-c/--config: given twice; a second one is --against" in done.stderr
 
 
 def test_schedules_are_by_the_clock_of_then(now: Path, tmp_path: Path) -> None:
@@ -125,7 +136,7 @@ def test_schedules_are_by_the_clock_of_then(now: Path, tmp_path: Path) -> None:
 
 def test_scores_of_other_prompts_are_not_used(now: Path, tmp_path: Path) -> None:
     other = config(tmp_path, "  dog: {prompts: [a wolf], threshold: 0.3}", "new.yaml")
-    done = pe_stream("replay", "-c", now, "--config", other, *SPAN)
+    done = pe_stream("replay", "-c", now, "--against", other, *SPAN)
     assert done.returncode == 0
     assert "dog at kitchen (configuration: other): the stored scores were made with" in done.stderr
     assert done.stdout.splitlines()[1].split() == ["dog", "4.00", "2", "-", "0", "0"]
@@ -151,7 +162,7 @@ def test_a_model_is_not_loaded(now: Path) -> None:
         (["--since", "yore"], 2, "--since 'yore': not a time"),
         (["--until", "yore"], 2, "--until 'yore': not a time"),
         (["--since", "1h", "--until", "2h"], 2, "not before the end"),
-        (["--config", "/no/such.yaml"], 78, "/no/such.yaml"),
+        (["--against", "/no/such.yaml"], 78, "/no/such.yaml"),
         (["--since", "2026-11-19", "--until", "2026-11-20"], 69, "no scores of that time"),
     ],
 )
