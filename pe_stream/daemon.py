@@ -49,7 +49,6 @@ from pe_stream.memory import Memory
 from pe_stream.metrics import Kept, Metrics
 from pe_stream.mqtt import Publisher
 from pe_stream.notifications import Notifications
-from pe_stream.requests import Requests
 from pe_stream.store import Store
 from pe_stream.timeline import Timeline
 from pe_stream.watchdog import Watchdog, tell_systemd
@@ -68,12 +67,6 @@ TICK_S = 1.0
 
 FLUSH_S = 1.5
 """At a stop, events that wait for the broker get this long (s)."""
-
-MOST_ASKED = 10
-"""Changes that may wait for the main loop."""
-
-ASKED_S = 20.0
-"""Whoever waits for one waits no longer."""
 
 TOP_SCORES = 5
 """Labels in a message on the optional scores topic."""
@@ -94,7 +87,6 @@ class Daemon:
         self._reload = reload
         self._file = None if config is None else ConfigFile(config)
         self._version = self._file.version if self._file else ""
-        self._asked = Requests(MOST_ASKED, ASKED_S)
         self._topics = Topics(settings.mqtt.prefix, settings.node)
         self._board = StateBoard(self._topics, labels_by_source(settings))
         self._signals: list[int] = []
@@ -165,7 +157,6 @@ class Daemon:
                 file=self._file,
                 version=self._version,
                 read=self._reload,
-                asked=self._asked,
                 changed=self._changed,
                 applied=self._relabelled,
                 on_failure=self.ended,
@@ -191,7 +182,6 @@ class Daemon:
             tell_systemd("READY=1")
             until_s = math.inf if seconds is None else time.monotonic() + seconds
             code = self._loop(until_s)
-            self._asked.give_up()
             self._tell_health(self._live.vitals, math.inf)  # where it ended
             tell_systemd("STOPPING=1")
         return code
@@ -378,7 +368,6 @@ class Daemon:
                     log.info("stopping on %s", signal.Signals(number).name)
                     return 128 + number
                 self._labelling.reload()
-            self._asked.serve()
             if time.monotonic() >= until_s:
                 return 0
             if time.monotonic() >= next_tick_s:
@@ -428,7 +417,7 @@ class Daemon:
             self._store.look()
         try:
             self._labelling.follow(local_time.now())
-        except UnavailableError as error:  # tried again at the next tick
+        except UnavailableError as error:  # it is ending
             log.error("by the clock: %s", error)  # noqa: TRY400
         self._tell_health(vitals, time.monotonic())
 

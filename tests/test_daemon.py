@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -202,6 +203,70 @@ def test_set_and_reload_change_what_fires_without_losing_a_sample(
     # every burst is there: onsets are 1.5 s apart through the reload
     noisy = [e["onset_s"] for e in house.events(events) if e["phase"] == "start"]
     assert max(np.diff(noisy[-3:])) < 1.6
+
+
+def test_what_is_acknowledged_during_a_long_scoring_is_in_force_after_it(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """However many `set` messages come; an edit that has to wait for it is not written."""
+    wav = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2)))
+    held, port = tmp_path / "held", free_port()
+    sabotage = tmp_path / "sitecustomize.py"
+    sabotage.write_text(
+        "import pathlib, time\n"
+        "import pe_stream.labelling as labelling\n"
+        "import pe_stream.model.engine as engine\n"
+        "labelling.ADOPT_S = 1.0\n"
+        f"held, holds = pathlib.Path({str(held)!r}), pathlib.Path({str(held)!r} + '-now')\n"
+        "hear = engine.Engine.hear_and_embed\n"
+        "def slow(self, *given, **how):\n"
+        "    while held.exists():\n"
+        "        holds.touch()\n"
+        "        time.sleep(0.01)\n"
+        "    return hear(self, *given, **how)\n"
+        "engine.Engine.hear_and_embed = slow\n",
+        "utf-8",
+    )
+    page = f"web: {{enabled: true, port: {port}}}"
+    text = config(level, broker.port, f"{{url: {wav}, loop: true}}", "  loud:\n  other:") + page
+    api = f"http://127.0.0.1:{port}/api/v1"
+    with Daemon(tmp_path, text, {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}) as daemon:
+        daemon.wait_for_log("kitchen: hears")
+
+        def thresholds() -> list[float]:
+            labels = httpx.get(f"{api}/labels").json()["labels"]
+            return [label["now"]["kitchen"]["threshold"] for label in labels]
+
+        def edit() -> httpx.Response:
+            version = httpx.get(f"{api}/labels").json()["version"]
+            headers = {"if-match": f'"{version}"'}
+            wanted = {"min_on_s": 0.3}
+            return httpx.patch(f"{api}/labels/loud", json=wanted, headers=headers, timeout=60)
+
+        held.touch()
+        wait_until(Path(f"{held}-now").exists, "a long scoring")
+        for label in ("loud", "other"):
+            messages = "".join(f'{{"threshold": {n / 1000}}}\n' for n in range(301, 401))
+            subprocess.run(
+                [
+                    *("mosquitto_pub", "-h", HOST, "-p", str(broker.port), "-q", "1", "-l"),
+                    *("-t", topic("kitchen", label, "set")),
+                ],
+                input=messages,
+                text=True,
+                check=True,
+                timeout=30,
+            )
+        wait_until(lambda: daemon.log.count("set: kitchen") == 200, "all are taken")
+        refused = edit()
+        assert (refused.status_code, daemon.config.read_text("utf-8")) == (503, text)
+        held.unlink()
+        wait_until(lambda: thresholds() == [0.4, 0.4], "what was set last")
+        assert edit().status_code == 200
+        assert "min_on_s: 0.3" in daemon.config.read_text("utf-8")
+        daemon.send(signal.SIGTERM)
+        assert daemon.exit_code() == 143
+    assert "not made" not in daemon.log
 
 
 def test_a_thread_that_dies_ends_the_process(

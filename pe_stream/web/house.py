@@ -41,7 +41,8 @@ class House:
     config: the file that labels are edited in; None where there is none.
     version: of that file, as its labels are in force.
     change: makes an edit of the file that is at a version, and goes on with it; returns the new
-        version. Raises ConfigError, ConflictError, NotWritableError, UnavailableError.
+        version once it is in force. Raises ConfigError, ConflictError, NotWritableError,
+        UnavailableError where nothing was changed, UnfinishedError where it is not yet in force.
     compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
     probe: a text to search with; raises ConfigError.
     report: lines on what a label with examples hears; takes a while; raises UnavailableError.
