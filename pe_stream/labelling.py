@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -15,7 +16,7 @@ from pe_stream.config import Settings
 from pe_stream.config_edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
 from pe_stream.core.messages import slug
 from pe_stream.core.types import LabelRule
-from pe_stream.errors import PeStreamError, UnfinishedError
+from pe_stream.errors import PeStreamError, UnavailableError, UnfinishedError
 from pe_stream.hearing import Hearing, Labels, prepare_labels
 from pe_stream.live import Live
 from pe_stream.local_time import LocalTime
@@ -25,9 +26,12 @@ from pe_stream.watchdog import tell_systemd
 
 log = logging.getLogger(__name__)
 
+TURN_S = 5.0
+"""An edit waits so long for the one before it, or for a reload."""
+
 ADOPT_S = 10.0
-"""An edit waits so long for the end of a scoring: before anything is written, and for what was to
-be in force, which is between two scorings."""
+"""And so long for the end of a scoring: before anything is written, and for what was to be in
+force, which is between two scorings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,7 @@ class Labelling:
         file = self._file
         if file is None:
             raise NotWritableError("the labels are not in a file")
-        with self._changing:
+        with self._turn():
             try:
                 draft = file.draft(edit, version)
                 prepared = self._prepared(draft.settings)
@@ -163,6 +167,15 @@ class Labelling:
                 tell_systemd("READY=1")
         except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
             self._on_failure(error)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._changing.acquire(timeout=TURN_S):
+            raise UnavailableError("the labels are just being changed or reloaded; try again")
+        try:
+            yield
+        finally:
+            self._changing.release()
 
     def _take_anew(self, patience_s: float | None) -> None:
         """Reload, or say why not. patience_s: how long a scoring may take; None is as it takes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -213,6 +214,26 @@ def test_what_is_saved_and_not_in_force_in_time_is_not_acknowledged(
     assert desk.thresholds["dog"] == 0.5
     desk.go_on.set()
     desk.live.ready(10)
+    assert desk.thresholds["dog"] == 0.7
+
+
+def test_an_edit_waits_for_no_reload_for_long(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(labelling, "TURN_S", 0.1)
+    before = desk.text
+    desk.read_on.clear()
+    desk.labelling.reload()
+    assert desk.reading.wait(10)
+    with ThreadPoolExecutor() as pool:
+        edit = pool.submit(desk.change, 0.7)
+        with pytest.raises(UnavailableError, match="just being changed or reloaded"):
+            edit.result(10)
+        assert desk.text == before
+        desk.read_on.set()
+        wait_until(lambda: "reloaded: 2 labels" in caplog.text, "the reload")
+        desk.change(0.7)
     assert desk.thresholds["dog"] == 0.7
 
 
