@@ -2,8 +2,8 @@
 
 Read `Daemon.run` from top to bottom: start, main loop, stop. Threads: one a source, one that
 scores (both in `live`), one for MQTT, one for the embedded broker if there is one, one each for
-clips, scores and what was heard, one a notification, one while a configuration is reloaded, those
-of the page, and this one.
+events, clips, scores and what was heard, one a notification, one while a configuration is reloaded,
+those of the page, and this one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -108,7 +108,7 @@ class Daemon:
             settings.clips,
             on_failure=self.ended,
             on_done=self._clip_done,
-            judged=lambda: self._store.judged() if self._store else (),
+            judged=self._judged,
         )
         self._history = History(settings.history, on_failure=self.ended)
         self._memory = Memory(settings.search, on_failure=self.ended)
@@ -223,16 +223,20 @@ class Daemon:
         if settings.enabled:
             path = store.path_of(settings)
             limit = self._settings.mqtt.queue
-            self._store = Store(path, keep_days=settings.keep_days, limit=limit)
+            self._store = Store(
+                path, keep_days=settings.keep_days, limit=limit, on_failure=self.ended
+            )
             stack.callback(self._store.close)
 
     def _go_on(self) -> None:
-        """Tell what the last run could not: its last messages, the ends of its open events."""
-        if self._store is None:
+        """Tell what the last run could not: its last messages, the ends of its open events.
+
+        Once, as soon as the store can tell.
+        """
+        if self._store is None or (left := self._store.left()) is None:
             return
-        waiting = self._store.waiting()
+        waiting, unfinished = left
         self._publisher.publish(waiting)
-        unfinished = self._store.unfinished()
         for event in unfinished:
             self._tell(event, [event_message(self._topics, event)])
         if waiting or unfinished:
@@ -398,6 +402,9 @@ class Daemon:
         if path is None and self._store is not None:
             self._store.no_clip(event_id)
 
+    def _judged(self) -> Collection[str] | None:
+        return self._store.judged() if self._store else ()
+
     def _ruled(self, source: str, rules: Sequence[LabelRule]) -> None:
         """Tell the thresholds and switches of a source."""
         self._rules[source] = tuple(rules)
@@ -415,6 +422,7 @@ class Daemon:
         self._watchdog.look(vitals)
         if self._store is not None:
             self._store.look()
+            self._go_on()
         try:
             self._labelling.follow(local_time.now())
         except UnavailableError as error:  # it is ending

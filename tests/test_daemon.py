@@ -6,10 +6,13 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +24,12 @@ import virtual_microphone
 from mosquitto import HOST, Mosquitto, free_port, password_lines, wait_until
 from processes import Daemon, MosquittoSub
 from sounds import noise, write_float_wav
+from stand_ins import event
 from virtual_microphone import VirtualMicrophone
+
+from pe_stream.core.messages import Topics, event_message
+from pe_stream.store import Store
+from pe_stream.timeline import Asked, Timeline
 
 LISTENER = """
 import sys, time, sounddevice, numpy
@@ -267,6 +275,45 @@ def test_what_is_acknowledged_during_a_long_scoring_is_in_force_after_it(
         daemon.send(signal.SIGTERM)
         assert daemon.exit_code() == 143
     assert "not made" not in daemon.log
+
+
+def test_a_store_that_is_locked_from_the_start_on_loses_nothing(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """Neither what the last run left, nor what this one hears meanwhile."""
+    path = tmp_path / "state" / "pe-stream" / "events.db"
+    before = Store(path, keep_days=10_000, limit=100)
+    left = replace(event(1), node="Test Node", source="kitchen", label="loud")
+    before.record(left, [event_message(Topics("pe_stream", "Test Node"), left)])
+    before.close()
+    wav = write_float_wav(tmp_path / "sound.wav", noise(*[(0.5, 0.001), (0.5, 0.2)] * 30))
+    with (
+        MosquittoSub(broker.port) as house,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        with Daemon(tmp_path, config(level, broker.port, f"{{url: {wav}}}")) as daemon:
+            house.wait_for(topic("kitchen", "events"), '"end"')
+            house.wait_for(topic("kitchen", "health"), "locked")
+            assert "from the last run" not in daemon.log
+            other.rollback()
+            daemon.wait_for_log("from the last run: 1 messages to deliver, 1 open events closed")
+            house.wait_for(topic("kitchen", "health"), '"store": "ok"')
+            daemon.send(signal.SIGTERM)
+            assert daemon.exit_code() == 143
+            house.wait_for(topic("status"), "offline")
+    told = house.events(topic("kitchen", "events"))
+    old = [each for each in told if each["id"] == left.id]
+    assert [(each["phase"], each["late"], each["reason"]) for each in old] == [
+        ("start", True, None),
+        ("end", True, "restart"),
+    ]
+    stored = [entry.event for entry in Timeline(path).events(Asked())]
+    assert {each["id"] for each in stored} == {each["id"] for each in told}
+    assert all(each["phase"] == "end" for each in stored)
+    after = Store(path, keep_days=10_000, limit=100)
+    assert after.waiting() == []
+    after.close()
 
 
 def test_a_thread_that_dies_ends_the_process(
