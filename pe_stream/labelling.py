@@ -240,15 +240,9 @@ class Labelling:
 
     def _switch(self, label: str, rule: LabelRule) -> None:
         """Put a label under another rule wherever it is listened for."""
-        for source in self.settings.sources:
-            if self.settings.hears(source, label):
-                self._live.set_rule(
-                    source,
-                    label,
-                    rule.threshold,
-                    off_threshold=rule.off_threshold,
-                    enabled=rule.enabled,
-                )
+        settings = self.settings
+        hearing = [source for source in settings.sources if settings.hears(source, label)]
+        self._live.put_under(rule, hearing)
         state = f"threshold {rule.threshold:g}" if rule.enabled else "off"
         log.info("by the clock: %s: %s", label, state)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -274,6 +274,17 @@ class Live:
         gone is nothing to change. Raises UnavailableError once stopped.
         """
         self._requests.want(source, {label: RuleChange(threshold, off_threshold, enabled)})
+
+    def put_under(self, rule: LabelRule, sources: Iterable[str]) -> None:
+        """Put a label under another rule wherever it is listened for, as `set_rule` does."""
+        for source in sources:
+            self.set_rule(
+                source,
+                rule.name,
+                rule.threshold,
+                off_threshold=rule.off_threshold,
+                enabled=rule.enabled,
+            )
 
     def _change_rules(self, source: str, changes: Mapping[str, RuleChange]) -> None:
         detector = self._channels[source].detector

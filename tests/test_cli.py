@@ -9,6 +9,7 @@ import re
 import socket
 import textwrap
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import jsonschema
@@ -246,6 +247,31 @@ def test_listen_from_python(tmp_path: Path, level: Path, wav: Path) -> None:
     assert phases == [("start", "loud"), ("end", "loud")]
     with pytest.raises(api.ConfigError):
         api.listen(tmp_path / "none.yaml")
+
+
+def test_listening_from_python_follows_the_schedules(
+    tmp_path: Path, level: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the start on, and when the time comes."""
+    bursts = noise(*[(0.5, 0.2), (0.5, 0.001)] * 30)
+    source = f"{{url: {write_float_wav(tmp_path / 'bursts.wav', bursts)}}}"
+    config = write_config(tmp_path, level, source, "{}")
+    off = '{schedule: [{from: "12:00", to: "13:00", enabled: false}]}'
+    config.write_text(
+        config.read_text("utf-8").replace("loud: }", f"loud: {off}, other: }}")
+        + "location: {timezone: UTC}\n",
+        "utf-8",
+    )
+    now = [datetime(2026, 11, 21, 12, 30, tzinfo=UTC)]
+    monkeypatch.setattr("pe_stream.local_time.now", lambda: now[0])
+    events = api.listen(config)
+    first = [next(events) for _ in range(3)]
+    assert {event.label for event in first} == {"other"}
+    now[0] = datetime(2026, 11, 21, 13, 30, tzinfo=UTC)
+    assert next(event for event in events if event.label == "loud").phase == "start"
+    now[0] = datetime(2026, 11, 21, 12, 45, tzinfo=UTC)
+    assert next(event for event in events if event.label == "loud").phase == "end"
+    events.close()  # type: ignore[attr-defined]
 
 
 def test_the_demo_plays_to_a_subscriber() -> None:
