@@ -24,6 +24,7 @@ from sounds import noise, write_float_wav
 import pe_stream as api
 from pe_stream.cli import main
 from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.errors import ConfigError, UnavailableError
 
 
 @pytest.fixture
@@ -149,25 +150,40 @@ def test_check_beside_the_daemon_that_runs(tmp_path: Path, level: Path) -> None:
     assert f"ok     metrics: a pe-stream that runs is at {HOST}:{port}\n" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (143, 143),
+        (UnavailableError("every source has failed"), 69),
+        (ConfigError("mqtt.password_file is gone"), 78),
+        (ZeroDivisionError("a fault of ours"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
 def test_a_thread_left_inside_torch_spoils_no_exit(
-    tmp_path: Path, level: Path, wav: Path, monkeypatch: pytest.MonkeyPatch
+    outcome: int | BaseException,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = write_config(tmp_path, level, f"{{url: {wav}}}", "{embedded: true}")
+    config = write_config(tmp_path, tmp_path, "{microphone: default}", "{embedded: true}")
     go_on, codes = threading.Event(), list[int]()
     left = threading.Thread(target=go_on.wait, daemon=True)
 
     def run(_: Daemon) -> int:
         left.start()
-        return 143
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     monkeypatch.setattr("pe_stream.daemon.Daemon.run", run)
     monkeypatch.setattr(os, "_exit", codes.append)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
     try:
-        assert main(["run", "-c", str(config)]) == 143
+        assert main(["run", "-c", str(config)]) == code
     finally:
         go_on.set()
-    assert codes == [143]
+    assert codes == [code]
 
 
 def test_check_of_a_wrong_config_is_78(tmp_path: Path) -> None:
