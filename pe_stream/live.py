@@ -2,11 +2,13 @@
 
     feeds (a thread and a bounded queue each)  ->  this thread: detectors, engine  ->  events
 
-The scoring thread alone touches the detectors; others ask it with `change` and `set_rule`.
+The scoring thread alone touches the detectors, until `stop`; others ask it with `change` and
+`set_rule`.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -31,6 +33,8 @@ from pe_stream.feed import Feed, Mark, Opener
 from pe_stream.hearing import Hearing, Labels
 from pe_stream.model.codec import Stream
 from pe_stream.requests import Requests
+
+log = logging.getLogger(__name__)
 
 IDLE_S = 0.5
 """The scoring thread looks around at least this often."""
@@ -157,6 +161,8 @@ class Live:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._over = threading.Lock()
+        # Held by whoever touches the detectors: this thread but while it scores, and `stop`.
+        self._touching = threading.Lock()
         # Never full: of each label of a source one change waits, and of all labels one.
         self._requests = Requests[str, Mapping[str, RuleChange]](
             self._change_rules, _joined, self._wake.set
@@ -206,11 +212,21 @@ class Live:
         deadline_s = time.monotonic() + STOP_S
         if self._thread.is_alive():
             self._thread.join(STOP_S)  # one still scoring touches nothing afterwards
-        for channel in self._channels.values():
-            self._handler.events(channel.detector.stop(Reason.STOPPED))
-            self._cut(channel.detector.clips())
+        self._close(max(0.0, deadline_s - time.monotonic()))
         for channel in self._channels.values():
             channel.feed.join(max(0.0, deadline_s - time.monotonic()))
+
+    def _close(self, patience_s: float) -> None:
+        """Close open events, unless whoever is told of others does not come back."""
+        if not self._touching.acquire(timeout=patience_s):
+            log.error("scoring does not end: open events are closed at the next start")
+            return
+        try:
+            for channel in self._channels.values():
+                self._handler.events(channel.detector.stop(Reason.STOPPED))
+                self._cut(channel.detector.clips())
+        finally:
+            self._touching.release()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -324,24 +340,29 @@ class Live:
         One batch at a time, and of what is due the most urgent first: when there is more than can
         be scored, every source falls behind alike.
         """
-        while not self._stopping.is_set():
-            self._requests.serve()
-            for name, channel in self._channels.items():
-                channel.drain()
-                self._vitals[name] = channel.vital
-            urgent = sorted(
-                self._channels.items(), key=lambda item: item[1].detector.urgency, reverse=True
-            )
-            due: list[tuple[str, Window]] = []
-            for name, channel in urgent:
-                window = channel.detector.next_window()
-                if window is not None:
-                    due.append((name, window))
-                if len(due) == self._engine.most_together:
-                    break
+        while True:
+            with self._touching:
+                due = [] if self._stopping.is_set() else self._due()
             if not due:
                 return
             self._score(due)
+
+    def _due(self) -> list[tuple[str, Window]]:
+        self._requests.serve()
+        for name, channel in self._channels.items():
+            channel.drain()
+            self._vitals[name] = channel.vital
+        urgent = sorted(
+            self._channels.items(), key=lambda item: item[1].detector.urgency, reverse=True
+        )
+        due: list[tuple[str, Window]] = []
+        for name, channel in urgent:
+            window = channel.detector.next_window()
+            if window is not None:
+                due.append((name, window))
+            if len(due) == self._engine.most_together:
+                break
+        return due
 
     def _score(self, due: Sequence[tuple[str, Window]]) -> None:
         begun_s = time.monotonic()
@@ -350,17 +371,18 @@ class Live:
         found = self._engine.hear_and_embed(streams, windows, embed=self._embed)
         now_s = time.monotonic()
         self._scored(now_s - begun_s)
-        if self._stopping.is_set():
-            return
-        for (name, window), (scores, embeddings) in zip(due, found, strict=True):
-            channel = self._channels[name]
-            heard = channel.detector.accept(window, scores, now_s, embeddings)
-            channel.spend((now_s - begun_s) / len(due), heard)
-            self._handler.events(heard.events)
-            self._cut(channel.detector.clips())
-            self._handler.scores(name, heard)
-            if channel.detector.moved():
-                self._tell_rules(name)
+        with self._touching:
+            if self._stopping.is_set():
+                return
+            for (name, window), (scores, embeddings) in zip(due, found, strict=True):
+                channel = self._channels[name]
+                heard = channel.detector.accept(window, scores, now_s, embeddings)
+                channel.spend((now_s - begun_s) / len(due), heard)
+                self._handler.events(heard.events)
+                self._cut(channel.detector.clips())
+                self._handler.scores(name, heard)
+                if channel.detector.moved():
+                    self._tell_rules(name)
 
 
 def openers(settings: Settings) -> dict[str, Opener]:

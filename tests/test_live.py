@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, hearing, lost
@@ -159,6 +160,43 @@ def test_stop_closes_open_events_even_while_a_scoring_hangs(
         before_release = list(told.said)
         release.set()
     assert told.said == before_release
+
+
+@pytest.mark.parametrize("where", ["events", "scores"])
+def test_a_stop_touches_no_detector_that_is_in_use(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is told does not come back, as on a disk that stands still."""
+    monkeypatch.setattr("pe_stream.live.STOP_S", 0.1)
+    inside, release = threading.Event(), threading.Event()
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD])) as (live, told):
+        tell = getattr(told, where)
+
+        def slowly(*what: Any) -> None:
+            tell(*what)
+            if told.said:
+                inside.set()
+                release.wait(10)
+
+        monkeypatch.setattr(told, where, slowly)
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert inside.wait(10)
+        detector = live._channels["a"].detector
+        stops: list[bool] = []
+        stop = detector.stop
+
+        def stopped(reason: Reason) -> list[Event]:
+            stops.append(release.is_set())
+            return stop(reason)
+
+        monkeypatch.setattr(detector, "stop", stopped)
+        live.stop()
+        assert stops == []
+        assert "open events are closed at the next start" in caplog.text
+        release.set()
+        assert eventually(lambda: not live._thread.is_alive())
+    assert stops == [True]  # at the second stop, when nobody else touches it
 
 
 def test_a_lost_source_closes_its_events_and_leaves_the_others_alone(
