@@ -34,7 +34,7 @@ class Broker:
 class House:
     """The daemon as the page sees it; all of it may be used from any thread.
 
-    settings, sources, rules, broker: as they are at the moment.
+    settings, sources, rules, broker: as they are at the moment; changes later are not seen in them.
     sources: health of each, as on MQTT, with its name and labels.
     rules_as_set: the same before the room raises their thresholds.
     recommended: the checkpoint's thresholds, by label.

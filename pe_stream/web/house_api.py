@@ -152,7 +152,7 @@ async def live(
         yield sse("hello", hello)
         for each in house.sources():
             yield sse("health", each)
-        for name, rules in house.rules().items():
+        for name, rules in list(house.rules().items()):  # more may come between two of them
             yield sse("rules", rules_shown(name, rules))
         async for message in audience.past(viewer):
             yield message
