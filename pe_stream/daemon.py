@@ -68,6 +68,9 @@ TICK_S = 1.0
 FLUSH_S = 1.5
 """At a stop, events that wait for the broker get this long (s)."""
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Two that end it, and one that has the configuration taken anew."""
+
 TOP_SCORES = 5
 """Labels in a message on the optional scores topic."""
 
@@ -127,6 +130,7 @@ class Daemon:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         with ExitStack() as stack:
             settings = self._settings
+            stack.callback(_obey_signals, {each: signal.getsignal(each) for each in SIGNALS})
             stack.callback(self._notifications.stop)
             at = local_time.now()
             hearing = prepare(
@@ -135,7 +139,9 @@ class Daemon:
                 streams=len(settings.sources),
                 holds=partial(self._local.holds, at=at),
             )
-            self._catch_signals(stack)
+            # Not before, so that loading can be broken off; until all else has stopped, as a second
+            # signal would end us in the middle of that.
+            _obey_signals(dict.fromkeys(SIGNALS, self._note))
             self._live = Live(
                 openers(self._settings),
                 hearing,
@@ -356,12 +362,8 @@ class Daemon:
             log.info("%s: listening to %s for %s", name, what, labels)
         log.info("publishing on %s under %s", self._where, self._topics.status.rpartition("/")[0])
 
-    def _catch_signals(self, stack: ExitStack) -> None:
-        def note(number: int, _: FrameType | None) -> None:
-            self._signals.append(number)
-
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            stack.callback(signal.signal, number, signal.signal(number, note))
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._signals.append(number)
 
     def _loop(self, until_s: float) -> int:
         next_tick_s = time.monotonic()
@@ -438,6 +440,11 @@ class Daemon:
                 self._publisher.publish([Message(topic, payload, qos=1, retain=True)])
                 if self._page is not None:
                     self._page.health(self._shown(source, told))
+
+
+def _obey_signals(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _in_words(event: Event) -> str:

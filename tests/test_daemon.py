@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 import pytest
 import virtual_microphone
+from house import House
 from mosquitto import HOST, Mosquitto, free_port, password_lines, wait_until
 from processes import Daemon, MosquittoSub
 from sounds import noise, write_float_wav
@@ -377,6 +378,26 @@ def test_a_scoring_that_takes_for_ever_does_not_hold_up_the_end(
         assert time.monotonic() - begun_s < 5
         house.wait_for(topic("status"), "offline")
     assert house.events(topic("kitchen", "events"))[-1]["reason"] == "stopped"
+
+
+def test_a_second_signal_leaves_notifications_their_time(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """They stop last, and have two seconds to be sent."""
+    wav = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (60, 0.2)))
+    with House() as house, MosquittoSub(broker.port) as subscriber:
+        house.hold.clear()  # it takes what it is told, and does not answer
+        text = config(level, broker.port, f"{{url: {wav}}}")
+        text += f"notifications: {{hook: {{webhook: '{house.url()}'}}}}"
+        with Daemon(tmp_path, text) as daemon:
+            wait_until(lambda: bool(house.received), "a notification", 60)
+            daemon.send(signal.SIGTERM)
+            subscriber.wait_for(topic("status"), "offline")
+            time.sleep(0.5)  # all but them has stopped
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                daemon.send(number)
+            assert daemon.exit_code() == 143
+    assert "not sent before the end" in daemon.log
 
 
 def test_what_waits_for_the_broker_is_late(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
