@@ -5,19 +5,27 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from pe_stream import local_time
 from pe_stream.audio import media
 from pe_stream.config import LabelSettings, ModelSettings, Settings, default_node
 from pe_stream.config_file import load
 from pe_stream.core.detector import Heard
-from pe_stream.core.types import Event
+from pe_stream.core.types import Event, LabelRule
+from pe_stream.errors import UnavailableError
 from pe_stream.hearing import labels_from_prompts, prepare
 from pe_stream.live import Live, openers
+from pe_stream.local_time import LocalTime
 from pe_stream.offline import detect as detect_recording
+from pe_stream.schedules import Schedules
+
+TICK_S = 1.0
+"""Schedules are seen to this often (s)."""
 
 MAX_WAITING = 10_000
 """Events of `listen` that wait for a caller who does not read."""
@@ -61,25 +69,61 @@ def detect(
 def listen(config: str | PathLike[str] | Settings) -> Iterator[Event]:
     """Yield every phase of every event of the configured sources, as they happen, without MQTT.
 
-    Sources are opened with the first event asked for. Ends when all have ended; closing the
-    iterator stops the listening. Raises ConfigError, UnavailableError, or what ended a thread;
-    what was open then is not closed by an event.
+    Sources are opened with the first event asked for; labels follow their schedules. Ends when all
+    have ended; closing the iterator stops the listening. Raises ConfigError, UnavailableError, or
+    what ended a thread; what was open then is not closed by an event.
     """
     settings = config if isinstance(config, Settings) else load(Path(config))
     settings.require_sources()
     inbox = _Inbox()
-    hearing = prepare(settings.model, settings.labels)
+    local, at = LocalTime(settings.location), local_time.now()
+    holds = partial(local.holds, at=at)
+    hearing = prepare(settings.model, settings.labels, holds=holds)
     live = Live(openers(settings), hearing, inbox, node=settings.node, hears=settings.hears)
-    return _events_of(live, inbox)
+    schedules = Schedules(settings.labels, hearing.checkpoint.recommended, local, at)
+    return _events_of(live, inbox, _Clock(settings, schedules, live, inbox))
 
 
-def _events_of(live: Live, inbox: _Inbox) -> Iterator[Event]:
+def _events_of(live: Live, inbox: _Inbox, clock: _Clock) -> Iterator[Event]:
     try:
         live.open()
         live.start()
+        clock.start()
         yield from inbox
     finally:
+        clock.stop()
         live.stop()
+
+
+class _Clock:
+    """Puts labels under the rules of the time, however long the caller thinks about an event."""
+
+    def __init__(self, settings: Settings, schedules: Schedules, live: Live, inbox: _Inbox) -> None:
+        self._settings, self._schedules = settings, schedules
+        self._live, self._inbox = live, inbox
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="schedules", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._over.wait(TICK_S):
+                self._schedules.follow(local_time.now(), self._switch)
+        except UnavailableError:
+            return  # the listening has ended
+        except BaseException as error:  # noqa: BLE001 - it is raised where events are asked for
+            self._inbox.ended(error)
+
+    def _switch(self, label: str, rule: LabelRule) -> None:
+        hearing = [name for name in self._settings.sources if self._settings.hears(name, label)]
+        self._live.put_under(rule, hearing)
 
 
 class _Inbox:

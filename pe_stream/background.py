@@ -16,8 +16,8 @@ from pe_stream.assets import DEMO_RECORDING, DEMO_TRUTH
 from pe_stream.audio import media
 from pe_stream.core.types import FRAME_S, SAMPLE_RATE, FrameEmbeddings, Samples
 from pe_stream.errors import UnavailableError
+from pe_stream.examples import Embedder
 from pe_stream.fingerprint import METHOD, digest
-from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.traces import trace_of
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _SEED = 5
 _SOUND_S, _NOISE_S = 3.0, 2.0
 
 
-def made(checkpoint: Checkpoint) -> dict[str, FrameEmbeddings]:
+def made(embedder: Embedder) -> dict[str, FrameEmbeddings]:
     """The package's own, by what they are: (frames, D) each.
 
     Those of the demo recording and the room between them, one of each synthesised sound, and noise
@@ -50,21 +50,21 @@ def made(checkpoint: Checkpoint) -> dict[str, FrameEmbeddings]:
 
     def compute() -> dict[str, NDArray[np.generic]]:
         log.info("embedding the background that examples are set against, once per checkpoint")
-        synthesised = {name: examples.embed(checkpoint, samples) for name, samples in _sounds()}
-        return {**_of_demo(checkpoint), **synthesised}
+        synthesised = {name: embedder.embed(samples) for name, samples in _sounds()}
+        return {**_of_demo(embedder), **synthesised}
 
-    found = examples.cached(f"background{METHOD}-{checkpoint.identity}", compute)
+    found = examples.cached(f"background{METHOD}-{embedder.checkpoint.identity}", compute)
     return {name: each.astype(np.float16) for name, each in found.items()}
 
 
-def load(checkpoint: Checkpoint, path: str) -> FrameEmbeddings:
+def load(embedder: Embedder, path: str) -> FrameEmbeddings:
     """A recording of the user's own: the loudest of each STEP frames, (n, D), in their order.
 
     From the cache where its content was embedded before. Raises UnavailableError naming the file:
     unreadable, longer than LONGEST_S, or silent.
     """
-    key = f"background{METHOD}-{digest(path)}-{checkpoint.identity}"
-    found = examples.cached(key, lambda: {"loudest": _loudest(checkpoint, path)})
+    key = f"background{METHOD}-{digest(path)}-{embedder.checkpoint.identity}"
+    found = examples.cached(key, lambda: {"loudest": _loudest(embedder, path)})
     return found["loudest"].astype(np.float16)
 
 
@@ -113,12 +113,12 @@ def look_over(path: str) -> Samples:
     return found
 
 
-def _loudest(checkpoint: Checkpoint, path: str) -> FrameEmbeddings:
+def _loudest(embedder: Embedder, path: str) -> FrameEmbeddings:
     log.info("embedding %s, once per checkpoint", path)
     kept: list[FrameEmbeddings] = []
     levels: list[NDArray[np.float64]] = []
     for window in windows(path):
-        embeddings, level = examples.embed(checkpoint, window), examples.levels_dbfs(window)
+        embeddings, level = embedder.embed(window), examples.levels_dbfs(window)
         starts = range(0, len(level), STEP)
         kept.append(embeddings[[start + level[start : start + STEP].argmax() for start in starts]])
         levels.append(level)
@@ -126,10 +126,10 @@ def _loudest(checkpoint: Checkpoint, path: str) -> FrameEmbeddings:
     return np.concatenate(kept)
 
 
-def _of_demo(checkpoint: Checkpoint) -> dict[str, FrameEmbeddings]:
+def _of_demo(embedder: Embedder) -> dict[str, FrameEmbeddings]:
     """The demo recording's sounds; each counts as a recording, or all its speech would as one."""
     samples = np.concatenate([chunk.samples for chunk in media.read(str(DEMO_RECORDING))])
-    demo = examples.embed(checkpoint, samples)
+    demo = embedder.embed(samples)
     room = np.ones(len(demo), np.bool_)
     found = {}
     with DEMO_TRUTH.open(encoding="utf-8", newline="") as lines:

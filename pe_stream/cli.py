@@ -32,6 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; see EXIT_CODES."""
     options = _parser().parse_args(arguments)
     _log_to_stderr(verbose=options.verbose)
+    code = _outcome(options)
+    if options.leaves_threads and threading.active_count() > 1:
+        # Left behind inside torch, a disk, or a service; Python would wait for it, or abort.
+        logging.shutdown()
+        os._exit(code)
+    return code
+
+
+def _outcome(options: argparse.Namespace) -> int:
+    """Run the command, whatever becomes of it; returns its exit code."""
     try:
         code: int = options.command(options)
         sys.stdout.flush()
@@ -58,10 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pe-stream {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log in more detail")
+    parser.set_defaults(leaves_threads=False)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="the daemon")
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_run, leaves_threads=True)
 
     demo = commands.add_parser(
         "demo", help="a bundled recording through everything, to a real MQTT subscriber"
@@ -164,12 +175,7 @@ def _run(options: argparse.Namespace) -> int:
     settings = load(path)
     if not options.verbose:
         logging.getLogger("pe_stream").setLevel(settings.log_level.upper())
-    code = Daemon(settings, reload=lambda: load(path), config=path).run()
-    if threading.active_count() > 1:
-        # Left behind inside torch, a disk, or a service; Python would wait for it, or abort.
-        logging.shutdown()
-        os._exit(code)
-    return code
+    return Daemon(settings, reload=lambda: load(path), config=path).run()
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -101,13 +101,14 @@ class Clips:
         settings: ClipSettings,
         on_failure: Callable[[BaseException], None] = lambda _: None,
         on_done: Callable[[str, Path | None], None] = lambda _id, _path: None,
-        judged: Callable[[], Collection[str]] = tuple,
+        judged: Callable[[], Collection[str] | None] = tuple,
     ) -> None:
         """Prepare; nothing is written before `start`.
 
         on_failure: called with what ended the thread, if that was an error of ours. on_done: told
         of every clip that was named, once, on the thread or in `stop`: the event's id, and the
-        file, or None where none is kept. judged: ids of events whose clips are kept for good.
+        file, or None where none is kept. judged: ids of events whose clips are kept for good; None
+        while that cannot be told.
         """
         self.kept = self.withheld = self.lost = 0
         self._on_failure = on_failure
@@ -284,7 +285,10 @@ class Clips:
     def _tidy(self) -> None:
         """Delete what is too old, and the oldest of what is too much."""
         settings, now_s = self._settings, time.time()
-        judged = frozenset(self._judged())
+        judged = self._judged()
+        if judged is None:  # one of them might be deleted
+            return
+        judged = frozenset(judged)
         days_of = {slug(label): days for label, days in settings.keep_days_of.items()}
         kept = []
         for path in self._files(hidden=False):

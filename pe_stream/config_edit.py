@@ -118,10 +118,9 @@ class ConfigFile:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self._put(before, self.path.with_name(f"{self.path.name}.{stamp}.bak"))
         self._put(after, self.path)
-        old = sorted(self.path.parent.glob(f"{self.path.name}.*Z.bak"))
-        for path in old[:-KEPT]:
-            with contextlib.suppress(OSError):
-                path.unlink()
+        with contextlib.suppress(OSError):  # it is written, whatever becomes of the old ones
+            for path in sorted(self.path.parent.glob(f"{self.path.name}.*Z.bak"))[:-KEPT]:
+                path.unlink(missing_ok=True)
 
     def _put(self, content: bytes, path: Path) -> None:
         """Write a file whole or not at all, with the owner and rights of the configuration."""

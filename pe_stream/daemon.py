@@ -2,8 +2,8 @@
 
 Read `Daemon.run` from top to bottom: start, main loop, stop. Threads: one a source, one that
 scores (both in `live`), one for MQTT, one for the embedded broker if there is one, one each for
-clips, scores and what was heard, one a notification, one while a configuration is reloaded, those
-of the page, and this one.
+events, clips, scores and what was heard, one a notification, one while a configuration is reloaded,
+those of the page, and this one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -49,7 +49,6 @@ from pe_stream.memory import Memory
 from pe_stream.metrics import Kept, Metrics
 from pe_stream.mqtt import Publisher
 from pe_stream.notifications import Notifications
-from pe_stream.requests import Requests
 from pe_stream.store import Store
 from pe_stream.timeline import Timeline
 from pe_stream.watchdog import Watchdog, tell_systemd
@@ -69,11 +68,8 @@ TICK_S = 1.0
 FLUSH_S = 1.5
 """At a stop, events that wait for the broker get this long (s)."""
 
-MOST_ASKED = 10
-"""Changes that may wait for the main loop."""
-
-ASKED_S = 20.0
-"""Whoever waits for one waits no longer."""
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Two that end it, and one that has the configuration taken anew."""
 
 TOP_SCORES = 5
 """Labels in a message on the optional scores topic."""
@@ -94,7 +90,6 @@ class Daemon:
         self._reload = reload
         self._file = None if config is None else ConfigFile(config)
         self._version = self._file.version if self._file else ""
-        self._asked = Requests(MOST_ASKED, ASKED_S)
         self._topics = Topics(settings.mqtt.prefix, settings.node)
         self._board = StateBoard(self._topics, labels_by_source(settings))
         self._signals: list[int] = []
@@ -116,7 +111,7 @@ class Daemon:
             settings.clips,
             on_failure=self.ended,
             on_done=self._clip_done,
-            judged=lambda: self._store.judged() if self._store else (),
+            judged=self._judged,
         )
         self._history = History(settings.history, on_failure=self.ended)
         self._memory = Memory(settings.search, on_failure=self.ended)
@@ -135,6 +130,7 @@ class Daemon:
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         with ExitStack() as stack:
             settings = self._settings
+            stack.callback(_obey_signals, {each: signal.getsignal(each) for each in SIGNALS})
             stack.callback(self._notifications.stop)
             at = local_time.now()
             hearing = prepare(
@@ -143,7 +139,9 @@ class Daemon:
                 streams=len(settings.sources),
                 holds=partial(self._local.holds, at=at),
             )
-            self._catch_signals(stack)
+            # Not before, so that loading can be broken off; until all else has stopped, as a second
+            # signal would end us in the middle of that.
+            _obey_signals(dict.fromkeys(SIGNALS, self._note))
             self._live = Live(
                 openers(self._settings),
                 hearing,
@@ -165,7 +163,6 @@ class Daemon:
                 file=self._file,
                 version=self._version,
                 read=self._reload,
-                asked=self._asked,
                 changed=self._changed,
                 applied=self._relabelled,
                 on_failure=self.ended,
@@ -191,7 +188,6 @@ class Daemon:
             tell_systemd("READY=1")
             until_s = math.inf if seconds is None else time.monotonic() + seconds
             code = self._loop(until_s)
-            self._asked.give_up()
             self._tell_health(self._live.vitals, math.inf)  # where it ended
             tell_systemd("STOPPING=1")
         return code
@@ -233,16 +229,20 @@ class Daemon:
         if settings.enabled:
             path = store.path_of(settings)
             limit = self._settings.mqtt.queue
-            self._store = Store(path, keep_days=settings.keep_days, limit=limit)
+            self._store = Store(
+                path, keep_days=settings.keep_days, limit=limit, on_failure=self.ended
+            )
             stack.callback(self._store.close)
 
     def _go_on(self) -> None:
-        """Tell what the last run could not: its last messages, the ends of its open events."""
-        if self._store is None:
+        """Tell what the last run could not: its last messages, the ends of its open events.
+
+        Once, as soon as the store can tell.
+        """
+        if self._store is None or (left := self._store.left()) is None:
             return
-        waiting = self._store.waiting()
+        waiting, unfinished = left
         self._publisher.publish(waiting)
-        unfinished = self._store.unfinished()
         for event in unfinished:
             self._tell(event, [event_message(self._topics, event)])
         if waiting or unfinished:
@@ -321,8 +321,8 @@ class Daemon:
             checkpoint=hearing.checkpoint.name,
             settings=lambda: self._labelling.settings,
             sources=self._sources,
-            rules=lambda: self._rules,
-            rules_as_set=lambda: self._live.rules,
+            rules=lambda: dict(self._rules),
+            rules_as_set=lambda: dict(self._live.rules),
             recommended=hearing.checkpoint.recommended,
             broker=lambda: Broker(publisher.connected, publisher.queued),
             config=self._file,
@@ -362,12 +362,8 @@ class Daemon:
             log.info("%s: listening to %s for %s", name, what, labels)
         log.info("publishing on %s under %s", self._where, self._topics.status.rpartition("/")[0])
 
-    def _catch_signals(self, stack: ExitStack) -> None:
-        def note(number: int, _: FrameType | None) -> None:
-            self._signals.append(number)
-
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            stack.callback(signal.signal, number, signal.signal(number, note))
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self._signals.append(number)
 
     def _loop(self, until_s: float) -> int:
         next_tick_s = time.monotonic()
@@ -378,7 +374,6 @@ class Daemon:
                     log.info("stopping on %s", signal.Signals(number).name)
                     return 128 + number
                 self._labelling.reload()
-            self._asked.serve()
             if time.monotonic() >= until_s:
                 return 0
             if time.monotonic() >= next_tick_s:
@@ -409,6 +404,9 @@ class Daemon:
         if path is None and self._store is not None:
             self._store.no_clip(event_id)
 
+    def _judged(self) -> Collection[str] | None:
+        return self._store.judged() if self._store else ()
+
     def _ruled(self, source: str, rules: Sequence[LabelRule]) -> None:
         """Tell the thresholds and switches of a source."""
         self._rules[source] = tuple(rules)
@@ -426,9 +424,10 @@ class Daemon:
         self._watchdog.look(vitals)
         if self._store is not None:
             self._store.look()
+            self._go_on()
         try:
             self._labelling.follow(local_time.now())
-        except UnavailableError as error:  # tried again at the next tick
+        except UnavailableError as error:  # it is ending
             log.error("by the clock: %s", error)  # noqa: TRY400
         self._tell_health(vitals, time.monotonic())
 
@@ -441,6 +440,11 @@ class Daemon:
                 self._publisher.publish([Message(topic, payload, qos=1, retain=True)])
                 if self._page is not None:
                     self._page.health(self._shown(source, told))
+
+
+def _obey_signals(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _in_words(event: Event) -> str:

@@ -1,7 +1,8 @@
 """A SQLite file of one daemon: held by it alone, mended as far as possible, never in the way.
 
 A database that cannot be used (full disk, no right to write, damage) stops nothing: it is tried
-again later, and until then whoever uses it goes on without.
+again later, and until then whoever uses it goes on without. One that another process locks for a
+while, as a backup does, stays open. In either case it stays this daemon's.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from typing import IO, TypeVar
 from platformdirs import user_state_dir
 
 from pe_stream.errors import UnavailableError
-from pe_stream.locks import hold
+from pe_stream.locks import hold, holds
 
 log = logging.getLogger(__name__)
 
 _TIDY_S = 3600.0
 _BUSY_S = 1.0
-"""How long another process may hold the database, as a backup does."""
+"""A database that another process locks is waited for so long at a time."""
+
+_BUSY_PAUSE_S = 0.05
+"""And left alone for so long, before it is waited for again."""
 
 T = TypeVar("T")
 
@@ -85,19 +89,25 @@ class Database:
         self._database: sqlite3.Connection | None = None
         self._held: IO[str] | None = None
         self._inode = 0
+        self._busy = False
         self._retry_s = self._tidy_s = 0.0
         self._try(lambda _: None, None)
 
     def close(self) -> None:
-        """Leave it as others can use it."""
+        """Leave it to others."""
         with self._lock:
             self._shut()
+            self._release()
+
+    def pause_s(self) -> float:
+        """How long it is to be left alone, after it failed (s)."""
+        return _BUSY_PAUSE_S if self._busy else self._pause_s()
 
     def _tidy(self, database: sqlite3.Connection) -> None:
         """Forget what is old; called now and then, in a transaction."""
 
     def _pause_s(self) -> float:
-        """How long it is left alone after it failed (s)."""
+        """The same, where it is not only locked."""
         raise NotImplementedError
 
     def _try(self, use: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
@@ -110,10 +120,7 @@ class Database:
                 if self._database is not None and self._gone():
                     log.error("%s is gone: begun anew", self._path)
                     self._shut()
-                if self._database is None:
-                    self._open()
-                database = self._database
-                assert database is not None  # noqa: S101 - for the type checker
+                database = self._database = self._database or self._open()
                 with _transaction(database):
                     if now_s >= self._tidy_s:
                         self._tidy(database)
@@ -124,7 +131,7 @@ class Database:
                 return otherwise
             if self.trouble is not None:
                 log.info("%s are stored again in %s", self._kind.what, self._path)
-                self.trouble = None
+                self.trouble, self._busy = None, False
             return made
 
     def _fail(self, error: Exception) -> None:
@@ -132,13 +139,18 @@ class Database:
         if trouble != self.trouble:
             log.error("%s: %s; %s until it works", self._path, trouble, self._kind.meanwhile)
         self.trouble = trouble
+        self._busy = _locked(error)
+        if self._busy:
+            return
         self._retry_s = time.monotonic() + self._pause_s()
         self._shut()
+        if isinstance(error, UnavailableError):  # it is somebody else's, or will never be ours
+            self._release()
         if isinstance(error, sqlite3.DatabaseError) and _damaged(error):
             _set_aside(self._path)
             self._retry_s = 0.0
 
-    def _open(self) -> None:
+    def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._hold()
         # The name and the rights of a file that holds what happened in a house.
@@ -146,8 +158,15 @@ class Database:
         database = sqlite3.connect(
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
-        self._database = database
-        self._inode = self._path.stat().st_ino
+        try:
+            self._inode = self._path.stat().st_ino
+            self._set_up(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _set_up(self, database: sqlite3.Connection) -> None:
         for pragma in self._kind.pragmas:
             database.execute(f"PRAGMA {pragma}")
         database.execute("PRAGMA journal_mode = WAL")
@@ -169,8 +188,10 @@ class Database:
 
     def _hold(self) -> None:
         """Be the only daemon that uses it."""
-        if self._held is None:
-            self._held = hold(self._path.with_name(self._path.name + ".lock"))
+        path = self._path.with_name(self._path.name + ".lock")
+        if not holds(self._held, path):
+            self._release()
+            self._held = hold(path)
             if self._held is None:
                 raise UnavailableError(f"another pe-stream uses it: set another {self._kind.key}")
 
@@ -179,6 +200,8 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 self._database.close()
             self._database = None
+
+    def _release(self) -> None:
         if self._held is not None:
             self._held.close()
             self._held = None
@@ -194,6 +217,13 @@ def _transaction(database: sqlite3.Connection) -> Iterator[None]:
         with contextlib.suppress(sqlite3.Error):
             database.execute("ROLLBACK")
         raise
+
+
+def _locked(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
 
 
 def _damaged(error: sqlite3.DatabaseError) -> bool:

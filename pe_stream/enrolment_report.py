@@ -10,7 +10,7 @@ import numpy as np
 from pe_stream import background, examples
 from pe_stream.config import LabelSettings
 from pe_stream.core.types import FRAME_S, FrameEmbeddings
-from pe_stream.examples import Example
+from pe_stream.examples import Embedder, Example
 from pe_stream.hearing import label_prompts
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.enrolment import Learned, Space, learn, left_out, space_of
@@ -29,6 +29,7 @@ def report(checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], name: st
     """
     words = embed_labels(checkpoint, label_prompts(labels))
     taught = teach(checkpoint, words, labels)
+    embedder = Embedder(checkpoint)
     space, mine = space_of(checkpoint), lesson(checkpoint, name, labels[name])
     alone = Learned(words_of(words, name))
     learned = learn(alone.row, mine.sounds, mine.against, space)
@@ -42,14 +43,14 @@ def report(checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], name: st
         f"{Path(each.name).name} of {label}": _peak(space, each.sound, learned)
         for label, settings in labels.items()
         if label != name
-        for each in (examples.load(checkpoint, path) for path in settings.examples)
+        for each in (examples.load(embedder, path) for path in settings.examples)
     }
-    own |= dict(_of_background(checkpoint, labels[name].background, learned, space))
+    own |= dict(_of_background(embedder, labels[name].background, learned, space))
     if own:
         yield f"what {name} takes for itself of your other recordings:"
         yield from _nearest(own)
     yield f"what {name} takes for itself of common sounds:"
-    known = background.made(checkpoint)
+    known = background.made(embedder)
     yield from _nearest({what: _peak(space, each, learned) for what, each in known.items()})
     for pair in overlaps(taught):
         if name in (pair.first, pair.second):
@@ -81,11 +82,11 @@ def _short(path: str) -> str:
 
 
 def _of_background(
-    checkpoint: Checkpoint, paths: Sequence[str], learned: Learned, space: Space
+    embedder: Embedder, paths: Sequence[str], learned: Learned, space: Space
 ) -> Iterator[tuple[str, float]]:
     """The moment of each recording that comes nearest, and its score."""
     for path in paths:
-        scores = space.scores(background.load(checkpoint, path), learned)
+        scores = space.scores(background.load(embedder, path), learned)
         minutes, seconds = divmod(int(scores.argmax() * background.STEP * FRAME_S), 60)
         yield f"your background {Path(path).name} at {minutes}:{seconds:02}", float(scores.max())
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from zipfile import BadZipFile
@@ -132,31 +133,46 @@ def require_sound(levels: NDArray[np.float64], name: str) -> float:
     return loudest
 
 
-def embed(checkpoint: Checkpoint, samples: Samples) -> FrameEmbeddings:
-    """Embeddings (frames, D) of (n,) samples, in windows of at most 10 s that do not overlap."""
-    engine = Engine(checkpoint, embed_labels(checkpoint, {"": LabelPrompts(("sound",))}))
-    framed = _framed(samples)
-    windows = np.array_split(framed, -(-len(framed) // _WINDOW))
-    parts = []
-    for window in windows:
-        ((_, embeddings),) = engine.hear_and_embed([Stream()], [Window(0, window.ravel())])
-        assert embeddings is not None  # noqa: S101 - they were asked for
-        parts.append(embeddings)
-    return np.concatenate(parts)
+class Embedder:
+    """Embeds recordings with one engine: that copies the codec, so it is made once for many.
+
+    It is made when something is embedded at all: mostly, all is in the cache. For one thread.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Take the checkpoint; nothing is made yet."""
+        self.checkpoint = checkpoint
+
+    def embed(self, samples: Samples) -> FrameEmbeddings:
+        """Embeddings (frames, D) of (n,) samples, in windows of at most 10 s, without overlap."""
+        framed = _framed(samples)
+        windows = np.array_split(framed, -(-len(framed) // _WINDOW))
+        parts = []
+        for window in windows:
+            heard = self._engine.hear_and_embed([Stream()], [Window(0, window.ravel())])
+            ((_, embeddings),) = heard
+            assert embeddings is not None  # noqa: S101 - they were asked for
+            parts.append(embeddings)
+        return np.concatenate(parts)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        labels = embed_labels(self.checkpoint, {"": LabelPrompts(("sound",))})
+        return Engine(self.checkpoint, labels)
 
 
-def load(checkpoint: Checkpoint, path: str) -> Example:
+def load(embedder: Embedder, path: str) -> Example:
     """An example, from the cache where its content was embedded before.
 
     Raises UnavailableError naming the file: unreadable, silent, too short, too long.
     """
-    key = f"example-{digest(path)}-{checkpoint.identity}"
+    key = f"example-{digest(path)}-{embedder.checkpoint.identity}"
 
     def compute() -> dict[str, NDArray[np.generic]]:
         samples = read(path)
         active = active_part(samples, path)
         kept = {"active": active, "trace": trace(samples)}
-        return {"embeddings": embed(checkpoint, samples), **kept}
+        return {"embeddings": embedder.embed(samples), **kept}
 
     made = cached(key, compute)
     return Example(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,19 +16,22 @@ from pe_stream.config import Settings
 from pe_stream.config_edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
 from pe_stream.core.messages import slug
 from pe_stream.core.types import LabelRule
-from pe_stream.errors import PeStreamError
+from pe_stream.errors import PeStreamError, UnavailableError, UnfinishedError
 from pe_stream.hearing import Hearing, Labels, prepare_labels
 from pe_stream.live import Live
 from pe_stream.local_time import LocalTime
 from pe_stream.mqtt import SetCommand
-from pe_stream.requests import Requests
 from pe_stream.schedules import Schedules
 from pe_stream.watchdog import tell_systemd
 
 log = logging.getLogger(__name__)
 
-ADOPT_S = 5.0
-"""Other labels are waited for so long; they come into force between two scorings."""
+TURN_S = 5.0
+"""An edit waits so long for the one before it, or for a reload."""
+
+ADOPT_S = 10.0
+"""And so long for the end of a scoring: before anything is written, and for what was to be in
+force, which is between two scorings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,10 @@ def labels_by_source(settings: Settings) -> dict[str, list[str]]:
 
 
 class Labelling:
-    """Changes labels while everything goes on.
+    """Changes labels while everything goes on; safe to use from any thread.
 
-    settings: what is in force; only its labels ever change. version: of the file it is from.
+    settings: what is in force, or is between this scoring and the next; only its labels ever
+    change. version: of the file it is from.
     """
 
     def __init__(
@@ -63,7 +69,6 @@ class Labelling:
         file: ConfigFile | None,
         version: str,
         read: Callable[[], Settings],
-        asked: Requests,
         changed: Callable[[BySource, Labels], None],
         applied: Callable[[], None],
         on_failure: Callable[[BaseException], None],
@@ -71,10 +76,9 @@ class Labelling:
         """Begin with the labels that `live` has, at a moment (aware).
 
         file: where the page may edit them. read: reads the configuration again; raises
-        ConfigError where it is wrong. asked: what other threads want of the main loop.
-        changed: called on the scoring thread with other labels, before rules are told; `applied`
-        after. on_failure: called with what ended a thread, if that was an error of ours. Raises
-        ConfigError where a schedule cannot be followed.
+        ConfigError where it is wrong. changed: called on the scoring thread with other labels,
+        before rules are told; `applied` after. on_failure: called with what ended a thread, if that
+        was an error of ours. Raises ConfigError where a schedule cannot be followed.
         """
         self.settings = settings
         self.version = version
@@ -83,11 +87,12 @@ class Labelling:
         self._local = local
         self._file = file
         self._read = read
-        self._asked = asked
         self._changed = changed
         self._applied = applied
         self._on_failure = on_failure
-        self._changing = threading.Lock()
+        # One change of all labels at a time, however long its prompts take to embed; and the
+        # moment in which it is made.
+        self._changing, self._taking = threading.Lock(), threading.Lock()
         self._none_waits = threading.Semaphore()
         self._schedules = self._schedules_of(settings, at)
 
@@ -102,20 +107,27 @@ class Labelling:
     def edit(self, edit: Edit, version: str) -> str:
         """Change a label in the configuration file and go on with it; see `House.change`.
 
-        Not on the main loop. What MQTT has set of other labels stays.
+        What MQTT has set of other labels stays.
         """
         file = self._file
         if file is None:
             raise NotWritableError("the labels are not in a file")
-        with self._changing:
+        with self._turn():
             try:
                 draft = file.draft(edit, version)
                 prepared = self._prepared(draft.settings)
-                over = self._asked.ask(lambda: self._take_edit(file, edit, draft, prepared))
+                self._live.ready(ADOPT_S)  # else it would be written, and not in force
+                over = self._take_edit(file, edit, draft, prepared)
             except ConflictError:
-                self._take_anew()  # what was saved by hand comes into force
+                self._take_anew(ADOPT_S)  # what was saved by hand comes into force
                 raise
-            over.wait(ADOPT_S)
+            try:
+                over.result(ADOPT_S)
+            except (TimeoutError, CancelledError):
+                raise UnfinishedError(
+                    f"{file.path.name} is saved, and comes into force after the scoring that goes "
+                    "on, or at the next start"
+                ) from None
             return self.version
 
     def set(self, source_slug: str, label_slug: str, command: SetCommand) -> None:
@@ -135,45 +147,61 @@ class Labelling:
             log.info("set: %s %s: %s", source, label, said)
 
     def follow(self, at: datetime) -> None:
-        """Put labels under the rules of that moment (aware). On the main loop.
+        """Put labels under the rules of that moment (aware). Never waits.
 
-        Raises UnavailableError where scoring stands still; what is left is done the next time.
+        What is left, where labels are just being changed, is done the next time. Raises
+        UnavailableError once scoring has ended.
         """
-        self._schedules.follow(at, self._switch)
+        if self._taking.acquire(blocking=False):
+            try:
+                self._schedules.follow(at, self._switch)
+            finally:
+                self._taking.release()
 
     def _reload_in_turn(self) -> None:
         try:
             with self._changing:
                 self._none_waits.release()  # what is changed from now on is another reload's
                 tell_systemd("RELOADING=1")
-                self._take_anew()
+                self._take_anew(None)
                 tell_systemd("READY=1")
         except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
             self._on_failure(error)
 
-    def _take_anew(self) -> None:
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._changing.acquire(timeout=TURN_S):
+            raise UnavailableError("the labels are just being changed or reloaded; try again")
+        try:
+            yield
+        finally:
+            self._changing.release()
+
+    def _take_anew(self, patience_s: float | None) -> None:
+        """Reload, or say why not. patience_s: how long a scoring may take; None is as it takes."""
         try:
             version = self._file.version if self._file else ""
             wanted = self._read()
             prepared = self._prepared(wanted)
-            self._asked.ask(lambda: self._take(wanted, prepared, version))
+            self._live.ready(patience_s)  # so that one change waits, however often this is asked
+            with self._taking:
+                self.version = version
+                self._adopt(wanted, prepared, keep=())
             log.info("reloaded: %d labels", len(wanted.labels))
         except PeStreamError as error:
             log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400
 
-    def _take(self, wanted: Settings, prepared: _Prepared, version: str) -> None:
-        self.version = version
-        self._adopt(wanted, prepared, keep=())
-
     def _take_edit(
         self, file: ConfigFile, edit: Edit, draft: Draft, prepared: _Prepared
-    ) -> threading.Event:
-        self.follow(local_time.now())  # what is kept goes on as it is due, not as it was
-        self.version = file.write(draft)
-        now, wanted = self.settings.labels, draft.settings.labels
-        same = {name for name in wanted if name != edit.label and now.get(name) == wanted[name]}
-        log.info("labels.%s was changed over the page", edit.label)
-        return self._adopt(draft.settings, prepared, keep=same)
+    ) -> Future[None]:
+        with self._taking:
+            # What is kept goes on as it is due, not as it was.
+            self._schedules.follow(local_time.now(), self._switch)
+            self.version = file.write(draft)
+            now, wanted = self.settings.labels, draft.settings.labels
+            same = {name for name in wanted if name != edit.label and now.get(name) == wanted[name]}
+            log.info("labels.%s was changed over the page", edit.label)
+            return self._adopt(draft.settings, prepared, keep=same)
 
     def _prepared(self, wanted: Settings) -> _Prepared:
         """Other labels, made ready; raises ConfigError."""
@@ -184,10 +212,10 @@ class Labelling:
 
     def _adopt(
         self, wanted: Settings, prepared: _Prepared, *, keep: Collection[str]
-    ) -> threading.Event:
+    ) -> Future[None]:
         """Go on with other labels. keep: those whose rules stay as they are in force.
 
-        Returns what is set when they are in force.
+        Returns what is done when they are in force.
         """
         self._warn_of_restart(wanted)
         settings = self.settings.model_copy(update={"labels": wanted.labels})
@@ -212,15 +240,9 @@ class Labelling:
 
     def _switch(self, label: str, rule: LabelRule) -> None:
         """Put a label under another rule wherever it is listened for."""
-        for source in self.settings.sources:
-            if self.settings.hears(source, label):
-                self._live.set_rule(
-                    source,
-                    label,
-                    rule.threshold,
-                    off_threshold=rule.off_threshold,
-                    enabled=rule.enabled,
-                )
+        settings = self.settings
+        hearing = [source for source in settings.sources if settings.hears(source, label)]
+        self._live.put_under(rule, hearing)
         state = f"threshold {rule.threshold:g}" if rule.enabled else "off"
         log.info("by the clock: %s: %s", label, state)
 

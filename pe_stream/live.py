@@ -2,15 +2,17 @@
 
     feeds (a thread and a bounded queue each)  ->  this thread: detectors, engine  ->  events
 
-The scoring thread alone touches the detectors; others ask it with `change` and `set_rule`.
+The scoring thread alone touches the detectors, until `stop`; others ask it with `change` and
+`set_rule`.
 """
 
 from __future__ import annotations
 
-import queue
+import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -24,20 +26,21 @@ from pe_stream.core.clipper import ClipRule, Piece
 from pe_stream.core.detector import Detector, Heard, Origin
 from pe_stream.core.ledger import Account
 from pe_stream.core.ledger import Hearing as State
+from pe_stream.core.rule_change import RuleChange
 from pe_stream.core.types import FRAME_S, Event, LabelRule, Reason, Window
 from pe_stream.errors import UnavailableError
 from pe_stream.feed import Feed, Mark, Opener
 from pe_stream.hearing import Hearing, Labels
 from pe_stream.model.codec import Stream
+from pe_stream.requests import Requests
+
+log = logging.getLogger(__name__)
 
 IDLE_S = 0.5
 """The scoring thread looks around at least this often."""
 
 STOP_S = 2.0
 """How long threads are waited for at a stop before they are left behind."""
-
-MAX_REQUESTS = 100
-"""Requests that may wait for the scoring thread."""
 
 _RTF_MEMORY = 0.95
 """Weight of what was before in the real-time factor, per window."""
@@ -158,8 +161,12 @@ class Live:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._over = threading.Lock()
-        # Full when scoring stands still: the request is refused, and its asker says so.
-        self._requests: queue.Queue[Callable[[], None]] = queue.Queue(MAX_REQUESTS)
+        # Held by whoever touches the detectors: this thread but while it scores, and `stop`.
+        self._touching = threading.Lock()
+        # Never full: of each label of a source one change waits, and of all labels one.
+        self._requests = Requests[str, Mapping[str, RuleChange]](
+            self._change_rules, _joined, self._wake.set
+        )
         self._channels = {
             name: _Channel(
                 Feed(name, opener, arrived=self._wake.set, failed=self._end),
@@ -198,22 +205,45 @@ class Live:
     def stop(self) -> None:
         """Close open events with reason "stopped" and end the threads."""
         self._stopping.set()
+        self._requests.close()
         self._wake.set()
         for channel in self._channels.values():
             channel.feed.stop()
         deadline_s = time.monotonic() + STOP_S
         if self._thread.is_alive():
             self._thread.join(STOP_S)  # one still scoring touches nothing afterwards
-        for channel in self._channels.values():
-            self._handler.events(channel.detector.stop(Reason.STOPPED))
-            self._cut(channel.detector.clips())
+        self._close(max(0.0, deadline_s - time.monotonic()))
         for channel in self._channels.values():
             channel.feed.join(max(0.0, deadline_s - time.monotonic()))
+
+    def _close(self, patience_s: float) -> None:
+        """Close open events, unless whoever is told of others does not come back."""
+        if not self._touching.acquire(timeout=patience_s):
+            log.error("scoring does not end: open events are closed at the next start")
+            return
+        try:
+            for channel in self._channels.values():
+                self._handler.events(channel.detector.stop(Reason.STOPPED))
+                self._cut(channel.detector.clips())
+        finally:
+            self._touching.release()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels in force, in the order of the columns; for `Handler.scores`."""
         return self._engine.labels.names
+
+    def ready(self, patience_s: float | None) -> None:
+        """Return once the scoring thread takes changes: between two scorings.
+
+        Raises UnavailableError where that is not within patience_s, or never.
+        """
+        taken = self._requests.ask(lambda: None)
+        try:
+            taken.result(patience_s)
+        except (TimeoutError, CancelledError):
+            taken.cancel()
+            raise UnavailableError("scoring stands still; the change was not made") from None
 
     def change(
         self,
@@ -223,14 +253,14 @@ class Live:
         *,
         keep: Collection[str] = (),
         applied: Callable[[], None] = lambda: None,
-    ) -> threading.Event:
-        """Go on with other labels, without losing a sample; raises UnavailableError if stuck.
+    ) -> Future[None]:
+        """Go on with other labels, without losing a sample.
 
         done: called on the scoring thread, after the events that this ends.
         keep: labels whose rules stay as they are in force.
-        applied: called last. Returns what is set then.
+        applied: called last. Returns what is done then, and is cancelled by `stop`. One change is
+        to be in force, or cancelled, before the next.
         """
-        over = threading.Event()
 
         def apply() -> None:
             self._engine.labels = labels.embeddings
@@ -242,10 +272,8 @@ class Live:
             for name in self._channels:
                 self._tell_rules(name)
             applied()
-            over.set()
 
-        self._request(apply)
-        return over
+        return self._requests.ask(apply)
 
     def set_rule(
         self,
@@ -258,35 +286,34 @@ class Live:
     ) -> None:
         """Change one label of one source; what is None stays. The off threshold keeps its ratio.
 
-        A label that has just gone is nothing to change. Raises UnavailableError if stuck.
+        Never waits. Of several changes between two scorings the last counts. A label that has just
+        gone is nothing to change. Raises UnavailableError once stopped.
         """
-        channel = self._channels[source]
+        self._requests.want(source, {label: RuleChange(threshold, off_threshold, enabled)})
 
-        def changed(rule: LabelRule) -> LabelRule:
-            on = rule.threshold if threshold is None else threshold
-            off = off_threshold or rule.off_threshold / rule.threshold * on  # never above
-            wanted = rule.enabled if enabled is None else enabled
-            return replace(rule, threshold=on, off_threshold=off, enabled=wanted)
+    def put_under(self, rule: LabelRule, sources: Iterable[str]) -> None:
+        """Put a label under another rule wherever it is listened for, as `set_rule` does."""
+        for source in sources:
+            self.set_rule(
+                source,
+                rule.name,
+                rule.threshold,
+                off_threshold=rule.off_threshold,
+                enabled=rule.enabled,
+            )
 
-        def apply() -> None:
-            detector = channel.detector
-            rules = [changed(rule) if rule.name == label else rule for rule in detector.rules]
-            self._handler.events(detector.change(rules))
-            self._tell_rules(source)
-
-        self._request(apply)
+    def _change_rules(self, source: str, changes: Mapping[str, RuleChange]) -> None:
+        detector = self._channels[source].detector
+        rules = [
+            changes[rule.name].of(rule) if rule.name in changes else rule for rule in detector.rules
+        ]
+        self._handler.events(detector.change(rules))
+        self._tell_rules(source)
 
     def _tell_rules(self, source: str) -> None:
         detector = self._channels[source].detector
         self.rules[source] = tuple(detector.rules)
         self._ruled(source, detector.in_force)
-
-    def _request(self, apply: Callable[[], None]) -> None:
-        try:
-            self._requests.put_nowait(apply)
-        except queue.Full:
-            raise UnavailableError("scoring stands still; the change was not made") from None
-        self._wake.set()
 
     def _end(self, error: BaseException | None) -> None:
         if self._over.acquire(blocking=False):
@@ -303,6 +330,8 @@ class Live:
                     return self._end(next((error for error in errors if error), None))
         except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
             self._end(error)
+        finally:
+            self._requests.close()
         return None
 
     def _turn(self) -> None:
@@ -311,31 +340,29 @@ class Live:
         One batch at a time, and of what is due the most urgent first: when there is more than can
         be scored, every source falls behind alike.
         """
-        while not self._stopping.is_set():
-            self._serve()
-            for name, channel in self._channels.items():
-                channel.drain()
-                self._vitals[name] = channel.vital
-            urgent = sorted(
-                self._channels.items(), key=lambda item: item[1].detector.urgency, reverse=True
-            )
-            due: list[tuple[str, Window]] = []
-            for name, channel in urgent:
-                window = channel.detector.next_window()
-                if window is not None:
-                    due.append((name, window))
-                if len(due) == self._engine.most_together:
-                    break
+        while True:
+            with self._touching:
+                due = [] if self._stopping.is_set() else self._due()
             if not due:
                 return
             self._score(due)
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                self._requests.get_nowait()()
-            except queue.Empty:
-                return
+    def _due(self) -> list[tuple[str, Window]]:
+        self._requests.serve()
+        for name, channel in self._channels.items():
+            channel.drain()
+            self._vitals[name] = channel.vital
+        urgent = sorted(
+            self._channels.items(), key=lambda item: item[1].detector.urgency, reverse=True
+        )
+        due: list[tuple[str, Window]] = []
+        for name, channel in urgent:
+            window = channel.detector.next_window()
+            if window is not None:
+                due.append((name, window))
+            if len(due) == self._engine.most_together:
+                break
+        return due
 
     def _score(self, due: Sequence[tuple[str, Window]]) -> None:
         begun_s = time.monotonic()
@@ -344,17 +371,18 @@ class Live:
         found = self._engine.hear_and_embed(streams, windows, embed=self._embed)
         now_s = time.monotonic()
         self._scored(now_s - begun_s)
-        if self._stopping.is_set():
-            return
-        for (name, window), (scores, embeddings) in zip(due, found, strict=True):
-            channel = self._channels[name]
-            heard = channel.detector.accept(window, scores, now_s, embeddings)
-            channel.spend((now_s - begun_s) / len(due), heard)
-            self._handler.events(heard.events)
-            self._cut(channel.detector.clips())
-            self._handler.scores(name, heard)
-            if channel.detector.moved():
-                self._tell_rules(name)
+        with self._touching:
+            if self._stopping.is_set():
+                return
+            for (name, window), (scores, embeddings) in zip(due, found, strict=True):
+                channel = self._channels[name]
+                heard = channel.detector.accept(window, scores, now_s, embeddings)
+                channel.spend((now_s - begun_s) / len(due), heard)
+                self._handler.events(heard.events)
+                self._cut(channel.detector.clips())
+                self._handler.scores(name, heard)
+                if channel.detector.moved():
+                    self._tell_rules(name)
 
 
 def openers(settings: Settings) -> dict[str, Opener]:
@@ -381,3 +409,14 @@ def _rules(labels: Labels, source: str, hears: Callable[[str, str], bool]) -> li
     return [
         rule if hears(source, rule.name) else replace(rule, enabled=False) for rule in labels.rules
     ]
+
+
+def _joined(
+    earlier: Mapping[str, RuleChange], later: Mapping[str, RuleChange]
+) -> Mapping[str, RuleChange]:
+    """Changes of a source's labels, one after the other."""
+    both = {
+        label: change.after(earlier[label]) if label in earlier else change
+        for label, change in later.items()
+    }
+    return {**earlier, **both}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 from typing import IO
 
@@ -19,3 +20,13 @@ def hold(path: Path) -> IO[str] | None:
         lock.close()
         return None
     return lock
+
+
+def holds(lock: IO[str] | None, path: Path) -> bool:
+    """Whether what `hold` returned still holds that path; not where the file was deleted."""
+    if lock is None:
+        return False
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except OSError:
+        return False

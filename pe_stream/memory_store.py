@@ -22,11 +22,12 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
+from pe_stream import spool
 from pe_stream.core.messages import slug
 from pe_stream.core.pooling import Rows, row_type, sound
 from pe_stream.database import state_folder
 from pe_stream.errors import UnavailableError
-from pe_stream.locks import hold
+from pe_stream.locks import hold, holds
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,10 @@ class MemoryStore:
             self._lock.close()
             self._lock = None
 
+    def pause_s(self) -> float:
+        """How long it is to be left alone, after it failed (s)."""
+        return spool.RETRY_S
+
     def keep(self, piece: Piece) -> bool:
         """Write rows, in order; whether that was done. Forgets what is then too much."""
         hours = piece.rows["start_ns"] // _HOUR_NS
@@ -125,14 +130,15 @@ class MemoryStore:
         if trouble != self.trouble:
             log.error("%s: %s; what is heard is not stored until it works", self._folder, trouble)
         self.trouble = trouble
-        self.close()
 
     def _hold(self) -> None:
-        """Be the only daemon that writes there."""
-        if self._lock is not None:
+        """Be the only daemon that writes there, whatever goes wrong meanwhile."""
+        path = self._folder / ".lock"
+        if holds(self._lock, path):
             return
+        self.close()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = hold(self._folder / ".lock")
+        self._lock = hold(path)
         if self._lock is None:
             raise UnavailableError("another pe-stream uses it: set another search.folder")
 

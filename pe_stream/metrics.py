@@ -44,8 +44,13 @@ class Delivery(Protocol):
 class History(Protocol):
     """Events on disk, as a Store keeps them."""
 
-    trouble: str | None
-    dropped: int
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be written at present."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were too many or too old to be kept for the broker."""
 
 
 class Kept(Protocol):

@@ -1,68 +1,106 @@
-"""What other threads ask of one thread, and wait for."""
+"""What other threads want of the one that owns something: done there, in order, never refused."""
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
-from pe_stream.errors import UnavailableError, UnfinishedError
+from pe_stream.errors import UnavailableError
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    what: Callable[[], Any]
-    done: Future[Any]
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
-class Requests:
-    """Anybody may `ask`; the one thread calls `serve`, and at its end `give_up`.
+@dataclass(slots=True, eq=False)
+class _Wanted(Generic[K, V]):
+    key: K
+    value: V
 
-    most: that may wait; who comes then is refused, and says so. patience_s: nobody waits longer.
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    what: Callable[[], None]
+    done: Future[None]
+
+
+class Requests(Generic[K, V]):
+    """Anybody may `want` and `ask`; the one thread calls `serve`, and at its end `close`.
+
+    What is wanted of a key joins what waits for that key, so that the keys bound what waits. It
+    joins nothing from before an `ask`, which may set anew what was wanted; whoever asks waits, or
+    cancels, before asking again.
+    obey: does what is wanted of a key, on the one thread. join: two such values as one, the earlier
+    first. wake: called when something waits.
     """
 
-    def __init__(self, most: int, patience_s: float) -> None:
+    def __init__(
+        self,
+        obey: Callable[[K, V], None],
+        join: Callable[[V, V], V],
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
         """Begin without any."""
-        self._waiting: queue.Queue[_Request] = queue.Queue(most)
-        self._patience_s = patience_s
+        self._obey, self._join, self._wake = obey, join, wake
+        self._lock = threading.Lock()
+        self._waiting: deque[_Wanted[K, V] | _Asked] = deque()
+        self._latest: dict[K, _Wanted[K, V]] = {}
+        self._closed = False
 
-    def ask(self, what: Callable[[], T]) -> T:
-        """Have it done, and return what it returns, or raise what it raises.
+    def want(self, key: K, value: V) -> None:
+        """Have it done, without waiting. Raises UnavailableError after `close`."""
+        with self._lock:
+            if self._closed:
+                raise UnavailableError("it is stopping: the change was not made")
+            if (waiting := self._latest.get(key)) is not None:
+                waiting.value = self._join(waiting.value, value)
+            else:
+                self._latest[key] = wanted = _Wanted(key, value)
+                self._waiting.append(wanted)
+        self._wake()
 
-        Raises UnavailableError where it is not done in time, and will not be; UnfinishedError where
-        it has begun.
-        """
-        request = _Request(what, Future())
-        try:
-            self._waiting.put_nowait(request)
-            made: T = request.done.result(self._patience_s)
-        except (queue.Full, TimeoutError, CancelledError):
-            if request.done.cancel():
-                raise UnavailableError("the daemon is busy; try again") from None
-            raise UnfinishedError("the daemon is busy; look whether it was done") from None
-        return made
+    def ask(self, what: Callable[[], None]) -> Future[None]:
+        """Have it done; returns what tells when that is so. Cancelled by `close`."""
+        asked = _Asked(what, Future())
+        with self._lock:
+            if self._closed:
+                asked.done.cancel()
+            else:
+                self._latest.clear()
+                self._waiting.append(asked)
+        self._wake()
+        return asked.done
 
     def serve(self) -> None:
-        """Do all that waits."""
+        """Do all that waits. Raises what that raises."""
         while (request := self._next()) is not None:
-            if not request.done.set_running_or_notify_cancel():
-                continue  # nobody waits for it any more
-            try:
-                request.done.set_result(request.what())
-            except BaseException as error:  # noqa: BLE001 - it is raised where it was asked for
-                request.done.set_exception(error)
+            if isinstance(request, _Wanted):
+                self._obey(request.key, request.value)
+            elif request.done.set_running_or_notify_cancel():
+                try:
+                    request.what()
+                except BaseException as error:
+                    request.done.set_exception(error)
+                    raise
+                request.done.set_result(None)
 
-    def give_up(self) -> None:
-        """Do nothing of it: nobody is to wait for what does not come."""
-        while (request := self._next()) is not None:
-            request.done.cancel()
+    def close(self) -> None:
+        """Do no more: nobody is to wait for what does not come."""
+        with self._lock:
+            self._closed = True
+            left, self._waiting = list(self._waiting), deque()
+        for request in left:
+            if isinstance(request, _Asked):
+                request.done.cancel()
 
-    def _next(self) -> _Request | None:
-        try:
-            return self._waiting.get_nowait()
-        except queue.Empty:
-            return None
+    def _next(self) -> _Wanted[K, V] | _Asked | None:
+        with self._lock:
+            if not self._waiting:
+                return None
+            request = self._waiting.popleft()
+            if isinstance(request, _Wanted) and self._latest.get(request.key) is request:
+                del self._latest[request.key]
+            return request

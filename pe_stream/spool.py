@@ -1,6 +1,6 @@
 """What waits for the disk: a bounded queue, and the thread that writes it in order.
 
-A disk that refuses is tried again; what does not fit meanwhile is lost, and said.
+A disk that refuses, or is busy, is tried again; what does not fit meanwhile is lost, and said.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class Disk(Protocol):
     trouble: str | None
     """Why nothing can be written at present, in words; None while it can."""
 
+    def pause_s(self) -> float:
+        """How long it is to be left alone, after it failed (s)."""
+
     def forget(self) -> None:
         """Delete what is too old or too much."""
 
@@ -66,6 +69,7 @@ class Spool(Generic[T]):
         self._on_failure = on_failure
         self._changed = threading.Condition()
         self._stopping = False
+        self._stopped_s = 0.0
         # Full (MOST_BYTES) when the disk stands still or refuses: what comes then is lost.
         self._waiting: deque[T] = deque()
         self._bytes = 0
@@ -94,21 +98,23 @@ class Spool(Generic[T]):
         self._disk, self._keep = disk, keep
         self._thread.start()
 
-    def put(self, thing: T) -> None:
-        """Have it written. Never waits for the disk."""
+    def put(self, thing: T) -> bool:
+        """Have it written, in turn; whether there is room. Never waits for the disk."""
         with self._changed:
             size = self._size(thing)
             if self._bytes + size > MOST_BYTES:
                 self._lose(1)
-                return
+                return False
             self._bytes += size
             self._waiting.append(thing)
             self._changed.notify()
+            return True
 
     def stop(self) -> None:
         """Write all there is, for a while; what the disk does not take then is lost."""
         with self._changed:
             self._stopping = True
+            self._stopped_s = time.monotonic() + STOP_S
             self._changed.notify()
         if self._disk is None:
             return
@@ -150,8 +156,12 @@ class Spool(Generic[T]):
                 if done:
                     self._bytes -= self._size(thing)
                     self._waiting.popleft()
-                elif self._stopping:
+                    continue
+                pause_s = disk.pause_s()
+                if not self._stopping:
+                    self._changed.wait_for(lambda: self._stopping, pause_s)
+                elif time.monotonic() + pause_s > self._stopped_s:
                     self._lose(len(self._waiting))
                     return
                 else:
-                    self._changed.wait_for(lambda: self._stopping, RETRY_S)
+                    self._changed.wait(pause_s)

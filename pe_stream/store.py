@@ -1,99 +1,36 @@
 """Events on disk, and what the broker does not have of them yet.
 
+    record (scoring thread)  ->  what waits  ->  this thread: a transaction each, in order
+
 An event's phase and the message about it are written in one transaction before anything is sent;
 the message goes when the broker has acknowledged it. What a crash or an outage left behind is
-found at the next start. A database that cannot be used (full disk, no right to write, damage)
-stops nothing: it is tried again every few seconds, and until then events are only in memory.
+found at the next start. A database that cannot be used (full disk, no right to write, damage),
+is locked by somebody, or is slow, stops nothing: what it does not take within WAIT_S is sent from
+memory, and written as soon as it can be.
 """
 
 from __future__ import annotations
 
-import json
-import logging
+import itertools
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pe_stream.config import StoreSettings
 from pe_stream.core.messages import Message
-from pe_stream.core.types import Event, Phase, Reason
-from pe_stream.database import Database, Kind, state_folder
+from pe_stream.core.types import Event
+from pe_stream.database import state_folder
+from pe_stream.event_store import EventStore, probe, unfinished, waiting
+from pe_stream.spool import Spool
 
-log = logging.getLogger(__name__)
+WAIT_S = 0.05
+"""Whoever tells of an event waits for the disk so long, and not at all while it is behind."""
 
-RETRY_S = 5.0
-"""A database that failed is tried again after this long."""
-
-_WARNING_S = 10.0
-
-_MIGRATIONS = (
-    """
-    CREATE TABLE events (
-        id TEXT PRIMARY KEY,
-        source TEXT NOT NULL,
-        label TEXT NOT NULL,
-        onset TEXT NOT NULL,
-        ended INTEGER NOT NULL,
-        event TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX events_by_onset ON events (onset);
-    CREATE INDEX events_open ON events (ended) WHERE ended = 0;
-    CREATE TABLE outbox (
-        row INTEGER PRIMARY KEY AUTOINCREMENT,
-        topic TEXT NOT NULL,
-        payload TEXT NOT NULL,
-        stored REAL NOT NULL
-    );
-    -- Rows of a database that was begun anew differ from those of the one before.
-    INSERT INTO sqlite_sequence
-        VALUES ('outbox', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER));
-    """,
-    """
-    CREATE INDEX events_by_source ON events (source, onset);
-    CREATE INDEX events_by_label ON events (label, onset);
-    CREATE INDEX events_by_both ON events (source, label, onset);
-    CREATE TABLE verdicts (
-        id TEXT PRIMARY KEY,
-        verdict TEXT NOT NULL,
-        note TEXT NOT NULL,
-        given TEXT NOT NULL
-    ) WITHOUT ROWID;
-    -- How many events began in each quarter of an hour: every time zone differs by whole quarters.
-    CREATE TABLE quarters (
-        start TEXT NOT NULL,
-        source TEXT NOT NULL,
-        label TEXT NOT NULL,
-        events INTEGER NOT NULL,
-        PRIMARY KEY (start, label, source)
-    ) WITHOUT ROWID;
-    INSERT INTO quarters
-        SELECT substr(onset, 1, 14) || substr('00153045', substr(onset, 15, 2) / 15 * 2 + 1, 2),
-            source, label, count(*) FROM events GROUP BY 1, 2, 3;
-    CREATE TRIGGER event_counted AFTER INSERT ON events BEGIN
-        INSERT INTO quarters VALUES (
-            substr(new.onset, 1, 14)
-                || substr('00153045', substr(new.onset, 15, 2) / 15 * 2 + 1, 2),
-            new.source, new.label, 1
-        ) ON CONFLICT DO UPDATE SET events = events + 1;
-    END;
-    CREATE TRIGGER event_forgotten AFTER DELETE ON events BEGIN
-        UPDATE quarters SET events = events - 1
-            WHERE source = old.source AND label = old.label AND start = substr(old.onset, 1, 14)
-                || substr('00153045', substr(old.onset, 15, 2) / 15 * 2 + 1, 2);
-    END;
-    """,
-)
-
-_KIND = Kind(
-    what="events",
-    meanwhile="events are only in memory",
-    key="store.path",  # two daemons on one would send each other's messages
-    migrations=_MIGRATIONS,
-)
+_LEAST_BYTES = 500
+"""Of something that waits, beside what it says."""
 
 
 def default_path() -> Path:
@@ -106,11 +43,28 @@ def path_of(settings: StoreSettings) -> Path:
     return Path(settings.path) if settings.path else default_path()
 
 
-class Store(Database):
-    """The events of one daemon; safe to use from several threads.
+Use = Callable[[sqlite3.Connection], Mapping[int, int] | None]
 
-    dropped: messages that were too many or too old to be kept for the broker.
+
+@dataclass(slots=True, eq=False)
+class _Write:
+    """Something to be written, and what became of it.
+
+    use: writes it; returns the rows of messages, if there are any, by the numbers that they had
+        until then.
     """
+
+    use: Use
+    size: int
+    tried: threading.Event = field(default_factory=threading.Event)
+    rows: Mapping[int, int] | None = None
+    """None until it is written."""
+    given: bool = False
+    """Whether the numbers were handed out, as it was not written in time."""
+
+
+class Store:
+    """The events of one daemon; safe to use from several threads."""
 
     def __init__(
         self,
@@ -119,168 +73,132 @@ class Store(Database):
         keep_days: float,
         limit: int,
         clock: Callable[[], float] = time.time,
+        on_failure: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
-        """Open or make it; does not fail: see `trouble`.
+        """Open or make it, and begin to write; does not fail: see `trouble`.
 
         keep_days: of ended events, and of messages. limit: messages kept for the broker.
+        on_failure: called with what ended the thread, if that was an error of ours.
         """
-        self.dropped = 0
-        self._keep_s = keep_days * 86_400
         self._limit = limit
-        self._clock = clock
-        self._next_warning_s = 0.0
-        super().__init__(path, _KIND)
+        self._disk = EventStore(path, keep_days=keep_days, limit=limit, clock=clock)
+        self._last: _Write | None = None
+        self._guard = threading.Lock()
+        # Of messages that were sent before they were written: below 0, so as to be no row.
+        self._numbers = itertools.count(-1, -1)
+        self._rows: dict[int, int] = {}
+        # Full (32 MB) when the disk refuses for long: what comes then is only sent.
+        self._spool = Spool[_Write]("store", "events", lambda write: write.size, on_failure)
+        self._spool.start(self._disk, self._write)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot be used at present, in words; None while it can."""
+        return self._disk.trouble
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were too many or too old to be kept for the broker."""
+        return self._disk.dropped
+
+    def close(self) -> None:
+        """Write what waits, for a while, and leave it to others."""
+        self._spool.stop()
 
     def record(self, event: Event, messages: Sequence[Message]) -> list[Message]:
         """Write a phase of an event and its messages; returns these as they are to be sent.
 
-        Only events among the messages are kept; states are sent as they are then.
+        Only events among the messages are kept; states are sent as they are then. Waits for WAIT_S
+        at most.
         """
-
-        def write(database: sqlite3.Connection) -> list[Message]:
-            database.execute(
-                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, event = excluded.event",
-                (
-                    event.id,
-                    event.source,
-                    event.label,
-                    event.onset,
-                    event.phase is Phase.END,
-                    event.to_json(),
-                ),
-            )
-            return [self._keep(database, m) if m.is_event else m for m in messages]
-
-        return self._try(write, list(messages))
+        numbered = [
+            replace(message, row=next(self._numbers)) if message.is_event else message
+            for message in messages
+        ]
+        kept = [message for message in numbered if message.row is not None]
+        write = self._soon(
+            lambda database: self._disk.record(database, event, kept),
+            sum(len(message.payload) for message in kept) * 2,
+        )
+        if write is None:
+            return list(messages)
+        with self._guard:
+            rows = write.rows
+            write.given = rows is None
+        if rows is None:
+            return numbered
+        return [
+            message if message.row is None else replace(message, row=rows[message.row])
+            for message in numbered
+        ]
 
     def delivered(self, row: int) -> None:
         """The broker has the message kept in `row`."""
-        self._try(lambda db: db.execute("DELETE FROM outbox WHERE row = ?", (row,)), None)
+
+        def forget(database: sqlite3.Connection) -> None:
+            with self._guard:
+                kept = self._rows.get(row, row)
+            self._disk.delivered(database, kept)
+
+        self._soon(forget)
+
+    def no_clip(self, event_id: str) -> None:
+        """There will be no clip of this event after all."""
+        self._soon(lambda database: self._disk.no_clip(database, event_id))
 
     def judge(self, event_id: str, verdict: str | None, note: str = "") -> bool:
         """Keep whether an event was right; None takes that back. False where it cannot be.
 
         What was judged is kept for good, to tune with, however old it gets.
         """
+        return self._disk.judge(event_id, verdict, note)
 
-        def write(database: sqlite3.Connection) -> bool:
-            if verdict is None:
-                database.execute("DELETE FROM verdicts WHERE id = ?", (event_id,))
-                return True
-            given = _utc(datetime.fromtimestamp(self._clock(), UTC))
-            made = database.execute(
-                "INSERT INTO verdicts SELECT id, ?, ?, ? FROM events WHERE id = ? "
-                "ON CONFLICT DO UPDATE SET verdict = excluded.verdict, note = excluded.note, "
-                "given = excluded.given",
-                (verdict, note, given, event_id),
-            )
-            return made.rowcount == 1
-
-        return self._try(write, otherwise=False)
-
-    def judged(self) -> set[str]:
-        """The ids of all events that somebody judged."""
-        query = "SELECT id FROM verdicts"
-        rows: list[Any] = self._try(lambda db: db.execute(query).fetchall(), [])
-        return {event_id for (event_id,) in rows}
-
-    def no_clip(self, event_id: str) -> None:
-        """There will be no clip of this event after all."""
-
-        def write(database: sqlite3.Connection) -> None:
-            database.execute(
-                "UPDATE events SET event = json_set(event, '$.clip', NULL) WHERE id = ?",
-                (event_id,),
-            )
-
-        self._try(write, None)
+    def judged(self) -> set[str] | None:
+        """The ids of all events that somebody judged; None where that cannot be told at present."""
+        return self._disk.judged()
 
     def waiting(self) -> list[Message]:
         """What the broker has not acknowledged, oldest first, as it is after an outage."""
-        query = "SELECT row, topic, payload FROM outbox ORDER BY row"
-        rows: list[Any] = self._try(lambda db: db.execute(query).fetchall(), [])
-        return [Message(topic, said, qos=1, retain=False, row=row) for row, topic, said in rows]
+        return self._disk.use(waiting, [])
 
     def unfinished(self) -> list[Event]:
-        """The end, with reason "restart", of every event that a crash has left open."""
-        query = "SELECT event FROM events WHERE NOT ended"
-        rows: list[Any] = self._try(lambda db: db.execute(query).fetchall(), [])
-        events = sorted((_event(text) for (text,) in rows), key=lambda event: event.onset)
-        return [_closed(event) for event in events]
+        """The end, with reason "restart", of every event that is open."""
+        return self._disk.use(unfinished, [])
+
+    def left(self) -> tuple[list[Message], list[Event]] | None:
+        """What was waiting and unfinished when it was opened, of the last run; told once.
+
+        None where that cannot be told yet.
+        """
+        left = self._disk.left
+        if left is not None:
+            self._disk.left = [], []
+        return left
 
     def look(self) -> None:
-        """Try it again, if it failed and it is time to."""
-        if self.trouble is not None:
-            self._try(_probe, None)
+        """Have it tried again, if it failed; does not wait."""
+        if self.trouble is not None and not self._spool.waiting:
+            self._spool.put(_Write(probe, _LEAST_BYTES))
 
-    def _keep(self, database: sqlite3.Connection, message: Message) -> Message:
-        done = database.execute(
-            "INSERT INTO outbox (topic, payload, stored) VALUES (?, ?, ?)",
-            (message.topic, message.delayed.payload, self._clock()),
-        )
-        row = done.lastrowid
-        # All but the newest `limit` rows.
-        gone = database.execute(
-            "DELETE FROM outbox WHERE row <= (SELECT row FROM outbox ORDER BY row DESC "
-            "LIMIT 1 OFFSET ?)",
-            (self._limit,),
-        )
-        self._drop(gone.rowcount)
-        return replace(message, row=row)
+    def _soon(self, use: Use, size: int = 0) -> _Write | None:
+        """Have something written in turn, and wait for it for WAIT_S; None where too much waits."""
+        write = _Write(use, size + _LEAST_BYTES)
+        if not self._spool.put(write):
+            return None
+        behind = self._last is not None and self._last.rows is None
+        self._last = write
+        if not behind:
+            write.tried.wait(WAIT_S)
+        return write
 
-    def _drop(self, count: int) -> None:
-        if count <= 0:
-            return
-        self.dropped += count
-        now_s = time.monotonic()
-        if now_s >= self._next_warning_s:
-            self._next_warning_s = now_s + _WARNING_S
-            log.warning(
-                "%d messages so far will not reach the broker: too many or too old", self.dropped
-            )
-
-    def _pause_s(self) -> float:
-        return RETRY_S
-
-    def _tidy(self, database: sqlite3.Connection) -> None:
-        oldest_s = self._clock() - self._keep_s
-        onset = _utc(datetime.fromtimestamp(oldest_s, UTC))
-        database.execute(
-            "DELETE FROM events WHERE ended AND onset < ? AND id NOT IN (SELECT id FROM verdicts)",
-            (onset,),
-        )
-        database.execute("DELETE FROM quarters WHERE events <= 0")
-        gone = database.execute("DELETE FROM outbox WHERE stored < ?", (oldest_s,))
-        self._drop(gone.rowcount)
-
-
-def _probe(database: sqlite3.Connection) -> None:
-    """Write something: on a full disk, a transaction that writes nothing succeeds."""
-    database.execute("INSERT INTO outbox (topic, payload, stored) VALUES ('', '', 0)")
-    database.execute("DELETE FROM outbox WHERE topic = ''")
-
-
-def _event(text: str) -> Event:
-    told = json.loads(text)
-    known = {field.name: told.get(field.name) for field in fields(Event)}
-    known["phase"] = Phase(known["phase"])
-    known["reason"] = None if known["reason"] is None else Reason(known["reason"])
-    return Event(**known)
-
-
-def _closed(event: Event) -> Event:
-    onset = datetime.fromisoformat(event.onset)
-    return replace(
-        event,
-        phase=Phase.END,
-        offset=_utc(onset + timedelta(seconds=event.duration_s)),
-        offset_s=round(event.onset_s + event.duration_s, 3),
-        late=True,
-        reason=Reason.RESTART,
-        clip=None,  # it was not complete
-    )
-
-
-def _utc(when: datetime) -> str:
-    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    def _write(self, write: _Write) -> bool:
+        """Whether that was done; on the thread."""
+        rows = self._disk.use(lambda database: write.use(database) or {}, None)
+        with self._guard:
+            write.rows = rows
+            if rows and write.given:
+                self._rows.update(rows)
+                while len(self._rows) > self._limit:  # no more are kept
+                    del self._rows[next(iter(self._rows))]
+        write.tried.set()
+        return rows is not None

@@ -13,7 +13,7 @@ from pe_stream import background, examples
 from pe_stream.config import LabelSettings
 from pe_stream.core.types import FrameEmbeddings
 from pe_stream.errors import PeStreamError, UnavailableError
-from pe_stream.examples import Example
+from pe_stream.examples import Embedder, Example
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.enrolment import Learned, learn, space_of, with_learned
 from pe_stream.model.prompts import LabelEmbeddings
@@ -41,22 +41,7 @@ class Lesson:
 
 def lesson(checkpoint: Checkpoint, name: str, label: LabelSettings) -> Lesson:
     """Load what a label is taught with. Raises UnavailableError naming label, key and file."""
-    try:
-        loaded = [examples.load(checkpoint, path) for path in label.examples]
-    except PeStreamError as error:
-        raise UnavailableError(f"labels.{name}.examples: {error}") from error
-    against = list(background.made(checkpoint).values())
-    try:
-        for path in label.background:
-            against += background.pieces(background.load(checkpoint, path))
-    except PeStreamError as error:
-        raise UnavailableError(f"labels.{name}.background: {error}") from error
-    kept, repeated = examples.distinct(loaded)
-    told = (
-        f"labels.{name}.examples: {each.name} is the same recording as {first.name}: counted once"
-        for each, first in repeated
-    )
-    return Lesson(tuple(kept), tuple(told), tuple(against))
+    return _lesson(Embedder(checkpoint), name, label)
 
 
 def teach(
@@ -68,9 +53,10 @@ def teach(
     is no reason for a daemon not to start. Raises UnavailableError naming the label and the file.
     """
     learned: dict[str, Learned] = {}
+    embedder = Embedder(checkpoint)
     for name, label in labels.items():
         if label.examples:
-            taught = lesson(checkpoint, name, label)
+            taught = _lesson(embedder, name, label)
             for line in taught.repeated:
                 log.warning("%s", line)
             words, space = words_of(embeddings, name), space_of(checkpoint)
@@ -82,3 +68,22 @@ def words_of(embeddings: LabelEmbeddings, name: str) -> NDArray[np.float64]:
     """A label's row (D,)."""
     row: NDArray[np.float64] = embeddings.rows[embeddings.names.index(name)].double().cpu().numpy()
     return row
+
+
+def _lesson(embedder: Embedder, name: str, label: LabelSettings) -> Lesson:
+    try:
+        loaded = [examples.load(embedder, path) for path in label.examples]
+    except PeStreamError as error:
+        raise UnavailableError(f"labels.{name}.examples: {error}") from error
+    against = list(background.made(embedder).values())
+    try:
+        for path in label.background:
+            against += background.pieces(background.load(embedder, path))
+    except PeStreamError as error:
+        raise UnavailableError(f"labels.{name}.background: {error}") from error
+    kept, repeated = examples.distinct(loaded)
+    told = (
+        f"labels.{name}.examples: {each.name} is the same recording as {first.name}: counted once"
+        for each, first in repeated
+    )
+    return Lesson(tuple(kept), tuple(told), tuple(against))

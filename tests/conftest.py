@@ -27,6 +27,14 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return _failed(report) if _in_ci() and report.skipped else report
 
 
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> Iterator[None]:
+    """A store here has written what it was told when it returns, however slow the machine is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pe_stream.store.WAIT_S", 10.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def level(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PE Audio checkpoint whose scores are known: they follow the level."""

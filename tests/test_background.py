@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 from sounds import noise, write_float_wav
 
-from pe_stream import background, examples
+from pe_stream import background
+from pe_stream.config import LabelSettings
 from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.errors import UnavailableError
+from pe_stream.examples import Embedder
+from pe_stream.model import engine
 from pe_stream.model.checkpoint import Checkpoint, load
+from pe_stream.teaching import lesson
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +32,7 @@ def checkpoint() -> Checkpoint:
 
 
 def test_the_packages_own_are_sounds_that_people_know(checkpoint: Checkpoint) -> None:
-    found = background.made(checkpoint)
+    found = background.made(Embedder(checkpoint))
     assert {"a man speaks", "a rooster crows", "smoke alarm", "soft pink noise"} <= set(found)
     assert not any("demo" in name or "label" in name or name.endswith(".") for name in found)
     assert all(each.shape[1] == 128 and len(each) > 10 for each in found.values())
@@ -40,9 +44,9 @@ def test_of_ones_own_the_loudest_frames_are_kept(checkpoint: Checkpoint, tmp_pat
     loud = 77  # frame
     samples[loud * 1920 : (loud + 1) * 1920] *= 20
     path = write_float_wav(tmp_path / "room.wav", samples)
-    found = background.load(checkpoint, str(path))
+    found = background.load(Embedder(checkpoint), str(path))
     assert len(found) == 25 + 6
-    whole = examples.embed(checkpoint, samples[: 10 * SAMPLE_RATE])
+    whole = Embedder(checkpoint).embed(samples[: 10 * SAMPLE_RATE])
     assert found[7] == pytest.approx(whole[loud], abs=0.02)
 
 
@@ -59,9 +63,29 @@ def test_it_is_embedded_once(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = str(write_float_wav(tmp_path / "room.wav", noise((2.0, 0.01))))
-    first = background.load(checkpoint, path)
-    monkeypatch.setattr(examples, "embed", None)
-    assert background.load(checkpoint, path).tobytes() == first.tobytes()
+    first = background.load(Embedder(checkpoint), path)
+    monkeypatch.setattr(Embedder, "embed", None)
+    assert background.load(Embedder(checkpoint), path).tobytes() == first.tobytes()
+
+
+def test_an_hour_is_embedded_with_one_engine(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(write_float_wav(tmp_path / "hall.wav", noise((35.0, 0.02))))
+    ring = str(write_float_wav(tmp_path / "ring.wav", noise((1.0, 0.001), (0.5, 0.2))))
+    engines: list[object] = []
+    make = engine.Engine.__init__
+
+    def counted(made: engine.Engine, *given: object, **how: object) -> None:
+        engines.append(made)
+        make(made, *given, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine.Engine, "__init__", counted)
+    label = LabelSettings.model_validate({"examples": [ring], "background": [path]})
+    lesson(checkpoint, "ring", label)
+    assert len(engines) == 1
+    lesson(checkpoint, "ring", label)
+    assert len(engines) == 1, "all is in the cache"
 
 
 @pytest.mark.parametrize(("seconds", "count"), [(0.4, 1), (15, 1), (30, 3), (3600, 24)])
@@ -88,7 +112,7 @@ def test_a_background_without_anything_is_refused(
     with pytest.raises(UnavailableError, match=f"room.wav: .*{message}"):
         background.look_over(path)
     with pytest.raises(UnavailableError, match=f"room.wav: .*{message}"):
-        background.load(checkpoint, path)
+        background.load(Embedder(checkpoint), path)
 
 
 def test_longer_than_an_hour_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import re
 import socket
 import textwrap
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import jsonschema
@@ -23,6 +24,7 @@ from sounds import noise, write_float_wav
 import pe_stream as api
 from pe_stream.cli import main
 from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.errors import ConfigError, UnavailableError
 
 
 @pytest.fixture
@@ -148,25 +150,40 @@ def test_check_beside_the_daemon_that_runs(tmp_path: Path, level: Path) -> None:
     assert f"ok     metrics: a pe-stream that runs is at {HOST}:{port}\n" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("outcome", "code"),
+    [
+        (143, 143),
+        (UnavailableError("every source has failed"), 69),
+        (ConfigError("mqtt.password_file is gone"), 78),
+        (ZeroDivisionError("a fault of ours"), 1),
+        (KeyboardInterrupt(), 130),
+    ],
+)
 def test_a_thread_left_inside_torch_spoils_no_exit(
-    tmp_path: Path, level: Path, wav: Path, monkeypatch: pytest.MonkeyPatch
+    outcome: int | BaseException,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = write_config(tmp_path, level, f"{{url: {wav}}}", "{embedded: true}")
+    config = write_config(tmp_path, tmp_path, "{microphone: default}", "{embedded: true}")
     go_on, codes = threading.Event(), list[int]()
     left = threading.Thread(target=go_on.wait, daemon=True)
 
     def run(_: Daemon) -> int:
         left.start()
-        return 143
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     monkeypatch.setattr("pe_stream.daemon.Daemon.run", run)
     monkeypatch.setattr(os, "_exit", codes.append)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
     try:
-        assert main(["run", "-c", str(config)]) == 143
+        assert main(["run", "-c", str(config)]) == code
     finally:
         go_on.set()
-    assert codes == [143]
+    assert codes == [code]
 
 
 def test_check_of_a_wrong_config_is_78(tmp_path: Path) -> None:
@@ -246,6 +263,31 @@ def test_listen_from_python(tmp_path: Path, level: Path, wav: Path) -> None:
     assert phases == [("start", "loud"), ("end", "loud")]
     with pytest.raises(api.ConfigError):
         api.listen(tmp_path / "none.yaml")
+
+
+def test_listening_from_python_follows_the_schedules(
+    tmp_path: Path, level: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the start on, and when the time comes."""
+    bursts = noise(*[(0.5, 0.2), (0.5, 0.001)] * 30)
+    source = f"{{url: {write_float_wav(tmp_path / 'bursts.wav', bursts)}}}"
+    config = write_config(tmp_path, level, source, "{}")
+    off = '{schedule: [{from: "12:00", to: "13:00", enabled: false}]}'
+    config.write_text(
+        config.read_text("utf-8").replace("loud: }", f"loud: {off}, other: }}")
+        + "location: {timezone: UTC}\n",
+        "utf-8",
+    )
+    now = [datetime(2026, 11, 21, 12, 30, tzinfo=UTC)]
+    monkeypatch.setattr("pe_stream.local_time.now", lambda: now[0])
+    events = api.listen(config)
+    first = [next(events) for _ in range(3)]
+    assert {event.label for event in first} == {"other"}
+    now[0] = datetime(2026, 11, 21, 13, 30, tzinfo=UTC)
+    assert next(event for event in events if event.label == "loud").phase == "start"
+    now[0] = datetime(2026, 11, 21, 12, 45, tzinfo=UTC)
+    assert next(event for event in events if event.label == "loud").phase == "end"
+    events.close()  # type: ignore[attr-defined]
 
 
 def test_the_demo_plays_to_a_subscriber() -> None:

@@ -293,6 +293,23 @@ def test_clips_of_judged_events_and_no_picture_without_a_clip_are_kept(tmp_path:
     assert left == [f"{kept}.flac", f"{kept}.png", "my own.png"]
 
 
+def test_nothing_is_deleted_while_nobody_knows_what_was_judged(tmp_path: Path) -> None:
+    known: list[frozenset[str] | None] = [None]
+    old = tmp_path / "kitchen" / "dog" / "20261121T021549.320Z-id-0001.flac"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"clip")
+    os.utime(old, (0, 0))
+    clips = Clips(ClipSettings(enabled=True, folder=str(tmp_path)), judged=lambda: known[0])
+    clips._tidy()
+    assert old.exists()
+    known[0] = frozenset({"id-0001"})
+    clips._tidy()
+    assert old.exists()
+    known[0] = frozenset()
+    clips._tidy()
+    assert not old.exists()
+
+
 def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips_module, "MOST_PIECES", 3)
     go_on = threading.Event()

@@ -6,21 +6,31 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import httpx
 import numpy as np
 import psutil
 import pytest
 import virtual_microphone
+from house import House
 from mosquitto import HOST, Mosquitto, free_port, password_lines, wait_until
 from processes import Daemon, MosquittoSub
 from sounds import noise, write_float_wav
+from stand_ins import event
 from virtual_microphone import VirtualMicrophone
+
+from pe_stream.core.messages import Topics, event_message
+from pe_stream.store import Store
+from pe_stream.timeline import Asked, Timeline
 
 LISTENER = """
 import sys, time, sounddevice, numpy
@@ -204,6 +214,109 @@ def test_set_and_reload_change_what_fires_without_losing_a_sample(
     assert max(np.diff(noisy[-3:])) < 1.6
 
 
+def test_what_is_acknowledged_during_a_long_scoring_is_in_force_after_it(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """However many `set` messages come; an edit that has to wait for it is not written."""
+    wav = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2)))
+    held, port = tmp_path / "held", free_port()
+    sabotage = tmp_path / "sitecustomize.py"
+    sabotage.write_text(
+        "import pathlib, time\n"
+        "import pe_stream.labelling as labelling\n"
+        "import pe_stream.model.engine as engine\n"
+        "labelling.ADOPT_S = 1.0\n"
+        f"held, holds = pathlib.Path({str(held)!r}), pathlib.Path({str(held)!r} + '-now')\n"
+        "hear = engine.Engine.hear_and_embed\n"
+        "def slow(self, *given, **how):\n"
+        "    while held.exists():\n"
+        "        holds.touch()\n"
+        "        time.sleep(0.01)\n"
+        "    return hear(self, *given, **how)\n"
+        "engine.Engine.hear_and_embed = slow\n",
+        "utf-8",
+    )
+    page = f"web: {{enabled: true, port: {port}}}"
+    text = config(level, broker.port, f"{{url: {wav}, loop: true}}", "  loud:\n  other:") + page
+    api = f"http://127.0.0.1:{port}/api/v1"
+    with Daemon(tmp_path, text, {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}) as daemon:
+        daemon.wait_for_log("kitchen: hears")
+
+        def thresholds() -> list[float]:
+            labels = httpx.get(f"{api}/labels").json()["labels"]
+            return [label["now"]["kitchen"]["threshold"] for label in labels]
+
+        def edit() -> httpx.Response:
+            version = httpx.get(f"{api}/labels").json()["version"]
+            headers = {"if-match": f'"{version}"'}
+            wanted = {"min_on_s": 0.3}
+            return httpx.patch(f"{api}/labels/loud", json=wanted, headers=headers, timeout=60)
+
+        held.touch()
+        wait_until(Path(f"{held}-now").exists, "a long scoring")
+        for label in ("loud", "other"):
+            messages = "".join(f'{{"threshold": {n / 1000}}}\n' for n in range(301, 401))
+            subprocess.run(
+                [
+                    *("mosquitto_pub", "-h", HOST, "-p", str(broker.port), "-q", "1", "-l"),
+                    *("-t", topic("kitchen", label, "set")),
+                ],
+                input=messages,
+                text=True,
+                check=True,
+                timeout=30,
+            )
+        wait_until(lambda: daemon.log.count("set: kitchen") == 200, "all are taken")
+        refused = edit()
+        assert (refused.status_code, daemon.config.read_text("utf-8")) == (503, text)
+        held.unlink()
+        wait_until(lambda: thresholds() == [0.4, 0.4], "what was set last")
+        assert edit().status_code == 200
+        assert "min_on_s: 0.3" in daemon.config.read_text("utf-8")
+        daemon.send(signal.SIGTERM)
+        assert daemon.exit_code() == 143
+    assert "not made" not in daemon.log
+
+
+def test_a_store_that_is_locked_from_the_start_on_loses_nothing(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """Neither what the last run left, nor what this one hears meanwhile."""
+    path = tmp_path / "state" / "pe-stream" / "events.db"
+    before = Store(path, keep_days=10_000, limit=100)
+    left = replace(event(1), node="Test Node", source="kitchen", label="loud")
+    before.record(left, [event_message(Topics("pe_stream", "Test Node"), left)])
+    before.close()
+    wav = write_float_wav(tmp_path / "sound.wav", noise(*[(0.5, 0.001), (0.5, 0.2)] * 30))
+    with (
+        MosquittoSub(broker.port) as house,
+        closing(sqlite3.connect(path, isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        with Daemon(tmp_path, config(level, broker.port, f"{{url: {wav}}}")) as daemon:
+            house.wait_for(topic("kitchen", "events"), '"end"')
+            house.wait_for(topic("kitchen", "health"), "locked")
+            assert "from the last run" not in daemon.log
+            other.rollback()
+            daemon.wait_for_log("from the last run: 1 messages to deliver, 1 open events closed")
+            house.wait_for(topic("kitchen", "health"), '"store": "ok"')
+            daemon.send(signal.SIGTERM)
+            assert daemon.exit_code() == 143
+            house.wait_for(topic("status"), "offline")
+    told = house.events(topic("kitchen", "events"))
+    old = [each for each in told if each["id"] == left.id]
+    assert [(each["phase"], each["late"], each["reason"]) for each in old] == [
+        ("start", True, None),
+        ("end", True, "restart"),
+    ]
+    stored = [entry.event for entry in Timeline(path).events(Asked())]
+    assert {each["id"] for each in stored} == {each["id"] for each in told}
+    assert all(each["phase"] == "end" for each in stored)
+    after = Store(path, keep_days=10_000, limit=100)
+    assert after.waiting() == []
+    after.close()
+
+
 def test_a_thread_that_dies_ends_the_process(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
@@ -265,6 +378,26 @@ def test_a_scoring_that_takes_for_ever_does_not_hold_up_the_end(
         assert time.monotonic() - begun_s < 5
         house.wait_for(topic("status"), "offline")
     assert house.events(topic("kitchen", "events"))[-1]["reason"] == "stopped"
+
+
+def test_a_second_signal_leaves_notifications_their_time(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """They stop last, and have two seconds to be sent."""
+    wav = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (60, 0.2)))
+    with House() as house, MosquittoSub(broker.port) as subscriber:
+        house.hold.clear()  # it takes what it is told, and does not answer
+        text = config(level, broker.port, f"{{url: {wav}}}")
+        text += f"notifications: {{hook: {{webhook: '{house.url()}'}}}}"
+        with Daemon(tmp_path, text) as daemon:
+            wait_until(lambda: bool(house.received), "a notification", 60)
+            daemon.send(signal.SIGTERM)
+            subscriber.wait_for(topic("status"), "offline")
+            time.sleep(0.5)  # all but them has stopped
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                daemon.send(number)
+            assert daemon.exit_code() == 143
+    assert "not sent before the end" in daemon.log
 
 
 def test_what_waits_for_the_broker_is_late(tmp_path: Path, level: Path, broker: Mosquitto) -> None:

@@ -14,6 +14,7 @@ from pe_stream.config import LabelSettings
 from pe_stream.config_file import effective, parse
 from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.examples import Embedder
 from pe_stream.fingerprint import fingerprint
 from pe_stream.hearing import prepare_labels
 from pe_stream.model.checkpoint import Checkpoint, load
@@ -79,23 +80,26 @@ def test_too_long_is_refused(tmp_path: Path) -> None:
 def test_an_example_is_embedded_once(
     checkpoint: Checkpoint, beep: Path, cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = examples.load(checkpoint, str(beep))
+    first = examples.load(Embedder(checkpoint), str(beep))
     assert first.embeddings.shape == (len(first.active), 128)
     assert 0 < first.active.sum() < len(first.active)
-    monkeypatch.setattr(examples, "embed", None)
-    again = examples.load(checkpoint, str(beep))
+    monkeypatch.setattr(Embedder, "embed", None)
+    again = examples.load(Embedder(checkpoint), str(beep))
     assert again.embeddings.tobytes() == first.embeddings.tobytes()
     assert again.active.tolist() == first.active.tolist()
     beep.write_bytes(write_float_wav(beep.with_name("o.wav"), noise((1, 0.1))).read_bytes())
     with pytest.raises(TypeError, match="not callable"):  # another content
-        examples.load(checkpoint, str(beep))
+        examples.load(Embedder(checkpoint), str(beep))
 
 
 def test_a_damaged_cache_is_made_anew(checkpoint: Checkpoint, beep: Path, cached: Path) -> None:
-    first = examples.load(checkpoint, str(beep))
+    first = examples.load(Embedder(checkpoint), str(beep))
     newest = max(cached.glob("*.npz"), key=lambda path: path.stat().st_mtime)
     newest.write_bytes(newest.read_bytes()[:100])
-    assert examples.load(checkpoint, str(beep)).embeddings.tobytes() == first.embeddings.tobytes()
+    assert (
+        examples.load(Embedder(checkpoint), str(beep)).embeddings.tobytes()
+        == first.embeddings.tobytes()
+    )
 
 
 def test_a_cache_that_cannot_be_written_is_told_and_no_error(
@@ -104,7 +108,7 @@ def test_a_cache_that_cannot_be_written_is_told_and_no_error(
 ) -> None:  # fmt: skip
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert len(examples.load(checkpoint, str(beep)).embeddings)
+    assert len(examples.load(Embedder(checkpoint), str(beep)).embeddings)
     assert "not kept for the next start" in caplog.text
 
 

@@ -32,11 +32,11 @@ LAYERS = [
         "history",
         "memory",
         "search",
+        "store",
         "home_assistant",
         "metrics",
         "notifications",
         "plot",
-        "requests",
         "timeline",
         "watchdog",
     },
@@ -52,7 +52,7 @@ LAYERS = [
         "teaching",
     },
     {"fingerprint", "local_time"},
-    {"audio", "broker", "model", "memory_store", "mqtt", "score_store", "store"},
+    {"audio", "broker", "event_store", "model", "memory_store", "mqtt", "score_store"},
     {"config", "config_edit", "config_file", "yaml_edit", "yaml_lines"},
     {
         "activity",
@@ -61,6 +61,7 @@ LAYERS = [
         "core",
         "database",
         "manifest",
+        "requests",
         "spool",
         "synthesis",
         "traces",
@@ -69,7 +70,7 @@ LAYERS = [
 ]
 """From top to bottom; a part imports only parts below it, and itself."""
 
-EDGES = {"audio", "broker", "memory_store", "model", "mqtt", "score_store", "store"}
+EDGES = {"audio", "broker", "event_store", "memory_store", "model", "mqtt", "score_store"}
 
 OWNERS = {
     "torch": {"bench", "model", "training"},

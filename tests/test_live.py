@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, hearing, lost
@@ -161,6 +162,43 @@ def test_stop_closes_open_events_even_while_a_scoring_hangs(
     assert told.said == before_release
 
 
+@pytest.mark.parametrize("where", ["events", "scores"])
+def test_a_stop_touches_no_detector_that_is_in_use(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is told does not come back, as on a disk that stands still."""
+    monkeypatch.setattr("pe_stream.live.STOP_S", 0.1)
+    inside, release = threading.Event(), threading.Event()
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD])) as (live, told):
+        tell = getattr(told, where)
+
+        def slowly(*what: Any) -> None:
+            tell(*what)
+            if told.said:
+                inside.set()
+                release.wait(10)
+
+        monkeypatch.setattr(told, where, slowly)
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert inside.wait(10)
+        detector = live._channels["a"].detector
+        stops: list[bool] = []
+        stop = detector.stop
+
+        def stopped(reason: Reason) -> list[Event]:
+            stops.append(release.is_set())
+            return stop(reason)
+
+        monkeypatch.setattr(detector, "stop", stopped)
+        live.stop()
+        assert stops == []
+        assert "open events are closed at the next start" in caplog.text
+        release.set()
+        assert eventually(lambda: not live._thread.is_alive())
+    assert stops == [True]  # at the second stop, when nobody else touches it
+
+
 def test_a_lost_source_closes_its_events_and_leaves_the_others_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -228,7 +266,7 @@ def test_labels_that_are_kept_keep_what_was_set() -> None:
         live.set_rule("a", "other", 0.25, enabled=None)
         embeddings = LevelEngine(["loud", "other"]).labels
         new = Labels(embeddings, (LOUD, replace(OTHER, threshold=0.9)))  # type: ignore[arg-type]
-        assert live.change(new, lambda _s, _l: True, lambda: None, keep={"loud"}).wait(5)
+        assert live.change(new, lambda _s, _l: True, lambda: None, keep={"loud"}).result(5) is None
         rules = live._channels["a"].detector.rules
         assert [rule.threshold for rule in rules] == [0.25, 0.9]
 
@@ -299,19 +337,63 @@ def test_a_scoring_that_fails_is_told_once() -> None:
     assert str(told.end[0]) == "device lost"
 
 
-def test_requests_are_bounded() -> None:
-    block = threading.Event()
+@contextmanager
+def standing_still(rules: Sequence[LabelRule]) -> Iterator[tuple[Live, threading.Event]]:
+    """A scoring that goes on until what comes with it is set."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def before() -> None:
+        begun.set()
+        go_on.wait(10)
+
     source = ScriptedSource()
-    with listening({"a": [source]}, hearing([LOUD], before=lambda: block.wait(10))) as (
-        live,
-        _,
-    ):
-        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+    with listening({"a": [source]}, hearing(rules, before=before)) as (live, _):
+        source.give(chunk(0, 20, 0.1, anchor_ns=0))
+        assert begun.wait(10)
+        try:
+            yield live, go_on
+        finally:
+            go_on.set()
 
-        def flood() -> None:
-            for _turn in range(1000):
-                live.set_rule("a", "loud", 0.5, enabled=None)
 
+def thresholds(live: Live) -> list[float]:
+    return [round(rule.threshold, 6) for rule in live.rules["a"]]
+
+
+def test_no_change_is_refused_or_lost_however_many_come_during_one_scoring() -> None:
+    with standing_still([LOUD, OTHER]) as (live, go_on):
+        for number in range(1, 501):
+            live.set_rule("a", "loud", number / 1000, enabled=None)
+            live.set_rule("a", "other", None, enabled=bool(number % 2))
+        go_on.set()
+        live.ready(10)
+        assert thresholds(live) == [0.5, 0.7]
+        assert [rule.enabled for rule in live.rules["a"]] == [True, False]
+        assert live.rules["a"][0].off_threshold == pytest.approx(0.4)
+
+
+def test_changes_of_rules_and_labels_keep_their_order() -> None:
+    with standing_still([LOUD, OTHER]) as (live, go_on):
+        live.set_rule("a", "loud", 0.2, enabled=None)
+        live.set_rule("a", "other", 0.2, enabled=None)
+        embeddings = LevelEngine(["loud", "other"]).labels
+        new = Labels(embeddings, (LOUD, OTHER))  # type: ignore[arg-type]
+        over = live.change(new, lambda _s, _l: True, lambda: None, keep={"other"})
+        live.set_rule("a", "loud", 0.3, enabled=None)
+        go_on.set()
+        over.result(10)
+        live.ready(10)
+        assert thresholds(live) == [0.3, 0.2]
+
+
+def test_whoever_waits_for_a_scoring_that_stands_still_is_told() -> None:
+    with standing_still([LOUD]) as (live, go_on):
         with pytest.raises(UnavailableError, match="stands still"):
-            flood()
-        block.set()
+            live.ready(0.05)
+        go_on.set()
+        live.ready(10)
+        live.stop()
+        with pytest.raises(UnavailableError, match="stands still"):
+            live.ready(None)
+        with pytest.raises(UnavailableError, match="stopping"):
+            live.set_rule("a", "loud", 0.2, enabled=None)

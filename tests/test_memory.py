@@ -21,6 +21,7 @@ from pe_stream.config import SearchSettings
 from pe_stream.core.pooling import POOL, row_type
 from pe_stream.core.types import FRAME_NS, FrameEmbeddings
 from pe_stream.errors import UnavailableError
+from pe_stream.locks import hold
 from pe_stream.memory import CHUNK, Memory, folder_of
 from pe_stream.memory_store import HEADER, stored
 
@@ -317,6 +318,33 @@ def test_where_nothing_can_be_written_it_waits_until_it_works(
     assert on_disk(folder) == rows_of(2 * CHUNK)
     assert "is not stored until it works" in caplog.text
     assert "is stored again" in caplog.text
+
+
+def test_a_disk_that_refuses_leaves_the_folder_to_no_other_daemon(
+    opened: Open, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "RETRY_S", 0.01)
+    write = memory_store._write
+    full = threading.Event()
+    full.set()
+
+    def to_a_full_disk(file: Any, content: bytes) -> None:
+        if full.is_set():
+            raise OSError(28, "No space left on device")
+        write(file, content)
+
+    monkeypatch.setattr(memory_store, "_write", to_a_full_disk)
+    memory = opened()
+    add(memory, made(2 * MINUTE))
+    assert eventually(lambda: memory.trouble)
+    assert hold(folder / ".lock") is None
+    full.clear()
+    assert written(memory)
+    (folder / ".lock").unlink()  # who deletes it has it held anew
+    full.set()
+    add(memory, made(2 * MINUTE))
+    assert eventually(lambda: memory.trouble)
+    assert hold(folder / ".lock") is None
 
 
 def test_a_full_disk_is_told_and_what_was_cut_off_comes_again(

@@ -7,15 +7,20 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from stand_ins import ONSET, event
+from stand_ins import ONSET, event, eventually
 
+from pe_stream import database as database_module
+from pe_stream import event_store, spool
 from pe_stream import store as store_module
 from pe_stream.core.messages import Message, Topics, event_message
 from pe_stream.core.types import Event, Phase, Reason
@@ -112,7 +117,7 @@ def test_too_many_messages_lose_the_oldest_and_are_counted(
 
 
 def read_all(store: Store) -> list[dict[str, object]]:
-    return stored(store._path)
+    return stored(store._disk._path)
 
 
 def stored(path: Path) -> list[dict[str, object]]:
@@ -155,15 +160,21 @@ def test_a_database_that_is_deleted_is_begun_anew(
     second.close()
 
 
-def broken(store: Store) -> bool:
-    """Whether an event is now only in memory; it comes back as it was given, and nothing stops."""
-    return tell(store, event(7)).row is None
+def broken(store: Store, number: int = 7) -> bool:
+    """Whether an event is now only in memory; nothing stops."""
+    return is_waiting(tell(store, event(number)))
+
+
+def is_waiting(told: Message) -> bool:
+    """Whether it is not written yet."""
+    assert told.row is not None
+    return told.row < 0
 
 
 def test_where_nothing_can_be_written_events_are_in_memory_until_it_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(store_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(event_store, "RETRY_S", 0.01)
     caplog.set_level("INFO")
     (tmp_path / "state").write_text("a file where a folder should be")
     store = again(tmp_path / "state" / "events.db")
@@ -174,9 +185,10 @@ def test_where_nothing_can_be_written_events_are_in_memory_until_it_works(
     store.delivered(3)
     assert caplog.text.count("only in memory") == 1  # told once
     (tmp_path / "state").unlink()
-    assert not broken(store)
-    assert store.trouble is None
+    assert eventually(lambda: store.trouble is None)
     assert "stored again" in caplog.text
+    assert not broken(store, 8)
+    assert [told["id"] for told in read_all(store)] == ["id-0007", "id-0008"]
     store.close()
 
 
@@ -192,48 +204,54 @@ def test_it_is_not_tried_at_every_event(tmp_path: Path) -> None:
 def test_a_full_disk_loses_nothing_that_was_stored(
     store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(event_store, "RETRY_S", 0.2)
     kept = tell(store, event(1))
-    database = store._database
-    assert database is not None
-    (pages,) = database.execute("PRAGMA page_count").fetchone()
-    database.execute(f"PRAGMA max_page_count = {pages}")  # the disk is full now
-    full = [number for number in range(2, 60) if tell(store, event(number)).row is None]
+    connection = store._disk._database
+    assert connection is not None
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")  # the disk is full now
+    full = [number for number in range(2, 60) if broken(store, number)]
     assert full
     # Space comes back with the next connection.
-    assert tell(store, event(60)).row is not None
-    assert store.trouble is None
-    ids = {told["id"] for told in stored(path)}
-    assert {"id-0001", "id-0060"} <= ids
-    assert f"id-{full[0]:04}" not in ids
+    assert eventually(lambda: store.trouble is None and not store._spool.waiting)
+    assert not broken(store, 60)
+    assert [told["id"] for told in stored(path)] == [f"id-{number:04}" for number in range(1, 61)]
     assert kept.row is not None
 
 
+@pytest.mark.parametrize("how", ["written", "judged"])
 def test_a_disk_that_stays_full_is_not_said_to_work_again(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    how: str, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(store_module, "RETRY_S", 0.0)
+    monkeypatch.setattr(event_store, "RETRY_S", 0.01)
+    monkeypatch.setattr(store_module, "WAIT_S", 0.2)
     caplog.set_level("INFO")
     tell(store, event(1))
-    really_open = store._open
-    full = True
+    really_open = store._disk._open
+    full, opened = threading.Event(), threading.Semaphore(0)
+    full.set()
 
-    def opened() -> None:
-        really_open()
-        if full:  # nothing can be written
-            store._database.execute("PRAGMA query_only = ON")  # type: ignore[union-attr]
+    def opening() -> sqlite3.Connection:
+        connection = really_open()
+        if full.is_set():  # nothing can be written
+            connection.execute("PRAGMA query_only = ON")
+        opened.release()
+        return connection
 
-    monkeypatch.setattr(store, "_open", opened)
-    store._shut()
-    assert tell(store, event(2)).row is None
-    for _ in range(3):
+    monkeypatch.setattr(store._disk, "_open", opening)
+    store._disk._shut()
+    if how == "written":
+        assert broken(store)
+    else:
+        assert not store.judge("id-0001", "right")
         store.look()
+    for _ in range(3):
+        assert opened.acquire(timeout=10)
         assert store.trouble is not None
-    full = False
-    store.look()
-    assert store.trouble is None
+    full.clear()
+    assert eventually(lambda: store.trouble is None)
     assert caplog.text.count("only in memory") == caplog.text.count("stored again") == 1
-    assert tell(store, event(3)).row is not None
+    assert not broken(store, 3)
 
 
 @pytest.mark.parametrize("damage", ["garbage", "cut in the middle"])
@@ -248,8 +266,7 @@ def test_a_damaged_database_is_set_aside(
     half = b"x" * len(content) if damage == "garbage" else content[: len(content) // 2 + 100]
     path.write_bytes(half)
     after = again(path)
-    stored = [tell(after, event(number)).row is not None for number in range(400, 420)]
-    assert stored[-1]
+    assert not any(broken(after, number) for number in range(400, 420))
     assert after.trouble is None
     [aside] = path.parent.glob("events.db.damaged-*")
     assert aside.read_bytes() == half
@@ -280,14 +297,166 @@ def test_two_daemons_do_not_share_one(store: Store, path: Path) -> None:
     other.close()
 
 
+# Who else uses the file, and a disk that takes its time.
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[sqlite3.Connection]:
+    """Another process writes, as a backup or a repair does; ends early with `rollback`."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+        if other.in_transaction:
+            other.rollback()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a daemon; and the database is waited for a little at a time."""
+    monkeypatch.setattr(store_module, "WAIT_S", 0.05)
+    monkeypatch.setattr(database_module, "_BUSY_S", 0.1)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_store_that_is_busy_is_not_lost_to_another_daemon(path: Path) -> None:
+    store = again(path)
+    tell(store, event(1))
+    with locked(path):
+        assert broken(store, 2)
+        assert eventually(lambda: store.trouble)
+        assert "locked" in str(store.trouble)
+    second = again(path)
+    try:
+        assert "another pe-stream uses it" in str(second.trouble)
+        assert eventually(lambda: store.trouble is None)
+    finally:
+        second.close()
+    assert [told["id"] for told in read_all(store)] == ["id-0001", "id-0002"]
+    store.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_came_while_it_was_busy_is_written_in_order_and_nobody_waited(path: Path) -> None:
+    store = Store(path, keep_days=30, limit=1000, clock=ONSET.timestamp)
+    before = tell(store, event(0))
+    rows: list[int] = []
+    with locked(path):
+        longest_s = total_s = 0.0
+        for number in range(1, 41):
+            for phase in (Phase.START, Phase.END):
+                begun_s = time.monotonic()
+                rows.append(tell(store, event(number, phase)).row or 0)
+                longest_s = max(longest_s, time.monotonic() - begun_s)
+                total_s += time.monotonic() - begun_s
+        for row in rows[:-4]:  # the broker has them before the disk does
+            store.delivered(row)
+        assert before.row is not None
+        store.delivered(before.row)
+    assert len(set(rows)) == 80
+    assert max(rows) < 0
+    assert longest_s < 0.5  # 0.05 s, and what a busy machine adds
+    assert total_s < 1.0
+    assert eventually(lambda: not store._spool.waiting)
+    assert [told["id"] for told in read_all(store)] == [f"id-{n:04}" for n in range(41)]
+    assert [event.id for event in store.unfinished()] == ["id-0000"]
+    waiting = [json.loads(message.payload) for message in store.waiting()]
+    assert [(told["id"], told["phase"]) for told in waiting] == [
+        ("id-0039", "start"),
+        ("id-0039", "end"),
+        ("id-0040", "start"),
+        ("id-0040", "end"),
+    ]
+    for row in rows[-4:]:  # numbers that were given out stay good
+        store.delivered(row)
+    assert eventually(lambda: not store.waiting())
+    assert not broken(store, 41)
+    store.close()
+
+
+def test_a_slow_disk_is_waited_for_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "WAIT_S", 0.05)
+    store = again(path)
+    go_on = threading.Event()
+    record = store._disk.record
+
+    def slowly(*given: Any) -> dict[int, int]:
+        assert go_on.wait(20)
+        return record(*given)
+
+    monkeypatch.setattr(store._disk, "record", slowly)
+    begun_s = time.monotonic()
+    assert all(broken(store, number) for number in range(100))
+    assert time.monotonic() - begun_s < 1.0
+    assert store.trouble is None
+    go_on.set()
+    assert eventually(lambda: len(read_all(store)) == 100)
+    store.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_the_last_run_left_is_told_once_the_store_can_be_read(path: Path) -> None:
+    first = again(path)
+    tell(first, event(1))
+    first.close()
+    with locked(path):
+        after = again(path)
+        assert after.left() is None
+        assert broken(after, 2)  # of this run: neither left nor unfinished
+    assert eventually(lambda: not after._spool.waiting)
+    left = after.left()
+    assert left is not None
+    assert [json.loads(message.payload)["id"] for message in left[0]] == ["id-0001"]
+    assert [event.id for event in left[1]] == ["id-0001"]
+    assert after.left() == ([], [])
+    after.close()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_at_a_stop_a_busy_store_is_waited_for(path: Path) -> None:
+    store = again(path)
+    with locked(path) as other:
+        assert broken(store, 1)
+        over = threading.Timer(0.5, other.rollback)
+        over.start()
+        store.close()
+        over.join()
+    assert [told["id"] for told in stored(path)] == ["id-0001"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_who_was_judged_is_not_known_while_it_is_busy(path: Path) -> None:
+    store = again(path)
+    tell(store, event(1))
+    assert store.judge("id-0001", "right")
+    with locked(path):
+        assert store.judged() is None
+    assert store.judged() == {"id-0001"}
+    store.close()
+
+
+def test_what_is_too_much_for_memory_is_only_sent(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(spool, "MOST_BYTES", 20_000)
+    (path.parent).write_text("a file where a folder should be")
+    store = again(path)
+    told = [tell(store, event(number)) for number in range(100)]
+    assert told[0].row is not None
+    assert told[-1].row is None
+    assert told[-1].payload == event(99).to_json()
+    assert "events so far are lost" in caplog.text
+    store.close()
+
+
 KILLED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_store import event, tell
 from pe_stream.core.types import Phase
-from pe_stream.store import Store
-store = Store(Path(sys.argv[1]), keep_days=1e4, limit=10**6)
+from pe_stream import store
+store.WAIT_S = 60
+store = store.Store(Path(sys.argv[1]), keep_days=1e4, limit=10**6)
 for number in range(int(sys.argv[2]), 10**6):
     for phase in (Phase.START, Phase.END):
         message = tell(store, event(number, phase))

@@ -12,7 +12,8 @@ from stand_ins import ONSET, event
 
 from pe_stream.core.types import Event, Phase
 from pe_stream.errors import UnavailableError
-from pe_stream.store import _MIGRATIONS, Store
+from pe_stream.event_store import _MIGRATIONS
+from pe_stream.store import Store
 from pe_stream.timeline import Asked, Entry, Timeline
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -18,6 +18,7 @@ from pe_stream.config import LabelSettings
 from pe_stream.config_file import find, load
 from pe_stream.core.types import FrameEmbeddings
 from pe_stream.errors import UsageError
+from pe_stream.examples import Embedder
 from pe_stream.hearing import label_prompts
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.checkpoint import load as load_checkpoint
@@ -123,7 +124,8 @@ def run(options: PromptsOptions) -> int:
         dtype=model.dtype,
         threads=model.threads,
     )
-    clips = {clip: examples.load(checkpoint, clip).embeddings for clip in options.clips}
+    embedder = Embedder(checkpoint)
+    clips = {clip: examples.load(embedder, clip).embeddings for clip in options.clips}
     found = examine(checkpoint, settings.labels, clips)
     if options.json:
         print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
@@ -141,7 +143,7 @@ def examine(
     """Look at the labels' prompts; clips: (frames, D) by name. Raises ConfigError."""
     embeddings = embed_labels(checkpoint, label_prompts(labels))
     taught = teaching.teach(checkpoint, embeddings, labels)
-    background = made(checkpoint)
+    background = made(Embedder(checkpoint))
     space = space_of(checkpoint)
     heard = np.concatenate([*background.values(), *clips.values()])
     return Findings(

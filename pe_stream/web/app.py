@@ -26,6 +26,7 @@ from pe_stream.web import (
     shapes,
 )
 from pe_stream.web.audience import Audience
+from pe_stream.web.gate import Gate
 from pe_stream.web.guard import Guard
 from pe_stream.web.house import House
 from pe_stream.web.passwords import Door
@@ -46,7 +47,7 @@ _ANYWHERE: dict[int | str, dict[str, Any]] = {
 """Answers that every route may give."""
 
 
-def build(settings: WebSettings, house: House, audience: Audience) -> ASGIApp:
+def build(settings: WebSettings, house: House, audience: Audience, gate: Gate) -> ASGIApp:
     """Make the application. Raises ConfigError where the password or token cannot be used."""
     door = Door(settings)
     app = FastAPI(
@@ -61,6 +62,7 @@ def build(settings: WebSettings, house: House, audience: Audience) -> ASGIApp:
     app.add_exception_handler(PeStreamError, _told)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.state.house, app.state.audience, app.state.door = house, audience, door
+    app.state.gate = gate
     api = APIRouter(prefix="/api/v1")
     for part in (session_api, house_api, labels_api, events_api, examples_api, search_api):
         api.include_router(part.router, responses=_ANYWHERE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +11,13 @@ from pe_stream import enrolling
 from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.web import shapes
 from pe_stream.web.events_api import EventId, clip_of, one
+from pe_stream.web.gate import Turns
 from pe_stream.web.house import House, Lent
-from pe_stream.web.labels_api import PREVIEW_S, seen, shown_label
+from pe_stream.web.labels_api import seen, shown_label
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": shapes.Trouble} for status in (404, 409, 412, 422, 428, 503)
 }
-
-_one_at_a_time = threading.Lock()
 
 router = APIRouter(tags=["labels"])
 
@@ -27,6 +25,7 @@ router = APIRouter(tags=["labels"])
 @router.post("/events/{event_id}/example", status_code=201, responses=_PROBLEMS)
 def add_example(
     house: Lent,
+    gate: Turns,
     event_id: EventId,
     wanted: shapes.NewExample,
     if_match: Annotated[str | None, Header(max_length=100)] = None,
@@ -39,9 +38,7 @@ def add_example(
         raise HTTPException(409, "the event is not over yet")
     if house.config is None:
         raise HTTPException(409, "the labels are not in a file")
-    if not _one_at_a_time.acquire(timeout=PREVIEW_S):  # scoring comes first
-        raise HTTPException(503, "too many ask at once", headers={"Retry-After": "5"})
-    try:
+    with gate.turn():
         sound = _sound(clip, event_id, house.clips.before_s(clip), event["duration_s"])
         now = enrolling.enroll(
             house.config,
@@ -52,8 +49,6 @@ def add_example(
             change=lambda edit: house.change(edit, version),
         )
         report = _report(house, wanted.label)
-    finally:
-        _one_at_a_time.release()
     return shapes.Enrolled(version=now, label=shown_label(house, wanted.label), report=report)
 
 

@@ -34,14 +34,15 @@ class Broker:
 class House:
     """The daemon as the page sees it; all of it may be used from any thread.
 
-    settings, sources, rules, broker: as they are at the moment.
+    settings, sources, rules, broker: as they are at the moment; changes later are not seen in them.
     sources: health of each, as on MQTT, with its name and labels.
     rules_as_set: the same before the room raises their thresholds.
     recommended: the checkpoint's thresholds, by label.
     config: the file that labels are edited in; None where there is none.
     version: of that file, as its labels are in force.
     change: makes an edit of the file that is at a version, and goes on with it; returns the new
-        version. Raises ConfigError, ConflictError, NotWritableError, UnavailableError.
+        version once it is in force. Raises ConfigError, ConflictError, NotWritableError,
+        UnavailableError where nothing was changed, UnfinishedError where it is not yet in force.
     compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
     probe: a text to search with; raises ConfigError.
     report: lines on what a label with examples hears; takes a while; raises UnavailableError.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.version import __version__
 from pe_stream.web import shapes
 from pe_stream.web.audience import Audience, sse
+from pe_stream.web.gate import Turns
 from pe_stream.web.guard import address
 from pe_stream.web.house import House, Lent
 from pe_stream.web.stream import EventStream
@@ -34,14 +34,13 @@ _SLACK_NS = 10**9
 """Two times that are told by how long ago they were are of nows that differ a little."""
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": shapes.Trouble} for status in (404, 409, 422, 429)
+    status: {"model": shapes.Trouble} for status in (404, 409, 422, 429, 503)
 }
 
 SILENCE_S = 15.0
 """So often something is sent, so that nobody takes the connection for dead."""
 
 _limiter = MovingWindowRateLimiter(MemoryStorage())
-_one_at_a_time = threading.Lock()
 
 router = APIRouter(tags=["now"])
 
@@ -105,7 +104,7 @@ def scores(
 
 
 @router.post("/try", responses=_PROBLEMS)
-def try_text(house: Lent, asked: shapes.Try, request: Request) -> shapes.Tried:
+def try_text(house: Lent, gate: Turns, asked: shapes.Try, request: Request) -> shapes.Tried:
     """Compare any text with the last minute of a source."""
     if not _limiter.hit(TRIES, address(request.scope)):
         raise HTTPException(429, "too often: wait a little", headers={"Retry-After": "10"})
@@ -115,7 +114,7 @@ def try_text(house: Lent, asked: shapes.Try, request: Request) -> shapes.Tried:
     if last is None:
         raise HTTPException(409, f"nothing was heard from {asked.source} yet")
     start_ns, embeddings = last
-    with _one_at_a_time:  # what scores live comes first
+    with gate.turn():
         found = house.compare(embeddings, asked.text)
     best = int(found.argmax())
     return shapes.Tried(
@@ -153,7 +152,7 @@ async def live(
         yield sse("hello", hello)
         for each in house.sources():
             yield sse("health", each)
-        for name, rules in house.rules().items():
+        for name, rules in list(house.rules().items()):  # more may come between two of them
             yield sse("rules", rules_shown(name, rules))
         async for message in audience.past(viewer):
             yield message

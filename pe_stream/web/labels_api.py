@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +16,7 @@ from pe_stream.config_edit import Edit
 from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, Rhythm, ScoreRun
 from pe_stream.core.whatif import Replayed, replay, untold
 from pe_stream.web import shapes
+from pe_stream.web.gate import Gate, Turns
 from pe_stream.web.house import House, Lent
 from pe_stream.web.problems import in_words
 from pe_stream.web.times import utc_of
@@ -33,17 +33,12 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"model": shapes.Trouble} for status in (404, 409, 412, 422, 428, 503)
 }
 
-PREVIEW_S = 10.0
-"""A preview waits so long for the one before it."""
-
 FOLLOWED_H = 2.0
 """Hours that are replayed at most where a threshold follows the room: every frame counts then, and
 an hour of a source takes half a second."""
 
 _KEYS = {"threshold", "off_threshold", "min_on_s", "min_off_s", "pattern", "follow"}
 """Of a label, that a preview may ask about."""
-
-_one_at_a_time = threading.Lock()
 
 router = APIRouter(tags=["labels"])
 
@@ -94,6 +89,7 @@ def delete(house: Lent, name: LabelName, if_match: IfMatch = None) -> shapes.New
 def preview(
     *,
     house: Lent,
+    gate: Turns,
     name: LabelName,
     threshold: Annotated[float | None, Query(gt=0, lt=1)] = None,
     off_threshold: Annotated[float | None, Query(gt=0, lt=1)] = None,
@@ -111,16 +107,16 @@ def preview(
     }
     wanted = {key: value for key, value in given.items() if value is not None}
     whatif = shapes.WhatIf.model_validate({"hours": hours, "source": source, **wanted})
-    return _preview(house, name, whatif)
+    return _preview(house, gate, name, whatif)
 
 
 @router.post("/labels/{name:path}/preview", responses=_PROBLEMS)
-def preview_of(house: Lent, name: LabelName, wanted: shapes.WhatIf) -> shapes.Preview:
+def preview_of(house: Lent, gate: Turns, name: LabelName, wanted: shapes.WhatIf) -> shapes.Preview:
     """The same, also under another pattern, and with a threshold that follows the room."""
-    return _preview(house, name, wanted)
+    return _preview(house, gate, name, wanted)
 
 
-def _preview(house: House, name: str, wanted: shapes.WhatIf) -> shapes.Preview:
+def _preview(house: House, gate: Gate, name: str, wanted: shapes.WhatIf) -> shapes.Preview:
     _settings(house, name)
     if house.history is None:
         raise HTTPException(409, "no scores are kept: history.enabled is false")
@@ -132,12 +128,8 @@ def _preview(house: House, name: str, wanted: shapes.WhatIf) -> shapes.Preview:
     }
     if why := next(filter(None, (untold(other) for _, other in rules.values())), None):
         raise HTTPException(409, f"stored scores do not tell: {why}")
-    if not _one_at_a_time.acquire(timeout=PREVIEW_S):  # scoring comes first
-        raise HTTPException(503, "too many ask at once", headers={"Retry-After": "5"})
-    try:
+    with gate.turn():
         return _previewed(house, name, rules, wanted.hours)
-    finally:
-        _one_at_a_time.release()
 
 
 def _other(house: House, name: str, rule: LabelRule, wanted: shapes.WhatIf) -> LabelRule:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from pe_stream import search as searching
 from pe_stream.core.moments import Moment
 from pe_stream.search import Overlap
 from pe_stream.web import shapes
+from pe_stream.web.gate import Turns
 from pe_stream.web.guard import address
 from pe_stream.web.house import House, Lent
 from pe_stream.web.times import ns_of, utc_of
@@ -29,7 +29,6 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 _limiter = MovingWindowRateLimiter(MemoryStorage())
-_one_at_a_time = threading.Lock()
 
 router = APIRouter(tags=["search"])
 
@@ -38,6 +37,7 @@ router = APIRouter(tags=["search"])
 def search(
     *,
     house: Lent,
+    gate: Turns,
     request: Request,
     text: Annotated[str, Query(min_length=1, max_length=searching.LONGEST_TEXT)],
     since: Annotated[shapes.Moment | None, Query()] = None,
@@ -57,7 +57,7 @@ def search(
     wanted = searching.checked(text)
     if not _limiter.hit(SEARCHES, address(request.scope)):
         raise HTTPException(429, "too often: wait a little", headers={"Retry-After": "10"})
-    with _one_at_a_time:  # what scores live comes first
+    with gate.turn():
         probe = house.probe(wanted)
         found = searching.search(house.memory.pieces(since_ns, until_ns, source), probe, limit)
     return shapes.Moments(

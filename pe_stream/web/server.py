@@ -19,6 +19,7 @@ from pe_stream.core.types import Event, LabelRule
 from pe_stream.errors import UnavailableError
 from pe_stream.web.app import build
 from pe_stream.web.audience import Audience
+from pe_stream.web.gate import Gate
 from pe_stream.web.house import House
 from pe_stream.web.house_api import rules_shown
 
@@ -55,7 +56,7 @@ class _Impatient(H11Protocol):
 class Server:
     """Serves the page. What happens is told to it by threads of the daemon, and costs them little.
 
-    url: where it is, once started.
+    url: where it is, once started. gate: of what it does one at a time.
     """
 
     def __init__(
@@ -69,7 +70,8 @@ class Server:
         self._house = house
         self._on_failure = on_failure
         self._audience = Audience(settings.viewers)
-        self._app = build(settings, house, self._audience)
+        self.gate = Gate()
+        self._app = build(settings, house, self._audience, self.gate)
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)

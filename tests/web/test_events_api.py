@@ -305,7 +305,7 @@ def test_a_store_that_cannot_be_written_is_told(
 ) -> None:
     tell(house, event(1))
     monkeypatch.setattr(house.store, "judge", lambda *_: False)
-    house.store.trouble = "database or disk is full"
+    house.store._disk.trouble = "database or disk is full"
     with house.client() as client:
         answer = client.put("api/v1/events/id-0001/verdict", json={"verdict": "right"})
     assert answer.status_code == 503

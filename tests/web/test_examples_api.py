@@ -23,7 +23,7 @@ from pe_stream.audio import encode, media
 from pe_stream.core.clipper import Fate, Piece
 from pe_stream.core.types import Phase, Samples
 from pe_stream.errors import UnavailableError, UnfinishedError
-from pe_stream.web import examples_api
+from pe_stream.web import gate
 
 SECOND = 48_000
 
@@ -249,8 +249,8 @@ def test_nobody_waits_for_ever_for_the_one_before(
     house: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event_id = told(house, sound())
-    monkeypatch.setattr(examples_api, "PREVIEW_S", 0.05)
-    with examples_api._one_at_a_time:
+    monkeypatch.setattr(gate, "PATIENCE_S", 0.05)
+    with house.server.gate.turn():
         answer = use(house, event_id, label="dog")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert use(house, event_id, label="dog").is_success

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from web.houses import Standing, source_state
 
 from pe_stream.core.types import FRAME_NS
+from pe_stream.web import house_api
+from pe_stream.web.audience import Audience
 from pe_stream.web.recent import KEPT_S, Recent
 
 NOW_NS = 1_800_000_000_000_000_000
@@ -77,6 +82,26 @@ def test_the_last_minute_is_kept_and_a_break_forgets() -> None:
     assert again is not None
     assert (again[0], len(again[1])) == (NOW_NS + 10**12, 3)
     assert recent.last("b") is None
+
+
+def test_a_viewer_that_comes_while_sources_begin_is_told_of_rules(house: Standing) -> None:
+    rules = dict(house.rules)
+    object.__setattr__(house.server._house, "rules", lambda: rules)
+    audience = Audience(1)
+    request = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(audience=audience)))
+
+    async def seen() -> list[str]:
+        audience.attend(asyncio.get_running_loop())
+        kinds = []
+        stream = await house_api.live(house.server._house, cast("Any", request))
+        async for message in stream._messages:
+            kinds.append(message.split()[1])
+            rules[f"source {len(kinds)}"] = rules["kitchen"]  # it begins to be listened to
+            if kinds.count("rules") == 2:
+                break
+        return kinds
+
+    assert asyncio.run(seen()) == ["hello", "health", "health", "rules", "rules"]
 
 
 def test_stored_scores_come_in_runs(house: Standing) -> None:

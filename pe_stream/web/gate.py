@@ -1,0 +1,53 @@
+"""Scoring comes first: of what takes a core for long, the page does one thing at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, cast
+
+from fastapi import Depends, HTTPException, Request
+
+PATIENCE_S = 10.0
+"""Whoever asks waits so long for those before, and is then sent away."""
+
+MOST_WAITING = 8
+"""Who comes then is sent away at once: all that wait hold a thread that others are served by."""
+
+
+class Gate:
+    """One at a time, whatever it is: texts tried, previews, searches, examples."""
+
+    def __init__(self) -> None:
+        """Begin open."""
+        self._one = threading.Lock()
+        self._waiting = threading.Semaphore(MOST_WAITING)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Have the turn. Answers 503 where it does not come in time, or too many wait for it."""
+        if not self._got():
+            raise HTTPException(503, "too many ask at once", headers={"Retry-After": "5"})
+        try:
+            yield
+        finally:
+            self._one.release()
+
+    def _got(self) -> bool:
+        if self._one.acquire(blocking=False):
+            return True
+        if not self._waiting.acquire(blocking=False):
+            return False
+        try:
+            return self._one.acquire(timeout=PATIENCE_S)
+        finally:
+            self._waiting.release()
+
+
+def _gate(request: Request) -> Gate:
+    return cast("Gate", request.app.state.gate)
+
+
+Turns = Annotated[Gate, Depends(_gate)]
+"""The gate, in a route."""
