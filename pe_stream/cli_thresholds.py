@@ -74,10 +74,7 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
-    cli_values.add_config(parser, "the configuration of now; ", second="--against")
-    parser.add_argument(
-        "--against", type=Path, metavar="NEW", help="another configuration, to compare with it"
-    )
+    cli_values.add_two_configs(parser)
     parser.add_argument("--since", metavar="WHEN", default="24h", help=f"{_WHEN}; default 24h")
     parser.add_argument("--until", metavar="WHEN", help="default: now")
     parser.add_argument("--source")

@@ -10,29 +10,37 @@ from typing import Any
 
 from pe_stream.core.ago import ago
 
+_CONFIGS = "./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/"
 
-def add_config(parser: argparse.ArgumentParser, what: str = "", second: str = "") -> None:
-    """Add -c/--config, a command's configuration.
 
-    what: which it is, where that is not plain. second: how another one is given, where it can be.
-    """
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add -c/--config, a command's configuration."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"default: {_CONFIGS}",
+    )
+
+
+def add_two_configs(parser: argparse.ArgumentParser) -> None:
+    """Add -c/--config, the configuration of now, and --against, one to compare with it."""
     parser.add_argument(
         "-c",
         "--config",
         action=_Once,
-        second=second,
         type=Path,
         metavar="FILE",
-        help=f"{what}default: ./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/",
+        help=f"the configuration of now; default: {_CONFIGS}",
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="NEW", help="another configuration, to compare with it"
     )
 
 
 class _Once(argparse.Action):
-    """A value that may be given once: of two, argparse itself would silently take the second."""
-
-    def __init__(self, *, second: str, **options: Any) -> None:
-        super().__init__(**options)
-        self._second = second
+    """A configuration that may be given once: two would be meant to be compared."""
 
     def __call__(
         self,
@@ -42,8 +50,7 @@ class _Once(argparse.Action):
         option_string: str | None = None,  # noqa: ARG002
     ) -> None:
         if getattr(namespace, self.dest) is not None:
-            hint = f"; a second one is {self._second}" if self._second else ""
-            raise argparse.ArgumentError(self, f"given twice{hint}")
+            raise argparse.ArgumentError(self, "given twice; a second one is --against")
         setattr(namespace, self.dest, values)
 
 

@@ -27,7 +27,8 @@ from pe_stream.event_store import EventStore, probe, unfinished, waiting
 from pe_stream.spool import Spool
 
 WAIT_S = 0.05
-"""Whoever tells of an event waits for the disk so long, and not at all while it is behind."""
+"""Whoever tells of events waits for the disk so long in a second, and not at all while it is
+behind."""
 
 _LEAST_BYTES = 500
 """Of something that waits, beside what it says."""
@@ -83,6 +84,7 @@ class Store:
         self._limit = limit
         self._disk = EventStore(path, keep_days=keep_days, limit=limit, clock=clock)
         self._last: _Write | None = None
+        self._second_s = self._waited_s = 0.0
         self._guard = threading.Lock()
         # Of messages that were sent before they were written: below 0, so as to be no row.
         self._numbers = itertools.count(-1, -1)
@@ -109,8 +111,11 @@ class Store:
         """Write a phase of an event and its messages; returns these as they are to be sent.
 
         Only events among the messages are kept; states are sent as they are then. Waits for WAIT_S
-        at most.
+        at most, all calls of a second together.
         """
+        begun_s = time.monotonic()
+        if begun_s - self._second_s >= 1.0:
+            self._second_s, self._waited_s = begun_s, 0.0
         numbered = [
             replace(message, row=next(self._numbers)) if message.is_event else message
             for message in messages
@@ -118,8 +123,10 @@ class Store:
         kept = [message for message in numbered if message.row is not None]
         write = self._soon(
             lambda database: self._disk.record(database, event, kept),
-            sum(len(message.payload) for message in kept) * 2,
+            size=sum(len(message.payload) for message in kept) * 2,
+            patience_s=max(0.0, WAIT_S - self._waited_s),
         )
+        self._waited_s += time.monotonic() - begun_s
         if write is None:
             return list(messages)
         with self._guard:
@@ -140,11 +147,11 @@ class Store:
                 kept = self._rows.get(row, row)
             self._disk.delivered(database, kept)
 
-        self._soon(forget)
+        self._soon(forget, patience_s=WAIT_S)
 
     def no_clip(self, event_id: str) -> None:
         """There will be no clip of this event after all."""
-        self._soon(lambda database: self._disk.no_clip(database, event_id))
+        self._soon(lambda database: self._disk.no_clip(database, event_id), patience_s=WAIT_S)
 
     def judge(self, event_id: str, verdict: str | None, note: str = "") -> bool:
         """Keep whether an event was right; None takes that back. False where it cannot be.
@@ -180,15 +187,15 @@ class Store:
         if self.trouble is not None and not self._spool.waiting:
             self._spool.put(_Write(probe, _LEAST_BYTES))
 
-    def _soon(self, use: Use, size: int = 0) -> _Write | None:
-        """Have something written in turn, and wait for it for WAIT_S; None where too much waits."""
+    def _soon(self, use: Use, *, patience_s: float, size: int = 0) -> _Write | None:
+        """Have something written in turn, and wait for it a little; None where too much waits."""
         write = _Write(use, size + _LEAST_BYTES)
         if not self._spool.put(write):
             return None
         behind = self._last is not None and self._last.rows is None
         self._last = write
         if not behind:
-            write.tried.wait(WAIT_S)
+            write.tried.wait(patience_s)
         return write
 
     def _write(self, write: _Write) -> bool:

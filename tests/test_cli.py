@@ -52,16 +52,6 @@ def test_the_example_of_the_python_api_is_python() -> None:
     compile(textwrap.dedent(example), "pe_stream", "exec")
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["run", "detect FILE", "check", "config", "events", "search X", "calibrate", "enroll X"],
-)
-def test_two_configurations_are_not_one(command: str, tmp_path: Path) -> None:
-    done = pe_stream(*command.split(), "-c", tmp_path / "a.yaml", "--config", tmp_path / "b.yaml")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "-c/--config: given twice" in done.stderr
-
-
 def test_check_says_a_line_each(tmp_path: Path, level: Path, wav: Path) -> None:
     with Mosquitto(tmp_path) as broker:
         config = write_config(

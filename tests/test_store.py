@@ -336,7 +336,9 @@ def test_a_store_that_is_busy_is_not_lost_to_another_daemon(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_what_came_while_it_was_busy_is_written_in_order_and_nobody_waited(path: Path) -> None:
+def test_what_came_while_it_was_busy_is_written_in_order_and_nobody_waited(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(path, keep_days=30, limit=1000, clock=ONSET.timestamp)
     before = tell(store, event(0))
     rows: list[int] = []
@@ -369,6 +371,7 @@ def test_what_came_while_it_was_busy_is_written_in_order_and_nobody_waited(path:
     for row in rows[-4:]:  # numbers that were given out stay good
         store.delivered(row)
     assert eventually(lambda: not store.waiting())
+    monkeypatch.setattr(store_module, "WAIT_S", 20)
     assert not broken(store, 41)
     store.close()
 
@@ -390,6 +393,26 @@ def test_a_slow_disk_is_waited_for_once(path: Path, monkeypatch: pytest.MonkeyPa
     assert store.trouble is None
     go_on.set()
     assert eventually(lambda: len(read_all(store)) == 100)
+    store.close()
+
+
+def test_a_disk_that_is_somewhat_slow_costs_no_more_than_one_that_stands_still(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "WAIT_S", 0.05)
+    store = again(path)
+    record = store._disk.record
+
+    def slowly(*given: Any) -> dict[int, int]:
+        time.sleep(0.03)
+        return record(*given)
+
+    monkeypatch.setattr(store._disk, "record", slowly)
+    begun_s = time.monotonic()
+    for number in range(20):
+        tell(store, event(number))
+    assert time.monotonic() - begun_s < 0.4  # one by one: 0.6 s
+    assert eventually(lambda: len(read_all(store)) == 20)
     store.close()
 
 
