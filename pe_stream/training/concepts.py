@@ -119,7 +119,8 @@ def corpus(
             text = rng.choice(_TEMPLATES).format(text)
         else:
             text = f"{text} {rng.choice(('and', 'with', 'over', 'not'))} {rng.choice(phrasings)}"
-        texts[text] = None
+        if _normal(text) not in kept_out:
+            texts[text] = None
     vocabulary = sorted({word for text in phrasings for word in _normal(text).split()})
     while len(texts) < size:
         first = rng.choice(words if rng.random() < 0.6 else vocabulary)
