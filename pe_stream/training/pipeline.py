@@ -170,7 +170,9 @@ class Trainer:
         )
         if self._group.first:
             report = _Report("mixtures", self._recipe.mixtures)
-            shards.make(job, self._recipe.mixtures, self._group.size, lambda n: report(n - 1, 0.0))
+            # Where a GPU trains, this process is alone, and the CPUs are free.
+            processes = max(self._group.size, torch.get_num_threads())
+            shards.make(job, self._recipe.mixtures, processes, lambda n: report(n - 1, 0.0))
         self._group.wait()
         return shards.read(job)
 
