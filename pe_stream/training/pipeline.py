@@ -67,14 +67,16 @@ class Recipe:
     """What to train on, and for how long (in steps).
 
     folds: of the manifest; everything where empty. every_licence: also clips that are not marked
-    redistributable. mixtures: of 10 s, made and asked about once. frames: in a step. corpus: texts
-    that the tower is taught, besides the phrasings.
+    redistributable. mixtures: of 10 s, made and asked about once. frames: in a step. phrasings: of
+    a concept or class, at most; all where None. corpus: texts that the tower is taught, besides the
+    phrasings.
     """
 
     folds: tuple[str, ...] = ()
     every_licence: bool = False
     mixtures: int = 24_000
     frames: int = 1000
+    phrasings: int | None = None
     ideal_steps: int = 200_000
     corpus: int = 150_000
     text_steps: int = 12_000
@@ -140,7 +142,7 @@ class Trainer:
         self._device = device
         self._teacher = teacher
         self._group = group or Group()
-        self.concepts = concepts.read(without=unseen_phrasings())
+        self.concepts = concepts.read(without=unseen_phrasings(), most=recipe.phrasings)
         self._classes = teachers.classes(teacher)
         self.model = shape.new_model(recipe.seed, device)
         for weight in self.model.parameters():
@@ -198,7 +200,7 @@ class Trainer:
     def _words(self) -> Words:
         """The texts that stand for classes and concepts, by the sentence encoder."""
         phrasings = [
-            *concepts.class_phrasings(self._classes),
+            *concepts.class_phrasings(self._classes, most=self._recipe.phrasings),
             *(concept.phrasings for concept in self.concepts),
         ]
         texts = [text for some in phrasings for text in some]
