@@ -37,6 +37,8 @@ class Mn04:
     Raises UnavailableError where a file or the library is missing, or the model is another.
     """
 
+    name = "mn04"
+
     def __init__(self, folder: Path, threads: int = 1) -> None:
         for name in (MODEL, CLASSES):
             if not (folder / name).is_file():
