@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import time
 from pathlib import Path
 
 import torch
@@ -65,9 +63,9 @@ def straight_line(group: Group, out: Path, steps: int, stop_at: int | None) -> N
     saved: list[int] = []
     whole = fitting._State.save
 
-    def save(state: fitting._State, step: int) -> None:
+    def save(self: fitting._State, step: int) -> None:
         saved.append(step)
-        whole(state, step)
+        whole(self, step)
         if step == stop_at:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -96,6 +94,4 @@ def straight_line(group: Group, out: Path, steps: int, stop_at: int | None) -> N
     finally:
         fitting._State.save = whole  # type: ignore[method-assign]
         fitting.SAVE_EVERY_S = 120.0
-    torch.save(
-        {"weight": weight.detach(), "seen": seen, "saved": saved}, out / f"{group.rank}.pt"
-    )
+    torch.save({"weight": weight.detach(), "seen": seen, "saved": saved}, out / f"{group.rank}.pt")

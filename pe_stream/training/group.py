@@ -112,7 +112,9 @@ def _join(rank: int, size: int, meet: Path, alive: Callable[[], bool]) -> None:
     """Wait until all are here, while `alive`; in torch's own wait nobody sees that one has died."""
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    store = torch.distributed.FileStore(str(meet.resolve()), size)
+    store = torch.distributed.FileStore(  # type: ignore[attr-defined]
+        str(meet.resolve()), size
+    )
     store.set(f"here {rank}", "")
     while not store.check([f"here {other}" for other in range(size)]):
         if not alive():

@@ -207,9 +207,7 @@ class Trainer:
         vectors = self._vectors("wordings.pt", texts, lambda: text.minilm(self._device))
         return Words(Wordings.of(vectors.to(self._device), [*map(len, phrasings)]), texts)
 
-    def _vectors(
-        self, name: str, texts: list[str], teacher: Callable[[], text.Teacher]
-    ) -> Tensor:
+    def _vectors(self, name: str, texts: list[str], teacher: Callable[[], text.Teacher]) -> Tensor:
         """The sentence encoder's vectors of `texts`, made by the first process and kept.
 
         All processes come here and wait, or the next that they wait for would be another.

@@ -32,9 +32,7 @@ def test_two_processes_get_the_mean_of_both(tmp_path: Path) -> None:
     ("how", "message"),
     [("raises", "the second gave up"), ("killed", "SIGKILL"), ("leaves", "(?i)connection")],
 )
-def test_one_that_ends_early_ends_all_with_an_error(
-    how: str, message: str, tmp_path: Path
-) -> None:
+def test_one_that_ends_early_ends_all_with_an_error(how: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=message):
         run(SIZE, tmp_path / "meet", group_work.wait_for_one_that_dies, how)
     assert not torch.distributed.is_initialized()
@@ -55,7 +53,9 @@ def test_an_error_of_the_first_is_raised_as_it_is_and_ends_the_others(tmp_path: 
 
 def test_a_group_left_behind_is_no_hindrance(tmp_path: Path) -> None:
     """The file of a run that was killed is there, and says that all have come."""
-    store = torch.distributed.FileStore(str(tmp_path / "meet"), SIZE)
+    store = torch.distributed.FileStore(  # type: ignore[attr-defined]
+        str(tmp_path / "meet"), SIZE
+    )
     store.set("here 1", "")
     run(SIZE, tmp_path / "meet", group_work.average, tmp_path)
     assert (tmp_path / "1.pt").exists()
