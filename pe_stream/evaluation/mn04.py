@@ -37,6 +37,8 @@ class Mn04:
     Raises UnavailableError where a file or the library is missing, or the model is another.
     """
 
+    name = "mn04"
+
     def __init__(self, folder: Path, threads: int = 1) -> None:
         for name in (MODEL, CLASSES):
             if not (folder / name).is_file():
@@ -62,7 +64,8 @@ class Mn04:
     def _of_width(self, audio: Samples, width_s: float, hop_s: float) -> NDArray[np.float32]:
         count = max(1, int(np.ceil(len(audio) / (RATE * hop_s))))
         width, hop = round(RATE * width_s), round(RATE * hop_s)
-        padded = np.pad(audio, ((width - hop) // 2, width))
+        before = (width - hop) // 2  # samples that the first window begins before the audio
+        padded = np.pad(audio, (max(0, before), width + hop))[max(0, -before) :]
         windows = np.stack([padded[k * hop : k * hop + width] for k in range(count)])
         step = max(1, int(_AT_ONCE_S / width_s))
         parts = [

@@ -54,7 +54,8 @@ class Batch:
     outputs: (B, 96, 4 T) of the filterbank, at the level of a microphone.
     target: (B, T, L) 1 where a concept is heard, of those that mixtures are made of. weight:
         (B, T, L) of each target in the loss; 0 where nobody knows.
-    single: (B,) which of the L is alone in an example; -1 in the others.
+    single: (B,) which of the L is alone in an example; -1 in the others, and where its label
+        names several.
     heard: (B, T) frames in which that one is heard.
     taught: (B, S, K) the teacher's logits, of its classes and then of concepts.
     number: of the batch.
@@ -175,11 +176,13 @@ class Batches:
             near = _widened(torch.from_numpy(sounding))[frames]
             for column in self._columns[label]:
                 target[told, column] = 1.0
+                weight[told, column] = 1.0  # whatever another of the same kind is unsure of
                 unsure = target[:, column] < 1
                 weight[there & ~told & unsure, column] = 0.0
                 weight[near & ~there & unsure, column] *= 0.3
-                if stored.single:
-                    alone, heard = column, torch.from_numpy(audible[frames].copy())
+            if stored.single and len(self._columns[label]) == 1:
+                (alone,) = self._columns[label]
+                heard = torch.from_numpy(audible[frames].copy())
         taught = self.logits(stored.logits[answers])
         return _Example(outputs, target, weight, alone, heard, taught)
 

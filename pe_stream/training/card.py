@@ -25,14 +25,13 @@ _CALIBRATED = {
     False: "The scores are not calibrated; no thresholds are recommended.",
 }
 
-_LISTENED = {
-    True: (
-        "A second teacher, YAMNet (Apache-2.0), said second by second what it hears in mixtures of "
-        "the same sounds, and the encoder learned to tell that too; so YAMNet is not only compared "
-        "with here, some of what it knows is in these weights."
-    ),
-    False: "",
-}
+_LISTENED = (
+    "A teacher, {}, said second by second what it hears in the mixtures, and the encoder learned "
+    "to tell that too; so {} is not only compared with here, some of what it knows is in these "
+    "weights."
+)
+
+_TEACHERS = {"mn04": "EfficientAT's mn04 (MIT)", "YAMNet": "YAMNet (Apache-2.0)"}
 
 _LICENCES = {
     True: "Clips of every licence, also such as forbid redistribution",
@@ -66,7 +65,7 @@ def _write(folder: Path, facts: Mapping[str, Any], figures: Sequence[str]) -> No
     made = {
         "figures": "\n\n".join(figures) or "None measured yet: see `pe-stream eval --help`.",
         "calibrated": _CALIBRATED[facts["recipe"]["calibrated"]],
-        "listened": _LISTENED[facts["recipe"].get("teacher", False)],
+        "listened": _listened(facts["recipe"]),
         "licences": _LICENCES[facts["recipe"]["every_licence"]],
         "weights": f"{(folder / 'model.safetensors').stat().st_size / 1e6:.1f}",
         "recipe": "\n".join(
@@ -81,6 +80,13 @@ def _write(folder: Path, facts: Mapping[str, Any], figures: Sequence[str]) -> No
     for name, text in made.items():
         template = template.replace(f"<!-- {name} -->", text)
     (folder / "README.md").write_text(template, "utf-8")
+
+
+def _listened(recipe: Mapping[str, Any]) -> str:
+    """What the teacher taught: its name is in the recipe, or, of old, only that there was one."""
+    teacher = recipe.get("teacher")
+    name = "YAMNet" if teacher is True else teacher
+    return _LISTENED.format(_TEACHERS[name], name) if name else ""
 
 
 def _cell(value: Any) -> str:

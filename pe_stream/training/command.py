@@ -51,12 +51,14 @@ def run(options: TrainOptions) -> int:
     logging.getLogger("pe_stream").setLevel(logging.INFO)
     recipe = _recipe(options)
     device = _device(options.device)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     text.require()
     clips = of_concepts(clips_for(recipe, (options.data, *options.more)), concepts.read())
-    teachers.load(options.teacher)
+    teacher = teachers.load(options.teacher)
     scenes = calibration.scenes(options.calibrate) if options.calibrate else None
     _remember(options, recipe)
-    processes = 1 if device.type == "cuda" else options.threads or torch.get_num_threads()
+    processes = 1 if device.type == "cuda" else torch.get_num_threads()
     meet = options.out / "work" / "meet"
     group.run(processes, meet, _train, options, recipe, device, clips)
     if scenes is not None:
@@ -64,7 +66,7 @@ def run(options: TrainOptions) -> int:
     made = {
         **dataclasses.asdict(recipe),
         "calibrated": scenes is not None,
-        "teacher": options.teacher is not None,
+        "teacher": teacher.name,
     }
     card.write(options.out, made, clips)
     print(options.out)

@@ -272,16 +272,10 @@ class Composer:
             samples, spans = _faded(samples[start:end]), [(0, end - start)]
         if len(samples) > longest:
             first = int(rng.integers(len(samples) - longest))
-            kept = [
-                (max(0, a - first), min(longest, b - first))
-                for a, b in spans
-                if b > first and a < first + longest
-            ]
-            if kept:
-                samples, spans = _faded(samples[first : first + longest]), kept
-            else:
-                samples = samples[:longest]
-                spans = [(a, min(b, longest)) for a, b in spans if a < longest]
+            if not _within(spans, first, longest):
+                first = min(spans[0][0], len(samples) - longest)
+            spans = _within(spans, first, longest)
+            samples = _faded(samples[first : first + longest])
         return samples, spans
 
     def _draw_label(self, rng: np.random.Generator) -> str:
@@ -355,6 +349,15 @@ def _again_and_again(label: str, samples: Samples, spans: Sequence[tuple[int, in
     return _Placed(label, out, sounding)
 
 
+def _within(spans: Sequence[tuple[int, int]], first: int, count: int) -> list[tuple[int, int]]:
+    """What of `spans` lies in `count` samples from `first`, counted from there."""
+    return [
+        (max(0, start - first), min(count, end - first))
+        for start, end in spans
+        if end > first and start < first + count
+    ]
+
+
 def _mark(sounding: NDArray[np.bool_], spans: Sequence[tuple[int, int]]) -> None:
     """Set the frames whose middle lies in one of `spans` (samples), of each span at least one."""
     for start, end in spans:
@@ -363,7 +366,12 @@ def _mark(sounding: NDArray[np.bool_], spans: Sequence[tuple[int, int]]) -> None
 
 
 def _against(part: _Placed, power: float, ratio_db: float) -> _Placed:
-    """The part at `ratio_db` over `power`, by its own power while it sounds."""
+    """The part at `ratio_db` over `power`, by its own power while it sounds.
+
+    Nothing, where its sound fell outside of the mixture: what is left is its silence.
+    """
+    if not part.sounding.any():
+        return _Placed(part.label, np.zeros_like(part.samples), part.sounding)
     own = _power(part.samples[np.repeat(part.sounding, FRAME)])
     gain = np.sqrt(10 ** (ratio_db / 10) * max(power, 1e-12) / max(own, 1e-12))
     return _Placed(part.label, np.asarray(gain * part.samples, np.float32), part.sounding)

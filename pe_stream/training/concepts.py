@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +55,25 @@ _EMPTY_WORDS = frozenset(
 _WORD_TEMPLATES = ("{}", "a {}", "the {}", "{} sound", "the sound of a {}", "someone {}")
 
 
-def read(path: Path = PHRASES, without: Iterable[str] = ()) -> list[Concept]:
+def read(
+    path: Path = PHRASES, without: Iterable[str] = (), most: int | None = None
+) -> list[Concept]:
     """The concepts of a file like `phrases.yaml`.
 
-    without: texts kept for evaluation; phrasings that say nearly the same are left out.
+    without: texts kept for evaluation; phrasings that say nearly the same are left out. most:
+    phrasings of a concept, the first ones; all where None.
     """
     kept_out = [_content(text) for text in without]
     concepts = []
     for name, entry in _loaded(path).items():
-        texts = dict.fromkeys([entry["plain"], name, *entry.get("phrasings", ())])
+        plain = entry["plain"]
+        texts = dict.fromkeys([plain, name, *entry.get("phrasings", ())])
+        new = (text for text in texts if _is_new(text, plain, kept_out))
         concepts.append(
             Concept(
                 name=name,
-                plain=entry["plain"],
-                phrasings=tuple(text for text in texts if _is_new(text, entry["plain"], kept_out)),
+                plain=plain,
+                phrasings=tuple(islice(new, most)),
                 labels=tuple(entry.get("labels", ())),
                 audioset=tuple(entry.get("audioset", ())),
             )
@@ -75,10 +81,12 @@ def read(path: Path = PHRASES, without: Iterable[str] = ()) -> list[Concept]:
     return concepts
 
 
-def class_phrasings(classes: Sequence[str], path: Path = CLASSES) -> list[tuple[str, ...]]:
-    """Of each of AudioSet's `classes` its phrasings; its name, where the file has none."""
+def class_phrasings(
+    classes: Sequence[str], path: Path = CLASSES, most: int | None = None
+) -> list[tuple[str, ...]]:
+    """Of each of AudioSet's `classes` at most `most` phrasings; its name, where there are none."""
     known = _loaded(path)
-    return [tuple(known.get(name) or [name.lower()]) for name in classes]
+    return [tuple(known.get(name) or [name.lower()])[:most] for name in classes]
 
 
 def named(label: str) -> tuple[str, ...]:
@@ -119,7 +127,8 @@ def corpus(
             text = rng.choice(_TEMPLATES).format(text)
         else:
             text = f"{text} {rng.choice(('and', 'with', 'over', 'not'))} {rng.choice(phrasings)}"
-        texts[text] = None
+        if _normal(text) not in kept_out:
+            texts[text] = None
     vocabulary = sorted({word for text in phrasings for word in _normal(text).split()})
     while len(texts) < size:
         first = rng.choice(words if rng.random() < 0.6 else vocabulary)

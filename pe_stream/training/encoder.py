@@ -174,15 +174,18 @@ class Imitation(nn.Module):
     rarity: Tensor
 
     def __init__(self, width: int, taught: Tensor) -> None:
-        """`taught`: (n, K) of its logits."""
+        """`taught`: (n, K) of its logits; K is 0 where there is no teacher."""
         super().__init__()
+        count = taught.shape[1]
         self.register_buffer("centre", taught.mean(0))
-        self.register_buffer("spread", taught.std(0).clamp(min=0.3))
+        # Torch warns of deviations of nothing, and below of a layer with nothing to draw.
+        spread = taught.std(0) if count else taught.new_zeros(0)
+        self.register_buffer("spread", spread.clamp(min=0.3))
         rare = (taught + _SOFTER).sigmoid().mean(0).clamp(1e-4, 1.0) ** -0.3
         self.register_buffer("rarity", rare / rare.mean())
         self.slope = nn.Parameter(torch.full((taught.shape[1],), 0.5))
         self.offset = nn.Parameter(torch.zeros(taught.shape[1]))
-        self.free = nn.Linear(width, taught.shape[1])
+        self.free = nn.Linear(width, max(1, count))
 
 
 def losses(
@@ -231,16 +234,21 @@ def _taught(
     """How far the seconds' answers are from the teacher's: see `Losses`.
 
     An answer is the mean of the frames' probabilities: to explain a second by one frame, as the
-    sum of exponentials does, makes frames noisy.
+    sum of exponentials does, makes frames noisy. Without a teacher, all three are 0.
     """
+    if not batch.taught.shape[2]:
+        nothing = frames.new_zeros(())
+        return nothing, nothing, nothing
     answers = batch.taught.shape[1]
     length = min(HOP_FRAMES, logits.shape[1])
     part = logits[:, : answers * length].unflatten(1, (answers, length))
     probability = part.sigmoid().mean(2).clamp(1e-6, 1 - 1e-6)
     wanted = (batch.taught + _SOFTER).sigmoid()
-    present = F.binary_cross_entropy(probability, wanted, reduction="none")
+    yes, no = probability.log(), (-probability).log1p()
+    # The cross-entropy written out: on a GPU, torch refuses its own under autocast.
+    present = -(wanted * yes + (1 - wanted) * no)
     present = (present * imitation.rarity).sum(-1).mean()
-    pooled = imitation.slope * (probability.log() - (-probability).log1p()) + imitation.offset
+    pooled = imitation.slope * (yes - no) + imitation.offset
     standard = (batch.taught - imitation.centre) / imitation.spread
     weight = imitation.rarity * (1 + 4 * (batch.taught + 1.5).sigmoid())
     ranked = (weight * F.smooth_l1_loss(pooled, standard, reduction="none")).mean()

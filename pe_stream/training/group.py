@@ -8,6 +8,7 @@ average their weights every few dozen steps (local SGD; Stich, ICLR 2019) hardly
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +17,16 @@ from typing import Any
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessContext, ProcessException, spawn
 
 EVERY = 25
 """Steps between averages."""
 
 _LONGEST = timedelta(days=2)
 """That one process waits for another: one makes the mixtures while the others wait."""
+
+_PARTING_S = 5.0
+"""For a process that has hung up to end, and to say why."""
 
 
 class Group:
@@ -63,34 +67,59 @@ class Group:
 def run(size: int, meet: Path, work: Callable[..., None], *arguments: Any) -> None:
     """Call `work(group, *arguments)` in `size` processes, this one for the first of them.
 
-    meet: a file that none has made yet. Raises what `work` raises here; where another process
-    ends early, RuntimeError.
+    meet: a file that no process holds. Raises what `work` raises here; where another process
+    ends early, RuntimeError with what is known of why.
     """
     if size == 1:
         work(Group(), *arguments)
         return
     meet.unlink(missing_ok=True)
+    threads = torch.get_num_threads()
     others = spawn(_other, (size, meet, work, arguments), nprocs=size - 1, join=False)
     try:
-        _join(0, size, meet)
+        _join(0, size, meet, lambda: all(process.is_alive() for process in others.processes))
         work(Group(0, size), *arguments)
         while not others.join():
             pass
+    except (RuntimeError, ProcessException) as error:
+        # Most likely somebody has hung up on us; the reason is in the other process.
+        raise RuntimeError(_why(others, error)) from error
     finally:
         for process in others.processes:
             process.terminate()
-        torch.distributed.destroy_process_group()
+            process.join()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        torch.set_num_threads(threads)
+
+
+def _why(others: ProcessContext, error: Exception) -> str:
+    try:
+        others.join(timeout=_PARTING_S)
+    except ProcessException as first:
+        return str(first)
+    return str(error)
 
 
 def _other(index: int, size: int, meet: Path, work: Callable[..., None], arguments: Any) -> None:
-    _join(index + 1, size, meet)
+    # Where the first process ends, this one gets a signal.
+    _join(index + 1, size, meet, lambda: True)
     work(Group(index + 1, size), *arguments)
     torch.distributed.destroy_process_group()
 
 
-def _join(rank: int, size: int, meet: Path) -> None:
+def _join(rank: int, size: int, meet: Path, alive: Callable[[], bool]) -> None:
+    """Wait until all are here, while `alive`; in torch's own wait nobody sees that one has died."""
     torch.set_num_threads(1)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    store = torch.distributed.FileStore(  # type: ignore[attr-defined]
+        str(meet.resolve()), size
+    )
+    store.set(f"here {rank}", "")
+    while not store.check([f"here {other}" for other in range(size)]):
+        if not alive():
+            raise RuntimeError("a process ended before it began")
+        time.sleep(0.05)
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{meet.resolve()}", rank=rank, world_size=size, timeout=_LONGEST
+        "gloo", store=store, rank=rank, world_size=size, timeout=_LONGEST
     )

@@ -67,14 +67,16 @@ class Recipe:
     """What to train on, and for how long (in steps).
 
     folds: of the manifest; everything where empty. every_licence: also clips that are not marked
-    redistributable. mixtures: of 10 s, made and asked about once. frames: in a step. corpus: texts
-    that the tower is taught, besides the phrasings.
+    redistributable. mixtures: of 10 s, made and asked about once. frames: in a step. phrasings: of
+    a concept or class, at most; all where None. corpus: texts that the tower is taught, besides the
+    phrasings.
     """
 
     folds: tuple[str, ...] = ()
     every_licence: bool = False
     mixtures: int = 24_000
     frames: int = 1000
+    phrasings: int | None = None
     ideal_steps: int = 200_000
     corpus: int = 150_000
     text_steps: int = 12_000
@@ -140,7 +142,7 @@ class Trainer:
         self._device = device
         self._teacher = teacher
         self._group = group or Group()
-        self.concepts = concepts.read(without=unseen_phrasings())
+        self.concepts = concepts.read(without=unseen_phrasings(), most=recipe.phrasings)
         self._classes = teachers.classes(teacher)
         self.model = shape.new_model(recipe.seed, device)
         for weight in self.model.parameters():
@@ -170,7 +172,9 @@ class Trainer:
         )
         if self._group.first:
             report = _Report("mixtures", self._recipe.mixtures)
-            shards.make(job, self._recipe.mixtures, self._group.size, lambda n: report(n - 1, 0.0))
+            # Where a GPU trains, this process is alone, and the CPUs are free.
+            processes = max(self._group.size, torch.get_num_threads())
+            shards.make(job, self._recipe.mixtures, processes, lambda n: report(n - 1, 0.0))
         self._group.wait()
         return shards.read(job)
 
@@ -196,21 +200,24 @@ class Trainer:
     def _words(self) -> Words:
         """The texts that stand for classes and concepts, by the sentence encoder."""
         phrasings = [
-            *concepts.class_phrasings(self._classes),
+            *concepts.class_phrasings(self._classes, most=self._recipe.phrasings),
             *(concept.phrasings for concept in self.concepts),
         ]
-        path = self._work / "wordings.pt"
         texts = [text for some in phrasings for text in some]
-        if path.exists():
-            kept = torch.load(path, weights_only=True)
-            if kept["texts"] == texts:
-                return Words(Wordings.of(kept["vectors"], [*map(len, phrasings)]), texts)
-        if self._group.first:
-            vectors = text.minilm(self._device).encode(texts)
-            _save({"texts": texts, "vectors": vectors}, path)
+        vectors = self._vectors("wordings.pt", texts, lambda: text.minilm(self._device))
+        return Words(Wordings.of(vectors.to(self._device), [*map(len, phrasings)]), texts)
+
+    def _vectors(self, name: str, texts: list[str], teacher: Callable[[], text.Teacher]) -> Tensor:
+        """The sentence encoder's vectors of `texts`, made by the first process and kept.
+
+        All processes come here and wait, or the next that they wait for would be another.
+        """
+        path = self._work / name
+        if self._group.first and not (path.exists() and _load(path).get("texts") == texts):
+            _save({"texts": texts, "vectors": teacher().encode(texts)}, path)
         self._group.wait()
-        vectors = torch.load(path, weights_only=True)["vectors"]
-        return Words(Wordings.of(vectors, [*map(len, phrasings)]), texts)
+        vectors: Tensor = _load(path)["vectors"]
+        return vectors
 
     def _ideal(self, learned: _Learned, words: Words, batches: Batches) -> None:
         """Teach encoder and head of the texts, on the features that the read-out is to give."""
@@ -237,7 +244,8 @@ class Trainer:
         lessons, tokenizer = self._lessons(learned, words)
         plan = Plan(recipe.text_steps, (2e-3,), decay=0.01, average=0.998, bf16=False)
         groups = [text.weights(self.model)]
-        tokenizer.save_pretrained(folder)
+        if self._group.first:
+            tokenizer.save_pretrained(folder)
         self._stage(
             "text",
             plan,
@@ -246,7 +254,14 @@ class Trainer:
             groups=groups,
             learned=learned,
         )
+        self._validate(tokenizer)
+        return tokenizer
+
+    def _validate(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Say how well the tower places the phrasings held out, if there are any."""
         kept = concepts.held_out(self.concepts)
+        if not kept:
+            return
         with torch.no_grad():
             plain = [concept.plain for concept in self.concepts]
             rows = text.embed(self.model, tokenizer, [*kept.values(), *plain])
@@ -255,7 +270,6 @@ class Trainer:
         log.info(
             "text: %.0f %% of the phrasings held out are nearest to their concept", 100 * found
         )
-        return tokenizer
 
     def _lessons(
         self, learned: _Learned, words: Words
@@ -267,11 +281,7 @@ class Trainer:
             self.concepts, words.texts, teacher.words, recipe.corpus, recipe.seed
         )
         log.info("%d texts; the sentence encoder's vectors take some minutes", len(texts))
-        path = self._work / "vectors.pt"
-        if self._group.first and not path.exists():
-            _save(teacher.encode(texts), path)
-        self._group.wait()
-        vectors = torch.load(path, weights_only=True)
+        vectors = self._vectors("vectors.pt", texts, lambda: teacher)
         targets = text.targets(learned.head, words.wordings, vectors)
         out = set(concepts.held_out(self.concepts).values())
         own = [i for i, line in enumerate(words.texts) if line not in out]
@@ -341,6 +351,7 @@ class Trainer:
         learned: _Learned | None = None,
     ) -> None:
         if self._done(name, learned):
+            self._group.wait()  # for the first, if it has just finished what had been saved last
             return
         # Every stage has examples of its own.
         first = 10**7 * (1 + _STAGES.index(name))
@@ -373,6 +384,11 @@ class Trainer:
         state = learned.state_dict() if learned is not None else None
         _save({"model": self.model.state_dict(), "learned": state}, self._work / f"{name}.pt")
         (self._work / f"{name}.state.pt").unlink(missing_ok=True)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    kept = torch.load(path, weights_only=True)
+    return kept if isinstance(kept, dict) else {}
 
 
 def _save(what: Any, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from pe_stream.activity import active
 from pe_stream.audio import media
+from pe_stream.audio.pcm import CHUNK
 from pe_stream.core.types import SAMPLE_RATE, Samples
+from pe_stream.errors import UnavailableError
 from pe_stream.manifest import Clip
 
 LONGEST_S = 40.0
@@ -57,7 +60,10 @@ class Recordings:
 
 
 def decode(clips: Sequence[Clip], folder: Path, progress: Callable[[int], None]) -> Recordings:
-    """Decode `clips` into `folder`, unless that was done before."""
+    """Decode `clips` into `folder`, unless that was done before.
+
+    Raises UnavailableError where a clip cannot be read, or all are silent.
+    """
     index = folder / "recordings.json"
     if not index.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,15 +71,23 @@ def decode(clips: Sequence[Clip], folder: Path, progress: Callable[[int], None])
         start = 0
         with (folder / "samples.f16").open("wb") as file:
             for number, clip in enumerate(clips):
-                parts = [chunk.samples for chunk in media.read(str(clip.path))]
-                samples = np.concatenate(parts)[: round(LONGEST_S * SAMPLE_RATE)]
+                samples = _samples(clip.path)
                 spans = tuple(active(samples))
                 if spans:
                     file.write(samples.astype(np.float16).tobytes())
                     made.append(Recording(clip.label, start, len(samples), spans))
                     start += len(samples)
                 progress(number)
+        if not made:
+            raise UnavailableError("nothing is to be heard in any of the clips")
         part = index.with_suffix(".part")
         part.write_text(json.dumps([asdict(recording) for recording in made]), "utf-8")
         part.replace(index)
     return Recordings(folder)
+
+
+def _samples(path: Path) -> Samples:
+    """The first LONGEST_S of a file; the rest is not decoded."""
+    longest = round(LONGEST_S * SAMPLE_RATE)
+    chunks = islice(media.read(str(path)), -(-longest // CHUNK))
+    return np.concatenate([chunk.samples for chunk in chunks])[:longest]

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pe_stream.errors import UnavailableError
 from pe_stream.training import teachers
 from pe_stream.training.composer import FRAMES, MOST_SOUNDS, STEPS, Composer, Mixture
 from pe_stream.training.frontend import CHANNELS
@@ -23,7 +26,7 @@ from pe_stream.training.recordings import Recordings
 from pe_stream.training.teachers import Teacher
 
 SIZE = 250
-"""Mixtures in a shard."""
+"""Mixtures in a shard; fewer, where fewer are wanted in all."""
 
 HOP_FRAMES = 25
 """From one answer of the teacher to the next: 1 s, and of the answers a mixture has FRAMES / it."""
@@ -68,12 +71,13 @@ class Shards:
         self.labels = tuple(labels)
         self._folders = sorted(folder.glob("shard_[0-9]*[0-9]"))
         self._open: dict[int, dict[str, NDArray[np.generic]]] = {}
+        self._size = len(self._arrays(0)["single"]) if self._folders else 0
 
     def __len__(self) -> int:
-        return len(self._folders) * SIZE
+        return len(self._folders) * self._size
 
     def __getitem__(self, number: int) -> Stored:
-        arrays, at = self._arrays(number // SIZE), number % SIZE
+        arrays, at = self._arrays(number // self._size), number % self._size
         return Stored(
             arrays["outputs"][at],
             arrays["logits"][at],
@@ -104,48 +108,83 @@ def read(job: Job) -> Shards:
 
 
 def make(job: Job, count: int, processes: int, progress: Callable[[int], None]) -> None:
-    """Make at least `count` mixtures; those that are there already are kept."""
+    """Make at least `count` mixtures; those that are there already are kept.
+
+    Raises what a process that makes them raises, and UnavailableError where one is killed.
+    """
     job.shards.mkdir(parents=True, exist_ok=True)
-    labels = _composer(job).labels
-    (job.shards / _LABELS).write_text(json.dumps(labels), "utf-8")
-    numbers = [n for n in range(-(-count // SIZE)) if not _folder(job.shards, n).exists()]
-    if numbers:
-        with multiprocessing.get_context("spawn").Pool(
-            processes, initializer=_begin, initargs=(job,)
-        ) as pool:
-            for done, _ in enumerate(pool.imap_unordered(_make_shard, numbers), 1):
-                progress(SIZE * done)
+    maker = _Maker(job, min(SIZE, count))
+    (job.shards / _LABELS).write_text(json.dumps(maker.labels), "utf-8")
+    numbers = [
+        number
+        for number in range(-(-count // maker.size))
+        if not _folder(job.shards, number).exists()
+    ]
+    if processes == 1:
+        for done, number in enumerate(numbers, 1):
+            maker.shard(number)
+            progress(maker.size * done)
+    elif numbers:
+        for done in _made_by(processes, job, maker.size, numbers):
+            progress(maker.size * done)
 
 
-_worker: tuple[Job, Composer, Teacher] | None = None
+def _made_by(processes: int, job: Job, size: int, numbers: Sequence[int]) -> Iterator[int]:
+    """Make shards in so many processes; says how many are done."""
+    # Not multiprocessing.Pool, which waits for ever for what a killed process was to make.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _begin, (job, size)) as pool:
+        making = [pool.submit(_make_shard, number) for number in numbers]
+        try:
+            for done, made in enumerate(as_completed(making), 1):
+                made.result()
+                yield done
+        except BrokenProcessPool as error:
+            raise UnavailableError(
+                "a process that made mixtures has ended; is there memory enough?"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _Maker:
+    """Makes shards of `size` mixtures."""
+
+    def __init__(self, job: Job, size: int) -> None:
+        self.size = size
+        self._shards = job.shards
+        self._composer = Composer(Recordings(job.recordings), job.seed, job.concept_of)
+        self._teacher = teachers.load(job.teacher)
+        self.labels = self._composer.labels
+
+    def shard(self, number: int) -> None:
+        """Make the shard of that number, whole or not at all."""
+        index = {label: i for i, label in enumerate(self.labels)}
+        rows: dict[str, list[NDArray[np.generic]]] = {name: [] for name in _ARRAYS}
+        for at in range(number * self.size, (number + 1) * self.size):
+            for name, row in _row(self._composer.mixture(at), index, self._teacher).items():
+                rows[name].append(row)
+        part = _folder(self._shards, number).with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        for name, made in rows.items():
+            np.save(part / f"{name}.npy", np.stack(made))
+        part.rename(_folder(self._shards, number))
+
+
+_maker: _Maker | None = None
 """Of a process that makes shards."""
 
 
-def _begin(job: Job) -> None:
-    global _worker  # noqa: PLW0603 - a pool's processes have no other place to keep things
+def _begin(job: Job, size: int) -> None:
+    global _maker  # noqa: PLW0603 - a pool's processes have no other place to keep things
     torch.set_num_threads(1)
-    _worker = job, _composer(job), teachers.load(job.teacher)
-
-
-def _composer(job: Job) -> Composer:
-    return Composer(Recordings(job.recordings), job.seed, job.concept_of)
+    _maker = _Maker(job, size)
 
 
 def _make_shard(number: int) -> None:
-    assert _worker is not None  # noqa: S101 - the pool has called _begin
-    job, composer, teacher = _worker
-    index = {label: i for i, label in enumerate(composer.labels)}
-    rows: dict[str, list[NDArray[np.generic]]] = {name: [] for name in _ARRAYS}
-    for at in range(number * SIZE, (number + 1) * SIZE):
-        mixture = composer.mixture(at)
-        for name, row in _row(mixture, index, teacher).items():
-            rows[name].append(row)
-    part = _folder(job.shards, number).with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    for name, made in rows.items():
-        np.save(part / f"{name}.npy", np.stack(made))
-    part.rename(_folder(job.shards, number))
+    assert _maker is not None  # noqa: S101 - the pool has called _begin
+    _maker.shard(number)
 
 
 def _row(

@@ -17,6 +17,9 @@ from pe_stream.evaluation import mn04, yamnet
 class Teacher(Protocol):
     """What a mixture is played to. classes: AudioSet's display names."""
 
+    name: str
+    """As people know it; empty for one that knows nothing."""
+
     @property
     def classes(self) -> Sequence[str]:
         """Names of what it knows, in the order of its logits."""
@@ -43,6 +46,7 @@ def classes(folder: Path | None) -> tuple[str, ...]:
 
 
 class _Nobody:
+    name = ""
     classes: Sequence[str] = ()
 
     def logits(self, samples: Samples, hop_s: float) -> NDArray[np.float32]:
@@ -50,6 +54,8 @@ class _Nobody:
 
 
 class _Yamnet:
+    name = "YAMNet"
+
     def __init__(self, folder: Path) -> None:
         self._classify, names = yamnet.classifier(folder)
         self.classes: Sequence[str] = tuple(names)

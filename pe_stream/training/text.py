@@ -35,16 +35,25 @@ _SNAP = 0.5
 
 
 def tokenizer_for(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer of `TOKENS` entries, made from `texts`."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # noqa: S106
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.train_from_iterator(
-        texts,
+    """A WordPiece tokenizer of `TOKENS` entries, made from `texts`; the same for the same texts."""
+    learned = _word_pieces({})
+    words = [
+        word
+        for text in texts
+        for word, _ in learned.pre_tokenizer.pre_tokenize_str(
+            learned.normalizer.normalize_str(text)
+        )
+    ]
+    # Left to the library, letters inside of words are numbered in an order that differs from run
+    # to run, and which pieces are found with it. Told as special tokens, they have a fixed one.
+    inside = sorted({f"##{letter}" for word in words for letter in word[1:]})
+    learned.train_from_iterator(
+        words,
         trainers.WordPieceTrainer(
-            vocab_size=TOKENS, special_tokens=list(SPECIAL), show_progress=False
+            vocab_size=TOKENS, special_tokens=[*SPECIAL, *inside], show_progress=False
         ),
     )
+    tokenizer = _word_pieces(learned.get_vocab())
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -58,6 +67,13 @@ def tokenizer_for(texts: Sequence[str]) -> PreTrainedTokenizerFast:
         model_max_length=LONGEST,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def _word_pieces(vocabulary: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
 
 
 @dataclass(frozen=True)
