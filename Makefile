@@ -56,7 +56,7 @@ fuzz: .venv/.installed-test  ## 100,000 damaged configurations, messages, record
 	FUZZ_CASES=100000 $(VENV) -m pytest tests/test_fuzz.py $(PYTEST_ARGS)
 
 demo-recording: .venv/.installed  ## make the demo recording anew (needs espeak-ng)
-	$(VENV) -m pe_stream.assets.make_demo pe_stream/assets
+	$(VENV) -m pe_stream.workbench.make_demo pe_stream/assets
 
 demo-picture: .venv/.installed  ## what `detect --plot` draws of that recording, for the README
 	.venv/bin/pe-stream detect pe_stream/assets/demo.opus -c pe_stream/assets/everyday.yaml \

@@ -2,6 +2,6 @@
 
 import sys
 
-from pe_stream.cli import main
+from pe_stream.cli.main import main
 
 sys.exit(main())

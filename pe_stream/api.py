@@ -11,18 +11,17 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
-from pe_stream import local_time
 from pe_stream.audio import media
-from pe_stream.config import LabelSettings, ModelSettings, Settings, default_node
-from pe_stream.config_file import load
+from pe_stream.config import LabelSettings, ModelSettings, Settings, default_node, local_time
+from pe_stream.config.file import load
+from pe_stream.config.local_time import LocalTime
 from pe_stream.core.detector import Heard
 from pe_stream.core.types import Event, LabelRule
 from pe_stream.errors import UnavailableError
-from pe_stream.hearing import labels_from_prompts, prepare
-from pe_stream.live import Live, openers
-from pe_stream.local_time import LocalTime
-from pe_stream.offline import detect as detect_recording
-from pe_stream.schedules import Schedules
+from pe_stream.labels.schedules import Schedules
+from pe_stream.pipeline.live import Live, openers
+from pe_stream.pipeline.offline import detect as detect_recording
+from pe_stream.pipeline.scorer import labels_from_prompts, prepare
 
 TICK_S = 1.0
 """Schedules are seen to this often (s)."""

@@ -31,7 +31,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 def patient() -> Iterator[None]:
     """A store here has written what it was told when it returns, however slow the machine is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pe_stream.store.WAIT_S", 10.0)
+        patch.setattr("pe_stream.storage.events.WAIT_S", 10.0)
         yield
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pe_stream.training import fit as fitting
-from pe_stream.training.fit import Plan, fit
-from pe_stream.training.group import Group
+from pe_stream.workbench.training import fit as fitting
+from pe_stream.workbench.training.fit import Plan, fit
+from pe_stream.workbench.training.group import Group
 
 
 def average(group: Group, out: Path) -> None:

@@ -19,7 +19,7 @@ from typing import IO, Any, Self
 import pytest
 from mosquitto import HOST, wait_until
 
-from pe_stream.cli import main
+from pe_stream.cli.main import main
 
 
 class _Reading:

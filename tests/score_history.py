@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from stand_ins import eventually
 
 from pe_stream.config import HistorySettings
-from pe_stream.config_file import load
+from pe_stream.config.file import load
 from pe_stream.core.types import FRAME_NS
-from pe_stream.fingerprint import fingerprint, look_up
-from pe_stream.history import History
+from pe_stream.labels.fingerprint import fingerprint, look_up
+from pe_stream.storage.scores import History
 
 Track = NDArray[np.float32]
 

@@ -24,13 +24,13 @@ from sounds import noise, write_float_wav
 import pe_stream as api
 from pe_stream.assets import DEMO_RECORDING
 from pe_stream.audio import media
-from pe_stream.cli import _parser
-from pe_stream.commands.help import TOPICS
+from pe_stream.audio.synthesis import SOUNDS, in_room, room_response
+from pe_stream.cli.commands.help import TOPICS
+from pe_stream.cli.main import _parser
 from pe_stream.config import config_schema
-from pe_stream.config_file import parse
+from pe_stream.config.file import parse
 from pe_stream.core.messages import event_schema
 from pe_stream.core.types import SAMPLE_RATE, Samples
-from pe_stream.synthesis import SOUNDS, in_room, room_response
 
 PACKAGE = Path(api.__file__).parent
 ROOT = PACKAGE.parent

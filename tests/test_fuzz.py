@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from pe_stream.audio.media import read
 from pe_stream.config import Settings
-from pe_stream.config_file import parse
+from pe_stream.config.file import parse
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import ConfigError, UnavailableError
-from pe_stream.mqtt.commands import SetCommand, parse_set
+from pe_stream.outputs.mqtt.commands import SetCommand, parse_set
 
 CASES = int(os.environ.get("FUZZ_CASES", "300"))
 

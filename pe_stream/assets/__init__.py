@@ -13,7 +13,7 @@ EVERYDAY = _FOLDER / "everyday.yaml"
 """A configuration of everyday sounds, for use without one of one's own."""
 
 DEMO_RECORDING = _FOLDER / "demo.opus"
-"""A minute of a made-up house; `pe_stream.assets.make_demo` makes it."""
+"""A minute of a made-up house; `pe_stream.workbench.make_demo` makes it."""
 
 DEMO_TRUTH = _FOLDER / "demo.csv"
 """What the demo recording holds: onset_s, offset_s, label, text."""

@@ -20,8 +20,8 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from pe_stream.addresses import masked_url
 from pe_stream.audio.pcm import to_float
+from pe_stream.config.addresses import masked_url
 from pe_stream.errors import RefusedError, UnavailableError
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from typing import Self
 import numpy as np
 
 from pe_stream.audio import capture
+from pe_stream.audio.numbering import Timeline
 from pe_stream.audio.pcm import Resampler, mix
-from pe_stream.audio.timeline import Timeline
 from pe_stream.config import PASSWORD_VARIABLE
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
 from pe_stream.errors import UnavailableError

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from pe_stream.addresses import masked_url
 from pe_stream.audio.decode import Block, open_network
+from pe_stream.audio.numbering import Timeline
 from pe_stream.audio.pcm import Resampler, mix
-from pe_stream.audio.timeline import Timeline
+from pe_stream.config.addresses import masked_url
 from pe_stream.core.types import AudioChunk, Samples
 from pe_stream.errors import UnavailableError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from pe_stream.addresses import is_network
 from pe_stream.audio.microphone import Absent, Microphone
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.playback import Playback
+from pe_stream.config.addresses import is_network
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import ConfigError
 

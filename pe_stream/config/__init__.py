@@ -1,6 +1,6 @@
 """Settings of the daemon: what may be configured, its defaults and bounds, its JSON Schema.
 
-The keys and their order are a contract; `pe_stream.config_file` reads them from YAML. A check
+The keys and their order are a contract; `pe_stream.config.file` reads them from YAML. A check
 sits at the key it belongs to, so that one pass finds as many problems as there are.
 """
 

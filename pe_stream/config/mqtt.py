@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from pe_stream.addresses import MASK
+from pe_stream.config.addresses import MASK
 from pe_stream.config.secrets import read_secret
 from pe_stream.config.values import (
     Host,

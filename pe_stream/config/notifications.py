@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from pe_stream.addresses import MASK, origin
+from pe_stream.config.addresses import MASK, origin
 from pe_stream.config.secrets import read_secret
 from pe_stream.config.times import HoursSettings
 from pe_stream.config.values import PathText, Section

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from pe_stream.config.values import Section, frames
-from pe_stream.core.rhythm import SHORTEST_S
+from pe_stream.core.patterns.rhythm import SHORTEST_S
 from pe_stream.core.types import Follow, Pattern, Repetition, Rhythm, Sequence
 
 RHYTHMS = {

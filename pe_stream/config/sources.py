@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from pe_stream.addresses import is_network, masked_url
+from pe_stream.config.addresses import is_network, masked_url
 from pe_stream.config.values import Microphone, PathText, Section
 
 

@@ -1,6 +1,6 @@
 """What settings are made of: sections, and the types of single values.
 
-Messages that begin with "Input should" are completed by `pe_stream.config_file` with what
+Messages that begin with "Input should" are completed by `pe_stream.config.file` with what
 was found; all others stand alone.
 """
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_serializer, field_validator
 
-from pe_stream.addresses import MASK
+from pe_stream.config.addresses import MASK
 from pe_stream.config.secrets import read_secret
 from pe_stream.config.values import Host, Matching, PathText, Section
 from pe_stream.errors import ConfigError

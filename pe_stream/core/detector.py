@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pe_stream.core.clipper import Clipper, ClipRule, Piece
-from pe_stream.core.ensemble import Ensemble, Said
 from pe_stream.core.intake import Intake
+from pe_stream.core.label_trackers import Ensemble, Said
 from pe_stream.core.ledger import Account, Ledger
 from pe_stream.core.ring import Ring
 from pe_stream.core.stitch import Stitcher

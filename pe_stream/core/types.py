@@ -165,7 +165,7 @@ Pattern = Repetition | Rhythm | Sequence
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """How a threshold follows what a room sounds like; see `pe_stream.core.follow`.
+    """How a threshold follows what a room sounds like; see `pe_stream.core.adaptive_threshold`.
 
     quantile: of the scores of the last `minutes`; margin: by which the threshold is above it, in
     units of the logit. highest: beyond which it never goes.

@@ -33,7 +33,7 @@ from pe_stream.model.files import (
     read_recommended,
     unavailable,
 )
-from pe_stream.model.memory import keep_freed_memory
+from pe_stream.model.malloc import keep_freed_memory
 from pe_stream.model.precision import codec_dtype, cudnn_is_right, fast_dtype
 
 _AUDIO_VISUAL_KEYS = {

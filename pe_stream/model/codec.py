@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from pe_stream.core.types import FRAME, Samples, Window
 from pe_stream.core.windows import Framing
+from pe_stream.model.codec_layers import Layers, convolving, lean
 from pe_stream.model.compiled import Compiled
-from pe_stream.model.lean import Layers, convolving, lean
 
 
 @dataclass(slots=True, eq=False)

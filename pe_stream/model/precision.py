@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 
 from pe_stream.core.types import FRAME
+from pe_stream.model.codec_layers import convolving, lean
 from pe_stream.model.encoder import Encoder
-from pe_stream.model.lean import convolving, lean
 
 log = logging.getLogger(__name__)
 

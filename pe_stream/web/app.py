@@ -13,24 +13,24 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from pe_stream.config import WebSettings
-from pe_stream.config_edit import ConflictError, NotWritableError
+from pe_stream.config.edit import ConflictError, NotWritableError
 from pe_stream.errors import ConfigError, PeStreamError
 from pe_stream.version import __version__
 from pe_stream.web import (
+    daemon_api,
     events_api,
     examples_api,
-    house_api,
     labels_api,
+    schemas,
     search_api,
     session_api,
-    shapes,
 )
-from pe_stream.web.audience import Audience
+from pe_stream.web.daemon_view import House
+from pe_stream.web.error_text import in_words
 from pe_stream.web.gate import Gate
 from pe_stream.web.guard import Guard
-from pe_stream.web.house import House
 from pe_stream.web.passwords import Door
-from pe_stream.web.problems import in_words
+from pe_stream.web.viewers import Audience
 
 STATIC = Path(__file__).parent / "static"
 
@@ -42,7 +42,7 @@ _STATUS: dict[type[PeStreamError], int] = {
 
 
 _ANYWHERE: dict[int | str, dict[str, Any]] = {
-    status: {"model": shapes.Trouble} for status in (401, 403, 409, 413, 415, 422, 429, 503)
+    status: {"model": schemas.Trouble} for status in (401, 403, 409, 413, 415, 422, 429, 503)
 }
 """Answers that every route may give."""
 
@@ -64,7 +64,7 @@ def build(settings: WebSettings, house: House, audience: Audience, gate: Gate) -
     app.state.house, app.state.audience, app.state.door = house, audience, door
     app.state.gate = gate
     api = APIRouter(prefix="/api/v1")
-    for part in (session_api, house_api, labels_api, events_api, examples_api, search_api):
+    for part in (session_api, daemon_api, labels_api, events_api, examples_api, search_api):
         api.include_router(part.router, responses=_ANYWHERE)
     app.include_router(api)
     app.mount("/", StaticFiles(directory=STATIC, html=True))

@@ -14,26 +14,26 @@ from fastapi import APIRouter, HTTPException, Query
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, StreamingResponse
 
-from pe_stream import timeline
 from pe_stream.core.types import FRAME_NS, FRAME_S
-from pe_stream.events_table import write_csv
-from pe_stream.timeline import MOST, Asked, Timeline
-from pe_stream.web import shapes
-from pe_stream.web.house import House, Lent
-from pe_stream.web.house_api import shown
+from pe_stream.storage import event_queries
+from pe_stream.storage.event_queries import MOST, Asked, Timeline
+from pe_stream.storage.events_table import write_csv
+from pe_stream.web import schemas
+from pe_stream.web.daemon_api import shown
+from pe_stream.web.daemon_view import House, Lent
 from pe_stream.web.pictures import Pictures
 from pe_stream.web.times import ns_of, utc, utc_of, utc_or_none
 
 EventId = Annotated[str, InPath(pattern="^[0-9A-Za-z-]{1,64}$")]
 Filter = Annotated[str | None, Query(max_length=100)]
-Since = Annotated[shapes.Moment | None, Query()]
+Since = Annotated[schemas.Moment | None, Query()]
 
 _KINDS = {".flac": "audio/flac", ".opus": "audio/ogg"}
 
 MOST_TRACK_NS = 600 * 1_000_000_000
 """Of an event that is longer, so much is shown (ns)."""
 
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": shapes.Trouble}}
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Trouble}}
 _pictures = Pictures()
 
 router = APIRouter(tags=["events"])
@@ -50,7 +50,7 @@ def events(
     verdict: Literal["right", "wrong", "any", "none"] | None = None,
     limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
     before: Annotated[str | None, Query(max_length=200)] = None,
-) -> shapes.Entries:
+) -> schemas.Entries:
     """The newest first."""
     asked = Asked(
         since=utc_or_none(since),
@@ -63,7 +63,7 @@ def events(
         found, following = _timeline(house).page(asked, limit=limit, before=before)
     except ValueError as error:
         raise HTTPException(422, str(error)) from None
-    return shapes.Entries(events=[_entry(house, each) for each in found], next=following)
+    return schemas.Entries(events=[_entry(house, each) for each in found], next=following)
 
 
 @router.get("/timeline")
@@ -76,7 +76,7 @@ def counts(
     label: Filter = None,
     by: Literal["hour", "day"] = "hour",
     timezone: Annotated[str, Query(max_length=64)] = "UTC",
-) -> shapes.Buckets:
+) -> schemas.Buckets:
     """How many events began in each local hour or day; empty ones are left out."""
     try:
         zone = ZoneInfo(timezone)
@@ -84,19 +84,19 @@ def counts(
         raise HTTPException(422, f"timezone: {timezone!r} is not known here") from None
     asked = Asked(since=utc_or_none(since), until=utc_or_none(until), source=source, label=label)
     buckets = [
-        shapes.Bucket(start=utc(b.start), total=sum(b.labels.values()), labels=dict(b.labels))
+        schemas.Bucket(start=utc(b.start), total=sum(b.labels.values()), labels=dict(b.labels))
         for b in _timeline(house).counts(asked, by=by, zone=zone)
     ]
-    return shapes.Buckets(by=by, timezone=timezone, buckets=buckets)
+    return schemas.Buckets(by=by, timezone=timezone, buckets=buckets)
 
 
 @router.get("/events/{event_id}", responses=_MISSING)
-def event(house: Lent, event_id: EventId) -> shapes.OneEntry:
+def event(house: Lent, event_id: EventId) -> schemas.OneEntry:
     """A single event."""
     entry = one(house, event_id)
     previous, following = _timeline(house).beside(entry.event)
     shown = _entry(house, entry).model_dump(by_alias=True)
-    return shapes.OneEntry(
+    return schemas.OneEntry(
         **shown,
         previous=previous,
         following=following,
@@ -105,13 +105,13 @@ def event(house: Lent, event_id: EventId) -> shapes.OneEntry:
 
 
 @router.put("/events/{event_id}/verdict", responses=_MISSING)
-def judge(house: Lent, event_id: EventId, said: shapes.Judgement) -> shapes.Entry:
+def judge(house: Lent, event_id: EventId, said: schemas.Judgement) -> schemas.Entry:
     """Say whether an event was right; such events are kept for good."""
     return _judged(house, event_id, said.verdict, said.note)
 
 
 @router.delete("/events/{event_id}/verdict", responses=_MISSING)
-def unjudge(house: Lent, event_id: EventId) -> shapes.Entry:
+def unjudge(house: Lent, event_id: EventId) -> schemas.Entry:
     """Take that back."""
     return _judged(house, event_id, None, "")
 
@@ -151,7 +151,7 @@ def spectrogram(house: Lent, event_id: EventId) -> Any:
 @router.get("/events/{event_id}/scores", responses=_MISSING)
 def track(
     house: Lent, event_id: EventId, around_s: Annotated[float, Query(ge=0, le=60)] = 10.0
-) -> shapes.Track:
+) -> schemas.Track:
     """Scores of the event's label from before it to after it."""
     return _track(house, one(house, event_id).event, around_s)
 
@@ -162,7 +162,7 @@ def _timeline(house: House) -> Timeline:
     return house.timeline
 
 
-def one(house: House, event_id: str) -> timeline.Entry:
+def one(house: House, event_id: str) -> event_queries.Entry:
     """A stored event. Answers 404 where there is none."""
     entry = _timeline(house).one(event_id)
     if entry is None:
@@ -170,13 +170,13 @@ def one(house: House, event_id: str) -> timeline.Entry:
     return entry
 
 
-def _entry(house: House, entry: timeline.Entry) -> shapes.Entry:
+def _entry(house: House, entry: event_queries.Entry) -> schemas.Entry:
     has_clip = house.clips.find(entry.event) is not None
     said = {"verdict": entry.verdict, "note": entry.note, "has_clip": has_clip}
-    return shapes.Entry.model_validate(entry.event | said)
+    return schemas.Entry.model_validate(entry.event | said)
 
 
-def _judged(house: House, event_id: str, verdict: str | None, note: str) -> shapes.Entry:
+def _judged(house: House, event_id: str, verdict: str | None, note: str) -> schemas.Entry:
     one(house, event_id)
     store = house.store
     if store is None or not store.judge(event_id, verdict, note):
@@ -206,7 +206,7 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _track(house: House, event: dict[str, Any], around_s: float) -> shapes.Track:
+def _track(house: House, event: dict[str, Any], around_s: float) -> schemas.Track:
     source, label = event["source"], event["label"]
     if house.history is None:
         raise HTTPException(404, "no scores are kept: history.enabled is false")
@@ -226,7 +226,7 @@ def _track(house: House, event: dict[str, Any], around_s: float) -> shapes.Track
     rules = {rule.name: rule for rule in house.rules().get(source, ())}
     rule = rules.get(label)
     off = None if rule is None else rule.off_threshold / rule.threshold * event["threshold"]
-    return shapes.Track(
+    return schemas.Track(
         start=utc_of(start_ns),
         frame_s=FRAME_S,
         label=label,

@@ -7,16 +7,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException
 
-from pe_stream import enrolling
 from pe_stream.errors import PeStreamError, UnavailableError
-from pe_stream.web import shapes
+from pe_stream.labels import enrol
+from pe_stream.web import schemas
+from pe_stream.web.daemon_view import House, Lent
 from pe_stream.web.events_api import EventId, clip_of, one
 from pe_stream.web.gate import Turns
-from pe_stream.web.house import House, Lent
 from pe_stream.web.labels_api import seen, shown_label
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": shapes.Trouble} for status in (404, 409, 412, 422, 428, 503)
+    status: {"model": schemas.Trouble} for status in (404, 409, 412, 422, 428, 503)
 }
 
 router = APIRouter(tags=["labels"])
@@ -27,9 +27,9 @@ def add_example(
     house: Lent,
     gate: Turns,
     event_id: EventId,
-    wanted: shapes.NewExample,
+    wanted: schemas.NewExample,
     if_match: Annotated[str | None, Header(max_length=100)] = None,
-) -> shapes.Enrolled:
+) -> schemas.Enrolled:
     """Teach a label, a new one too, what an event sounded like; its clip is copied for that."""
     version = seen(if_match)
     event = one(house, event_id).event
@@ -40,7 +40,7 @@ def add_example(
         raise HTTPException(409, "the labels are not in a file")
     with gate.turn():
         sound = _sound(clip, event_id, house.clips.before_s(clip), event["duration_s"])
-        now = enrolling.enroll(
+        now = enrol.enroll(
             house.config,
             wanted.label,
             house.settings().labels.get(wanted.label),
@@ -49,12 +49,12 @@ def add_example(
             change=lambda edit: house.change(edit, version),
         )
         report = _report(house, wanted.label)
-    return shapes.Enrolled(version=now, label=shown_label(house, wanted.label), report=report)
+    return schemas.Enrolled(version=now, label=shown_label(house, wanted.label), report=report)
 
 
-def _sound(clip: Path, event_id: str, onset_s: float, duration_s: float) -> enrolling.Sound:
+def _sound(clip: Path, event_id: str, onset_s: float, duration_s: float) -> enrol.Sound:
     try:
-        return enrolling.of_clip(clip, event_id, onset_s, duration_s)
+        return enrol.of_clip(clip, event_id, onset_s, duration_s)
     except UnavailableError as error:
         raise HTTPException(422, str(error)) from None
 

@@ -12,13 +12,13 @@ from fastapi import Path as InPath
 from pydantic import ValidationError
 
 from pe_stream.config import LabelSettings, ScheduleSettings
-from pe_stream.config_edit import Edit
+from pe_stream.config.edit import Edit
+from pe_stream.core.replay import Replayed, replay, untold
 from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, Rhythm, ScoreRun
-from pe_stream.core.whatif import Replayed, replay, untold
-from pe_stream.web import shapes
+from pe_stream.web import schemas
+from pe_stream.web.daemon_view import House, Lent
+from pe_stream.web.error_text import in_words
 from pe_stream.web.gate import Gate, Turns
-from pe_stream.web.house import House, Lent
-from pe_stream.web.problems import in_words
 from pe_stream.web.times import utc_of
 
 MOST_SHOWN = 100
@@ -30,7 +30,7 @@ LabelName = Annotated[str, InPath(min_length=1, max_length=100)]
 IfMatch = Annotated[str | None, Header(max_length=100)]
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": shapes.Trouble} for status in (404, 409, 412, 422, 428, 503)
+    status: {"model": schemas.Trouble} for status in (404, 409, 412, 422, 428, 503)
 }
 
 FOLLOWED_H = 2.0
@@ -46,10 +46,10 @@ router = APIRouter(tags=["labels"])
 @router.get("/labels")
 def labels(
     house: Lent,
-) -> shapes.Labels:
+) -> schemas.Labels:
     """All labels in their order, and the version that a change has to name."""
     found = house.settings().labels
-    return shapes.Labels(
+    return schemas.Labels(
         version=house.version(),
         labels=[_label(house, name, each) for name, each in found.items()],
     )
@@ -57,32 +57,32 @@ def labels(
 
 @router.patch("/labels/{name:path}", responses=_PROBLEMS)
 def patch(
-    house: Lent, name: LabelName, wanted: shapes.LabelChange, if_match: IfMatch = None
-) -> shapes.OneLabel:
+    house: Lent, name: LabelName, wanted: schemas.LabelChange, if_match: IfMatch = None
+) -> schemas.OneLabel:
     """Change some keys of a label in the configuration file, and go on with them."""
     _settings(house, name)
     keys = wanted.model_dump(exclude_unset=True, by_alias=True)
     version = house.change(Edit(name, keys), seen(if_match))
-    return shapes.OneLabel(version=version, label=shown_label(house, name))
+    return schemas.OneLabel(version=version, label=shown_label(house, name))
 
 
 @router.put("/labels/{name:path}", status_code=201, responses=_PROBLEMS)
 def put(
-    house: Lent, name: LabelName, wanted: shapes.LabelChange, if_match: IfMatch = None
-) -> shapes.OneLabel:
+    house: Lent, name: LabelName, wanted: schemas.LabelChange, if_match: IfMatch = None
+) -> schemas.OneLabel:
     """Add a label."""
     if name in house.settings().labels:
         raise HTTPException(409, f"there is a label {name!r} already")
     keys = wanted.model_dump(exclude_none=True, by_alias=True)
     version = house.change(Edit(name, keys, create=True), seen(if_match))
-    return shapes.OneLabel(version=version, label=shown_label(house, name))
+    return schemas.OneLabel(version=version, label=shown_label(house, name))
 
 
 @router.delete("/labels/{name:path}", responses=_PROBLEMS)
-def delete(house: Lent, name: LabelName, if_match: IfMatch = None) -> shapes.NewVersion:
+def delete(house: Lent, name: LabelName, if_match: IfMatch = None) -> schemas.NewVersion:
     """Remove a label; its stored events stay."""
     _settings(house, name)
-    return shapes.NewVersion(version=house.change(Edit(name, None), seen(if_match)))
+    return schemas.NewVersion(version=house.change(Edit(name, None), seen(if_match)))
 
 
 @router.get("/labels/{name:path}/preview", responses=_PROBLEMS)
@@ -97,7 +97,7 @@ def preview(
     min_off_s: Annotated[float | None, Query(ge=0, le=3600)] = None,
     hours: Annotated[float, Query(gt=0, le=24 * 7)] = 24.0,
     source: Annotated[str | None, Query(max_length=100)] = None,
-) -> shapes.Preview:
+) -> schemas.Preview:
     """How often it would have fired lately, from stored scores. What is not given stays."""
     given = {
         "threshold": threshold,
@@ -106,17 +106,19 @@ def preview(
         "min_off_s": min_off_s,
     }
     wanted = {key: value for key, value in given.items() if value is not None}
-    whatif = shapes.WhatIf.model_validate({"hours": hours, "source": source, **wanted})
+    whatif = schemas.WhatIf.model_validate({"hours": hours, "source": source, **wanted})
     return _preview(house, gate, name, whatif)
 
 
 @router.post("/labels/{name:path}/preview", responses=_PROBLEMS)
-def preview_of(house: Lent, gate: Turns, name: LabelName, wanted: shapes.WhatIf) -> shapes.Preview:
+def preview_of(
+    house: Lent, gate: Turns, name: LabelName, wanted: schemas.WhatIf
+) -> schemas.Preview:
     """The same, also under another pattern, and with a threshold that follows the room."""
     return _preview(house, gate, name, wanted)
 
 
-def _preview(house: House, gate: Gate, name: str, wanted: shapes.WhatIf) -> shapes.Preview:
+def _preview(house: House, gate: Gate, name: str, wanted: schemas.WhatIf) -> schemas.Preview:
     _settings(house, name)
     if house.history is None:
         raise HTTPException(409, "no scores are kept: history.enabled is false")
@@ -132,7 +134,7 @@ def _preview(house: House, gate: Gate, name: str, wanted: shapes.WhatIf) -> shap
         return _previewed(house, name, rules, wanted.hours)
 
 
-def _other(house: House, name: str, rule: LabelRule, wanted: shapes.WhatIf) -> LabelRule:
+def _other(house: House, name: str, rule: LabelRule, wanted: schemas.WhatIf) -> LabelRule:
     """The rule of the label with other keys. Answers 422 for what cannot be."""
     given = wanted.model_fields_set & _KEYS
     settings = _settings(house, name)
@@ -156,21 +158,21 @@ def _other(house: House, name: str, rule: LabelRule, wanted: shapes.WhatIf) -> L
 
 def _previewed(
     house: House, name: str, rules: Mapping[str, tuple[LabelRule, LabelRule]], hours: float
-) -> shapes.Preview:
+) -> schemas.Preview:
     assert house.history is not None  # noqa: S101 - it was asked for
     told = all(untold(rule) is None for rule, _ in rules.values())
     if any(each.follow is not None for both in rules.values() for each in both):
         hours = min(hours, FOLLOWED_H)
     until_ns = time.time_ns()
     since_ns = until_ns - round(hours * 3600e9)
-    frames, now, would_be = 0, 0, list[shapes.WouldBe]()
+    frames, now, would_be = 0, 0, list[schemas.WouldBe]()
     for source, (rule, other) in rules.items():
         runs = house.history.runs(source, name, since_ns, until_ns)
         frames += sum(len(run.scores) for run in runs)
         now += len(replay(runs, rule)) if told else 0
         would_be += _told(source, runs, other)
     would_be.sort(key=lambda each: each.onset, reverse=True)
-    return shapes.Preview(
+    return schemas.Preview(
         hours=hours,
         covered_s=round(frames * FRAME_S, 2),
         count=len(would_be),
@@ -193,9 +195,9 @@ def _settings(house: House, name: str) -> LabelSettings:
     return labels[name]
 
 
-def _told(source: str, runs: Sequence[ScoreRun], rule: LabelRule) -> list[shapes.WouldBe]:
-    def shown(each: Replayed) -> shapes.WouldBe:
-        return shapes.WouldBe(
+def _told(source: str, runs: Sequence[ScoreRun], rule: LabelRule) -> list[schemas.WouldBe]:
+    def shown(each: Replayed) -> schemas.WouldBe:
+        return schemas.WouldBe(
             source=source,
             onset=utc_of(each.onset_ns),
             duration_s=round((each.offset_ns - each.onset_ns) / FRAME_NS * FRAME_S, 3),
@@ -205,17 +207,17 @@ def _told(source: str, runs: Sequence[ScoreRun], rule: LabelRule) -> list[shapes
     return [shown(each) for each in replay(runs, rule)]
 
 
-def shown_label(house: House, name: str) -> shapes.LabelState:
+def shown_label(house: House, name: str) -> schemas.LabelState:
     """A label as configured, and what is in force. Answers 404 where there is none."""
     return _label(house, name, _settings(house, name))
 
 
-def _label(house: House, name: str, settings: LabelSettings) -> shapes.LabelState:
+def _label(house: House, name: str, settings: LabelSettings) -> schemas.LabelState:
     kept = settings.model_dump(mode="json", by_alias=True) | {
         "schedule": [_times(each) for each in settings.schedule]
     }
     now = {
-        source: shapes.RuleState(
+        source: schemas.RuleState(
             threshold=round(rule.threshold, 4),
             off_threshold=round(rule.off_threshold, 4),
             enabled=rule.enabled,
@@ -224,7 +226,7 @@ def _label(house: House, name: str, settings: LabelSettings) -> shapes.LabelStat
         for rule in rules
         if rule.name == name and house.settings().hears(source, name)
     }
-    return shapes.LabelState(name=name, now=now, **kept)
+    return schemas.LabelState(name=name, now=now, **kept)
 
 
 def _times(entry: ScheduleSettings) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fastapi import HTTPException
 
-from pe_stream import plot
 from pe_stream.audio import media
+from pe_stream.cli import plot
 from pe_stream.errors import UnavailableError
 
 FINE_S = 60.0

@@ -10,13 +10,13 @@ from limits import parse as rate
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from pe_stream import search as searching
-from pe_stream.core.moments import Moment
-from pe_stream.search import Overlap
-from pe_stream.web import shapes
+from pe_stream.core.peak_picking import Moment
+from pe_stream.storage import search as searching
+from pe_stream.storage.search import Overlap
+from pe_stream.web import schemas
+from pe_stream.web.daemon_view import House, Lent
 from pe_stream.web.gate import Turns
 from pe_stream.web.guard import address
-from pe_stream.web.house import House, Lent
 from pe_stream.web.times import ns_of, utc_of
 
 SEARCHES = rate("30/minute")
@@ -25,7 +25,7 @@ SEARCHES = rate("30/minute")
 _DAY_NS = 86_400 * 10**9
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": shapes.Trouble} for status in (404, 409, 422, 429, 503)
+    status: {"model": schemas.Trouble} for status in (404, 409, 422, 429, 503)
 }
 
 _limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -40,11 +40,11 @@ def search(
     gate: Turns,
     request: Request,
     text: Annotated[str, Query(min_length=1, max_length=searching.LONGEST_TEXT)],
-    since: Annotated[shapes.Moment | None, Query()] = None,
-    until: Annotated[shapes.Moment | None, Query()] = None,
+    since: Annotated[schemas.Moment | None, Query()] = None,
+    until: Annotated[schemas.Moment | None, Query()] = None,
     source: Annotated[str | None, Query(max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=searching.MOST)] = 20,
-) -> shapes.Moments:
+) -> schemas.Moments:
     """When it sounded most like a text, the best first; without `since`, of the last day."""
     if house.memory is None:
         raise HTTPException(409, f"nothing that was heard is kept: {searching.TURN_ON}")
@@ -60,22 +60,22 @@ def search(
     with gate.turn():
         probe = house.probe(wanted)
         found = searching.search(house.memory.pieces(since_ns, until_ns, source), probe, limit)
-    return shapes.Moments(
+    return schemas.Moments(
         text=wanted,
         since=utc_of(since_ns),
         until=utc_of(until_ns),
         searched_s=found.searched_s,
         left_out=[
-            shapes.LeftOut(checkpoint=name, heard_s=round(seconds, 2))
+            schemas.LeftOut(checkpoint=name, heard_s=round(seconds, 2))
             for name, seconds in found.others.items()
         ],
         moments=[_shown(house, moment) for moment in found.moments],
     )
 
 
-def _shown(house: House, moment: Moment) -> shapes.Sounding:
+def _shown(house: House, moment: Moment) -> schemas.Sounding:
     there = searching.overlap(moment, house.timeline, house.clips)
-    return shapes.Sounding(
+    return schemas.Sounding(
         source=moment.source,
         start=utc_of(moment.start_ns),
         duration_s=round((moment.end_ns - moment.start_ns) / 1e9, 2),
@@ -85,5 +85,5 @@ def _shown(house: House, moment: Moment) -> shapes.Sounding:
     )
 
 
-def _event(there: Overlap) -> shapes.There:
-    return shapes.There(id=there.event["id"], label=there.event["label"], clip_s=there.clip_s)
+def _event(there: Overlap) -> schemas.There:
+    return schemas.There(id=there.event["id"], label=there.event["label"], clip_s=there.clip_s)

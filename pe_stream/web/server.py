@@ -18,10 +18,10 @@ from pe_stream.core.detector import Heard
 from pe_stream.core.types import Event, LabelRule
 from pe_stream.errors import UnavailableError
 from pe_stream.web.app import build
-from pe_stream.web.audience import Audience
+from pe_stream.web.daemon_api import rules_shown
+from pe_stream.web.daemon_view import House
 from pe_stream.web.gate import Gate
-from pe_stream.web.house import House
-from pe_stream.web.house_api import rules_shown
+from pe_stream.web.viewers import Audience
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
-from pe_stream.web import shapes
+from pe_stream.web import schemas
 from pe_stream.web.guard import COOKIE, knows
 from pe_stream.web.passwords import SESSION_S, Door
 
@@ -21,15 +21,15 @@ Known = Annotated[Door, Depends(_door)]
 
 
 @router.get("/session")
-def session(request: Request, door: Known) -> shapes.Session:
+def session(request: Request, door: Known) -> schemas.Session:
     """Whether one has to log in, and has."""
-    return shapes.Session(required=not door.open, authenticated=knows(door, request.headers))
+    return schemas.Session(required=not door.open, authenticated=knows(door, request.headers))
 
 
-@router.post("/session", responses={401: {"model": shapes.Trouble}})
+@router.post("/session", responses={401: {"model": schemas.Trouble}})
 def log_in(
-    given: shapes.Password, request: Request, response: Response, door: Known
-) -> shapes.Session:
+    given: schemas.Password, request: Request, response: Response, door: Known
+) -> schemas.Session:
     """Log in with the password, or the token."""
     if not door.open:
         if not door.knows_password(given.password):
@@ -44,15 +44,15 @@ def log_in(
             httponly=True,
             samesite="strict",
         )
-    return shapes.Session(required=not door.open, authenticated=True)
+    return schemas.Session(required=not door.open, authenticated=True)
 
 
 @router.delete("/session")
-def log_out(request: Request, response: Response, door: Known) -> shapes.Session:
+def log_out(request: Request, response: Response, door: Known) -> schemas.Session:
     """Log out, in this browser."""
     door.end_session(request.cookies.get(COOKIE, ""))
     response.delete_cookie(COOKIE, path=_path(request), httponly=True, samesite="strict")
-    return shapes.Session(required=not door.open, authenticated=door.open)
+    return schemas.Session(required=not door.open, authenticated=door.open)
 
 
 def _path(request: Request) -> str:

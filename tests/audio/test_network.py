@@ -15,7 +15,7 @@ from audio.stream_servers import http_file, rtsp_camera
 from pe_stream.audio import network
 from pe_stream.audio.decode import Block
 from pe_stream.audio.network import NetworkStream
-from pe_stream.audio.timeline import Timeline
+from pe_stream.audio.numbering import Timeline
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import UnavailableError
 

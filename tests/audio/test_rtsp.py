@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from mosquitto import free_port, wait_until
 
+from pe_stream.audio.feed import Feed, Mark
 from pe_stream.audio.source import Source, open_source
 from pe_stream.config import SourceSettings
 from pe_stream.core.types import AudioChunk
-from pe_stream.feed import Feed, Mark
 
 PYTHON = "/usr/bin/python3"
 PACKAGES = (

@@ -31,7 +31,7 @@ from processes import Daemon, MosquittoSub
 from sounds import noise, write_float_wav
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
-from pe_stream.timeline import Asked, Timeline
+from pe_stream.storage.event_queries import Asked, Timeline
 
 PERIOD_S = 4.0
 """From one burst on the porch to the next."""

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from pe_stream.core.types import FRAME, Samples, Window
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.codec import Codec, Stream
+from pe_stream.model.codec_layers import lean
 from pe_stream.model.engine import Engine
-from pe_stream.model.lean import lean
 from pe_stream.model.prompts import LabelPrompts, embed_labels
 
 NAMES = ("small", "embedded")

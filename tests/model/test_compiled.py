@@ -113,7 +113,7 @@ def count_runs(module: Compiled) -> list[int]:
 
 FAULTS = """
 import resource, threading, torch
-from pe_stream.model.memory import keep_freed_memory
+from pe_stream.model.malloc import keep_freed_memory
 assert keep_freed_memory()
 torch.set_num_threads(1)
 faults = []

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pe_stream.model.checkpoint import Checkpoint
-from pe_stream.model.lean import Layers
+from pe_stream.model.codec_layers import Layers
 from pe_stream.model.precision import cudnn_is_right
 
 Faulty = Callable[[Callable[[Tensor], None]], None]

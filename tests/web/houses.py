@@ -14,19 +14,19 @@ import numpy as np
 from mosquitto import free_port
 from numpy.typing import NDArray
 
-from pe_stream.clips import Clips
 from pe_stream.config import ClipSettings, HistorySettings, SearchSettings, Settings
-from pe_stream.config_edit import ConfigFile, Edit
-from pe_stream.config_file import load
+from pe_stream.config.edit import ConfigFile, Edit
+from pe_stream.config.file import load
 from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings, LabelRule
 from pe_stream.errors import ConfigError
-from pe_stream.history import History
-from pe_stream.memory import Memory
-from pe_stream.store import Store
-from pe_stream.timeline import Timeline
-from pe_stream.web.house import Broker, House
-from pe_stream.web.recent import Recent
+from pe_stream.storage.clips import Clips
+from pe_stream.storage.embeddings import Memory
+from pe_stream.storage.event_queries import Timeline
+from pe_stream.storage.events import Store
+from pe_stream.storage.scores import History
+from pe_stream.web.daemon_view import Broker, House
+from pe_stream.web.recent_embeddings import Recent
 from pe_stream.web.server import Server
 
 CONFIG = """\

@@ -15,7 +15,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from web.houses import Standing
 
-from pe_stream.web import house_api, search_api
+from pe_stream.web import daemon_api, search_api
 
 TRY = {"text": "x", "source": "kitchen"}
 
@@ -38,7 +38,7 @@ class Slow:
 
 @pytest.fixture
 def slow(house: Standing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
-    for api in (house_api, search_api):
+    for api in (daemon_api, search_api):
         monkeypatch.setattr(api, "_limiter", MovingWindowRateLimiter(MemoryStorage()))
     made = Slow(house)
     try:

@@ -13,7 +13,7 @@ import pytest
 from limits import parse as parse_rate
 from web.houses import Standing, standing
 
-from pe_stream.config_file import parse
+from pe_stream.config.file import parse
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
 from pe_stream.web import guard, server
 from pe_stream.web.passwords import Door, hash_password

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 from stand_ins import event
 from web.houses import Standing, standing
 
-from pe_stream.web import guard, house_api, search_api
+from pe_stream.web import daemon_api, guard, search_api
 
 CASES = 15
 TOKEN = "t0ken-of-more-than-twenty-characters"
@@ -30,7 +30,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> object:
     folder: Path = tmp_path_factory.mktemp("house")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(guard, "REQUESTS", parse_rate("100000/minute"))
-        patch.setattr(house_api, "TRIES", parse_rate("100000/minute"))
+        patch.setattr(daemon_api, "TRIES", parse_rate("100000/minute"))
         patch.setattr(search_api, "SEARCHES", parse_rate("100000/minute"))
         with standing(folder) as there:
             there.store.record(event(1, source="kitchen", label="dog"), [])

@@ -13,7 +13,7 @@ from web.houses import Standing
 from pe_stream.core.pooling import POOL
 from pe_stream.core.types import FRAME_NS, FrameEmbeddings, Phase
 from pe_stream.web import search_api
-from pe_stream.web.house import House
+from pe_stream.web.daemon_view import House
 
 ROW_NS = POOL * FRAME_NS
 

@@ -1,0 +1,231 @@
+"""`pe-stream check`: does everything the daemon needs work? One line each on stdout."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import numpy as np
+
+from pe_stream.audio.microphone import Absent
+from pe_stream.audio.source import SourceSpec, open_source
+from pe_stream.config import (
+    LabelSettings,
+    MetricsSettings,
+    MqttSettings,
+    Settings,
+    WebSettings,
+)
+from pe_stream.config.edit import ConfigFile
+from pe_stream.config.file import load
+from pe_stream.core.ledger import Ledger
+from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples, Window
+from pe_stream.errors import ConfigError, PeStreamError, UnavailableError
+from pe_stream.labels.learn import lesson
+from pe_stream.labels.overlaps import overlaps
+from pe_stream.model.codec import Stream
+from pe_stream.outputs import mqtt, notifications
+from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
+from pe_stream.pipeline.scorer import Hearing, prepare
+from pe_stream.storage import clips, embeddings, events, scores
+
+LISTEN_S = 1.5
+"""How much of each source is listened to (s)."""
+
+ANSWER_S = 2.0
+"""Whoever has our port gets this long to say who it is."""
+
+MOST_BYTES = 2**20
+"""Of its answer are looked at."""
+
+HARDLY_EVER = 0.95
+"""Thresholds above this, as a checkpoint may recommend them, are hardly ever reached."""
+
+
+def run(path: Path) -> int:
+    """Check the configuration at `path` and what it names; returns the exit code.
+
+    What fails does not keep the rest from being checked; a wrong configuration does.
+    """
+    try:
+        settings = load(path)
+        settings.require_sources()
+    except ConfigError as error:
+        _line("config", error)
+        return error.exit_code
+    _line("config", f"{path}: sources: {len(settings.sources)}, labels: {len(settings.labels)}")
+    hearings: list[Hearing] = []
+    checks: list[tuple[str, Callable[[], str]]] = [("model", partial(_model, settings, hearings))]
+    checks.append(("labels", partial(_labels, settings.labels, hearings)))
+    for name, spec in settings.sources.items():
+        checks.append((f"source {name}", partial(_source, spec)))
+    checks.append(("broker", partial(_broker, settings.mqtt)))
+    if settings.store.enabled:
+        checks.append(("store", partial(_folder, events.path_of(settings.store).parent)))
+    if settings.history.enabled:
+        checks.append(("history", partial(_folder, scores.path_of(settings.history).parent)))
+    if settings.search.enabled:
+        checks.append(("search", partial(_folder, embeddings.folder_of(settings.search))))
+    if settings.clips.enabled:
+        checks.append(("clips", partial(_folder, clips.folder_of(settings.clips))))
+    for name, each in settings.notifications.items():
+        checks.append((f"notification {name}", partial(notifications.describe, name, each)))
+    if settings.web.enabled:
+        checks.append(("page", partial(_page, settings.web, path)))
+    if settings.metrics.enabled:
+        checks.append(("metrics", partial(_metrics, settings.metrics)))
+    return max([_check(what, check) for what, check in checks])
+
+
+def _check(what: str, check: Callable[[], str]) -> int:
+    try:
+        _line(what, check())
+    except PeStreamError as error:
+        _line(what, error)
+        return error.exit_code
+    return 0
+
+
+def _line(what: str, outcome: str | PeStreamError) -> None:
+    verdict = "FAILED" if isinstance(outcome, PeStreamError) else "ok"
+    print(f"{verdict:7}{what}: {outcome}", flush=True)
+
+
+def _model(settings: Settings, hearings: list[Hearing]) -> str:
+    """Try what hears, and leave it in `hearings`."""
+    hearing = prepare(settings.model.model_copy(update={"compile": False}), settings.labels)
+    hearings.append(hearing)
+    framing = hearing.framing
+    noise = np.random.default_rng(0).normal(0, 0.01, (framing.window + 2 * framing.hop) * FRAME)
+    audio: Samples = noise.astype(np.float32)
+    stream, begun_s = Stream(), 0.0
+    for hop in range(3):  # the first has everything to compute, the second allocates
+        begun_s = time.monotonic()
+        start = hop * framing.hop * FRAME
+        samples = audio[start : start + framing.window * FRAME]
+        done = framing.window - framing.hop - framing.lookahead
+        hearing.engine.hear([stream], [Window(start, samples, done=done)])
+    rtf = (time.monotonic() - begun_s) / settings.model.hop_s
+    verdict = "keeps up" if rtf * len(settings.sources) < 1 else "falls behind: stretches the hop"
+    return f"{hearing.checkpoint.describe()}; a hop takes {rtf:.2f} of its time, {verdict}"
+
+
+def _labels(labels: Mapping[str, LabelSettings], hearings: Sequence[Hearing]) -> str:
+    """Which labels are nearly the same to the model, and the like: warnings, no failure."""
+    if not hearings:
+        raise UnavailableError("not compared: there is no model")
+    hearing = hearings[0]
+    alike = [overlap.describe() for overlap in overlaps(hearing.labels.embeddings)]
+    told = [f"warning: {pair}" for pair in alike] or ["no two are nearly the same"]
+    told += ["`pe-stream prompts` tells more"] if alike else []
+    for name, label in labels.items():
+        if label.examples:
+            repeated = lesson(hearing.checkpoint, name, label).repeated
+            told += [f"warning: {each}" for each in repeated]
+    deaf = [rule.name for rule in hearing.labels.rules if rule.threshold > HARDLY_EVER]
+    if deaf:
+        names = ", ".join(deaf)
+        told.append(
+            f"warning: set a threshold, at {HARDLY_EVER} and above hardly any score: {names}"
+        )
+    return "; ".join(told)
+
+
+def _source(spec: SourceSpec) -> str:
+    ledger, heard = Ledger(), 0
+    source = open_source(spec)
+    try:
+        for chunk in source:
+            if isinstance(chunk, Absent):
+                raise UnavailableError(chunk.reason)
+            ledger.hear(chunk.samples)
+            heard += len(chunk.samples)
+            if heard >= LISTEN_S * SAMPLE_RATE:
+                break
+    finally:
+        source.close()
+    ledger.settle()
+    account = ledger.account
+    if account.flat == heard:
+        if spec.microphone is None:
+            return f"{source.describe}: only silence in the first {LISTEN_S:g} s"
+        raise UnavailableError(
+            f"{source.describe}: delivers one single value: muted, or not a microphone?"
+        )
+    level = "silent" if account.level_dbfs is None else f"{account.level_dbfs} dBFS"
+    clipped = f", {account.clipped} samples clipped" if account.clipped else ""
+    return f"{source.describe}: level {level}{clipped}"
+
+
+def _folder(folder: Path) -> str:
+    """Whether files can be written there, of a daemon that may be running."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UnavailableError(f"{folder} cannot be written: {error.strerror}") from error
+    return f"{folder} can be written"
+
+
+def _page(settings: WebSettings, path: Path) -> str:
+    try:
+        from pe_stream.web.passwords import Door
+    except ImportError as error:
+        raise UnavailableError(
+            f"{error.name} is not installed: pip install 'pe-stream[web]'"
+        ) from error
+    Door(settings)
+    said = _port("web", settings.host, settings.port, f"{settings.prefix}/")
+    trouble = ConfigFile(path).trouble
+    return f"{said}; labels can be edited" if trouble is None else f"{said}; {trouble}"
+
+
+def _metrics(settings: MetricsSettings) -> str:
+    return _port("metrics", settings.host, settings.port, "/metrics")
+
+
+def _port(section: str, host: str, port: int, path: str) -> str:
+    """Whether it is free, or a pe-stream that runs, probably the one in question, answers there."""
+    where = f"{host}:{port}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and _ours(host, port, path):
+            return f"a pe-stream that runs is at {where}"
+        raise UnavailableError(
+            f"cannot listen on {where}: {error.strerror or error}; set {section}.host and "
+            f"{section}.port"
+        ) from error
+    return f"{where} is free"
+
+
+def _ours(host: str, port: int, path: str) -> bool:
+    connection = HTTPConnection(host, port, timeout=ANSWER_S)
+    try:
+        connection.request("GET", path)
+        return b"pe_stream" in connection.getresponse().read(MOST_BYTES)
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _broker(settings: MqttSettings) -> str:
+    if settings.embedded:
+        broker = EmbeddedBroker(settings.port)
+        try:
+            broker.start()
+        except UnavailableError as error:
+            raise UnavailableError(f"{error}, unless a pe-stream that runs has it") from error
+        broker.stop()
+        return f"embedded, on port {settings.port}"
+    mqtt.probe(settings)
+    return f"{settings.host}:{settings.port} accepts us"

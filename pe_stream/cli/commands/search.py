@@ -1,0 +1,223 @@
+"""`pe-stream search`: when did it sound like that? From what was kept, without any audio."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pe_stream.config import (
+    ClipSettings,
+    LocationSettings,
+    ModelSettings,
+    SearchSettings,
+    Settings,
+    StoreSettings,
+)
+from pe_stream.config.file import find, load
+from pe_stream.config.local_time import LocalTime
+from pe_stream.config.local_time import moment as moment_of
+from pe_stream.core.peak_picking import Moment
+from pe_stream.core.pooling import Probe
+from pe_stream.errors import ConfigError, UnavailableError, UsageError
+from pe_stream.model.checkpoint import load as load_checkpoint
+from pe_stream.model.prompts import probe
+from pe_stream.storage import embeddings, events, search
+from pe_stream.storage.clips import Clips
+from pe_stream.storage.embedding_files import Piece, stored
+from pe_stream.storage.event_queries import Timeline
+from pe_stream.storage.search import Found, Overlap
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """What the user asked for; see `pe-stream search --help`."""
+
+    text: str
+    config: Path | None = None
+    since: str = "24h"
+    until: str | None = None
+    source: str | None = None
+    limit: int = 20
+    format: str = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class _House:
+    """The settings that a search needs."""
+
+    model: ModelSettings
+    search: SearchSettings
+    store: StoreSettings
+    clips: ClipSettings
+    location: LocationSettings
+
+
+def run(options: SearchOptions) -> int:
+    """Print the best moments, the best first; returns the exit code.
+
+    A daemon that runs keeps its last minute in memory: that is not seen here.
+
+    Raises UsageError on a time that is none and a text that cannot be used, UnavailableError where
+    nothing is kept of that time, or only what another checkpoint heard.
+    """
+    now = datetime.now(UTC)
+    since_ns = _ns(moment_of(options.since, now))
+    until_ns = _ns(moment_of(options.until or "0s", now, "--until"))
+    try:
+        text = search.checked(options.text)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+    if since_ns >= until_ns:
+        raise UsageError("--until is not after --since")
+    house = _house(options.config)
+    pieces = _pieces(house.search, since_ns, until_ns, options)
+    found = _search(house.model, pieces, text, options.limit)
+    clips = Clips(house.clips)
+    timeline = _timeline(house.store)
+    told = [(each, search.overlap(each, timeline, clips)) for each in found.moments]
+    local = LocalTime(house.location)
+    if options.format == "jsonl":
+        for each, there in told:
+            print(json.dumps(_line(each, there, clips, local), ensure_ascii=False))
+    else:
+        _print_table(told, clips, local)
+    return 0
+
+
+def _pieces(
+    settings: SearchSettings, since_ns: int, until_ns: int, options: SearchOptions
+) -> list[Piece]:
+    """What is stored of that time. Raises UnavailableError where that is nothing."""
+    folder = embeddings.folder_of(settings)
+    pieces = [
+        piece
+        for piece in stored(folder, since_ns, until_ns, source=options.source)
+        if len(piece.rows)
+    ]
+    if pieces:
+        return pieces
+    if not settings.enabled:
+        raise UnavailableError(f"nothing that was heard is kept: {search.TURN_ON}")
+    at = "" if options.source is None else f" at {options.source!r}"
+    raise UnavailableError(
+        f"{folder}: nothing is kept of what was heard{at} since {options.since}"
+        + ("" if options.until is None else f" until {options.until}")
+        + "; the last minute comes with the next"
+    )
+
+
+def _search(model: ModelSettings, pieces: list[Piece], text: str, limit: int) -> Found:
+    begun_s = time.monotonic()
+    asked = _probe(model, text)
+    ready_s = time.monotonic()
+    found = search.search(pieces, asked, limit)
+    others = ", ".join(
+        f"{seconds / 3600:.1f} h by {name}" for name, seconds in found.others.items()
+    )
+    if not found.sources:
+        raise UnavailableError(
+            f"only what another checkpoint heard is kept of that time ({others}), which cannot be "
+            f"compared with texts of {model.checkpoint}: set model.checkpoint to search in it"
+        )
+    if others:
+        log.warning("left out, as another checkpoint heard it: %s", others)
+    log.info(
+        "model and text took %.1f s, %.1f h at %s %.2f s",
+        ready_s - begun_s,
+        found.searched_s / 3600,
+        ", ".join(found.sources),
+        time.monotonic() - ready_s,
+    )
+    return found
+
+
+def _probe(model: ModelSettings, text: str) -> Probe:
+    checkpoint = load_checkpoint(
+        model.checkpoint,
+        revision=model.revision,
+        cache=Path(model.cache) if model.cache else None,
+        device=model.device,
+        threads=model.threads,
+    )
+    try:
+        return probe(checkpoint, text)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
+def _line(moment: Moment, there: Overlap | None, clips: Clips, local: LocalTime) -> dict[str, Any]:
+    event = None if there is None else there.event
+    start = search.utc(moment.start_ns)
+    clip = None if event is None else clips.find(event)
+    return {
+        "source": moment.source,
+        "start": _iso(start),
+        "local": local.at(start).isoformat(timespec="milliseconds"),
+        "duration_s": round((moment.end_ns - moment.start_ns) / 1e9, 2),
+        "score": round(moment.peak, 4),
+        "peak_at": _iso(search.utc(moment.peak_ns)),
+        "event": None if event is None else event["id"],
+        "label": None if event is None else event["label"],
+        "clip": None if clip is None else str(clip.absolute()),
+        "clip_s": None if there is None else there.clip_s,
+    }
+
+
+def _print_table(
+    told: Iterable[tuple[Moment, Overlap | None]], clips: Clips, local: LocalTime
+) -> None:
+    rows = [("score", "local time", "UTC", "length", "source", "event", "clip")]
+    for moment, there in told:
+        line = _line(moment, there, clips, local)
+        start = search.utc(moment.start_ns)
+        row = (
+            f"{moment.peak:.2f}",
+            f"{local.at(start):%a %Y-%m-%d %H:%M:%S}",
+            f"{start:%H:%M:%SZ}",
+            f"{line['duration_s']:.1f} s",
+            moment.source,
+            line["label"] or "-",
+            line["clip"] or "-",
+        )
+        rows.append(row)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _house(config: Path | None) -> _House:
+    """Settings of the configuration; the defaults where there is none."""
+    try:
+        settings: Settings = load(config or find())
+    except ConfigError:
+        if config is not None:
+            raise
+        return _House(
+            ModelSettings(), SearchSettings(), StoreSettings(), ClipSettings(), LocationSettings()
+        )
+    return _House(
+        settings.model, settings.search, settings.store, settings.clips, settings.location
+    )
+
+
+def _timeline(settings: StoreSettings) -> Timeline | None:
+    path = events.path_of(settings)
+    return Timeline(path) if settings.enabled and path.is_file() else None
+
+
+def _ns(utc: str) -> int:
+    since = datetime.fromisoformat(utc) - datetime(1970, 1, 1, tzinfo=UTC)
+    return since // timedelta(microseconds=1) * 1000
+
+
+def _iso(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,144 @@
+"""`pe-stream soundscapes`: labelled clips to soundscapes with known onsets and offsets."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from tqdm import tqdm
+
+from pe_stream.audio.synthesis import SOUNDS
+from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.workbench import manifest
+from pe_stream.workbench.evaluation import promptset
+from pe_stream.workbench.soundscapes import everyday, folder, smoke_alarm
+from pe_stream.workbench.soundscapes.sources import Sources
+
+SceneName = Literal["everyday", "smoke-alarm"]
+
+_SHORTEST_S, _LONGEST_S = 1.0, 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class SoundscapesOptions:
+    """What the user asked for; see `pe-stream soundscapes --help`.
+
+    part: the first of so many parts of the clips' recordings, by (1, parts), and so on.
+    synthesised: labels to mix in; None: those of SOUNDS that no clip has.
+    """
+
+    manifest: Path
+    out: Path
+    count: int = 100
+    seconds: float = 30.0
+    seed: int = 0
+    folds: tuple[str, ...] = ()
+    part: tuple[int, int] = (1, 1)
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    labels_from: tuple[str, ...] = ()
+    synthesised: tuple[str, ...] | None = None
+    scene: SceneName = "everyday"
+
+
+def run(options: SoundscapesOptions) -> int:
+    """Fill the folder `out`, all or nothing, and print what it holds; returns the exit code.
+
+    Soundscape n depends on the manifest, the options and n alone, not on how many there are.
+    Raises UsageError or UnavailableError.
+    """
+    _refuse_nonsense(options)
+    _refuse_full(options.out)
+    clips = manifest.of_folds(manifest.read(options.manifest), options.folds)
+    clips = manifest.of_part(manifest.without_doubles(clips), *options.part)
+    there = {clip.label for clip in clips}
+    made = SOUNDS.keys() - there if options.synthesised is None else _made(options.synthesised)
+    if options.scene == "smoke-alarm":
+        made = {*made, *smoke_alarm.COUNTER_EXAMPLES}
+    wanted, related = _wanted(options.labels_from)
+    sources = Sources(clips, made, wanted, related)
+    compose = smoke_alarm.compose if options.scene == "smoke-alarm" else everyday.compose
+    rows: list[folder.Row] = []
+    with _becoming(options.out) as made_folder:
+        for index in tqdm(range(options.count), unit="file", disable=None, leave=False):
+            rng = np.random.default_rng([options.seed, index])
+            soundscape = compose(rng, index, sources, options.seconds, options.snr_db)
+            rows += folder.add(made_folder, index, soundscape, "+".join(options.folds))
+        folder.write_manifest(made_folder, rows)
+    empty = sum(not row["label"] for row in rows)
+    hours = options.count * round(options.seconds * SAMPLE_RATE) / SAMPLE_RATE / 3600
+    print(
+        f"{options.out}: {options.count} files, {hours:.2f} h,"
+        f" {len(rows) - empty} events, {empty} files without any"
+    )
+    return 0
+
+
+def _refuse_nonsense(options: SoundscapesOptions) -> None:
+    low, high = options.snr_db
+    if options.count < 1:
+        raise UsageError(f"--count {options.count}: there should be at least one soundscape")
+    if not _SHORTEST_S <= options.seconds <= _LONGEST_S:
+        raise UsageError(
+            f"--seconds {options.seconds:g}: give {_SHORTEST_S:g} to {_LONGEST_S:g} seconds"
+        )
+    if options.seed < 0:
+        raise UsageError(f"--seed {options.seed}: give 0 or more")
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise UsageError(f"--snr {low:g} {high:g}: give the lower figure (dB) first")
+    if options.scene == "smoke-alarm" and (options.labels_from or options.synthesised is not None):
+        raise UsageError("--scene smoke-alarm chooses its sounds: no --labels-from, --synthesised")
+
+
+def _refuse_full(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: this is a file; give a folder to make")
+    if out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"{out}: there is something in it; give a new folder or an empty one")
+
+
+def _made(names: Sequence[str]) -> set[str]:
+    """Labels of SOUNDS, of names that may have underscores for spaces."""
+    labels = {name.replace("_", " ") for name in names}
+    for label in sorted(labels - SOUNDS.keys()):
+        near = get_close_matches(label, SOUNDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(SOUNDS))}"
+        raise UsageError(f"--synthesised: no formula for {label!r}: {hint}")
+    return labels
+
+
+def _wanted(sets: Sequence[str]) -> tuple[set[str], set[str]]:
+    """The manifest labels that prompt sets ask for, and those they call related.
+
+    The sets are those that come with the package, or files.
+    """
+    wanted: set[str] = set()
+    related: set[str] = set()
+    for name in sets:
+        shipped = next((known for known in get_args(promptset.Name) if known == name), None)
+        labels = promptset.shipped(shipped) if shipped else promptset.from_file(Path(name))
+        wanted |= {sound for label in labels for sound in label.sounds}
+        related |= {sound for label in labels for sound in label.related}
+    return wanted, related
+
+
+@contextmanager
+def _becoming(out: Path) -> Iterator[Path]:
+    """An empty folder that is `out` once all has gone well, and else is gone."""
+    out = out.resolve()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as near:
+            made = Path(near) / "made"
+            made.mkdir()
+            yield made
+            made.replace(out)
+    except OSError as error:
+        raise UnavailableError(f"{out}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,1 @@
+"""The arguments of the commands that `main` does not define itself."""

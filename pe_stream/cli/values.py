@@ -1,0 +1,178 @@
+"""Values on the command line: text to what it means, or argparse's error."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pe_stream.core.relative_time import ago
+
+_CONFIGS = "./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/"
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add -c/--config, a command's configuration."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"default: {_CONFIGS}",
+    )
+
+
+def add_two_configs(parser: argparse.ArgumentParser) -> None:
+    """Add -c/--config, the configuration of now, and --against, one to compare with it."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        action=_Once,
+        type=Path,
+        metavar="FILE",
+        help=f"the configuration of now; default: {_CONFIGS}",
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="NEW", help="another configuration, to compare with it"
+    )
+
+
+class _Once(argparse.Action):
+    """A configuration that may be given once: two would be meant to be compared."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,  # noqa: ARG002
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            raise argparse.ArgumentError(self, "given twice; a second one is --against")
+        setattr(namespace, self.dest, values)
+
+
+def threshold(text: str) -> float:
+    """A number above 0 and below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and below 1")
+    return value
+
+
+def part(text: str) -> tuple[int, int]:
+    """Text like "N/M": the Nth of M parts."""
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"not a part like 1/2: {text!r}")
+    return int(number), int(parts)
+
+
+def phrasing(text: str) -> str | int:
+    """Either "plain" or "unseen", or which of the unseen ones, from 1."""
+    if text in ("plain", "unseen"):
+        return text
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not plain, unseen, or a number from 1")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """A number from 1 to 1024."""
+    if not (text.isdecimal() and 0 < int(text) <= 1024):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024")
+    return int(text)
+
+
+def hours(text: str) -> int:
+    """A number from 2 to 24."""
+    if not (text.isdecimal() and 2 <= int(text) <= 24):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 2 to 24")
+    return int(text)
+
+
+def seed(text: str) -> int:
+    """A number from 0."""
+    if not (text.isdecimal() and len(text) < 19):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return int(text)
+
+
+def moments(text: str) -> int:
+    """A number from 1 to 200."""
+    if not (text.isdecimal() and 0 < int(text) <= 200):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 200")
+    return int(text)
+
+
+def streams(text: str) -> int:
+    """A number from 1 to 4096."""
+    if not (text.isdecimal() and 0 < int(text) <= 4096):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 4096")
+    return int(text)
+
+
+def span(text: str) -> float:
+    """Seconds, at most an hour."""
+    value = seconds(text)
+    if value > 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than an hour")
+    return value
+
+
+def seconds(text: str) -> float:
+    """Seconds, above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
+
+
+def duration(text: str) -> float:
+    """Seconds, of text like 90m, 24h, 7d."""
+    now = datetime.now(UTC)
+    try:
+        begun = ago(text, now)
+    except OverflowError:
+        begun = None
+    value = 0.0 if begun is None else (now - begun).total_seconds()
+    if not 0 < value <= 31 * 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 90m, 24h, 7d (at most 31d)")
+    return value
+
+
+def rate(text: str) -> float:
+    """So many a day: a number above 0, at most one a second."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 86_400:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number above 0, like 1 or 0.2, up to 86400"
+        )
+    return value
+
+
+def example(text: str) -> tuple[str, str]:
+    """Text like LABEL=FILE."""
+    label, equals, file = text.partition("=")
+    if not (label and equals and file):
+        raise argparse.ArgumentTypeError(f"not LABEL=FILE: {text!r}")
+    return label, file
+
+
+def example_s(text: str) -> float:
+    """Seconds of an example of a sound, at most a minute."""
+    value = seconds(text)
+    if value > 60:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a minute")
+    return value

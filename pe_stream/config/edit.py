@@ -1,0 +1,194 @@
+"""Changes to labels in the configuration file: comments stay, what was there before is kept beside.
+
+A change is made to the text that its author saw (`version`), so that of two editors the second is
+told, and only what the daemon would take is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from yaml import YAMLError
+
+from pe_stream.config import Settings
+from pe_stream.config.file import MAX_SIZE, parse
+from pe_stream.config.yaml_edit import Editor, NotEditableError
+from pe_stream.errors import ConfigError, PeStreamError
+
+KEPT = 40
+"""So many of the files that were before are kept, as NAME.STAMP.bak."""
+
+
+class ConflictError(PeStreamError):
+    """The file is not what the author of the change saw."""
+
+
+class NotWritableError(PeStreamError):
+    """The file cannot be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What becomes of a label: the keys to set (None: back to the default), or its removal.
+
+    create: whether the label is to be new; else it has to be there.
+    """
+
+    label: str
+    keys: Mapping[str, Any] | None
+    create: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file as it will be, and what it means."""
+
+    text: str
+    settings: Settings
+    version: str
+    """What it is a change of."""
+
+
+class ConfigFile:
+    """One configuration file; used by one thread at a time, but for `trouble`."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the path; links are followed, so that it is their target that changes."""
+        self.path = path.resolve()
+
+    @property
+    def version(self) -> str:
+        """What tells this text from any other. Raises NotWritableError where there is none."""
+        return _version(self._read())
+
+    @property
+    def trouble(self) -> str | None:
+        """Why it cannot be changed, in words; None where it can."""
+        if not self.path.exists():
+            return f"{self.path} is gone"
+        if not os.access(self.path, os.W_OK):
+            return f"{self.path} may not be written by this service"
+        if not os.access(self.path.parent, os.W_OK):
+            return f"{self.path.parent} may not be written by this service"
+        return None
+
+    def draft(self, edit: Edit, version: str) -> Draft:
+        """Make the change without writing it.
+
+        Raises ConflictError, NotWritableError, or ConfigError with all that is wrong with it.
+        """
+        if self.trouble is not None:
+            raise NotWritableError(self.trouble)
+        before = self._read()
+        if _version(before) != version:
+            parse(before, str(self.path))  # else nobody could load what is there
+            raise self._conflict()
+        text = edited(before, edit, str(self.path))
+        return Draft(text, parse(text, str(self.path)), version)
+
+    def write(self, draft: Draft) -> str:
+        """Put the draft in the file's place at once, keep the old one; returns the new version.
+
+        Raises ConflictError where the file has changed since, NotWritableError.
+        """
+        before = self._read()
+        if _version(before) != draft.version:
+            raise self._conflict()
+        try:
+            if before != draft.text:
+                self._replace(before.encode(), draft.text.encode())
+        except OSError as error:
+            raise NotWritableError(f"{self.path} cannot be written: {error.strerror}") from error
+        return _version(draft.text)
+
+    def _conflict(self) -> ConflictError:
+        return ConflictError(
+            f"{self.path.name} was changed by someone else meanwhile: load it again"
+        )
+
+    def _replace(self, before: bytes, after: bytes) -> None:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        self._put(before, self.path.with_name(f"{self.path.name}.{stamp}.bak"))
+        self._put(after, self.path)
+        with contextlib.suppress(OSError):  # it is written, whatever becomes of the old ones
+            for path in sorted(self.path.parent.glob(f"{self.path.name}.*Z.bak"))[:-KEPT]:
+                path.unlink(missing_ok=True)
+
+    def _put(self, content: bytes, path: Path) -> None:
+        """Write a file whole or not at all, with the owner and rights of the configuration."""
+        stat = self.path.stat()
+        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(PermissionError):
+                os.chown(name, stat.st_uid, stat.st_gid)
+            Path(name).chmod(stat.st_mode & 0o777)
+            Path(name).replace(path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    def _read(self) -> str:
+        try:
+            content = self.path.read_bytes()[: MAX_SIZE + 1]
+            return content.decode()
+        except (OSError, UnicodeDecodeError) as error:
+            raise NotWritableError(f"{self.path} cannot be read: {error}") from error
+
+
+def edited(text: str, edit: Edit, name: str = "config.yaml") -> str:
+    """The text with the change made, all else as it was, comments too.
+
+    Raises ConfigError where the text is not right as it is, where the label to change is not there
+    or the one to make is, and where the change cannot be made without touching anything else.
+    """
+    before = parse(text, name)
+    if (edit.label in before.labels) == edit.create:
+        known = "there is one already" if edit.create else "there is none"
+        raise ConfigError(f"labels.{edit.label}: {known} in {name}")
+    editor = Editor(text)
+    label = ("labels", edit.label)
+    keys = edit.keys
+    try:
+        if keys is None:
+            editor.remove(label)
+        elif edit.create:
+            editor.put(label, {key: value for key, value in keys.items() if value is not None})
+        for key, value in () if keys is None or edit.create else keys.items():
+            if value is None:
+                editor.remove((*label, key))
+            else:
+                editor.put((*label, key), value)
+    except (NotEditableError, YAMLError) as error:
+        raise ConfigError(f"{name} cannot be edited from here: {error}") from error
+    _require_nothing_else(before, parse(editor.text, name), edit, name)
+    return editor.text
+
+
+def _require_nothing_else(before: Settings, after: Settings, edit: Edit, name: str) -> None:
+    """No label but this one, and nothing but labels, means another thing than before."""
+    same = before.model_copy(update={"labels": {}}) == after.model_copy(update={"labels": {}})
+    others = [
+        {key: value for key, value in settings.labels.items() if key != edit.label}
+        for settings in (before, after)
+    ]
+    if not same or others[0] != others[1]:
+        raise ConfigError(
+            f"{name} cannot be edited from here: labels.{edit.label} is shared with other parts "
+            "(an alias, `*`)"
+        )
+
+
+def _version(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,127 @@
+"""What a rule would have made of scores that are known: the tracker over a day in milliseconds.
+
+While no run is open, no frame below `off_threshold` changes anything: those are skipped, and only
+the rest go through the Tracker itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pe_stream.core.label_trackers import Ensemble
+from pe_stream.core.patterns.watcher import Watcher, watch
+from pe_stream.core.tracker import Detection
+from pe_stream.core.types import FRAME_NS, LabelRule, Phase, Reason, Rhythm, ScoreRun, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """An event that would have been; from onset to offset (UTC, ns since 1970)."""
+
+    onset_ns: int
+    offset_ns: int
+    peak: float
+
+
+def replay(
+    runs: Iterable[ScoreRun], rule: LabelRule, changes: Iterable[tuple[int, LabelRule]] = ()
+) -> list[Replayed]:
+    """The events of these runs under this rule, as a daemon would have told them, in their order.
+
+    changes: the rules that take its place, as by a schedule: each with the moment (UTC, ns) that it
+    is in force from, in order. What is open then goes on, unless the label is switched off.
+
+    What is open at the end of a run ends there. As in the Detector, frames count on over a gap and
+    its time does not: what is left of a cooldown goes on after it. A threshold that follows the
+    room knows nothing of it before the first run. Raises ValueError where `untold` says why.
+    """
+    if (why := untold(rule)) is not None:
+        raise ValueError(why)
+    replayed = replace(rule, update_every=0)
+    tracker = watch(replayed) if rule.follow is None else _Following(replayed)
+    made: list[Replayed] = []
+    first = 0
+    waiting = deque(changes)
+    for run in runs:
+        said: list[Detection] = []
+        done = 0
+        while done < len(run.scores):
+            while waiting and waiting[0][0] <= run.start_ns + done * FRAME_NS:
+                said += tracker.change(replace(waiting.popleft()[1], update_every=0))
+            until = len(run.scores)
+            if waiting:  # rounded up: the first frame that does not begin before
+                until = min(until, -((run.start_ns - waiting[0][0]) // FRAME_NS))
+            said += _track(tracker, run.scores[done:until], first + done)
+            done = until
+        said += tracker.close(Reason.GAP)
+        for detection in said:
+            if detection.phase is Phase.END:
+                onset, offset = detection.onset - first, detection.offset - first
+                made.append(
+                    Replayed(
+                        run.start_ns + onset * FRAME_NS,
+                        run.start_ns + offset * FRAME_NS,
+                        detection.peak,
+                    )
+                )
+        first += len(run.scores)
+    return made
+
+
+def untold(rule: LabelRule) -> str | None:
+    """Why its scores alone do not tell the events of a label, in words; None where they do."""
+    if isinstance(rule.pattern, Rhythm):
+        return "a rhythm is heard in the sound itself, of which nothing is kept"
+    if isinstance(rule.pattern, Sequence):
+        return f"a sequence needs the events of {rule.pattern.then} too"
+    return None
+
+
+class _Following:
+    """A label whose threshold follows the room: every frame counts."""
+
+    def __init__(self, rule: LabelRule) -> None:
+        self._ensemble = Ensemble([rule])
+
+    @property
+    def rule(self) -> LabelRule:
+        return replace(self._ensemble.in_force[0], off_threshold=0.0)
+
+    @property
+    def onset(self) -> int | None:
+        return self._ensemble.onset
+
+    def change(self, rule: LabelRule) -> list[Detection]:
+        return [detection for _, detection in self._ensemble.change([rule])]
+
+    def step(self, frame: int, score: float) -> list[Detection]:
+        return [detection for _, detection in self._ensemble.step(frame, [score])]
+
+    def close(self, reason: Reason | None) -> list[Detection]:
+        return [detection for _, detection in self._ensemble.close(reason)]
+
+
+def _track(
+    tracker: Watcher | _Following, scores: NDArray[np.float32], first: int
+) -> Iterable[Detection]:
+    """Step through what may matter; `first` is the number of the first frame."""
+    off = tracker.rule.off_threshold
+    # In float32, to which numpy rounds `off`: no float32 lies between the two, so no frame that the
+    # tracker, in float64, takes for one above is left out.
+    above = np.flatnonzero(scores >= np.float32(off))
+    frame, size = 0, len(scores)
+    while True:
+        if tracker.onset is None:
+            ahead = int(np.searchsorted(above, frame))
+            if ahead == len(above):
+                return
+            frame = int(above[ahead])
+        elif frame == size:
+            return
+        yield from tracker.step(first + frame, scores.item(frame))
+        frame += 1

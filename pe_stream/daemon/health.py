@@ -1,0 +1,55 @@
+"""How a source does, in words and seconds: for MQTT, and for the page."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.pipeline.live import Vital
+
+HEALTH_S = 10.0
+"""Health is told on change and at least this often (s)."""
+
+
+class Health:
+    """The health of one source. Anybody may look; `due` is of one thread."""
+
+    def __init__(self) -> None:
+        """Begin with nothing told."""
+        self._lock = threading.Lock()
+        self._state = ""
+        self._since = ""
+        self._told: tuple[str, str | None] | None = None
+        self._next_s = 0.0
+
+    def due(self, vital: Vital, trouble: str | None, now_s: float) -> dict[str, Any] | None:
+        """What is to be told now, None where it is not time. trouble: of the store."""
+        now = (vital.account.state, trouble)
+        if now == self._told and now_s < self._next_s:
+            return None
+        self._told, self._next_s = now, now_s + HEALTH_S
+        return self.shown(vital, trouble)
+
+    def shown(self, vital: Vital, trouble: str | None) -> dict[str, Any]:
+        """What there is to tell."""
+        account = vital.account
+        with self._lock:
+            if account.state != self._state:
+                self._state = account.state
+                since = datetime.now(UTC).isoformat(timespec="milliseconds")
+                self._since = since.replace("+00:00", "Z")
+            since = self._since
+        counted = {
+            f"{name}_s": round(getattr(account, name) / SAMPLE_RATE, 3)
+            for name in ("heard", "lost", "flat", "clipped")
+        }
+        return {
+            "state": account.state,
+            "since": since,
+            **counted,
+            "level_dbfs": account.level_dbfs,
+            "rtf": vital.rtf,
+            "store": "ok" if trouble is None else trouble,
+        }

@@ -1,0 +1,47 @@
+"""What systemd is told, and whether the daemon deserves to be let live."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import sdnotify
+
+from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.pipeline.live import Vital
+
+STUCK_S = 20.0
+"""A source that delivered this much audio (s) since its scores last advanced is stuck."""
+
+
+class Watchdog:
+    """Looks whether every source advances; for one thread."""
+
+    def __init__(self) -> None:
+        """Begin with no source."""
+        self._progress: dict[str, tuple[int, int]] = {}
+
+    def look(self, vitals: Mapping[str, Vital]) -> bool:
+        """Whether no source has delivered audio for long without its scores advancing.
+
+        systemd is told that the daemon lives where that is so.
+        """
+        stuck = False
+        for source, vital in vitals.items():
+            scored, delivered = self._progress.get(source, (-1, 0))
+            if vital.scored_frames != scored:
+                self._progress[source] = (vital.scored_frames, vital.delivered)
+            else:
+                stuck = stuck or vital.delivered - delivered > STUCK_S * SAMPLE_RATE
+        if not stuck:
+            tell_systemd("WATCHDOG=1")
+        return not stuck
+
+
+def tell_systemd(state: str) -> None:
+    """Tell systemd, where it started us: READY=1, STOPPING=1 and such."""
+    if "NOTIFY_SOCKET" in os.environ:  # without it, the library leaves a socket open
+        notifier = sdnotify.SystemdNotifier()
+        notifier.notify(state)
+        if notifier.socket is not None:
+            notifier.socket.close()

@@ -1,0 +1,1 @@
+"""Words, examples and background to label vectors and rules; which rule holds when."""

@@ -1,0 +1,281 @@
+"""The thread that keeps a connection to the broker and delivers what it is given."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from pe_stream.config import MqttSettings
+from pe_stream.core.messages import Message, Topics, slug
+from pe_stream.errors import UnavailableError
+from pe_stream.outputs.mqtt.commands import ALLOWED, SetCommand, parse_set
+from pe_stream.outputs.mqtt.connection import (
+    Acknowledged,
+    Arrival,
+    Connection,
+    Received,
+    SubscriptionRefused,
+)
+from pe_stream.outputs.mqtt.connector import Connector
+from pe_stream.outputs.mqtt.outbox import Outbox
+
+_log = logging.getLogger(__name__)
+
+FLUSH_S = 2.0
+"""How long `stop` waits for the broker to acknowledge what is left."""
+
+_STEADY_S = 10.0
+"""A connection that held this long was a good one: the next attempt begins with short delays."""
+
+_DROP_WARNING_S = 10.0
+
+
+def backoff(draw: Callable[[], float] = random.random) -> Iterator[float]:
+    """Delays before the next attempt (s): 1, 2, 4 ... 60, each less up to half of it by chance.
+
+    Chance keeps a house full of clients from coming back all at once. `draw` is in 0..1.
+    """
+    longest = 1.0
+    while True:
+        yield longest * (1 - draw() / 2)
+        longest = min(2 * longest, 60.0)
+
+
+class Publisher:
+    """Delivers messages to the broker, over as many connections as it takes.
+
+    Every connection begins with the status `online` and all retained states as they are then; the
+    events follow in order, each delivered at least once (see Outbox). The will says `offline`.
+
+    failure: what ended the thread other than `stop`; `on_failure` is called with it, on the
+        publisher's thread.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        topics: Topics,
+        *,
+        on_set: Callable[[str, str, SetCommand], None],
+        on_failure: Callable[[BaseException], None],
+        on_delivered: Callable[[int], None] = lambda _: None,
+        listen: Mapping[str, Callable[[str], None]] | None = None,
+        delays: Callable[[], Iterator[float]] = backoff,
+    ) -> None:
+        """Prepare; nothing is sent before `start`.
+
+        on_set: called on the publisher's thread with source slug, label slug and command.
+        on_delivered: called there with the row of a stored message that the broker has.
+        listen: further topics, and who is called there with what is said on each.
+        delays: makes the delays between attempts (s).
+        Raises ConfigError for a password or TLS file that cannot be used.
+        """
+        self.connected = False
+        self.failure: BaseException | None = None
+        self._topics = topics
+        self._on_set = on_set
+        self._on_failure = on_failure
+        self._on_delivered = on_delivered
+        self._listen = listen or {}
+        self._delays = delays
+        self._offline = Message(topics.status, "offline", qos=1, retain=True)
+        client_id = settings.client_id or f"pe-stream-{slug(topics.node)}"
+        self._connector = Connector(settings, client_id, will=self._offline)
+        self._outbox = Outbox(settings.queue)
+        self._outbox.put(Message(topics.status, "online", qos=1, retain=True))
+        self._wake = _Wake()
+        self._stopping = threading.Event()
+        self._flush_until_s = 0.0
+        self._trouble: str | None = None  # as logged last
+        self._next_drop_warning_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+
+    @property
+    def queued(self) -> int:
+        """Events the broker has not acknowledged yet."""
+        return self._outbox.queued
+
+    @property
+    def waiting_s(self) -> float:
+        """How long the oldest of them has waited (s); 0 without any."""
+        oldest_s = self._outbox.oldest_s
+        return 0.0 if oldest_s is None else time.monotonic() - oldest_s
+
+    @property
+    def dropped(self) -> int:
+        """Events lost because more than `mqtt.queue` were waiting."""
+        return self._outbox.dropped
+
+    def start(self) -> None:
+        """Begin to connect, in a thread; a broker that is not there yet is waited for."""
+        self._thread.start()
+
+    def publish(self, messages: Iterable[Message]) -> None:
+        """Take messages to deliver, in order. Never waits; may be called from any thread."""
+        dropped_before = self._outbox.dropped
+        now_s = time.monotonic()
+        for message in messages:
+            self._outbox.put(replace(message, since_s=now_s) if message.is_event else message)
+        self._wake.set()
+        if self._outbox.dropped > dropped_before:
+            self._warn_of_drops()
+
+    def stop(self, flush_s: float = FLUSH_S) -> None:
+        """Publish `offline`, wait up to `flush_s` for what is left to be delivered, disconnect.
+
+        Where that is not enough the connection is broken off, so that the will says `offline`.
+        """
+        self._flush_until_s = time.monotonic() + flush_s
+        self._outbox.put(self._offline)
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(flush_s + 1.0)
+        if self.queued:
+            _log.warning("stopped with %d events not delivered by MQTT", self.queued)
+        if not self._thread.is_alive():  # else it is stuck in a name look-up, and ends after it
+            self._wake.close()
+
+    def _run(self) -> None:
+        try:
+            self._keep_connected()
+        except BaseException as error:  # noqa: BLE001 - the daemon ends on it
+            self.failure = error
+            self._on_failure(error)
+
+    def _keep_connected(self) -> None:
+        delays = self._delays()
+        while not self._stopping.is_set():
+            if self._session() > _STEADY_S:
+                delays = self._delays()
+            self._stopping.wait(next(delays))
+
+    def _session(self) -> float:
+        """Connect, and deliver until the connection ends; returns how long it held (s)."""
+        try:
+            connection = self._connector.connect(give_up=self._stopping.is_set)
+        except UnavailableError as error:
+            self._report(error)
+            return 0.0
+        began_s = time.monotonic()
+        try:
+            self._serve(connection)
+        except UnavailableError as error:
+            self._report(error)
+        return time.monotonic() - began_s
+
+    def _serve(self, connection: Connection) -> None:
+        """Deliver until told to stop; raises UnavailableError when the connection is lost."""
+        _log.info("connected to %s", self._connector.where)
+        self._trouble = None
+        self._outbox.connected()
+        self.connected = True
+        try:
+            # Before anything is sent: who sees `online` may send `set`.
+            for topic in (self._topics.set_filter(), *self._listen):
+                connection.subscribe(topic)
+            while not self._finished():
+                self._send(connection)
+                for arrival in connection.step(self._patience_s(), self._wake.socket):
+                    self._take(arrival)
+                self._wake.clear()
+            if self._outbox.empty:
+                connection.disconnect()
+        finally:
+            self.connected = False
+            self._outbox.disconnected()
+            connection.close()
+
+    def _finished(self) -> bool:
+        return self._stopping.is_set() and (self._outbox.empty or self._patience_s() <= 0)
+
+    def _patience_s(self) -> float:
+        if not self._stopping.is_set():
+            return 1.0
+        return max(0.0, self._flush_until_s - time.monotonic())
+
+    def _send(self, connection: Connection) -> None:
+        # All beyond the window stays with us, where it is bounded and can be sent again.
+        while self._outbox.in_flight < connection.in_flight_limit:
+            message = self._outbox.next()
+            if message is None:
+                return
+            packet_id = connection.publish(message)
+            if message.qos:
+                self._outbox.sent(packet_id, message)
+
+    def _take(self, arrival: Arrival) -> None:
+        match arrival:
+            case Acknowledged(packet_id, refusal):
+                message = self._outbox.acknowledged(packet_id)
+                if message is not None and refusal is not None:
+                    _log.error("the MQTT broker refuses %s: %s", message.topic, refusal)
+                if message is not None and message.row is not None:
+                    self._on_delivered(message.row)
+            case SubscriptionRefused(reason):
+                topics = " or ".join((self._topics.set_filter(), *self._listen))
+                _log.error("the MQTT broker refuses to send us %s: %s", topics, reason)
+            case Received(topic, payload, retained):
+                self._obey(topic, payload, retained=retained)
+
+    def _obey(self, topic: str, payload: bytes, *, retained: bool) -> None:
+        if topic in self._listen and not retained:
+            self._listen[topic](payload.decode(errors="replace"))
+            return
+        target = self._topics.parse_set(topic)
+        if target is None:  # amqtt also sends what nobody subscribed to
+            return
+        if retained:
+            # It would undo the configuration at every start, long after anyone remembers it.
+            _log.warning("ignored a retained message on %r: send `set` without retain", topic)
+            return
+        try:
+            command = parse_set(payload)
+        except ValueError as error:
+            _log.warning("ignored a message on %r: %s; allowed is %s", topic, error, ALLOWED)
+            return
+        self._on_set(*target, command)
+
+    def _report(self, error: UnavailableError) -> None:
+        trouble = str(error)
+        if trouble != self._trouble and not self._stopping.is_set():
+            _log.error("%s (trying on)", trouble)
+        self._trouble = trouble
+
+    def _warn_of_drops(self) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._next_drop_warning_s:
+            self._next_drop_warning_s = now_s + _DROP_WARNING_S
+            _log.warning(
+                "%s is away and mqtt.queue is full: %d events lost so far, the oldest first",
+                self._connector.where,
+                self._outbox.dropped,
+            )
+
+
+class _Wake:
+    """Ends the wait of another thread on `socket`."""
+
+    def __init__(self) -> None:
+        self.socket, self._far_end = socket.socketpair()
+        self.socket.settimeout(0)
+        self._far_end.settimeout(0)
+
+    def set(self) -> None:
+        # Full: it is awake already. Closed: nobody waits any more.
+        with contextlib.suppress(OSError):
+            self._far_end.send(b"w")
+
+    def clear(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self.socket.recv(4096)
+
+    def close(self) -> None:
+        self.socket.close()
+        self._far_end.close()

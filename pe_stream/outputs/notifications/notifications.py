@@ -1,0 +1,318 @@
+"""Which events are told to whom, and when."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from uuid6 import uuid7
+
+from pe_stream.config import NotificationSettings, Settings, local_time
+from pe_stream.config.local_time import LocalTime
+from pe_stream.core.types import Event, Phase
+from pe_stream.errors import RefusedError, UnavailableError, UsageError
+from pe_stream.outputs.notifications import words
+from pe_stream.outputs.notifications.services import Letter, Service, service
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 100
+"""Messages of one notification that may wait to be sent."""
+
+PAUSES_S = (1.0, 5.0)
+"""Between the first try and the second, the second and the third (s)."""
+
+CLIP_S = 10.0
+"""A clip may take this much longer (s) than what it holds; then the message goes without."""
+
+MOST_BYTES = 25_000_000
+"""Longer clips are not attached: services refuse them."""
+
+STOP_S = 2.0
+"""At a stop, messages get this long to be sent."""
+
+_TURN_S = 1.0
+
+
+class Notifications:
+    """All notifications of a daemon.
+
+    Raises ConfigError or UnavailableError where one can never be sent.
+    after_s: seconds of sound that a clip has after its event. on_failure: called with what ended a
+    thread, if that was an error of ours.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, NotificationSettings],
+        local: LocalTime,
+        *,
+        after_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = local_time.now,
+        on_failure: Callable[[BaseException], None] = lambda _: None,
+    ) -> None:
+        """Prepare; nothing is sent before `start`."""
+        around = _Surroundings(local, after_s + CLIP_S, clock, now, on_failure)
+        self._notifiers = {
+            name: _Notifier(name, each, service(name, each), around)
+            for name, each in settings.items()
+        }
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many messages of each notification were sent, failed, were dropped."""
+        return {
+            name: {"sent": each.sent, "failed": each.failed, "dropped": each.dropped}
+            for name, each in self._notifiers.items()
+        }
+
+    def start(self) -> None:
+        """Begin to send."""
+        for name, notifier in self._notifiers.items():
+            log.info("notification %s: %s", name, notifier.describe)
+            notifier.start()
+
+    def stop(self) -> None:
+        """Send what waits, for a while, and end the threads."""
+        for notifier in self._notifiers.values():
+            notifier.stop()
+        deadline_s = time.monotonic() + STOP_S
+        for notifier in self._notifiers.values():
+            notifier.join(max(0.0, deadline_s - time.monotonic()))
+
+    def event(self, event: Event) -> None:
+        """Tell of an event in any phase. Never waits; by one thread at a time."""
+        if event.phase is not Phase.UPDATE:
+            for notifier in self._notifiers.values():
+                notifier.event(event)
+
+    def clip(self, event_id: str, path: Path | None) -> None:
+        """Learn that the clip of an event is complete, or that there is none. Never waits."""
+        for notifier in self._notifiers.values():
+            notifier.clip(event_id, path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What every notifier is told of its surroundings."""
+
+    local: LocalTime
+    clip_s: float
+    clock: Callable[[], float]
+    now: Callable[[], datetime]
+    on_failure: Callable[[BaseException], None]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """An event whose clip is waited for, until a moment of the clock (s) or for ever."""
+
+    event: Event
+    until_s: float = float("inf")
+
+
+class _Notifier:
+    """One notification: what it leaves out, what waits, and the thread that sends."""
+
+    def __init__(
+        self, name: str, settings: NotificationSettings, to: Service, around: _Surroundings
+    ) -> None:
+        self.sent = self.failed = self.dropped = 0
+        self.describe = to.describe
+        self._name, self._settings, self._service, self._around = name, settings, to, around
+        # Full when the service is slow or away: the message is dropped, counted, and said so.
+        self._queue: queue.Queue[tuple[Event, Path | None] | None] = queue.Queue(MOST_WAITING)
+        self._last_s: dict[tuple[str, str], float] = {}
+        # Few: events that go on, and those that ended seconds ago.
+        self._waiting: dict[str, _Waiting] = {}
+        self._guard = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"sending {name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        with suppress(queue.Full):  # then it is awake
+            self._queue.put_nowait(None)
+
+    def join(self, timeout_s: float) -> None:
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            left = self._queue.qsize()
+            log.error("notification %s: not sent before the end: %d", self._name, left)
+        else:
+            self._service.close()
+
+    def event(self, event: Event) -> None:
+        with self._guard:
+            waiting = self._waiting.get(event.id)
+            if waiting is not None:  # it is told as it was last known
+                waiting.event = event
+                waiting.until_s = self._around.clock() + self._around.clip_s
+                return
+        if not self._is_told(event):
+            return
+        self._last_s[event.source, event.label] = self._around.clock()
+        if self._settings.clip and event.clip is not None:
+            ended = event.phase is Phase.END
+            until_s = self._around.clock() + self._around.clip_s if ended else float("inf")
+            with self._guard:
+                self._waiting[event.id] = _Waiting(event, until_s)
+        else:
+            self._put(event, None)
+
+    def clip(self, event_id: str, path: Path | None) -> None:
+        with self._guard:
+            waiting = self._waiting.pop(event_id, None)
+        if waiting is not None:
+            self._put(waiting.event, path)
+
+    def _is_told(self, event: Event) -> bool:
+        settings, around = self._settings, self._around
+        if event.phase != settings.phase or event.peak < settings.min_peak:
+            return False
+        if not settings.wants(event.source, event.label):
+            return False
+        last_s = self._last_s.get((event.source, event.label))
+        if last_s is not None and around.clock() - last_s < settings.cooldown_s:
+            return False
+        if event.label in settings.except_quiet:
+            return True
+        return not any(around.local.holds(each.span, around.now()) for each in settings.quiet)
+
+    def _put(self, event: Event, path: Path | None) -> None:
+        try:
+            self._queue.put_nowait((event, path))
+        except queue.Full:
+            self._not_told(event)
+            self.dropped += 1
+            log.error(  # noqa: TRY400
+                "notification %s: a message is dropped: %d wait", self._name, MOST_WAITING
+            )
+
+    def _not_told(self, event: Event) -> None:
+        """Nobody was told: the next one of that source and label is, whatever the cooldown."""
+        self._last_s.pop((event.source, event.label), None)
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
+            self._around.on_failure(error)
+
+    def _work(self) -> None:
+        while True:
+            for event in self._overdue():
+                self._deliver(event, None)
+            try:
+                item = self._queue.get(timeout=_TURN_S)
+            except queue.Empty:
+                item = None
+            if item is not None:
+                self._deliver(*item)
+            elif self._stopping.is_set() and self._queue.empty():
+                for event in self._overdue(everything=True):
+                    self._deliver(event, None)
+                return
+
+    def _overdue(self, *, everything: bool = False) -> list[Event]:
+        """What has waited too long for its clip."""
+        now_s = self._around.clock()
+        with self._guard:
+            late = [
+                key for key, each in self._waiting.items() if everything or now_s >= each.until_s
+            ]
+            return [self._waiting.pop(key).event for key in late]
+
+    def _deliver(self, event: Event, clip: Path | None) -> None:
+        """Send, and try again where that may help."""
+        for pause_s in (*PAUSES_S, None):
+            try:
+                answer = self._service.send(self._letter(event, clip))
+            except UnavailableError as error:
+                vain = isinstance(error, RefusedError) or pause_s is None
+                if vain or self._stopping.wait(pause_s):
+                    self._not_told(event)
+                    self.failed += 1
+                    log.error("notification %s: not sent: %s", self._name, error)  # noqa: TRY400
+                    return
+            else:
+                self.sent += 1
+                log.debug("notification %s: %s %s: %s", self._name, event.label, event.id, answer)
+                return
+
+    def _letter(self, event: Event, clip: Path | None) -> Letter:
+        now = self._around.now()
+        body = words.body(event, self._around.local, now)
+        event = replace(event, late=event.late or words.is_late(event, now))
+        return Letter(words.title(event), body, event.to_json(), self._attachable(clip))
+
+    def _attachable(self, clip: Path | None) -> Path | None:
+        if clip is None:
+            return None
+        try:
+            if clip.stat().st_size <= MOST_BYTES:
+                return clip
+            log.warning("notification %s: %s is too long to attach", self._name, clip.name)
+        except OSError as error:
+            log.warning("notification %s: no clip: %s", self._name, error)
+        return None
+
+
+def describe(name: str, settings: NotificationSettings) -> str:
+    """What a notification is; sends nothing. Raises ConfigError or UnavailableError."""
+    made = service(name, settings)
+    made.close()
+    labels = "every label" if settings.labels is None else ", ".join(settings.labels)
+    return f"{made.describe}, for {labels}"
+
+
+def send_test(settings: Settings, name: str) -> str:
+    """Send a test message, of a label `test`; returns what the service answered.
+
+    Raises UsageError for a name that is not there, UnavailableError, and what `service` does.
+    """
+    if name not in settings.notifications:
+        known = ", ".join(settings.notifications) or "none"
+        raise UsageError(f"there is no notification {name!r}; notifications: {known}")
+    made = service(name, settings.notifications[name])
+    at = local_time.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    event = Event(
+        id=str(uuid7()),
+        phase=Phase.START,
+        node=settings.node,
+        source="test",
+        label="test",
+        onset=at,
+        onset_s=0.0,
+        offset=None,
+        offset_s=None,
+        duration_s=0.0,
+        peak=1.0,
+        peak_s=0.0,
+        mean=1.0,
+        threshold=0.5,
+        latency_ms=0.0,
+        late=False,
+        reason=None,
+        checkpoint=settings.model.checkpoint,
+    )
+    said = f"The notification {name} of {settings.node} arrives."
+    try:
+        answer = made.send(Letter("Test of pe-stream", said, event.to_json()))
+    except UnavailableError as error:
+        raise UnavailableError(f"{name}: {made.describe}: {error}") from None
+    finally:
+        made.close()
+    return f"{name}: {made.describe}: {answer}"

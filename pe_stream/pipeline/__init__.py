@@ -1,0 +1,1 @@
+"""Sound to events: live sources, recordings, and the scorer that both use."""

@@ -1,0 +1,243 @@
+"""A SQLite file of one daemon: held by it alone, mended as far as possible, never in the way.
+
+A database that cannot be used (full disk, no right to write, damage) stops nothing: it is tried
+again later, and until then whoever uses it goes on without. One that another process locks for a
+while, as a backup does, stays open. In either case it stays this daemon's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TypeVar
+
+from platformdirs import user_state_dir
+
+from pe_stream.errors import UnavailableError
+from pe_stream.storage.locks import hold, holds
+
+log = logging.getLogger(__name__)
+
+_TIDY_S = 3600.0
+_BUSY_S = 1.0
+"""A database that another process locks is waited for so long at a time."""
+
+_BUSY_PAUSE_S = 0.05
+"""And left alone for so long, before it is waited for again."""
+
+T = TypeVar("T")
+
+
+def state_folder() -> Path:
+    """Where databases are if nobody says otherwise: in systemd's state directory, or the user's."""
+    return Path(os.environ.get("STATE_DIRECTORY") or user_state_dir("pe-stream"))
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[sqlite3.Connection]:
+    """The database at `path`, to read, also beside a daemon; `what` it holds, for people.
+
+    Raises UnavailableError where there is none or it cannot be read.
+    """
+    if not path.is_file():
+        raise UnavailableError(f"{path}: no {what} are stored there")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            yield database
+    except sqlite3.Error as error:
+        raise UnavailableError(f"{path} cannot be read as pe_stream's: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What sets one database of ours apart from another.
+
+    what: it holds, and meanwhile: what becomes of it while the file cannot be used; for people.
+    key: of the configuration, that has its path.
+    migrations: from each version of the schema to the next; PRAGMA user_version counts them.
+    pragmas: that have to come before anything is in the file.
+    """
+
+    what: str
+    meanwhile: str
+    key: str
+    migrations: Sequence[str]
+    pragmas: Sequence[str] = ()
+
+
+class Database:
+    """The file, to be used by several threads; what uses it is made of `_try`.
+
+    trouble: why it cannot be used at present, in words; None while it can.
+    """
+
+    def __init__(self, path: Path, kind: Kind) -> None:
+        """Open or make it; does not fail: see `trouble`."""
+        self.trouble: str | None = None
+        self._path = path
+        self._kind = kind
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+        self._held: IO[str] | None = None
+        self._inode = 0
+        self._busy = False
+        self._retry_s = self._tidy_s = 0.0
+        self._try(lambda _: None, None)
+
+    def close(self) -> None:
+        """Leave it to others."""
+        with self._lock:
+            self._shut()
+            self._release()
+
+    def pause_s(self) -> float:
+        """How long it is to be left alone, after it failed (s)."""
+        return _BUSY_PAUSE_S if self._busy else self._pause_s()
+
+    def _tidy(self, database: sqlite3.Connection) -> None:
+        """Forget what is old; called now and then, in a transaction."""
+
+    def _pause_s(self) -> float:
+        """The same, where it is not only locked."""
+        raise NotImplementedError
+
+    def _try(self, use: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """What `use` returns, in a transaction of its own; `otherwise` where that fails."""
+        with self._lock:
+            now_s = time.monotonic()
+            if self._database is None and now_s < self._retry_s:
+                return otherwise
+            try:
+                if self._database is not None and self._gone():
+                    log.error("%s is gone: begun anew", self._path)
+                    self._shut()
+                database = self._database = self._database or self._open()
+                with _transaction(database):
+                    if now_s >= self._tidy_s:
+                        self._tidy(database)
+                        self._tidy_s = now_s + _TIDY_S
+                    made = use(database)
+            except (sqlite3.Error, OSError, UnavailableError) as error:
+                self._fail(error)
+                return otherwise
+            if self.trouble is not None:
+                log.info("%s are stored again in %s", self._kind.what, self._path)
+                self.trouble, self._busy = None, False
+            return made
+
+    def _fail(self, error: Exception) -> None:
+        trouble = str(error)
+        if trouble != self.trouble:
+            log.error("%s: %s; %s until it works", self._path, trouble, self._kind.meanwhile)
+        self.trouble = trouble
+        self._busy = _locked(error)
+        if self._busy:
+            return
+        self._retry_s = time.monotonic() + self._pause_s()
+        self._shut()
+        if isinstance(error, UnavailableError):  # it is somebody else's, or will never be ours
+            self._release()
+        if isinstance(error, sqlite3.DatabaseError) and _damaged(error):
+            _set_aside(self._path)
+            self._retry_s = 0.0
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._hold()
+        # The name and the rights of a file that holds what happened in a house.
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        database = sqlite3.connect(
+            self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        )
+        try:
+            self._inode = self._path.stat().st_ino
+            self._set_up(database)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _set_up(self, database: sqlite3.Connection) -> None:
+        for pragma in self._kind.pragmas:
+            database.execute(f"PRAGMA {pragma}")
+        database.execute("PRAGMA journal_mode = WAL")
+        # The system's crash may cost the last of it, never the database; ours costs nothing.
+        database.execute("PRAGMA synchronous = NORMAL")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        migrations = self._kind.migrations
+        if version > len(migrations):
+            raise UnavailableError(f"made by a newer pe_stream (schema {version})")
+        for number, script in enumerate(migrations[version:], version + 1):
+            database.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+    def _gone(self) -> bool:
+        """Whether the file is not the one that was opened: deleted, or put in its place."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except OSError:
+            return True
+
+    def _hold(self) -> None:
+        """Be the only daemon that uses it."""
+        path = self._path.with_name(self._path.name + ".lock")
+        if not holds(self._held, path):
+            self._release()
+            self._held = hold(path)
+            if self._held is None:
+                raise UnavailableError(f"another pe-stream uses it: set another {self._kind.key}")
+
+    def _shut(self) -> None:
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+
+    def _release(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
+@contextmanager
+def _transaction(database: sqlite3.Connection) -> Iterator[None]:
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        database.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            database.execute("ROLLBACK")
+        raise
+
+
+def _locked(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
+
+
+def _damaged(error: sqlite3.DatabaseError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+
+
+def _set_aside(path: Path) -> None:
+    """Keep a damaged database for whoever wants to mend it, and out of the way."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        with contextlib.suppress(OSError):
+            part.replace(path.with_name(f"{path.name}.damaged-{stamp}{suffix}"))
+    log.error("%s is damaged: set aside as %s.damaged-%s, and begun anew", path, path.name, stamp)

@@ -1,0 +1,272 @@
+"""The database of events: each as it was last told, messages for the broker, verdicts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pe_stream.core.messages import Message
+from pe_stream.core.types import Event, Phase, Reason
+from pe_stream.storage.database import Database, Kind
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 5.0
+"""A database that failed is tried again after this long."""
+
+_WARNING_S = 10.0
+
+T = TypeVar("T")
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE events (
+        id TEXT PRIMARY KEY,
+        source TEXT NOT NULL,
+        label TEXT NOT NULL,
+        onset TEXT NOT NULL,
+        ended INTEGER NOT NULL,
+        event TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX events_by_onset ON events (onset);
+    CREATE INDEX events_open ON events (ended) WHERE ended = 0;
+    CREATE TABLE outbox (
+        row INTEGER PRIMARY KEY AUTOINCREMENT,
+        topic TEXT NOT NULL,
+        payload TEXT NOT NULL,
+        stored REAL NOT NULL
+    );
+    -- Rows of a database that was begun anew differ from those of the one before.
+    INSERT INTO sqlite_sequence
+        VALUES ('outbox', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER));
+    """,
+    """
+    CREATE INDEX events_by_source ON events (source, onset);
+    CREATE INDEX events_by_label ON events (label, onset);
+    CREATE INDEX events_by_both ON events (source, label, onset);
+    CREATE TABLE verdicts (
+        id TEXT PRIMARY KEY,
+        verdict TEXT NOT NULL,
+        note TEXT NOT NULL,
+        given TEXT NOT NULL
+    ) WITHOUT ROWID;
+    -- How many events began in each quarter of an hour: every time zone differs by whole quarters.
+    CREATE TABLE quarters (
+        start TEXT NOT NULL,
+        source TEXT NOT NULL,
+        label TEXT NOT NULL,
+        events INTEGER NOT NULL,
+        PRIMARY KEY (start, label, source)
+    ) WITHOUT ROWID;
+    INSERT INTO quarters
+        SELECT substr(onset, 1, 14) || substr('00153045', substr(onset, 15, 2) / 15 * 2 + 1, 2),
+            source, label, count(*) FROM events GROUP BY 1, 2, 3;
+    CREATE TRIGGER event_counted AFTER INSERT ON events BEGIN
+        INSERT INTO quarters VALUES (
+            substr(new.onset, 1, 14)
+                || substr('00153045', substr(new.onset, 15, 2) / 15 * 2 + 1, 2),
+            new.source, new.label, 1
+        ) ON CONFLICT DO UPDATE SET events = events + 1;
+    END;
+    CREATE TRIGGER event_forgotten AFTER DELETE ON events BEGIN
+        UPDATE quarters SET events = events - 1
+            WHERE source = old.source AND label = old.label AND start = substr(old.onset, 1, 14)
+                || substr('00153045', substr(old.onset, 15, 2) / 15 * 2 + 1, 2);
+    END;
+    """,
+)
+
+_KIND = Kind(
+    what="events",
+    meanwhile="events are only in memory",
+    key="store.path",  # two daemons on one would send each other's messages
+    migrations=_MIGRATIONS,
+)
+
+
+class EventStore(Database):
+    """The events of one daemon; see Database. What takes a connection is for `use`.
+
+    dropped: messages that were too many or too old to be kept for the broker.
+    left: what was waiting and unfinished when it was first opened; None before.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        keep_days: float,
+        limit: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open or make it; does not fail: see `trouble`.
+
+        keep_days: of ended events, and of messages. limit: messages kept for the broker.
+        """
+        self.dropped = 0
+        self.left: tuple[list[Message], list[Event]] | None = None
+        self._keep_s = keep_days * 86_400
+        self._limit = limit
+        self._clock = clock
+        self._next_warning_s = 0.0
+        super().__init__(path, _KIND)
+        if self.trouble is None:
+            self.forget()
+
+    def use(self, use: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        """What `use` returns, in a transaction of its own; `otherwise` where that fails."""
+
+        def first(database: sqlite3.Connection) -> T:
+            if self.left is None:  # nothing of this run is in it yet
+                self.left = waiting(database), unfinished(database)
+            return use(database)
+
+        return self._try(first, otherwise)
+
+    def forget(self) -> None:
+        """Forget what is old, now and then."""
+        self.use(lambda _: None, None)
+
+    def record(
+        self, database: sqlite3.Connection, event: Event, messages: Sequence[Message]
+    ) -> dict[int, int]:
+        """Write a phase and its messages; returns their rows by the numbers that they have."""
+        database.execute(
+            "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET ended = excluded.ended, event = excluded.event",
+            (
+                event.id,
+                event.source,
+                event.label,
+                event.onset,
+                event.phase is Phase.END,
+                event.to_json(),
+            ),
+        )
+        return {message.row or 0: self._keep(database, message) for message in messages}
+
+    def delivered(self, database: sqlite3.Connection, row: int) -> None:
+        """The broker has the message kept in `row`."""
+        database.execute("DELETE FROM outbox WHERE row = ?", (row,))
+
+    def no_clip(self, database: sqlite3.Connection, event_id: str) -> None:
+        """There will be no clip of this event."""
+        database.execute(
+            "UPDATE events SET event = json_set(event, '$.clip', NULL) WHERE id = ?", (event_id,)
+        )
+
+    def judge(self, event_id: str, verdict: str | None, note: str) -> bool:
+        """Keep whether an event was right; None takes that back. False where it cannot be."""
+
+        def write(database: sqlite3.Connection) -> bool:
+            if verdict is None:
+                database.execute("DELETE FROM verdicts WHERE id = ?", (event_id,))
+                return True
+            given = _utc(datetime.fromtimestamp(self._clock(), UTC))
+            made = database.execute(
+                "INSERT INTO verdicts SELECT id, ?, ?, ? FROM events WHERE id = ? "
+                "ON CONFLICT DO UPDATE SET verdict = excluded.verdict, note = excluded.note, "
+                "given = excluded.given",
+                (verdict, note, given, event_id),
+            )
+            return made.rowcount == 1
+
+        return self.use(write, otherwise=False)
+
+    def judged(self) -> set[str] | None:
+        """The ids of all events that somebody judged; None where that cannot be told."""
+        rows: list[Any] | None = self.use(
+            lambda database: database.execute("SELECT id FROM verdicts").fetchall(), None
+        )
+        return None if rows is None else {event_id for (event_id,) in rows}
+
+    def _keep(self, database: sqlite3.Connection, message: Message) -> int:
+        done = database.execute(
+            "INSERT INTO outbox (topic, payload, stored) VALUES (?, ?, ?)",
+            (message.topic, message.delayed.payload, self._clock()),
+        )
+        row = done.lastrowid
+        # All but the newest `limit` rows.
+        gone = database.execute(
+            "DELETE FROM outbox WHERE row <= (SELECT row FROM outbox ORDER BY row DESC "
+            "LIMIT 1 OFFSET ?)",
+            (self._limit,),
+        )
+        self._drop(gone.rowcount)
+        return row or 0
+
+    def _drop(self, count: int) -> None:
+        if count <= 0:
+            return
+        self.dropped += count
+        now_s = time.monotonic()
+        if now_s >= self._next_warning_s:
+            self._next_warning_s = now_s + _WARNING_S
+            log.warning(
+                "%d messages so far will not reach the broker: too many or too old", self.dropped
+            )
+
+    def _pause_s(self) -> float:
+        return RETRY_S
+
+    def _tidy(self, database: sqlite3.Connection) -> None:
+        oldest_s = self._clock() - self._keep_s
+        onset = _utc(datetime.fromtimestamp(oldest_s, UTC))
+        database.execute(
+            "DELETE FROM events WHERE ended AND onset < ? AND id NOT IN (SELECT id FROM verdicts)",
+            (onset,),
+        )
+        database.execute("DELETE FROM quarters WHERE events <= 0")
+        gone = database.execute("DELETE FROM outbox WHERE stored < ?", (oldest_s,))
+        self._drop(gone.rowcount)
+
+
+def probe(database: sqlite3.Connection) -> None:
+    """Write something: on a full disk, a transaction that writes nothing succeeds."""
+    database.execute("INSERT INTO outbox (topic, payload, stored) VALUES ('', '', 0)")
+    database.execute("DELETE FROM outbox WHERE topic = ''")
+
+
+def waiting(database: sqlite3.Connection) -> list[Message]:
+    """What the broker has not acknowledged, oldest first, as it is after an outage."""
+    rows = database.execute("SELECT row, topic, payload FROM outbox ORDER BY row")
+    return [Message(topic, said, qos=1, retain=False, row=row) for row, topic, said in rows]
+
+
+def unfinished(database: sqlite3.Connection) -> list[Event]:
+    """The end, with reason "restart", of every event that is open."""
+    rows = database.execute("SELECT event FROM events WHERE NOT ended").fetchall()
+    events = sorted((_event(text) for (text,) in rows), key=lambda event: event.onset)
+    return [_closed(event) for event in events]
+
+
+def _event(text: str) -> Event:
+    told = json.loads(text)
+    known = {field.name: told.get(field.name) for field in fields(Event)}
+    known["phase"] = Phase(known["phase"])
+    known["reason"] = None if known["reason"] is None else Reason(known["reason"])
+    return Event(**known)
+
+
+def _closed(event: Event) -> Event:
+    onset = datetime.fromisoformat(event.onset)
+    return replace(
+        event,
+        phase=Phase.END,
+        offset=_utc(onset + timedelta(seconds=event.duration_s)),
+        offset_s=round(event.onset_s + event.duration_s, 3),
+        late=True,
+        reason=Reason.RESTART,
+        clip=None,  # it was not complete
+    )
+
+
+def _utc(when: datetime) -> str:
+    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,191 @@
+"""What the daemon is and hears right now, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import StreamingResponse
+from limits import parse as rate
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from numpy.typing import NDArray
+
+from pe_stream.core.types import FRAME_NS, FRAME_S
+from pe_stream.version import __version__
+from pe_stream.web import schemas
+from pe_stream.web.daemon_view import House, Lent
+from pe_stream.web.gate import Turns
+from pe_stream.web.guard import address
+from pe_stream.web.stream import EventStream
+from pe_stream.web.times import ns_of, utc_of
+from pe_stream.web.viewers import Audience, sse
+
+TRIES = rate("60/minute")
+"""Texts that one address may try."""
+
+LONGEST_S = 3600
+"""Seconds of scores in one answer."""
+
+_SLACK_NS = 10**9
+"""Two times that are told by how long ago they were are of nows that differ a little."""
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schemas.Trouble} for status in (404, 409, 422, 429, 503)
+}
+
+SILENCE_S = 15.0
+"""So often something is sent, so that nobody takes the connection for dead."""
+
+_limiter = MovingWindowRateLimiter(MemoryStorage())
+
+router = APIRouter(tags=["now"])
+
+
+@router.get("/info")
+def info(
+    house: Lent,
+) -> schemas.Info:
+    """What this is, and what it can do."""
+    settings, broker, config = house.settings(), house.broker(), house.config
+    trouble = "its labels are not in a file" if config is None else config.trouble
+    return schemas.Info(
+        node=settings.node,
+        version=__version__,
+        checkpoint=house.checkpoint,
+        frame_s=FRAME_S,
+        timezone=settings.location.timezone,
+        store=None if house.store is None else house.store.trouble or "ok",
+        history=house.history is not None,
+        search=house.memory is not None,
+        clips=settings.clips.enabled,
+        broker=schemas.BrokerState(connected=broker.connected, waiting=broker.waiting),
+        config=schemas.ConfigState(
+            path=None if config is None else str(config.path),
+            writable=trouble is None,
+            reason=trouble,
+        ),
+    )
+
+
+@router.get("/sources")
+def sources(
+    house: Lent,
+) -> schemas.Sources:
+    """What each source has heard, lost, and hears."""
+    return schemas.Sources.model_validate({"sources": house.sources()})
+
+
+@router.get("/scores", responses=_PROBLEMS)
+def scores(
+    *,
+    house: Lent,
+    source: Annotated[str, Query(max_length=100)],
+    label: Annotated[str, Query(max_length=100)],
+    since: schemas.Moment,
+    until: Annotated[schemas.Moment | None, Query()] = None,
+) -> schemas.Runs:
+    """Stored scores of a label, at most an hour; without `until`, up to now."""
+    _require(house, source, label)
+    if house.history is None:
+        raise HTTPException(409, "no scores are kept: history.enabled is false")
+    since_ns = ns_of(since)
+    until_ns = time.time_ns() if until is None else ns_of(until)
+    if not 0 < until_ns - since_ns <= LONGEST_S * 1_000_000_000 + _SLACK_NS:
+        raise HTTPException(422, f"until is after since, by {LONGEST_S} s at most")
+    runs = [
+        schemas.Run(start=utc_of(run.start_ns), scores=shown(run.scores))
+        for run in house.history.runs(source, label, since_ns, until_ns)
+    ]
+    return schemas.Runs(source=source, label=label, frame_s=FRAME_S, runs=runs)
+
+
+@router.post("/try", responses=_PROBLEMS)
+def try_text(house: Lent, gate: Turns, asked: schemas.Try, request: Request) -> schemas.Tried:
+    """Compare any text with the last minute of a source."""
+    if not _limiter.hit(TRIES, address(request.scope)):
+        raise HTTPException(429, "too often: wait a little", headers={"Retry-After": "10"})
+    if asked.source not in house.settings().sources:
+        raise HTTPException(404, f"there is no source {asked.source!r}")
+    last = house.recent.last(asked.source)
+    if last is None:
+        raise HTTPException(409, f"nothing was heard from {asked.source} yet")
+    start_ns, embeddings = last
+    with gate.turn():
+        found = house.compare(embeddings, asked.text)
+    best = int(found.argmax())
+    return schemas.Tried(
+        source=asked.source,
+        start=utc_of(start_ns),
+        frame_s=FRAME_S,
+        scores=shown(found),
+        peak=round(float(found[best]), 4),
+        peak_at=utc_of(start_ns + best * FRAME_NS),
+    )
+
+
+@router.get(
+    "/live",
+    response_class=StreamingResponse,  # what its document is made of
+    responses={200: {"content": {"text/event-stream": {}}}, 503: {"model": schemas.Trouble}},
+)
+async def live(
+    house: Lent,
+    request: Request,
+    source: Annotated[str | None, Query(max_length=100)] = None,
+) -> Any:
+    """What happens, as server-sent events; hops of one source only, if it is named.
+
+    First comes `past`: the last half minute, in one piece where there was no break.
+    """
+    audience: Audience = request.app.state.audience
+    viewer = audience.join(source)
+    if viewer is None:
+        raise HTTPException(503, "too many viewers", headers={"Retry-After": "10"})
+    settings = house.settings()
+
+    async def messages() -> AsyncIterator[str]:
+        hello = {"sources": list(settings.sources), "bands_hz": audience.edges_hz}
+        yield sse("hello", hello)
+        for each in house.sources():
+            yield sse("health", each)
+        for name, rules in list(house.rules().items()):  # more may come between two of them
+            yield sse("rules", rules_shown(name, rules))
+        async for message in audience.past(viewer):
+            yield message
+        async for message in viewer.messages(SILENCE_S):
+            yield message or ": nothing new\n\n"
+
+    return EventStream(messages(), done=lambda: audience.leave(viewer))
+
+
+def shown(scores: NDArray[np.float32]) -> list[float]:
+    """Scores to four digits."""
+    rounded: list[float] = np.round(scores.astype(np.float64), 4).tolist()
+    return rounded
+
+
+def rules_shown(source: str, rules: Any) -> dict[str, Any]:
+    """The rules of a source as the page gets them."""
+    return {
+        "source": source,
+        "rules": {
+            rule.name: {
+                "threshold": rule.threshold,
+                "off_threshold": rule.off_threshold,
+                "enabled": rule.enabled,
+            }
+            for rule in rules
+        },
+    }
+
+
+def _require(house: House, source: str, label: str) -> None:
+    settings = house.settings()
+    if source not in settings.sources:
+        raise HTTPException(404, f"there is no source {source!r}")
+    if label not in settings.labels:
+        raise HTTPException(404, f"there is no label {label!r}")

@@ -1,0 +1,78 @@
+"""What the page needs of the daemon, and nothing more of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+import numpy as np
+from fastapi import Depends, Request
+from numpy.typing import NDArray
+
+from pe_stream.config import Settings
+from pe_stream.config.edit import ConfigFile, Edit
+from pe_stream.core.pooling import Probe
+from pe_stream.core.types import FrameEmbeddings, LabelRule
+from pe_stream.storage.clips import Clips
+from pe_stream.storage.embeddings import Memory
+from pe_stream.storage.event_queries import Timeline
+from pe_stream.storage.events import Store
+from pe_stream.storage.scores import History
+from pe_stream.web.recent_embeddings import Recent
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """The way to the broker. waiting: messages it has not acknowledged."""
+
+    connected: bool
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The daemon as the page sees it; all of it may be used from any thread.
+
+    settings, sources, rules, broker: as they are at the moment; changes later are not seen in them.
+    sources: health of each, as on MQTT, with its name and labels.
+    rules_as_set: the same before the room raises their thresholds.
+    recommended: the checkpoint's thresholds, by label.
+    config: the file that labels are edited in; None where there is none.
+    version: of that file, as its labels are in force.
+    change: makes an edit of the file that is at a version, and goes on with it; returns the new
+        version once it is in force. Raises ConfigError, ConflictError, NotWritableError,
+        UnavailableError where nothing was changed, UnfinishedError where it is not yet in force.
+    compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
+    probe: a text to search with; raises ConfigError.
+    report: lines on what a label with examples hears; takes a while; raises UnavailableError.
+    store, timeline, history, memory: None where nothing is kept.
+    """
+
+    checkpoint: str
+    settings: Callable[[], Settings]
+    sources: Callable[[], list[dict[str, Any]]]
+    rules: Callable[[], Mapping[str, Sequence[LabelRule]]]
+    rules_as_set: Callable[[], Mapping[str, Sequence[LabelRule]]]
+    recommended: Mapping[str, float]
+    broker: Callable[[], Broker]
+    config: ConfigFile | None
+    version: Callable[[], str]
+    change: Callable[[Edit, str], str]
+    compare: Callable[[FrameEmbeddings, str], NDArray[np.float32]]
+    probe: Callable[[str], Probe]
+    report: Callable[[str], list[str]]
+    recent: Recent
+    clips: Clips
+    store: Store | None
+    timeline: Timeline | None
+    history: History | None
+    memory: Memory | None
+
+
+def _lent(request: Request) -> House:
+    return cast("House", request.app.state.house)
+
+
+Lent = Annotated[House, Depends(_lent)]
+"""The house, in a route."""

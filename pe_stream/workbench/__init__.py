@@ -1,0 +1,1 @@
+"""Tools beside the daemon: calibrate, evaluate, train, measure, make sounds."""

@@ -1,0 +1,311 @@
+"""`pe-stream bench`: throughput, latency and memory on this machine, to figures and a table."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from platformdirs import user_cache_dir
+from pydantic import ValidationError
+
+from pe_stream.config import ModelSettings
+from pe_stream.core.types import FRAME_S
+from pe_stream.core.windows import Framing
+from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.model.checkpoint import Checkpoint, load, resolve_device
+from pe_stream.model.compiled import use_cache
+from pe_stream.model.engine import Engine
+from pe_stream.model.precision import fast_dtype
+from pe_stream.pipeline.scorer import Hearing, Labels
+from pe_stream.workbench.bench import (
+    flops,
+    hops,
+    latency,
+    live,
+    plain,
+    random_weights,
+    report,
+    roof,
+    upkeep,
+)
+from pe_stream.workbench.bench.figures import ratio, summary
+from pe_stream.workbench.bench.shapes import CHEAP, SIZES
+from pe_stream.workbench.bench.sources import rules
+
+log = logging.getLogger(__name__)
+
+STDOUT = "-"
+"""`--json -`: JSON instead of the table."""
+
+EMBEDDED = "embedded"
+
+_BATCH = 8
+_GROWTH_RUNS = 3
+_OVERHEAD_S = 1800.0
+_MEMORY_RUNS = 4
+"""The hour at full speed may take so many times what a live run takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What the user asked for; see `pe-stream bench --help`.
+
+    streams: no more than so many are tried; None: as many as there is room for.
+    seconds: length of each run in real time. runs: of the plain call; the engine has four times
+    as many.
+    """
+
+    size: str | None = None
+    checkpoint: str | None = None
+    streams: int | None = None
+    hop_s: float = 0.48
+    window_s: float = 10.0
+    labels: int = 20
+    seconds: float = 5.0
+    threads: int | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    compile: bool = False
+    json: str | None = None
+    plot: Path | None = None
+    runs: int = 5
+
+
+def run(options: BenchOptions) -> int:
+    """Print the figures; returns the exit code.
+
+    Raises UsageError on lengths that do not go together, UnavailableError without the checkpoint
+    or device.
+    """
+    settings = _settings(options)
+    _refuse_unwritable(options)
+    with _terminable(), _checkpoint(options) as checkpoint:
+        made = measure(options, settings, checkpoint)
+    told = json.dumps(made, indent=2, ensure_ascii=False)
+    print(told if options.json == STDOUT else report.as_table(made))
+    if options.json not in (None, STDOUT):
+        with _writing(Path(str(options.json))) as path:
+            path.write_text(told + "\n", "utf-8")
+    if options.plot:
+        from pe_stream.workbench.bench import picture
+
+        with _writing(options.plot) as path:
+            picture.save(path, made)
+    return 0
+
+
+def measure(
+    options: BenchOptions, settings: ModelSettings, checkpoint: Checkpoint
+) -> dict[str, Any]:
+    """Measure everything, one thing after another."""
+    framing = Framing(settings.window_frames, settings.hop_frames, settings.lookahead_frames)
+    made: dict[str, Any] = {
+        "ratio_to_plain": None,
+        "live_streams": None,
+        "p99_latency_ms": None,
+        "machine": report.machine(checkpoint),
+        "command": shlex.join(sys.argv),
+        "model": _model(options, checkpoint, framing),
+        "settings": {
+            "window_s": settings.window_s,
+            "hop_s": settings.hop_s,
+            "lookahead_s": settings.lookahead_s,
+            "labels": options.labels,
+            "compile": options.compile,
+            "seconds": options.seconds,
+            "runs": options.runs,
+        },
+    }
+    engine = Engine(checkpoint, random_weights.labels(checkpoint, options.labels))
+    if options.compile:
+        log.info("compiling")
+        use_cache(Path(user_cache_dir("pe-stream")) / "compiled")
+        engine.warm(framing, engine.most_together)
+        engine.warm(Framing(framing.window, latency.HOP, latency.LOOKAHEAD), 1)
+    names = engine.labels.names
+    made |= _against_plain(options, checkpoint, engine, framing)
+    log.info("ratio to plain: %.1f; now the stages", made["ratio_to_plain"])
+    made["stages_ms"] = hops.stages_ms(engine, checkpoint, framing, 1, 4 * options.runs)
+    made["roof"] = _roof(options, checkpoint, engine, framing, made)
+    log.info("growth with streams, labels, window")
+    made["growth"] = hops.growth(engine, checkpoint, framing, min(options.runs, _GROWTH_RUNS))
+    log.info("streams live, in real time")
+    limit = options.streams or live.MOST
+    lived = live.most(engine, framing, names, options.seconds, limit=limit)
+    made["live"] = {"limit": limit, "runs": [one.figures() for one in lived]}
+    made["live_streams"] = lived[-1].streams if lived and lived[-1].sustained else 0
+    log.info("live streams: %d; now from sound to MQTT", made["live_streams"])
+    hearing = Hearing(checkpoint, engine, framing, Labels(engine.labels, tuple(rules(names))))
+    made["latency"] = latency.measure(hearing, options.seconds)
+    made["p99_latency_ms"] = made["latency"]["latency_ms"]["p99"]
+    log.info("latency: %.0f ms; now memory and processor time", made["p99_latency_ms"])
+    made["memory"] = upkeep.memory_per_stream(engine, framing, names) | _memory(options, framing)
+    made["overhead"] = upkeep.overhead(framing, options.labels, _OVERHEAD_S)
+    return made
+
+
+def _against_plain(
+    options: BenchOptions, checkpoint: Checkpoint, engine: Engine, framing: Framing
+) -> dict[str, Any]:
+    """The plain call, the engine, and the plain call with a tuned allocator."""
+    audio: Any = checkpoint.model.config.audio_config
+    job = plain.Job(
+        audio=audio.to_dict(),
+        text_width=checkpoint.model.text_audio_head.proj.out_features,
+        window=framing.window,
+        labels=options.labels,
+        runs=options.runs,
+        threads=torch.get_num_threads(),
+        device=str(checkpoint.device),
+    )
+    log.info("the plain call, %d times in a process of its own", options.runs)
+    default = plain.measure(job, tuned=False)
+    times_s = hops.times_s(engine, framing, 1, 4 * options.runs)
+    log.info("the plain call again, with the allocator tuned")
+    tuned = plain.measure(job, tuned=True)
+    told = {"default": ratio(default.times_s, times_s), "tuned": ratio(tuned.times_s, times_s)}
+    return {
+        "ratio_to_plain": told["default"]["median"],
+        "ratio": told | {"tuned_with": plain.TUNED},
+        "plain": summary(default.times_s) | {"peak_mb": default.peak_mb},
+        "plain_tuned": summary(tuned.times_s) | {"peak_mb": tuned.peak_mb},
+        "engine": summary(times_s),
+    }
+
+
+def _roof(
+    options: BenchOptions,
+    checkpoint: Checkpoint,
+    engine: Engine,
+    framing: Framing,
+    made: dict[str, Any],
+) -> dict[str, float]:
+    """What the device can do, and how much of it the encoder reaches alone and in a batch."""
+    batch = hops.stages_ms(engine, checkpoint, framing, _BATCH, options.runs)
+    audio = checkpoint.model.config.audio_config
+    flop = flops.encoder(audio, framing.window, framing.hop + framing.lookahead)
+    told = roof.measure(checkpoint.device, checkpoint.dtype)
+    alone = hops.encoder_tflops(made["stages_ms"], flop)
+    together = hops.encoder_tflops(batch, _BATCH * flop)
+    return told | {
+        "encoder_tflops": alone,
+        "encoder_percent": 100 * alone / told["matmul_tflops"],
+        "batch": _BATCH,
+        "encoder_batch_tflops": together,
+        "encoder_batch_percent": 100 * together / told["matmul_tflops"],
+    }
+
+
+def _memory(options: BenchOptions, framing: Framing) -> dict[str, Any]:
+    """An hour at full speed, with a model that is cheap and goes through the same code."""
+    with random_weights.folder(CHEAP) as folder:
+        cheap = load(
+            str(folder),
+            device=options.device,
+            dtype=options.dtype,
+            threads=torch.get_num_threads(),
+        )
+    engine = Engine(cheap, random_weights.labels(cheap, options.labels))
+    limit_s = _MEMORY_RUNS * options.seconds
+    return upkeep.memory_over_time(engine, framing, engine.labels.names, limit_s=limit_s)
+
+
+def _model(options: BenchOptions, checkpoint: Checkpoint, framing: Framing) -> dict[str, Any]:
+    audio: Any = checkpoint.model.config.audio_config
+    name = options.checkpoint or options.size or EMBEDDED
+    rest = checkpoint.describe().removeprefix(checkpoint.name)
+    made_up = name in SIZES and not options.checkpoint
+    return {
+        "name": name,
+        "random_weights": made_up,
+        "description": f"{name}{', random weights' if made_up else ''}{rest}",
+        "codec_gflop_per_window": flops.codec(audio.dac_config, framing.window) / 1e9,
+        "encoder_gflop_per_window": flops.encoder(audio, framing.window) / 1e9,
+        "encoder_gflop_per_hop": flops.encoder(
+            audio, framing.window, framing.hop + framing.lookahead
+        )
+        / 1e9,
+    }
+
+
+@contextmanager
+def _checkpoint(options: BenchOptions) -> Iterator[Checkpoint]:
+    """Load what was asked for; a size is made, with random weights."""
+
+    def loaded(name: str, dtype: str) -> Checkpoint:
+        return load(name, device=options.device, dtype=dtype, threads=options.threads)
+
+    if options.checkpoint is None and options.size in SIZES:
+        log.info("random weights of size %s", options.size)
+        dtype = options.dtype
+        if dtype == "auto":  # random weights cannot tell whether trained ones bear rounding
+            dtype = str(fast_dtype(resolve_device(options.device))).removeprefix("torch.")
+        with random_weights.folder(SIZES[options.size]) as folder:
+            yield loaded(str(folder), dtype)
+    else:
+        yield loaded(options.checkpoint or EMBEDDED, options.dtype)
+
+
+def _settings(options: BenchOptions) -> ModelSettings:
+    """Check the lengths as those of a configuration are, and that of the latency's window."""
+    spare_s = round(options.window_s - options.hop_s, 6)
+    lookahead_s = max(0.0, min(ModelSettings().lookahead_s, spare_s))
+    try:
+        settings = ModelSettings(
+            window_s=options.window_s, hop_s=options.hop_s, lookahead_s=lookahead_s
+        )
+    except ValidationError as error:
+        reasons = "; ".join(detail["msg"] for detail in error.errors())
+        raise UsageError(
+            f"--window {options.window_s:g}, --hop {options.hop_s:g}: {reasons}"
+        ) from error
+    least = latency.HOP + latency.LOOKAHEAD
+    if settings.window_frames < least:
+        raise UsageError(
+            f"--window {options.window_s:g}: at least {least * FRAME_S:g} s are needed"
+        )
+    return settings
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Make SIGTERM an ordinary end, so that processes and threads of ours are ended with us."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _refuse_unwritable(options: BenchOptions) -> None:
+    """Find out before the long run, not after it."""
+    for path in (options.json, options.plot):
+        if path not in (None, STDOUT):
+            with _writing(Path(str(path))) as opened, opened.open("ab"):
+                pass
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,284 @@
+"""`pe-stream calibrate`: a wanted rate of false alarms to thresholds, shown or written.
+
+scores (stored, of recordings, of now)  ->  a proposal for each label  ->  table  ->  diff or file
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pe_stream.config import Settings
+from pe_stream.config.edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError, edited
+from pe_stream.config.file import find, load, parse
+from pe_stream.config.local_time import moment
+from pe_stream.core.replay import untold
+from pe_stream.core.types import LabelRule, ScoreRun
+from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.labels.fingerprint import Known, look_up
+from pe_stream.storage.database import state_folder
+from pe_stream.workbench.calibration import report
+from pe_stream.workbench.calibration.examples import Recall, recall
+from pe_stream.workbench.calibration.gather import Material, stored
+from pe_stream.workbench.calibration.propose import Proposal, TooLittleError, propose, without
+from pe_stream.workbench.calibration.stored_scores import Stretch, chosen
+
+log = logging.getLogger(__name__)
+
+Examples = Mapping[str, list[list[ScoreRun]]]
+"""By label, the scores of each recording of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateOptions:
+    """What the user asked for; see `pe-stream calibrate --help`.
+
+    listen: seconds. examples: files by label. state: where scores made now are kept.
+    """
+
+    config: Path | None = None
+    since: str | None = None
+    until: str | None = None
+    recordings: tuple[str, ...] = ()
+    listen: float | None = None
+    sources: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    false_alarms: float = 1.0
+    examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    write: bool = False
+    plot: Path | None = None
+    state: Path | None = None
+    afresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What became of a label; `proposal` is None where `lack` says why."""
+
+    name: str
+    rule: LabelRule
+    proposal: Proposal | None = None
+    lack: str | None = None
+    recall: Recall | None = None
+    right: int = 0
+    """Events marked right that were left out."""
+
+
+def run(options: CalibrateOptions) -> int:
+    """Print a line for each label, then what changes in the configuration, or write it.
+
+    Returns the exit code: that of UnavailableError where a label could not be calibrated, which
+    then stays as it is. Raises UsageError, ConfigError or UnavailableError where none could.
+    """
+    _refuse_clashes(options)
+    config = options.config or find()
+    settings = load(config)
+    version = _version(config) if options.write else None
+    named = [*options.labels, *(n for n in options.examples if options.labels)]
+    labels = chosen("label", tuple(named), settings.labels)
+    known_examples = _examples_of(settings, options.examples)
+    sources = chosen("source", options.sources, settings.sources)
+    known = look_up(settings.model)
+    material, examples = _gather(
+        options, settings, known, labels=labels, sources=sources, examples=known_examples
+    )
+    done = [
+        _calibrate(
+            settings,
+            known,
+            name,
+            material=material[name],
+            examples=examples.get(name, []),
+            options=options,
+        )
+        for name in tqdm(labels, unit="label", disable=None, leave=False)
+    ]
+    for each in done:
+        if each.lack is not None:
+            print(f"pe-stream: {each.name}: {each.lack}", file=sys.stderr)
+    usable = [each for each in done if each.proposal is not None]
+    if not usable:
+        raise UnavailableError("no label could be calibrated; nothing was changed")
+    for line in report.lines(usable):
+        print(line)
+    for note in report.notes(usable, settings, options.false_alarms):
+        print(f"pe-stream: {note}", file=sys.stderr)
+    if options.plot is not None:
+        _plot(options, usable, material)
+    _change(config, settings, known, usable, version)
+    return 0 if len(usable) == len(done) else UnavailableError.exit_code
+
+
+def _refuse_clashes(options: CalibrateOptions) -> None:
+    if options.recordings and options.listen is not None:
+        raise UsageError("--recordings and --listen: give one of the two")
+    if (options.recordings or options.listen is not None) and (options.since or options.until):
+        raise UsageError("--since and --until are about stored scores, not what is heard now")
+    paths = [Path(file).resolve() for file in options.recordings]
+    for file, path in zip(options.recordings, paths, strict=True):
+        if paths.count(path) > 1:
+            raise UsageError(f"{file} is given more than once: it is no more sound for that")
+    if options.recordings and options.sources:
+        raise UsageError("--source is about the configured sources, not --recordings")
+
+
+def _version(config: Path) -> str:
+    """Of the file that is to be changed; hours of listening are not to end with that it cannot."""
+    file = ConfigFile(config)
+    if file.trouble is not None:
+        raise UnavailableError(file.trouble)
+    return file.version
+
+
+def _examples_of(
+    settings: Settings, examples: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    return {chosen("label", (name,), settings.labels)[0]: files for name, files in examples.items()}
+
+
+def _gather(
+    options: CalibrateOptions,
+    settings: Settings,
+    known: Known,
+    *,
+    labels: Sequence[str],
+    sources: Sequence[str],
+    examples: Mapping[str, tuple[str, ...]],
+) -> tuple[dict[str, Material], Examples]:
+    """Scores of each label, and of its examples; loads the model only where it has to hear."""
+    new = options.recordings or options.listen is not None
+    if not new and not examples:
+        return stored(settings, known, labels, sources, _stretch(options)), {}
+    from pe_stream.pipeline.scorer import prepare
+    from pe_stream.workbench.calibration import listening
+
+    if options.listen is not None:
+        settings.require_sources()
+    hearing = prepare(settings.model, {name: settings.labels[name] for name in labels})
+    columns = {rule.name: n for n, rule in enumerate(hearing.labels.rules)}
+    heard: dict[str, list[list[ScoreRun]]] = {}
+    for name, files in examples.items():
+        scores = [listening.scores_of(file, hearing)[:, columns[name]] for file in files]
+        heard[name] = [[ScoreRun(0, each)] for each in scores]
+    if not new:
+        return stored(settings, known, labels, sources, _stretch(options)), heard
+    state = options.state or state_folder() / "calibrate.db"
+    if options.afresh:
+        listening.forget(state)
+    if options.recordings:
+        return listening.recordings(labels, options.recordings, state, hearing), heard
+    seconds = options.listen or 0.0
+    return (
+        listening.listened(
+            settings, labels, sources, seconds=seconds, state=state, hearing=hearing
+        ),
+        heard,
+    )
+
+
+def _stretch(options: CalibrateOptions) -> Stretch:
+    now = datetime.now(UTC)
+    since = datetime.fromisoformat(moment(options.since or "24h", now))
+    until = now
+    if options.until is not None:
+        until = datetime.fromisoformat(moment(options.until, now, "--until"))
+    if since >= until:
+        raise UsageError(f"--since {options.since or '24h'}: that is not before the end")
+    return Stretch(since, until)
+
+
+def _calibrate(
+    settings: Settings,
+    known: Known,
+    name: str,
+    *,
+    material: Material,
+    examples: list[list[ScoreRun]],
+    options: CalibrateOptions,
+) -> Calibrated:
+    rule = settings.labels[name].rule(name, known.recommended.get(name))
+    if (why := untold(rule)) is not None:
+        return Calibrated(name, rule, lack=f"scores do not tell: {why}")
+    if rule.pattern is not None:  # a lower threshold may give fewer of them
+        return Calibrated(name, rule, lack="its events are patterns: their number says too little")
+    if not material.streams:
+        said = dict.fromkeys(material.lacks.values())
+        return Calibrated(name, rule, lack="; ".join(said) or "no source listens for it")
+    pairs = zip(material.streams, material.true, strict=True)
+    quiet = [without(runs, spans) for runs, spans in pairs]
+    try:
+        proposal = propose(quiet, rule, options.false_alarms)
+    except TooLittleError as error:
+        return Calibrated(name, rule, lack=str(error))
+    return Calibrated(
+        name,
+        rule,
+        proposal,
+        recall=recall(rule, proposal, material, examples),
+        right=sum(map(len, material.true)),
+    )
+
+
+def _plot(
+    options: CalibrateOptions, usable: Sequence[Calibrated], material: Mapping[str, Material]
+) -> None:
+    from pe_stream.workbench.calibration import pictures
+
+    folder = options.plot or Path()
+    for each in tqdm(usable, unit="picture", disable=None, leave=False):
+        if each.proposal is not None:
+            path = folder / f"{report.file_name(each.name)}.png"
+            streams = material[each.name].streams
+            pictures.save(
+                path,
+                each.name,
+                each.rule,
+                each.proposal,
+                streams=streams,
+                a_day=options.false_alarms,
+            )
+
+
+def _change(
+    config: Path,
+    settings: Settings,
+    known: Known,
+    usable: Sequence[Calibrated],
+    version: str | None,
+) -> None:
+    """Print the difference, or, where a version is to be replaced, write it."""
+    file = ConfigFile(config)
+    before = after = file.path.read_text("utf-8")
+    for each in usable:
+        if each.proposal is not None and each.proposal.threshold != each.rule.threshold:
+            keys = {"threshold": each.proposal.threshold}
+            if settings.labels[each.name].off_threshold is not None:
+                keys["off_threshold"] = each.proposal.off_threshold
+            after = edited(after, Edit(each.name, keys), str(config))
+    wanted = parse(after, str(config))
+    for name, label in wanted.labels.items():
+        label.rule(name, known.recommended.get(name))  # a schedule may not go with it
+    if version is None:
+        print()
+        print("\n".join(report.difference(before, after, config.name)))
+        return
+    try:
+        file.write(Draft(after, wanted, version))
+    except ConflictError as error:
+        raise UnavailableError(
+            f"{config} was changed meanwhile: nothing was written; once more"
+        ) from error
+    except NotWritableError as error:
+        raise UnavailableError(str(error)) from error
+    if after != before:
+        print(
+            f"pe-stream: {config}: written; what it was is beside it (.bak); a daemon that runs "
+            "takes it up on SIGHUP (systemctl reload pe-stream)",
+            file=sys.stderr,
+        )

@@ -1,0 +1,91 @@
+"""Stored scores to calibrate on, and what somebody said of the events that they made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tqdm import tqdm
+
+from pe_stream.config import Settings
+from pe_stream.core.types import FRAME_S, ScoreRun
+from pe_stream.labels.fingerprint import Known
+from pe_stream.storage import events
+from pe_stream.storage.event_queries import Asked, Timeline
+from pe_stream.workbench.calibration.propose import STILL_S, moving
+from pe_stream.workbench.calibration.stored_scores import Stretch, database, look
+
+SILENT = "only silence was heard, as its scores never move: is the microphone muted?"
+
+_MARGIN_NS = 10**9
+
+
+@dataclass(slots=True)
+class Material:
+    """What there is of one label.
+
+    hop: frames between scorings. streams: scores of each source. true: spans (UTC, ns) of events
+    marked right, beside them. lacks: by source, why there are no scores.
+    """
+
+    hop: int
+    streams: list[list[ScoreRun]] = field(default_factory=list)
+    true: list[list[tuple[int, int]]] = field(default_factory=list)
+    lacks: dict[str, str] = field(default_factory=dict)
+
+    def add(self, source: str, runs: list[ScoreRun], lack: str | None = None) -> None:
+        """Take a source's scores, if it was heard at all."""
+        left = moving(runs, self.hop)
+        frames, all_frames = (sum(len(run.scores) for run in each) for each in (left, runs))
+        # Between silence and silence, scores still move for a window.
+        if frames and (frames == all_frames or frames * FRAME_S >= STILL_S):
+            self.streams.append(left)
+            self.true.append([])
+        else:
+            self.lacks[source] = lack or SILENT
+
+
+def stored(
+    settings: Settings,
+    known: Known,
+    labels: Sequence[str],
+    sources: Sequence[str],
+    stretch: Stretch,
+) -> dict[str, Material]:
+    """What the daemon has stored, with the verdicts on its events. Raises UnavailableError."""
+    path = database(settings)
+    found: dict[str, Material] = {}
+    for name in tqdm(labels, unit="label", disable=None, leave=False):
+        material = found[name] = Material(round(settings.model.hop_s / FRAME_S))
+        for source in sources:
+            if not settings.hears(source, name):
+                continue
+            label = settings.labels[name]
+            scores = look(path, known.identity, stretch, source=source, name=name, label=label)
+            material.add(source, scores.runs, scores.lack)
+            if source not in material.lacks:
+                material.true[-1] = _marked_right(settings, source, name, stretch)
+    return found
+
+
+def _marked_right(
+    settings: Settings, source: str, label: str, stretch: Stretch
+) -> list[tuple[int, int]]:
+    """Spans of the events that somebody said were true, with a second around each."""
+    path = events.path_of(settings.store)
+    if not settings.store.enabled or not path.is_file():
+        return []
+    since, until = (_utc(at) for at in (stretch.since, stretch.until))
+    asked = Asked(since=since, until=until, source=source, label=label, verdict="right")
+    spans = []
+    for entry in Timeline(path).events(asked):
+        onset_ns = round(datetime.fromisoformat(entry.event["onset"]).timestamp() * 1e9)
+        end_ns = onset_ns + round(entry.event["duration_s"] * 1e9)
+        spans.append((onset_ns - _MARGIN_NS, end_ns + _MARGIN_NS))
+    return spans
+
+
+def _utc(at: datetime) -> str:
+    text = at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,285 @@
+"""Scores to calibrate on that are made now: of recordings, and of the sources as they sound.
+
+They are kept as the daemon keeps its own, so that what was broken off goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from pe_stream.audio import media
+from pe_stream.config import HistorySettings, Settings
+from pe_stream.core.detector import Heard
+from pe_stream.core.types import FRAME, FRAME_NS, FRAME_S, AudioChunk, Event, FrameScores, ScoreRun
+from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.pipeline.live import Live, openers
+from pe_stream.pipeline.offline import detect
+from pe_stream.pipeline.scorer import Hearing
+from pe_stream.storage import scores as scores_module
+from pe_stream.workbench.calibration.gather import Material
+
+log = logging.getLogger(__name__)
+
+FRESH_S = 7 * 86_400.0
+"""Listening that was broken off is gone on with for so long."""
+
+_EVER = (0, 2**62)
+_TICK_S = 0.5
+
+
+def recordings(
+    labels: Sequence[str],
+    files: Sequence[str],
+    state: Path,
+    hearing: Hearing,
+) -> dict[str, Material]:
+    """Scores of recordings, by the pipeline of `detect`; what `state` has is not heard again.
+
+    All files are one long recording of one place. A file that cannot be used is an error.
+    """
+    kept = _opened(state, hearing)
+    try:
+        for file in files:
+            _hear(file, hearing, kept)
+    finally:
+        kept.stop()
+    _require_kept(kept)
+    found = {name: Material(hearing.framing.hop) for name in labels}
+    for name, material in found.items():
+        key = hearing.labels.keys[name]
+        runs: list[ScoreRun] = []
+        for file in files:
+            runs += scores_module.read_runs(state, track(file, hearing), name, *_EVER, key=key)
+        material.add("the recordings", runs)
+    return found
+
+
+def listened(
+    settings: Settings,
+    labels: Sequence[str],
+    sources: Sequence[str],
+    *,
+    seconds: float,
+    state: Path,
+    hearing: Hearing,
+) -> dict[str, Material]:
+    """Scores of the configured sources as they sound, for so long; `state` counts towards it.
+
+    Raises UsageError where nothing is to be heard, UnavailableError where a source cannot be
+    opened, or what ended the listening.
+    """
+    since_ns = time.time_ns() - round(FRESH_S * 1e9)
+    wanted = {source: [n for n in labels if settings.hears(source, n)] for source in sources}
+    wanted = {source: names for source, names in wanted.items() if names}
+    pairs = [(source, name) for source, names in wanted.items() for name in names]
+    if not pairs:
+        raise UsageError("none of these sources listens for any of these labels")
+    chosen = settings.model_copy(update={"sources": {n: settings.sources[n] for n in wanted}})
+    kept = _opened(state, hearing)
+    try:
+        before_s = min(
+            sum(len(run.scores) for run in kept.runs(source, name, *_from(since_ns))) * FRAME_S
+            for source, name in pairs
+        )
+        if before_s:
+            log.info("%.2g h were listened to already: %s", before_s / 3600, state)
+        if before_s < seconds:
+            _Listening(chosen, hearing, kept, wanted).run(seconds, before_s)
+    finally:
+        kept.stop()
+    _require_kept(kept)
+    found = {name: Material(hearing.framing.hop) for name in labels}
+    for source, name in pairs:
+        key = hearing.labels.keys[name]
+        runs = scores_module.read_runs(state, source, name, *_from(since_ns), key=key)
+        lack = None if runs else "nothing was heard of it"
+        found[name].add(source, runs, lack)
+    return found
+
+
+def scores_of(file: str, hearing: Hearing) -> FrameScores:
+    """Scores (frames, labels) of a short recording; raises UnavailableError."""
+    found: list[FrameScores] = []
+    for _ in detect(media.read(file), hearing, node="calibrate", on_scores=found.append):
+        pass
+    return np.concatenate(found)
+
+
+def forget(state: Path) -> None:
+    """Begin anew; raises UnavailableError where that may not be."""
+    try:
+        for ending in ("", "-wal", "-shm"):
+            Path(f"{state}{ending}").unlink(missing_ok=True)
+    except OSError as error:
+        raise UnavailableError(f"{state}: {error.strerror}") from error
+
+
+def track(file: str, hearing: Hearing) -> str:
+    """What tells a recording from any other, and what hears it: labels that are new hear it anew.
+
+    A recording is told by where it is, its size, and when it was written.
+    """
+    path = Path(file)
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UnavailableError(f"{file}: {error.strerror}") from error
+    by = sorted(hearing.labels.keys.items())
+    made_of = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {by}"
+    return hashlib.sha256(made_of.encode()).hexdigest()[:32]
+
+
+def _opened(state: Path, hearing: Hearing) -> scores_module.History:
+    kept = scores_module.History(HistorySettings(path=str(state), keep_days=36_500))
+    kept.start()
+    if kept.trouble is not None:
+        kept.stop()
+        raise UnavailableError(f"{state}: {kept.trouble}")
+    kept.relabel(hearing.labels.keys)
+    return kept
+
+
+def _require_kept(kept: scores_module.History) -> None:
+    if kept.lost:
+        raise UnavailableError(f"{kept.lost} minutes of scores were lost: {kept.trouble}")
+
+
+def _hear(file: str, hearing: Hearing, kept: scores_module.History) -> None:
+    """Add a recording's scores to what is kept of it."""
+    recording, source = media.read(file), track(file, hearing)
+    names = list(hearing.labels.keys)
+    there = min(_beginning(kept.runs(source, name, *_EVER)) for name in names)
+    with tqdm(
+        total=recording.duration_s,
+        initial=round(there * FRAME_S),
+        unit="s",
+        unit_scale=True,
+        desc=Path(file).name,
+        disable=None,  # unless stderr is a terminal
+        leave=False,
+    ) as progress:
+        if recording.duration_s and there * FRAME_S >= recording.duration_s - FRAME_S:
+            return
+        # What comes before a frame has a say in its score.
+        skipped = max(0, there - hearing.framing.window)
+        at = skipped
+
+        def keep(scores: FrameScores) -> None:
+            nonlocal at
+            new = scores[max(0, there - at) :]
+            if len(new):
+                kept.add(source, names, names, (at + len(scores) - len(new)) * FRAME_NS, new)
+            at += len(scores)
+            progress.update(len(new) * FRAME_S)
+
+        rest: Any = _Rest(recording, skipped * FRAME)
+        try:
+            for _ in detect(rest, hearing, node="calibrate", on_scores=keep):
+                pass
+        except UnavailableError:
+            if not there:  # else it is only the rest that is silent
+                raise
+
+
+def _beginning(runs: Sequence[ScoreRun]) -> int:
+    """Frames that there are without a break from the start on."""
+    return len(runs[0].scores) if runs and runs[0].start_ns == 0 else 0
+
+
+class _Rest:
+    """A recording from sample `skipped` on, as if it began there."""
+
+    def __init__(self, recording: media.Recording, skipped: int) -> None:
+        self._recording, self._skipped = recording, skipped
+        self.name = recording.name
+
+    @property
+    def values(self) -> int:
+        return self._recording.values
+
+    @property
+    def nonfinite(self) -> int:
+        return self._recording.nonfinite
+
+    def __iter__(self) -> Iterator[AudioChunk]:
+        begun = False
+        for chunk in self._recording:
+            if chunk.end <= self._skipped:
+                continue
+            first = max(0, self._skipped - chunk.start)
+            yield replace(
+                chunk,
+                start=chunk.start + first - self._skipped,
+                samples=chunk.samples[first:],
+                anchor_ns=None if begun else 0,
+            )
+            begun = True
+
+
+class _Listening:
+    """Live sources whose scores are kept; a Handler."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        hearing: Hearing,
+        kept: scores_module.History,
+        wanted: Mapping[str, Sequence[str]],
+    ) -> None:
+        self._kept, self._wanted = kept, wanted
+        self._over = threading.Event()
+        self._error: BaseException | None = None
+        self._live = Live(
+            openers(settings), hearing, self, node=settings.node, hears=settings.hears
+        )
+
+    def run(self, seconds: float, before_s: float) -> None:
+        """Listen until there are so many seconds, or all sources have ended."""
+        try:
+            self._live.open()
+            self._live.start()
+            begun_s = time.monotonic()
+            with tqdm(
+                total=round(seconds),
+                initial=round(before_s),
+                unit="s",
+                unit_scale=True,
+                desc="listening",
+                disable=None,
+            ) as progress:
+                while (left_s := begun_s + seconds - before_s - time.monotonic()) > 0:
+                    if self._over.wait(min(_TICK_S, left_s)):
+                        break
+                    progress.n = round(seconds - left_s)
+                    progress.refresh()
+        finally:
+            self._live.stop()
+        if self._error is not None:
+            raise self._error
+
+    def events(self, events: Sequence[Event]) -> None:
+        """Events are made again, at many thresholds."""
+
+    def scores(self, source: str, heard: Heard) -> None:
+        """Keep them."""
+        names = self._live.labels
+        self._kept.add(source, names, self._wanted[source], heard.start_ns, heard.scores)
+
+    def ended(self, error: BaseException | None) -> None:
+        """Learn that there is nothing more to hear."""
+        self._error = error
+        self._over.set()
+
+
+def _from(since_ns: int) -> tuple[int, int]:
+    return since_ns, _EVER[1]

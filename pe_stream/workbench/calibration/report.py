@@ -1,0 +1,87 @@
+"""What calibration found, for people: a line a label, notes, the difference to the file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pe_stream.config import Settings
+
+if TYPE_CHECKING:
+    from pe_stream.workbench.calibration.command import Calibrated
+
+
+def lines(done: Sequence[Calibrated]) -> Iterator[str]:
+    """As in "dog_bark  0.42 -> 0.57: 1.0 a day (0.3 to 2.6)  from 26.1 h", and what it rests on."""
+    wide = max(len(each.name) for each in done)
+    for each in done:
+        found = each.proposal
+        if found is None:
+            continue
+        spread = found.spread
+        line = (
+            f"{each.name:{wide}}  {each.rule.threshold:g} -> {found.threshold:g}: "
+            f"{figure(found.rate)} a day ({figure(found.low)} to {figure(found.high)})  "
+            f"from {_hours(found.hours)} h; now {figure(found.now)}; scores: half below "
+            f"{spread.middle:.2g}, 99 % below {spread.high:.2g}, highest {spread.highest:.2g}"
+        )
+        if each.recall is not None:
+            was = "as now" if each.recall.found == each.recall.now else f"now {each.recall.now}"
+            line += f"; finds {each.recall.found} of {each.recall.total} examples ({was})"
+        yield line
+
+
+def notes(done: Sequence[Calibrated], settings: Settings, a_day: float) -> Iterator[str]:
+    """What one should know of these figures."""
+    right = sum(each.right for each in done)
+    also = f"; {right} marked right were left out" if right else ""
+    yield (
+        "every event in this sound counts as a false alarm, unless it was marked right on the "
+        f"page{also}"
+    )
+    yield "in brackets: how sure the rate is; a single day has more or fewer by chance besides"
+    if any(each.proposal and each.proposal.extrapolated for each in done):
+        yield (
+            "figures of what is rarer than the sound is long are from how its highest scores fall "
+            "off; more hours make them surer"
+        )
+    for each in done:
+        if each.proposal is not None and not each.proposal.reached:
+            yield (
+                f"{each.name}: {a_day:g} a day cannot be had at any threshold: it hears itself in "
+                "this sound; say what it is not with `not`, or in other prompts"
+            )
+        if each.recall is not None and not each.recall.found:
+            yield f"{each.name}: none of its examples would be found: is the sound in them?"
+        times = settings.labels[each.name].schedule
+        if any(entry.threshold is not None for entry in times):
+            yield f"{each.name}: the thresholds of its schedule stay as they are"
+
+
+def difference(before: str, after: str, name: str) -> list[str]:
+    """What changes, as `diff -u` tells it."""
+    if before == after:
+        return [f"{name} stays as it is"]
+    return list(
+        difflib.unified_diff(
+            before.splitlines(), after.splitlines(), name, f"{name} (calibrated)", lineterm=""
+        )
+    )
+
+
+def figure(rate: float) -> str:
+    """Two digits: 0.34, 1.0, 12, 340."""
+    if rate < 0.05:
+        return f"{rate:.2f}" if rate >= 0.005 else "0"
+    return f"{rate:.2f}" if rate < 0.95 else f"{rate:.1f}" if rate < 9.95 else f"{rate:.0f}"
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f}" if hours >= 1 else f"{hours:.2g}"
+
+
+def file_name(label: str) -> str:
+    """A label as the stem of a file."""
+    return re.sub(r"[^\w.-]+", "_", label)

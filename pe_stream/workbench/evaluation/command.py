@@ -1,0 +1,307 @@
+"""`pe-stream eval`: a folder with a manifest to figures, a table, plots."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from tqdm import tqdm
+
+from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.core.types import FRAME_S
+from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.pipeline.scorer import Hearing, prepare
+from pe_stream.version import __version__
+from pe_stream.workbench import manifest
+from pe_stream.workbench.evaluation import (
+    clips,
+    hours,
+    pictures,
+    promptset,
+    report,
+    strong,
+    thresholds,
+    thresholds_table,
+    truth,
+    yamnet,
+)
+from pe_stream.workbench.evaluation.options import STDOUT, EvalOptions, command_line
+from pe_stream.workbench.evaluation.promptset import Label
+from pe_stream.workbench.evaluation.scoring import Sounds, System, score
+from pe_stream.workbench.evaluation.standard import require
+from pe_stream.workbench.evaluation.truth import Truth
+from pe_stream.workbench.soundscapes.folder import background_of
+
+log = logging.getLogger(__name__)
+
+_VERSIONS = ("torch", "transformers", "numpy", "sed_scores_eval", "ai-edge-litert")
+
+
+def run(options: EvalOptions) -> int:
+    """Print the figures of a folder; returns the exit code, 69 where a file could not be read.
+
+    Raises UnavailableError without the extra `eval`, a manifest or anything to evaluate,
+    ConfigError on a wrong prompts file, UsageError on a phrasing that a label lacks.
+    """
+    _refuse_clashes(options)
+    require()
+    labels = (
+        promptset.from_file(options.prompts) if options.prompts else promptset.shipped(options.set)
+    )
+    settings = {
+        label.name: LabelSettings(
+            prompts=label.prompts(options.phrasing), threshold=options.threshold
+        )
+        for label in labels
+    }
+    if options.calibration is not None:
+        return _judge_calibration(options, options.calibration, labels, settings)
+    chosen = _chosen(options)
+    found = truth.find(chosen, labels, options.datasets)
+    _say_left_out(found)
+    peer = _peer(options, labels, settings)
+    _refuse_unwritable(options)
+    model = _model(options)
+    hearing = prepare(model, settings)
+    ours = System(report.OURS, hearing.labels.rules)
+    sounds = score(found, hearing, ours, peer)
+    systems = [ours, *([peer[1]] if peer else [])]
+    made = _report(options, found, sounds, systems, hearing)
+    made["backgrounds"] = _backgrounds(chosen, sounds)
+    _tell(options, made, report.as_table)
+    if options.plot:
+        with _writing(options.plot):
+            _draw(options.plot, sounds, systems, made)
+    return UnavailableError.exit_code if sounds.unreadable else 0
+
+
+def _refuse_clashes(options: EvalOptions) -> None:
+    if options.calibration is None:
+        if options.seed:
+            raise UsageError("--seed is about --calibration")
+        return
+    for flag, given in (
+        ("--threshold", options.threshold),
+        ("--plot", options.plot),
+        ("--peer", options.peer),
+        ("--dataset", options.datasets or None),
+    ):
+        if given is not None:
+            raise UsageError(f"{flag} does not go with --calibration")
+
+
+def _judge_calibration(
+    options: EvalOptions,
+    count: int,
+    labels: Sequence[Label],
+    settings: dict[str, LabelSettings],
+) -> int:
+    house = hours.made(manifest.read(options.folder), options.folds, count, options.seed)
+    _refuse_unwritable(options)
+    hearing = prepare(_model(options), settings)
+    scored = hours.score(house, count, hearing)
+    rules = [label.rule(name, thresholds.DEFAULT) for name, label in settings.items()]
+    with tqdm(total=len(labels), unit="label", disable=None, leave=False) as progress:
+        tracks = [
+            [hours.heard(scenes, label, column) for scenes in scored]
+            for column, label in enumerate(labels)
+        ]
+        figures = thresholds.judge(rules, tracks, progress.update)
+    made = _heading(options, hearing) | {"hours": count, "seed": options.seed} | figures
+    _tell(options, made, thresholds_table.as_table)
+    return 0
+
+
+def _model(options: EvalOptions) -> ModelSettings:
+    hop: dict[str, Any] = {} if options.hop_s is None else {"hop_s": options.hop_s}
+    try:
+        return ModelSettings(
+            checkpoint=options.checkpoint or "embedded", threads=options.threads, **hop
+        )
+    except ValidationError as error:
+        reasons = "; ".join(detail["msg"] for detail in error.errors())
+        raise UsageError(f"--hop {options.hop_s:g}: {reasons}") from error
+
+
+def _chosen(options: EvalOptions) -> list[manifest.Clip]:
+    chosen = manifest.read(options.folder)
+    if options.datasets:
+        there = {clip.dataset for clip in chosen}
+        missing = sorted(set(options.datasets) - there)
+        if missing:
+            raise UnavailableError(
+                f"no clip of data set {', '.join(missing)}; there are {', '.join(sorted(there))}"
+            )
+        order = list(options.datasets)
+        chosen = [clip for clip in chosen if clip.dataset in order]
+        chosen.sort(key=lambda clip: order.index(clip.dataset))
+    return manifest.of_folds(chosen, options.folds)
+
+
+def _say_left_out(found: Truth) -> None:
+    if found.unknown:
+        most = sorted(found.unknown.items(), key=lambda item: -item[1])
+        named = ", ".join(f"{label} ({count})" for label, count in most[:5])
+        more = f" and {len(most) - 5} more labels" if len(most) > 5 else ""
+        rows = sum(found.unknown.values())
+        log.warning("%d rows left out, the set has no such label: %s%s", rows, named, more)
+    if found.doubles:
+        log.warning("%d rows left out: another data set has the same clip", found.doubles)
+
+
+def _peer(
+    options: EvalOptions, labels: Sequence[Label], settings: dict[str, LabelSettings]
+) -> tuple[yamnet.Yamnet, System] | None:
+    if options.peer is None:
+        return None
+    peer = yamnet.load(options.peer, labels, options.threads)
+    rules = tuple(label.rule(name) for name, label in settings.items())
+    return peer, System(report.PEER, rules, deaf=peer.deaf)
+
+
+def _report(
+    options: EvalOptions,
+    found: Truth,
+    sounds: Sounds,
+    systems: Sequence[System],
+    hearing: Hearing,
+) -> dict[str, Any]:
+    return _heading(options, hearing) | {
+        "datasets": list(options.datasets),
+        "labels": "strong" if found.strong else "weak",
+        "files": len(sounds.files),
+        "hours": sounds.hours,
+        "background_hours": sounds.empty_hours,
+        "left_out": {
+            "unknown_labels": dict(found.unknown),
+            "doubles": found.doubles,
+            "unreadable": list(sounds.unreadable),
+        },
+        "systems": _of_systems(found, sounds, systems),
+    }
+
+
+def _heading(options: EvalOptions, hearing: Hearing) -> dict[str, Any]:
+    """What was evaluated, by what."""
+    return {
+        "command": command_line(options),
+        "checkpoint": hearing.checkpoint.name,
+        "checkpoint_description": hearing.checkpoint.describe(),
+        "folder": str(options.folder),
+        "set": str(options.prompts) if options.prompts else options.set,
+        "phrasing": options.phrasing,
+        "folds": list(options.folds),
+        "window_s": hearing.framing.window * FRAME_S,
+        "hop_s": hearing.framing.hop * FRAME_S,
+        "versions": _versions(),
+    }
+
+
+def _of_systems(found: Truth, sounds: Sounds, systems: Sequence[System]) -> dict[str, Any]:
+    """The figures of every system; of the first also those over the labels that all know."""
+    made = {system.name: _figures(found, sounds, system) for system in systems}
+    ours, deaf = systems[0], frozenset[str]().union(*(system.deaf for system in systems))
+    if deaf:
+        of_ours = made[ours.name]
+        narrowed = replace(ours, deaf=deaf)
+        of_ours["both_know"] = {
+            "labels": [label for label in found.labels if label not in deaf],
+            "summary": (
+                strong.summary(sounds, narrowed, of_ours["labels"])
+                if found.strong
+                else _figures(found, sounds, narrowed)["summary"]
+            ),
+        }
+    return made
+
+
+def _backgrounds(chosen: Sequence[manifest.Clip], sounds: Sounds) -> dict[str, int]:
+    """How many of the empty files have which background, where the manifest's notes say so."""
+    named = {clip.key: background_of(clip.note) for clip in chosen}
+    counts = Counter(named[file.key] for file in sounds.files if file.empty)
+    return {name: counts[name] for name in sorted(counts) if name}
+
+
+def _figures(found: Truth, sounds: Sounds, system: System) -> dict[str, Any]:
+    if found.strong:
+        figures = strong.figures(sounds, system)
+    else:
+        figures = clips.figures(sounds, system, found.labels)
+        if sounds.empty_hours:
+            alarms = strong.background(sounds, system)
+            for name, rate in alarms.pop("labels").items():
+                figures["labels"][name]["background_false_alarms_per_hour"] = rate
+            figures["summary"] |= alarms
+    return figures | {"deaf": sorted(system.deaf)}
+
+
+def _versions() -> dict[str, str]:
+    versions = {"pe_stream": __version__, "python": platform.python_version()}
+    for name in _VERSIONS:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:  # ai-edge-litert, where no peer was asked for
+            continue
+    return versions
+
+
+def _tell(
+    options: EvalOptions, made: dict[str, Any], as_table: Callable[[dict[str, Any]], str]
+) -> None:
+    if options.json != STDOUT:
+        print(as_table(made))
+    else:
+        print(report.as_json(made))
+    if options.json not in (None, STDOUT):
+        path = Path(str(options.json))
+        with _writing(path):
+            path.write_text(report.as_json(made) + "\n", "utf-8")
+
+
+def _draw(folder: Path, sounds: Sounds, systems: Sequence[System], made: dict[str, Any]) -> None:
+    if made["labels"] == "strong":
+        found = {system.name: strong.frame_curves(sounds, system) for system in systems}
+        figures = {system.name: made["systems"][system.name]["labels"] for system in systems}
+        pictures.alarms(folder / "alarms.png", figures)
+    else:
+        names = [rule.name for rule in systems[0].rules]
+        found = {
+            system.name: clips.clip_curves(
+                sounds.files, clips.clip_scores(system, clips.POOLINGS[0]), names
+            )
+            for system in systems
+        }
+    pictures.curves(folder / "precision_recall.png", found, kind="pr")
+    pictures.curves(folder / "roc.png", found, kind="roc")
+    pictures.tracks(folder, sounds, systems)
+
+
+def _refuse_unwritable(options: EvalOptions) -> None:
+    """Find out before the long run, not after it."""
+    if options.plot:
+        with _writing(options.plot):
+            options.plot.mkdir(parents=True, exist_ok=True)
+    if options.json not in (None, STDOUT):
+        path = Path(str(options.json))
+        with _writing(path):
+            there = path.exists()
+            with path.open("a", encoding="utf-8"):
+                pass
+            if not there:  # nothing is left behind by a run that fails
+                path.resolve().unlink()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error

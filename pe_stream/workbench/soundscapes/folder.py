@@ -1,0 +1,93 @@
+"""A folder of soundscapes: FLAC files and their manifest, one row an event."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from pe_stream.audio import encode
+from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.workbench import manifest
+from pe_stream.workbench.soundscapes.scene import Event, Soundscape
+
+COLUMNS = (
+    "path",
+    "dataset",
+    "clip_id",
+    "label",
+    "fold",
+    "duration_s",
+    "sample_rate",
+    "licence",
+    "redistributable",
+    "attribution",
+    "freesound_id",
+    "note",
+    "onset_s",
+    "offset_s",
+)
+"""Of the manifest; the first twelve are those of our manifests of clips."""
+
+DATASET = "soundscapes"
+
+Row = dict[str, str]
+
+_BACKGROUND = "background: "
+"""Begins the note of every row; the name follows."""
+
+
+def add(folder: Path, index: int, soundscape: Soundscape, fold: str) -> list[Row]:
+    """Write the audio of one soundscape; returns its rows for `write_manifest`.
+
+    A file without events has one row, with an empty label. Raises OSError.
+    """
+    name = f"soundscape_{index:04d}"
+    encode.write(folder / f"{name}.flac", soundscape.samples)
+    clips = soundscape.clips
+    common = {
+        "path": f"{name}.flac",
+        "dataset": DATASET,
+        "clip_id": name,
+        "label": "",
+        "fold": fold,
+        "duration_s": f"{len(soundscape.samples) / SAMPLE_RATE:.3f}",
+        "sample_rate": str(SAMPLE_RATE),
+        "licence": "; ".join(sorted({clip.licence for clip in clips if clip.licence})),
+        "redistributable": str(all(clip.redistributable for clip in clips)).lower(),
+        "attribution": "; ".join(dict.fromkeys(c.attribution for c in clips if c.attribution)),
+        "freesound_id": "",
+        "note": f"{_BACKGROUND}{soundscape.background}",
+        "onset_s": "",
+        "offset_s": "",
+    }
+    return [common | row for row in _events(soundscape)] or [common]
+
+
+def write_manifest(folder: Path, rows: list[Row]) -> None:
+    """Write `manifest.csv` as `pe_stream.workbench.manifest.read` reads it. Raises OSError."""
+    with (folder / manifest.NAME).open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def background_of(note: str) -> str:
+    """The background that a row's note names; empty where it names none."""
+    name, _, _ = note.partition("; ")
+    return name.removeprefix(_BACKGROUND) if name.startswith(_BACKGROUND) else ""
+
+
+def _events(soundscape: Soundscape) -> Iterator[Row]:
+    for event in soundscape.events:
+        yield {
+            "label": event.label,
+            "note": f"{_BACKGROUND}{soundscape.background}; {_origin(event)}",
+            "onset_s": f"{event.onset_s:.4f}",
+            "offset_s": f"{event.offset_s:.4f}",
+        }
+
+
+def _origin(event: Event) -> str:
+    of = event.clip.key if event.clip else "synthesised"
+    return f"SNR {event.snr_db:.1f} dB; of {of}"

@@ -1,0 +1,181 @@
+"""Scores that mean something: scale and bias of the logits, and thresholds of everyday labels.
+
+Both are fitted on soundscapes whose onsets and offsets are known, made of clips that were not
+trained on, through the pipeline of `pe-stream detect`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F  # noqa: N812 - as everywhere
+
+from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.errors import UnavailableError
+from pe_stream.pipeline.scorer import prepare
+from pe_stream.workbench import manifest
+from pe_stream.workbench.evaluation import promptset, truth
+from pe_stream.workbench.evaluation.curves import logit
+from pe_stream.workbench.evaluation.events import Tally, sweep
+from pe_stream.workbench.evaluation.scoring import Scored, Sounds, System, score
+from pe_stream.workbench.evaluation.strong import asked_frames
+from pe_stream.workbench.evaluation.truth import Truth
+from pe_stream.workbench.training.export import THRESHOLDS
+
+log = logging.getLogger(__name__)
+
+HOP_S = 0.96
+"""Between scorings: twice the default, so twice as fast, and near enough."""
+
+_NEAR_BEST = 0.97
+"""The middle of all thresholds whose F1 is this part of the best is more stable than the best."""
+
+_MARGIN = 4
+"""Steps of the sweep, of 0.25 in the logit each: other backgrounds will be somewhat louder."""
+
+_LOWEST, _HIGHEST = 0.001, 0.999
+"""Thresholds beyond are for scores that say nothing."""
+
+
+def scenes(folder: Path) -> Truth:
+    """What the soundscapes of a folder hold of the everyday labels.
+
+    Raises UnavailableError where there are none with known onsets.
+    """
+    found = truth.find(manifest.read(folder), promptset.shipped("everyday"))
+    if not found.strong or not any(file.true for file in found.files):
+        raise UnavailableError(
+            f"{folder}: no everyday sound with a known onset; make some with pe-stream soundscapes"
+        )
+    return found
+
+
+def calibrate(checkpoint: Path, found: Truth, device: str, threads: int | None) -> None:
+    """Set the logits' scale and bias of `checkpoint`, and write its thresholds.json."""
+    labels = promptset.shipped("everyday")
+    settings = {label.name: LabelSettings(prompts=(label.plain,)) for label in labels}
+    model = ModelSettings(checkpoint=str(checkpoint), hop_s=HOP_S, device=device, threads=threads)
+    hearing = prepare(model, settings)
+    system = System(str(checkpoint), hearing.labels.rules)
+    sounds = score(found, hearing, system, None)
+    slope, offset = fit_logits(*_logits(sounds, system))
+    # 0.5 is to be what half of the labels need: the middle of the thresholds that find something.
+    chosen = _choices(sounds, _rescaled(system, slope, offset))
+    useful = [choice.threshold for choice in chosen.values() if choice.f1 > 0]
+    if useful:
+        offset -= float(np.median(logit(np.array(useful))))
+    log.info("logits times %.3f plus %.3f", slope, offset)
+    rescale(checkpoint / "model.safetensors", slope, offset)
+    chosen = _choices(sounds, _rescaled(system, slope, offset))
+    thresholds = {name: round(choice.threshold, 3) for name, choice in chosen.items()}
+    text = json.dumps({"labels": thresholds}, indent=2) + "\n"
+    (checkpoint / THRESHOLDS).write_text(text, "utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A threshold, and the F1 of events that it reaches."""
+
+    threshold: float
+    f1: float
+
+
+def _choices(sounds: Sounds, system: System) -> dict[str, Choice]:
+    """What to recommend for each label that sounds in the files."""
+    chosen = {}
+    for column, rule in enumerate(system.rules):
+        choice = best_threshold(list(sweep(sounds, system, column)))
+        if choice is None:
+            log.warning("%s never sounds in these files: no threshold to recommend", rule.name)
+            continue
+        chosen[rule.name] = choice
+        if not choice.f1:
+            log.warning("%s is never found without false alarms on background", rule.name)
+    return chosen
+
+
+def fit_logits(
+    logits: Sequence[NDArray[np.floating[Any]]], truths: Sequence[NDArray[np.bool_]]
+) -> tuple[float, float]:
+    """The (slope, offset) with which `logits` best tell `truths`; a pair of arrays a label.
+
+    Platt's logistic fit. Every label weighs the same, however many frames it is asked about.
+    """
+    pairs = [
+        (torch.from_numpy(x).double(), torch.from_numpy(y).double())
+        for x, y in zip(logits, truths, strict=True)
+        if y.any() and not y.all()
+    ]
+    weights = torch.zeros(2, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        slope, offset = weights[0].exp(), weights[1]
+        parts = [F.binary_cross_entropy_with_logits(slope * x + offset, y) for x, y in pairs]
+        total = torch.stack(parts).mean()
+        total.backward()
+        return total
+
+    optimizer.step(loss)
+    return float(weights[0].detach().exp()), float(weights[1].detach())
+
+
+def best_threshold(points: Sequence[tuple[float, Tally]]) -> Choice | None:
+    """Of a label's tallies by threshold, the threshold to recommend; None where it never sounds.
+
+    The middle of those of about the best F1 of events, of those that make no false alarm in empty
+    files, nor did _MARGIN steps below. Where there is none, or none that finds anything, the
+    highest: a label that cannot be told from background is to be quiet.
+    """
+    if not any(counts.true for _, counts in points):
+        return None
+    usable = [
+        (at, counts, points[max(0, i - _MARGIN)][1])
+        for i, (at, counts) in enumerate(points)
+        if _LOWEST <= at <= _HIGHEST
+    ]
+    quiet = [(at, _f1(counts)) for at, counts, below in usable if not below.false_empty]
+    best = max((f1 for _, f1 in quiet), default=0.0)
+    if not best:
+        return Choice(usable[-1][0], 0.0)
+    good = [at for at, f1 in quiet if f1 >= _NEAR_BEST * best]
+    return Choice(good[len(good) // 2], best)
+
+
+def _f1(counts: Tally) -> float:
+    wrong = counts.false + counts.true - counts.found
+    return 2 * counts.found / max(1, 2 * counts.found + wrong)
+
+
+def _logits(
+    sounds: Sounds, system: System
+) -> tuple[list[NDArray[np.float64]], list[NDArray[np.bool_]]]:
+    asked = [asked_frames(sounds, system, column) for column in range(len(system.rules))]
+    return [logit(scores) for scores, _ in asked], [truths for _, truths in asked]
+
+
+def _rescaled(system: System, slope: float, offset: float) -> System:
+    def rescaled(scored: Scored) -> Scored:
+        frames = 1 / (1 + np.exp(-(slope * logit(scored.frames) + offset)))
+        return Scored(frames.astype(np.float32), frames.astype(np.float32))
+
+    return replace(system, scored=[rescaled(scored) for scored in system.scored])
+
+
+def rescale(weights: Path, slope: float, offset: float) -> None:
+    """The model's own scale and bias, times `slope` and plus `offset`."""
+    tensors: dict[str, Any] = load_file(weights)
+    scale, bias = tensors["text_audio_logit_scale"], tensors["text_audio_logit_bias"]
+    tensors["text_audio_logit_scale"] = scale * slope
+    tensors["text_audio_logit_bias"] = bias * slope + offset
+    save_file(tensors, weights, metadata={"format": "pt"})

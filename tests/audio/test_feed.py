@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Self
+
+import pytest
+from stand_ins import ScriptedSource, chunk, eventually, lost
+
+from pe_stream.audio import feed as feed_module
+from pe_stream.audio.feed import LONGEST_S, QUEUE_S, REFUSED_S, Feed, Mark, pause_s
+from pe_stream.audio.microphone import Absent
+from pe_stream.audio.source import Source
+from pe_stream.core.types import FRAME, FRAME_S, AudioChunk
+from pe_stream.errors import RefusedError, UnavailableError
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "pause_s", lambda *_: 0.01)
+
+
+class Bench:
+    """A feed over scripted sources, and all that came out of it."""
+
+    def __init__(self, *openings: ScriptedSource | Exception) -> None:
+        self.opened: list[ScriptedSource] = []
+        self.failures: list[BaseException] = []
+        self.items: list[AudioChunk | Mark] = []
+        self._openings = iter(openings)
+        self.feed = Feed("kitchen", self._open, arrived=lambda: None, failed=self.failures.append)
+
+    def _open(self, first_sample: int, at_s: float | None) -> ScriptedSource:
+        opening = next(self._openings)
+        if isinstance(opening, Exception):
+            raise opening
+        opening.first_sample, opening.at_s = first_sample, at_s
+        self.opened.append(opening)
+        return opening
+
+    def take(self, count: int) -> list[AudioChunk | Mark]:
+        def enough() -> bool:
+            self.items += self.feed.take()
+            return len(self.items) >= count
+
+        assert eventually(enough), self.items
+        return self.items
+
+    def __enter__(self) -> Self:
+        self.feed.open()
+        self.feed.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.feed.stop()
+        self.feed.join(2)
+
+
+def test_chunks_come_out_in_order_and_the_end_is_marked() -> None:
+    chunks = [chunk(0, 2, 0.1, anchor_ns=7), chunk(2, 2, 0.2)]
+    with Bench(ScriptedSource().give(*chunks, None)) as bench:
+        assert bench.take(3) == [*chunks, Mark.ENDED]
+    assert bench.feed.delivered == 4 * FRAME
+
+
+def test_a_source_missing_at_first_is_told_to_whoever_opens() -> None:
+    bench = Bench(lost("no such device"))
+    with pytest.raises(UnavailableError, match="kitchen: no such device"):
+        bench.feed.open()
+
+
+def test_a_lost_source_is_marked_and_opened_again_until_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before, after = chunk(0, 2, 0.1, anchor_ns=7), chunk(100, 2, 0.1, anchor_ns=9)
+    with (
+        caplog.at_level(logging.INFO, "pe_stream.audio.feed"),
+        Bench(
+            ScriptedSource().give(before, lost("unplugged")),
+            lost("still away"),
+            ScriptedSource().give(after),
+        ) as bench,
+    ):
+        assert bench.take(4) == [before, Mark.LOST, Mark.LOST, after]
+    # what would have come meanwhile can be counted on
+    assert (bench.opened[0].first_sample, bench.opened[0].at_s) == (0, None)
+    assert (bench.opened[1].first_sample, bench.opened[1].at_s) == (2 * FRAME, before.captured_s)
+    assert "kitchen: unplugged; trying again" in caplog.text
+    assert "kitchen: still away; trying again" in caplog.text
+
+
+def test_a_source_that_is_absent_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+    before, after = chunk(0, 2, 0.1, anchor_ns=7), chunk(100, 2, 0.1, anchor_ns=9)
+    source = ScriptedSource()
+    source.give(Absent("not there"), Absent("not there"), Absent("busy"), before)
+    source.give(Absent("unplugged"), Absent("unplugged"), after)
+    with caplog.at_level(logging.INFO, "pe_stream.audio.feed"), Bench(source) as bench:
+        assert bench.take(5) == [Mark.LOST, Mark.LOST, before, Mark.LOST, after]
+        assert not source.closed.is_set()
+    assert caplog.messages[:5] == [
+        "kitchen: not there; waiting for it",
+        "kitchen: busy; waiting for it",
+        "kitchen: hears a scripted source",
+        "kitchen: unplugged; waiting for it",
+        "kitchen: hears a scripted source",
+    ]
+
+
+def test_an_error_of_ours_ends_the_feed_and_is_told() -> None:
+    with Bench(ScriptedSource().give(KeyError("bug"))) as bench:
+        assert eventually(lambda: bench.failures)
+    assert isinstance(bench.failures[0], KeyError)
+
+
+def test_what_finds_the_queue_full_is_dropped_and_the_next_has_an_anchor() -> None:
+    room = round(QUEUE_S / FRAME_S) + 1
+    fill = [chunk(i, 1, 0.1, anchor_ns=None if i else 0) for i in range(room + 3)]
+    source = ScriptedSource().give(*fill)
+    with Bench(source) as bench:
+        assert eventually(lambda: bench.feed.delivered == len(fill) * FRAME)
+        assert len(bench.take(room)) == room
+        source.give(chunk(len(fill), 1, 0.1))
+        last = bench.take(room + 1)[-1]
+    assert isinstance(last, AudioChunk)
+    assert last.start == len(fill) * FRAME
+    assert last.anchor_ns == len(fill) * 40_000_000
+
+
+def test_a_source_that_cannot_come_back_ends_the_feed() -> None:
+    source = ScriptedSource().give(chunk(0, 2, 0.1, anchor_ns=7), lost("broken file"))
+    source.returns = False
+    with Bench(source) as bench:
+        assert bench.take(3)[1:] == [Mark.LOST, Mark.ENDED]
+    assert not bench.failures
+    assert str(bench.feed.error) == "kitchen: broken file"
+
+
+def test_a_stop_while_the_source_is_being_opened_again_closes_it() -> None:
+    late = ScriptedSource()
+    with Bench(ScriptedSource().give(lost()), late) as bench:
+        reopen = bench.feed._opener
+
+        def slow(first_sample: int, at_s: float | None) -> Source:
+            bench.feed._stopping.set()
+            return reopen(first_sample, at_s)
+
+        bench.feed._opener = slow
+        assert eventually(late.closed.is_set)
+
+
+def test_stop_ends_a_feed_that_waits_for_sound() -> None:
+    with Bench(ScriptedSource()) as bench:
+        bench.feed.stop()
+        bench.feed.join(2)
+        assert "source kitchen" not in {thread.name for thread in threading.enumerate()}
+    assert bench.opened[0].closed.is_set()
+
+
+def test_pauses_grow_to_a_longest_and_vary() -> None:
+    pauses = [[pause_s(failures, 4.0) for _ in range(50)] for failures in range(1, 6)]
+    for these, longest in zip(pauses, (1, 2, 4, 4, 4), strict=True):
+        assert 0.75 * longest <= min(these) < max(these) <= longest
+    assert 3 <= pause_s(100_000, 4.0) <= 4  # days later
+
+
+def test_a_server_that_refuses_us_is_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, float]] = []
+
+    def note(failures: int, longest_s: float) -> float:
+        asked.append((failures, longest_s))
+        return 0.01
+
+    monkeypatch.setattr(feed_module, "pause_s", note)
+    refused = RefusedError("401")
+    with Bench(ScriptedSource().give(refused), refused, lost(), ScriptedSource()) as bench:
+        assert eventually(lambda: len(bench.opened) == 2)
+    assert asked == [(1, REFUSED_S), (2, REFUSED_S), (3, LONGEST_S)]

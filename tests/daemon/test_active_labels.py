@@ -1,0 +1,323 @@
+"""Labels are changed beside the scoring; see test_service and tests/web for the whole way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from mosquitto import wait_until
+from sounds import noise
+from stand_ins import LevelEngine, ScriptedSource, chunk, hearing
+
+from pe_stream.config import LocationSettings, Settings, local_time
+from pe_stream.config.edit import ConfigFile, ConflictError, Edit
+from pe_stream.config.file import load, parse
+from pe_stream.config.local_time import LocalTime
+from pe_stream.core.detector import Heard
+from pe_stream.core.types import Event, LabelRule
+from pe_stream.daemon import active_labels
+from pe_stream.daemon.active_labels import Labelling
+from pe_stream.errors import ConfigError, UnavailableError, UnfinishedError
+from pe_stream.labels import enrol
+from pe_stream.outputs.mqtt import SetCommand
+from pe_stream.pipeline.live import Live
+from pe_stream.pipeline.scorer import Labels
+
+CONFIG = (
+    "sources: {a: {microphone: default}}\nlabels: {dog: {threshold: 0.5}, cat: {threshold: 0.5}}\n"
+)
+
+
+@dataclass
+class Desk:
+    """Labelling on a real file, and a scoring that can be held; its labels need no model."""
+
+    path: Path
+    begun: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+    read_on: threading.Event = field(default_factory=threading.Event)
+    reading: threading.Event = field(default_factory=threading.Event)
+    failures: list[BaseException] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.go_on.set()
+        self.read_on.set()
+        self.path.write_text(CONFIG, "utf-8")
+        self.file = ConfigFile(self.path)
+        self.source = ScriptedSource()
+        settings = load(self.path)
+        heard = hearing(rules_of(settings), before=self._before)
+        checkpoint = SimpleNamespace(name="level", recommended={})
+        heard = type(heard)(cast("Any", checkpoint), heard.engine, heard.framing, heard.labels)
+        self.live = Live(
+            {"a": lambda _first, _at_s: self.source},
+            heard,
+            self,
+            node="n",
+            hears=settings.hears,
+        )
+        self.labelling = Labelling(
+            settings,
+            heard,
+            self.live,
+            LocalTime(LocationSettings()),
+            local_time.now(),
+            file=self.file,
+            version=self.file.version,
+            read=self._read,
+            changed=lambda *_: None,
+            applied=lambda: None,
+            on_failure=self.failures.append,
+        )
+
+    def events(self, events: Sequence[Event]) -> None:
+        pass
+
+    def scores(self, source: str, heard: Heard) -> None:
+        pass
+
+    def ended(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.failures.append(error)
+
+    def hold(self) -> None:
+        """Let a scoring begin that goes on until `go_on` is set."""
+        self.go_on.clear()
+        self.begun.clear()
+        self.source.give(chunk(0, 20, 0.1, anchor_ns=0))
+        assert self.begun.wait(10)
+
+    @property
+    def text(self) -> str:
+        return self.path.read_text("utf-8")
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """In force."""
+        return {rule.name: rule.threshold for rule in self.live.rules["a"]}
+
+    def change(self, threshold: float, label: str = "dog") -> str:
+        return self.labelling.edit(Edit(label, {"threshold": threshold}), self.file.version)
+
+    def _before(self) -> None:
+        self.begun.set()
+        self.go_on.wait(20)
+
+    def _read(self) -> Settings:
+        self.reading.set()
+        assert self.read_on.wait(20)
+        return load(self.path)
+
+
+def rules_of(settings: Settings) -> list[LabelRule]:
+    return [label.rule(name) for name, label in settings.labels.items()]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    def prepared(_checkpoint: object, labels: Any, _holds: object) -> Labels:
+        rules = [label.rule(name) for name, label in labels.items()]
+        return Labels(cast("Any", LevelEngine([*labels]).labels), tuple(rules))
+
+    monkeypatch.setattr(active_labels, "prepare_labels", prepared)
+    made = Desk(tmp_path / "config.yaml")
+    made.live.open()
+    made.live.start()
+    try:
+        yield made
+    finally:
+        made.go_on.set()
+        made.read_on.set()
+        made.live.stop()
+    assert made.failures == []
+
+
+def test_an_edit_is_in_force_when_it_is_acknowledged(desk: Desk) -> None:
+    assert desk.change(0.7) == desk.file.version == desk.labelling.version
+    assert desk.thresholds == {"dog": 0.7, "cat": 0.5}
+    assert "dog: {threshold: 0.7}" in desk.text
+
+
+def test_what_scoring_does_not_take_is_refused_and_not_written(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(active_labels, "ADOPT_S", 0.2)
+    before, version = desk.text, desk.file.version
+    desk.hold()
+    for number in range(1, 201):
+        desk.labelling.set("a", "dog", SetCommand(threshold=number / 400))
+        desk.labelling.set("a", "cat", SetCommand(threshold=number / 800))
+    with pytest.raises(UnavailableError, match="stands still; the change was not made") as refused:
+        desk.change(0.7)
+    assert not isinstance(refused.value, UnfinishedError)
+    assert (desk.text, desk.labelling.version) == (before, version)
+    assert list(desk.path.parent.glob("*.bak")) == []
+    desk.go_on.set()
+    desk.live.ready(10)
+    assert desk.thresholds == {"dog": 0.5, "cat": 0.25}, "what was set last over MQTT"
+    desk.change(0.7)
+    assert desk.thresholds == {"dog": 0.7, "cat": 0.25}
+
+
+def test_an_example_stays_where_its_label_does_and_goes_where_it_does_not(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many changes wait: what the file names is there, what it does not name is not."""
+    monkeypatch.setattr(active_labels, "ADOPT_S", 0.2)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    sound = enrol.Sound("id-1", noise((0.5, 0.001), (0.5, 0.2)).astype(np.float32))
+
+    def use() -> str:
+        return enrol.enroll(
+            desk.file,
+            "dog",
+            desk.labelling.settings.labels["dog"],
+            sound,
+            prompts=(),
+            change=lambda edit: desk.labelling.edit(edit, desk.file.version),
+        )
+
+    desk.hold()
+    for number in range(1, 201):
+        desk.labelling.set("a", "dog", SetCommand(threshold=number / 400))
+    with pytest.raises(UnavailableError):
+        use()
+    assert list(tmp_path.rglob("*.flac")) == []
+    assert "flac" not in desk.text
+    desk.go_on.set()
+    use()
+    (path,) = load(desk.path).labels["dog"].examples
+    assert (desk.path.parent / path).is_file()
+
+
+def test_what_is_saved_and_not_in_force_in_time_is_not_acknowledged(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(active_labels, "ADOPT_S", 0.2)
+    write = ConfigFile.write
+
+    def then_hold(file: ConfigFile, draft: Any) -> str:
+        desk.hold()  # a scoring that takes long begins just then
+        return write(file, draft)
+
+    monkeypatch.setattr(ConfigFile, "write", then_hold)
+    with pytest.raises(UnfinishedError, match=r"config.yaml is saved"):
+        desk.change(0.7)
+    assert "threshold: 0.7" in desk.text
+    assert desk.thresholds["dog"] == 0.5
+    desk.go_on.set()
+    desk.live.ready(10)
+    assert desk.thresholds["dog"] == 0.7
+
+
+def test_an_edit_waits_for_no_reload_for_long(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setattr(active_labels, "TURN_S", 0.1)
+    before = desk.text
+    desk.read_on.clear()
+    desk.labelling.reload()
+    assert desk.reading.wait(10)
+    with ThreadPoolExecutor() as pool:
+        edit = pool.submit(desk.change, 0.7)
+        with pytest.raises(UnavailableError, match="just being changed or reloaded"):
+            edit.result(10)
+        assert desk.text == before
+        desk.read_on.set()
+        wait_until(lambda: "reloaded: 2 labels" in caplog.text, "the reload")
+        desk.change(0.7)
+    assert desk.thresholds["dog"] == 0.7
+
+
+def test_reloads_wait_for_scoring_and_one_change_waits_at_most(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    desk.hold()
+    for threshold in (0.6, 0.7, 0.8):
+        desk.path.write_text(CONFIG.replace("0.5", str(threshold)), "utf-8")
+        for _ in range(20):
+            desk.labelling.reload()
+            time.sleep(0.001)
+        assert len(desk.live._requests._waiting) <= 1
+    desk.go_on.set()
+    wait_until(lambda: desk.live.rules["a"][0].threshold == 0.8, "the last of them")
+    wait_until(lambda: caplog.text.count("reloaded: 2 labels") == 2, "the first, and one for all")
+
+
+def test_what_was_saved_by_hand_comes_into_force_where_an_edit_is_told_of_it(desk: Desk) -> None:
+    version = desk.file.version
+    desk.path.write_text(CONFIG.replace("dog: {threshold: 0.5}", "dog: {threshold: 0.3}"), "utf-8")
+    with pytest.raises(ConflictError):
+        desk.labelling.edit(Edit("dog", {"threshold": 0.7}), version)
+    desk.live.ready(10)
+    assert desk.thresholds["dog"] == 0.3
+    assert desk.labelling.version == desk.file.version
+
+
+SETTINGS = parse("sources: {a: {microphone: default}}\nlabels: {dog: }")
+
+
+class Reader:
+    """Reads the configuration as slowly as examples are embedded, and finds it wrong."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.go_on = threading.Semaphore(0)
+        self.error: Exception = ConfigError("labels.dog: no")
+        self.times = 0
+
+    def __call__(self) -> Settings:
+        self.times += 1
+        self.begun.release()
+        assert self.go_on.acquire(timeout=30)
+        raise self.error
+
+
+def reloading(reader: Reader, failures: list[BaseException]) -> Labelling:
+    heard = SimpleNamespace(checkpoint=SimpleNamespace(recommended={}))
+    return Labelling(
+        SETTINGS,
+        cast("Any", heard),
+        cast("Any", None),
+        LocalTime(LocationSettings()),
+        local_time.now(),
+        file=None,
+        version="",
+        read=reader,
+        changed=lambda *_: None,
+        applied=lambda: None,
+        on_failure=failures.append,
+    )
+
+
+def test_a_reload_holds_nobody_up_and_many_are_two(caplog: pytest.LogCaptureFixture) -> None:
+    reader = Reader()
+    labels = reloading(reader, [])
+    labels.reload()
+    assert reader.begun.acquire(timeout=30)
+    for _ in range(5):  # returns, though the first is not done
+        labels.reload()
+    reader.go_on.release(2)
+    wait_until(lambda: caplog.text.count("not reloaded") == 2, "two")
+    assert reader.times == 2
+    labels.reload()
+    reader.go_on.release()
+    wait_until(lambda: caplog.text.count("not reloaded") == 3, "another")
+
+
+def test_a_fault_of_ours_is_told() -> None:
+    reader, failures = Reader(), list[BaseException]()
+    reader.error = ZeroDivisionError("a fault")
+    reader.go_on.release()
+    reloading(reader, failures).reload()
+    wait_until(lambda: failures == [reader.error], "the fault")

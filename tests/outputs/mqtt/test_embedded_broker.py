@@ -1,0 +1,150 @@
+"""The embedded broker, as clients of other makers see it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+
+import paho.mqtt.client as mqtt
+import psutil
+import pytest
+from mosquitto import HOST, Subscriber, free_port, wait_until
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from pe_stream.errors import UnavailableError
+from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
+
+V311 = MQTTProtocolVersion.MQTTv311
+
+
+@pytest.fixture
+def broker() -> Iterator[EmbeddedBroker]:
+    embedded = EmbeddedBroker()
+    embedded.start()
+    yield embedded
+    embedded.stop()
+    assert embedded.failure is None
+
+
+def subscriber(broker: EmbeddedBroker, topic: str = "#") -> Subscriber:
+    return Subscriber(broker.port, topic, protocol=V311)
+
+
+def test_thousand_messages_arrive_in_order(broker: EmbeddedBroker) -> None:
+    with subscriber(broker) as ear, subscriber(broker, "none") as mouth:
+        for number in range(1000):
+            mouth.publish("house/events", str(number))
+        ear.wait_for("house/events", [str(number) for number in range(1000)], timeout_s=30)
+    assert {message.qos for message in ear.received} == {1}
+
+
+def test_latest_retained_message_is_kept_and_an_empty_one_removes_it(
+    broker: EmbeddedBroker,
+) -> None:
+    with subscriber(broker) as mouth:
+        mouth.publish("house/a", "old", retain=True)
+        mouth.publish("house/a", "new", retain=True)
+        mouth.publish("house/b", "gone", retain=True)
+        mouth.publish("house/b", "", retain=True)
+        mouth.publish("house/c", "last", retain=True)
+        mouth.wait_for("house/c", ["last"])
+    with subscriber(broker) as late:
+        wait_until(lambda: len(late.received) >= 2, "retained messages")
+        # amqtt may send them twice: it also takes the subscriptions of clients just gone for ours.
+        assert {(m.topic, m.payload, m.retain) for m in late.received} == {
+            ("house/a", "new", True),
+            ("house/c", "last", True),
+        }
+
+
+def test_will_speaks_for_a_client_whose_connection_breaks(broker: EmbeddedBroker) -> None:
+    with subscriber(broker) as ear:
+        dying = mqtt.Client(CallbackAPIVersion.VERSION2, "dying", protocol=V311)
+        dying.will_set("house/status", "offline", qos=1, retain=True)
+        dying.connect(HOST, broker.port)
+        wait_until(lambda: not dying.loop(0.1) and dying.is_connected(), "connected")
+        connection = dying.socket()
+        assert isinstance(connection, socket.socket)
+        connection.shutdown(socket.SHUT_RDWR)
+        ear.wait_for("house/status", ["offline"])
+        connection.close()
+
+
+def test_mqtt_5_is_refused_with_the_reason(broker: EmbeddedBroker) -> None:
+    answers: list[str] = []
+    # Without our help amqtt would wait for the rest of what it takes for a long client id.
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, "ear", protocol=MQTTProtocolVersion.MQTTv5)
+    client.will_set("house/status", "offline", qos=1, retain=True)
+    client.on_connect = lambda _, __, ___, reason, ____: answers.append(str(reason))
+    client.connect(HOST, broker.port)
+    wait_until(lambda: client.loop(0.1) != mqtt.MQTT_ERR_SUCCESS, "connection closed")
+    assert answers == ["Unsupported protocol version"]
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"", b"\x10", b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 64, b"\x10\x02\x00\x04", b"\xc0\x00"],
+)
+def test_rubbish_does_no_harm(
+    broker: EmbeddedBroker, rubbish: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_connection((HOST, broker.port)) as stranger:
+        stranger.sendall(rubbish)
+    with subscriber(broker) as ear:
+        ear.publish("house/a", "still here")
+        ear.wait_for("house/a", ["still here"])
+    assert capfd.readouterr().err == ""
+
+
+def test_port_taken_is_named() -> None:
+    with socket.create_server((HOST, 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UnavailableError, match=rf"127\.0\.0\.1:{port} .*set mqtt.port"):
+            EmbeddedBroker(port).start()
+
+
+def test_listens_on_loopback_only_at_the_port_asked_for() -> None:
+    port = free_port()
+    broker = EmbeddedBroker(port)
+    broker.start()
+    try:
+        assert broker.port == port
+        addresses = {
+            c.laddr for c in psutil.Process().net_connections("tcp") if c.status == "LISTEN"
+        }
+        assert {address.ip for address in addresses if address.port == port} == {"127.0.0.1"}
+    finally:
+        broker.stop()
+
+
+def test_stops_at_once_with_clients_connected_and_silently(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = EmbeddedBroker()
+    broker.start()
+    with subscriber(broker) as ear:
+        for number in range(50):
+            ear.publish("house/events", str(number))
+        began = time.monotonic()
+        broker.stop()
+        assert time.monotonic() - began < 2
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((HOST, broker.port), timeout=1)
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+    assert capfd.readouterr().err == ""
+
+
+def test_a_thread_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[BaseException] = []
+    broker = EmbeddedBroker(on_failure=told.append)
+
+    async def break_down() -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(broker._stopping, "wait", break_down)
+    broker.start()
+    wait_until(lambda: told != [], "failure told")
+    assert str(broker.failure) == "broken"
+    assert told == [broker.failure]

@@ -1,0 +1,223 @@
+"""Order, loss and repetition of messages, without a network."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pe_stream.core.messages import Message
+from pe_stream.outputs.mqtt.outbox import Outbox
+
+
+def event(payload: str) -> Message:
+    return Message("house/events", payload, qos=1, retain=False)
+
+
+def state(payload: str, topic: str = "house/state") -> Message:
+    return Message(topic, payload, qos=1, retain=True)
+
+
+def scores(payload: str) -> Message:
+    return Message("house/scores", payload, qos=0, retain=False)
+
+
+def drain(outbox: Outbox) -> list[str]:
+    return [message.payload for message in iter(outbox.next, None)]
+
+
+def connected(limit: int = 100) -> Outbox:
+    outbox = Outbox(limit)
+    outbox.connected()
+    return outbox
+
+
+def test_while_connected_everything_is_sent_in_its_turn() -> None:
+    outbox = connected()
+    for message in (event("start"), state("ON"), scores("{}"), event("end"), state("OFF")):
+        outbox.put(message)
+    assert drain(outbox) == ["start", "ON", "{}", "end", "OFF"]
+
+
+def test_a_new_connection_begins_with_the_states_as_they_are_then() -> None:
+    outbox = Outbox(100)
+    for message in (state("online", "status"), state("ON"), event("1"), state("OFF"), event("2")):
+        outbox.put(message)
+    outbox.connected()
+    assert drain(outbox) == ["online", "OFF", "1", "2"]
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == ["online", "OFF"]
+
+
+def test_unacknowledged_events_come_again_first_and_in_order() -> None:
+    outbox = connected()
+    for payload in "abcd":
+        outbox.put(event(payload))
+    for packet_id in (1, 2, 3):
+        message = outbox.next()
+        assert message is not None
+        outbox.sent(packet_id, message)
+    outbox.acknowledged(2)
+    assert (outbox.in_flight, outbox.queued, outbox.empty) == (2, 3, False)
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == ["a", "c", "d"]
+
+
+def test_old_state_changes_do_not_come_again() -> None:
+    outbox = connected()
+    for message in (state("ON"), event("1"), state("OFF")):
+        outbox.put(message)
+    on = outbox.next()
+    assert on is not None
+    outbox.sent(1, on)
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == ["OFF", "1"]
+
+
+def test_without_a_connection_qos_0_is_forgotten() -> None:
+    outbox = Outbox(100)
+    outbox.put(scores("1"))
+    outbox.connected()
+    outbox.put(scores("2"))
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == []
+    assert outbox.dropped == 0
+
+
+def test_a_full_line_drops_the_oldest_event_and_counts_it() -> None:
+    outbox = Outbox(3)
+    for number in range(10):
+        outbox.put(event(str(number)))
+    assert (outbox.dropped, outbox.queued) == (7, 3)
+    outbox.connected()
+    assert drain(outbox) == ["7", "8", "9"]
+
+
+def test_what_comes_back_unacknowledged_does_not_exceed_the_limit() -> None:
+    outbox = connected(2)
+    for number in range(4):
+        outbox.put(event(str(number)))
+        if number < 2:
+            message = outbox.next()
+            assert message is not None
+            outbox.sent(number, message)
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == ["2", "3"]
+    assert outbox.dropped == 2
+
+
+def test_a_full_line_loses_no_state() -> None:
+    outbox = connected(2)
+    outbox.put(state("ON", "a"))
+    outbox.put(state("ON", "b"))
+    outbox.put(state("OFF", "b"))
+    outbox.put(event("1"))
+    assert drain(outbox) == ["ON", "OFF", "1"]
+    assert outbox.dropped == 0
+
+
+def test_a_removed_topic_is_forgotten_once_the_broker_has_removed_it() -> None:
+    outbox = connected()
+    outbox.put(state("ON"))
+    outbox.put(state(""))
+    assert drain(outbox) == ["ON", ""]
+    outbox.disconnected()
+    outbox.connected()
+    removal = outbox.next()
+    assert removal == state("")
+    outbox.sent(1, removal)
+    assert outbox.acknowledged(1) is removal
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == []
+
+
+def test_a_topic_that_comes_back_while_its_removal_is_on_the_way_stays() -> None:
+    outbox = connected()
+    outbox.put(state(""))
+    removal = outbox.next()
+    assert removal is not None
+    outbox.sent(1, removal)
+    outbox.put(state("OFF"))
+    outbox.acknowledged(1)
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == ["OFF"]
+
+
+class Wire:
+    """What a network thread and a broker do with an outbox, one step at a time."""
+
+    def __init__(self, limit: int) -> None:
+        self.outbox = connected(limit)
+        self.arrived: list[Message] = []
+        self._flying: list[int] = []
+
+    def send(self) -> bool:
+        message = self.outbox.next()
+        if message is None:
+            return False
+        self._flying.append(len(self.arrived))
+        self.outbox.sent(self._flying[-1], message)
+        self.arrived.append(message)
+        return True
+
+    def acknowledge(self) -> bool:
+        if not self._flying:
+            return False
+        self.outbox.acknowledged(self._flying.pop(0))
+        return True
+
+    def reconnect(self) -> None:
+        self.outbox.disconnected()
+        self._flying.clear()
+        self.outbox.connected()
+
+
+STEPS = st.sampled_from(["event", "state a", "state b", "send", "send", "acknowledge", "reconnect"])
+
+
+@given(st.lists(STEPS, max_size=80), st.integers(1, 6))
+def test_whatever_happens_events_arrive_in_order_and_states_end_right(
+    steps: list[str], limit: int
+) -> None:
+    wire = Wire(limit)
+    latest: dict[str, str] = {}
+    for number, step in enumerate(steps):
+        match step.split():
+            case ["event"]:
+                wire.outbox.put(event(str(number)))
+            case ["state", topic]:
+                latest[topic] = str(number)
+                wire.outbox.put(state(str(number), topic))
+            case [action]:
+                getattr(wire, action)()
+    while wire.send():
+        pass
+
+    assert {m.topic: m.payload for m in wire.arrived if m.retain} == latest
+    first_time = list(dict.fromkeys(int(m.payload) for m in wire.arrived if not m.retain))
+    assert first_time == sorted(first_time)
+    assert len(first_time) >= steps.count("event") - wire.outbox.dropped
+    while wire.acknowledge():
+        pass
+    assert wire.outbox.empty
+
+
+def test_what_waited_without_a_connection_is_delayed() -> None:
+    event = Message("events", "on time", qos=1, retain=False, late_payload="late")
+    outbox = Outbox(10)
+    outbox.put(event)
+    outbox.connected()
+    assert outbox.next() == event.delayed
+    outbox.put(event)
+    assert outbox.next() == event
+    outbox.sent(1, event)
+    outbox.disconnected()
+    outbox.connected()
+    assert outbox.next() == event.delayed
+    assert event.delayed.payload == "late"

@@ -1,0 +1,224 @@
+"""What Home Assistant is told: by itself, and by the real daemon through a real broker."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mosquitto import Mosquitto, Subscriber, wait_until
+from processes import Daemon, MosquittoSub, level_config
+from sounds import noise, write_float_wav
+from stand_ins import event
+
+from pe_stream.config import HomeAssistantSettings
+from pe_stream.core.messages import Topics
+from pe_stream.core.types import LabelRule
+from pe_stream.outputs.home_assistant import HomeAssistant
+
+TOPICS = Topics("pe_stream", "Pi Kitchen")
+DEVICE = "homeassistant/device/pe_stream_pi_kitchen_kitchen/config"
+
+FIELDS = {
+    "binary_sensor": {"device_class", "state_topic", "payload_on", "payload_off"},
+    "event": {"event_types", "state_topic"},
+    "sensor": {
+        "device_class",
+        "options",
+        "state_class",
+        "state_topic",
+        "suggested_display_precision",
+        "unit_of_measurement",
+        "value_template",
+    },
+    "number": {"command_topic", "command_template", "max", "min", "mode", "state_topic", "step"},
+    "switch": {
+        "command_topic",
+        "payload_off",
+        "payload_on",
+        "state_off",
+        "state_on",
+        "state_topic",
+    },
+}
+"""What each platform takes, of Home Assistant's documentation, besides `COMMON`."""
+
+COMMON = {
+    "availability",
+    "availability_mode",
+    "entity_category",
+    "icon",
+    "name",
+    "platform",
+    "unique_id",
+}
+
+
+def home(*labels: str, enabled: bool = True) -> HomeAssistant:
+    settings = HomeAssistantSettings(enabled=enabled)
+    return HomeAssistant(settings, TOPICS, {"kitchen": labels}, clock=iter(range(1000)).__next__)
+
+
+def components(payload: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(payload)["components"]
+    return found
+
+
+def test_a_device_for_each_source_with_every_entity() -> None:
+    (message,) = home("dog_bark", "smoke_alarm").described()
+    assert (message.topic, message.qos, message.retain) == (DEVICE, 1, True)
+    told = json.loads(message.payload)
+    assert told["device"]["identifiers"] == ["pe_stream_pi_kitchen_kitchen"]
+    assert told["device"]["name"] == "kitchen (Pi Kitchen)"
+    assert told["origin"]["name"] == "pe_stream"
+    entities = components(message.payload)
+    of_labels = {
+        f"{label}_{what}"
+        for label in ("dog_bark", "smoke_alarm")
+        for what in ("heard", "event", "score", "threshold", "enabled")
+    }
+    assert set(entities) == of_labels | {"connection", "hearing", "level", "lost"}
+    assert len({entity["unique_id"] for entity in entities.values()}) == len(entities)
+    for entity in entities.values():
+        assert set(entity) <= FIELDS[entity["platform"]] | COMMON
+    kinds = {key: entity.get("device_class") for key, entity in entities.items()}
+    assert kinds["dog_bark_heard"] == "sound"
+    assert kinds["smoke_alarm_heard"] == "smoke"
+    # Each has a topic of its own: a slow one holds up no other.
+    topics = [e["state_topic"] for k, e in entities.items() if k in of_labels]
+    assert len(set(topics)) == len(topics)
+
+
+def test_what_is_deaf_is_unavailable() -> None:
+    (message,) = home("dog_bark").described()
+    heard = components(message.payload)["dog_bark_heard"]
+    assert heard["availability_mode"] == "all"
+    assert [each["topic"] for each in heard["availability"]] == [
+        "pe_stream/pi_kitchen/status",
+        "pe_stream/pi_kitchen/kitchen/health",
+    ]
+    assert "value_json.state == 'hearing'" in heard["availability"][1]["value_template"]
+    # What says why stays available.
+    hearing = components(message.payload)["hearing"]
+    assert [each["topic"] for each in hearing["availability"]] == ["pe_stream/pi_kitchen/status"]
+    assert "availability" not in components(message.payload)["connection"]
+
+
+def test_a_label_that_goes_takes_its_entities_along() -> None:
+    ours = home("dog_bark", "cat")
+    removing, after, *forgotten = ours.relabel({"kitchen": ["dog_bark", "glass"]})
+    assert components(removing.payload)["cat_heard"] == {"platform": "binary_sensor"}
+    assert components(removing.payload)["cat_threshold"] == {"platform": "number"}
+    assert not [key for key in components(after.payload) if key.startswith("cat_")]
+    assert "glass_heard" in components(after.payload)
+    assert {(m.topic.rpartition("/")[2], m.payload, m.retain) for m in forgotten} == {
+        ("threshold", "", True),
+        ("enabled", "", True),
+    }
+
+
+def test_thresholds_scores_and_events_have_topics_of_their_own() -> None:
+    ours = home("dog_bark")
+    rule = LabelRule("dog_bark", 0.625, 0.5, enabled=False)
+    other = LabelRule("not ours", 0.5, 0.4)
+    base = "pe_stream/pi_kitchen/kitchen/dog_bark/"
+    assert [(m.topic, m.payload, m.retain) for m in ours.rules("kitchen", [rule, other])] == [
+        (f"{base}threshold", "0.625", True),
+        (f"{base}enabled", "OFF", True),
+    ]
+    (said,) = ours.event(event(1, label="dog_bark"))
+    assert (said.topic, said.qos, said.retain) == (f"{base}event", 0, False)
+    assert json.loads(said.payload)["event_type"] == "start"
+
+    scores = np.array([[0.1, 0.9], [0.3, 0.2]], np.float32)
+    (first,) = ours.scores("kitchen", ["dog_bark", "not ours"], scores)
+    assert (first.topic, first.payload, first.qos) == (f"{base}score", "0.300", 0)
+
+
+def test_scores_are_told_once_a_second_and_no_peak_is_left_out() -> None:
+    times_s = iter([0.0, 0.5, 1.1])
+    settings = HomeAssistantSettings(enabled=True)
+    ours = HomeAssistant(settings, TOPICS, {"kitchen": ["a"]}, clock=times_s.__next__)
+    said = [ours.scores("kitchen", ["a"], np.array([[s]], np.float32)) for s in (0.1, 0.8, 0.2)]
+    assert [[m.payload for m in each] for each in said] == [["0.100"], [], ["0.800"]]
+
+
+def test_nothing_is_told_unless_it_is_asked_for() -> None:
+    ours = home("dog_bark", enabled=False)
+    assert ours.described() == []
+    assert ours.relabel({"kitchen": ["x"]}) == []
+    assert ours.rules("kitchen", [LabelRule("x", 0.5, 0.4)]) == []
+    assert ours.event(event(1)) == []
+    assert ours.scores("kitchen", ["x"], np.ones((1, 1), np.float32)) == []
+
+
+def test_the_daemon_is_found_and_obeys_what_home_assistant_would_send(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    device = "homeassistant/device/pe_stream_test_node_kitchen/config"
+    sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (1, 0.001)))
+    on = "home_assistant: {enabled: true}"
+    both = "labels: {loud: {min_on_s: 0.12}, other: {enabled: false}}"
+    source = f"{{url: {sound}, loop: true}}"
+    text = level_config(level, broker.port, source, f"{on}\n{both}")
+    with (
+        MosquittoSub(broker.port) as house,
+        Subscriber(broker.port, "nothing") as home_assistant,
+        Daemon(tmp_path, text) as daemon,
+    ):
+        house.wait_for(device, "loud_threshold")
+        entities = components(house.payloads(device)[-1])
+        house.wait_for(entities["loud_threshold"]["state_topic"], "0.5")
+        house.wait_for(entities["other_enabled"]["state_topic"], "OFF")
+        house.wait_for(entities["loud_heard"]["state_topic"], "ON")
+        house.wait_for(entities["loud_event"]["state_topic"], '"event_type": "end"')
+        house.wait_for(entities["loud_score"]["state_topic"], "0.9")
+
+        slider = entities["loud_threshold"]
+        moved = re.sub(r"{{ value }}", "0.75", slider["command_template"])
+        home_assistant.publish(slider["command_topic"], moved)
+        house.wait_for(slider["state_topic"], "0.75")
+        switch = entities["other_enabled"]
+        home_assistant.publish(switch["command_topic"], switch["payload_on"])
+        house.wait_for(switch["state_topic"], "ON")
+
+        told = len(house.payloads(device))
+        home_assistant.publish("homeassistant/status", "online")
+        wait_until(lambda: len(house.payloads(device)) == told + 1, "described again")
+
+        daemon.config.write_text(level_config(level, broker.port, source, on))
+        daemon.send(signal.SIGHUP)
+        wait_until(lambda: len(house.payloads(device)) == told + 3, "described anew")
+        removing, after = map(components, house.payloads(device)[-2:])
+        assert removing["other_heard"] == {"platform": "binary_sensor"}
+        assert "other_heard" not in after
+        house.wait_for(slider["state_topic"], "0.5")  # as configured again
+        daemon.send(signal.SIGTERM)
+        assert daemon.exit_code() == 143
+    assert entities["loud_event"]["event_types"] == ["start", "update", "end"]
+    with MosquittoSub(broker.port) as newcomer:
+        newcomer.wait_for(device, "loud_threshold")
+        kept = {topic for topic, payload in newcomer.received if payload}
+    assert not [topic for topic in kept if "/other/" in topic]
+
+
+def test_without_it_nothing_is_published_there(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (1, 0.001)))
+    text = level_config(level, broker.port, sound)
+    with MosquittoSub(broker.port) as house, Daemon(tmp_path, text) as daemon:
+        house.wait_for("pe_stream/test_node/kitchen/events", '"end"')
+        assert daemon.exit_code() == 0  # at the end of the file
+    topics = {topic for topic, _ in house.received}
+    assert not [t for t in topics if t.startswith("homeassistant") or t.endswith("/score")]
+
+
+@pytest.mark.parametrize("prefix", ["home/+", "", "#"])
+def test_a_prefix_that_is_no_topic_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        HomeAssistantSettings(prefix=prefix)

@@ -1,0 +1,201 @@
+"""What Prometheus reads from the real daemon, and the dashboard that shows it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import urllib.request
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grafana_foundation_sdk.models.dashboard import Dashboard
+from mosquitto import HOST, Mosquitto, free_port, wait_until
+from processes import Daemon, level_config
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from sounds import noise, write_float_wav
+
+from pe_stream.config import MetricsSettings
+from pe_stream.errors import UnavailableError
+from pe_stream.outputs.metrics import Metrics
+
+DASHBOARD = files("pe_stream") / "assets" / "grafana.json"
+
+LEFT_OUT = {"pe_stream_build": "the selection of instances is made of it; it shows nothing itself"}
+"""Metrics that the dashboard does not show, and why."""
+
+
+def scrape(port: int) -> dict[tuple[str, ...], float]:
+    """(name, label values in the order of their names) -> value."""
+    return {
+        (sample.name, *(sample.labels[key] for key in sorted(sample.labels))): sample.value
+        for family in families(port)
+        for sample in family.samples
+    }
+
+
+def families(port: int) -> list[Metric]:
+    """What there is to ask for, with its samples."""
+    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
+        return list(text_string_to_metric_families(answer.read().decode()))
+
+
+def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
+    sound = write_float_wav(
+        tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (2, 0), (1, 0.2), (60, 0.001))
+    )
+    port = free_port()
+    more = f"metrics: {{enabled: true, port: {port}}}\nsearch: {{enabled: true}}\n"
+    more += f"web: {{enabled: true, port: {free_port()}}}"
+    text = level_config(level, broker.port, sound, more)
+    with Daemon(tmp_path, text) as daemon:
+        daemon.wait_for_log("kitchen: hears")
+        assert scrape(port)["pe_stream_events_total", "loud", "kitchen"] == 0  # not absent
+        daemon.wait_for_log("kitchen: loud end")
+        assert f"metrics: http://127.0.0.1:{port}/metrics" in daemon.log
+        now = scrape(port)
+        assert now["pe_stream_broker_connected",] == 1
+        assert now["pe_stream_store_ok",] == 1
+        for what in ("scores", "heard"):
+            assert now["pe_stream_kept_ok", what] == 1
+            assert now["pe_stream_kept_lost_total", what] == 0
+        assert now["pe_stream_viewers",] == 0
+        broker.kill()
+        daemon.wait_for_log("loud end at", 30)
+        wait_until(lambda: daemon.log.count("loud end") == 2, "the second event", 30)
+        wait_until(lambda: scrape(port)["pe_stream_broker_connected",] == 0, "it is seen")
+        now = scrape(port)
+        later = scrape(port)
+        daemon.send(signal.SIGTERM)
+        assert daemon.exit_code() == 143
+    assert now["pe_stream_events_total", "loud", "kitchen"] == 2
+    assert now["pe_stream_event_latency_seconds_count", "kitchen"] == 2
+    assert 0.2 < now["pe_stream_event_latency_seconds_sum", "kitchen"] / 2 < 5
+    assert now["pe_stream_audio_seconds_total", "heard", "kitchen"] > 4
+    assert now["pe_stream_audio_seconds_total", "lost", "kitchen"] == 0
+    assert now["pe_stream_audio_seconds_total", "flat", "kitchen"] == pytest.approx(2, abs=0.11)
+    assert now["pe_stream_hearing", "kitchen", "hearing"] == 1
+    assert now["pe_stream_hearing", "kitchen", "lost"] == 0
+    assert now["pe_stream_inference_seconds_count",] > 10
+    assert 0 < now["pe_stream_real_time_factor", "kitchen"] < 1
+    assert now["pe_stream_queue_seconds", "kitchen"] < 1
+    assert now["pe_stream_outbox_messages",] >= 2
+    assert later["pe_stream_outbox_age_seconds",] > now["pe_stream_outbox_age_seconds",] > 0
+    assert now["pe_stream_events_dropped_total",] == 0
+
+
+def test_nothing_listens_unless_it_is_asked_to(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    sound = write_float_wav(tmp_path / "sound.wav", noise((60, 0.001)))
+    port = free_port()
+    with Daemon(
+        tmp_path, level_config(level, broker.port, sound, f"metrics: {{port: {port}}}")
+    ) as daemon:
+        daemon.wait_for_log("kitchen: hears")
+        assert "metrics" not in daemon.log
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((HOST, port), timeout=1)
+
+
+def test_a_port_that_is_taken_is_an_error_at_the_start(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    sound = write_float_wav(tmp_path / "sound.wav", noise((60, 0.001)))
+    text = level_config(
+        level, broker.port, sound, f"metrics: {{enabled: true, port: {broker.port}}}"
+    )
+    with Daemon(tmp_path, text) as daemon:
+        assert daemon.exit_code() == 69
+    assert (
+        f"metrics: cannot listen on 127.0.0.1:{broker.port}: Address already in use"
+        in (daemon.log.splitlines()[-1])
+    )
+
+
+def test_it_can_be_stopped_and_served_again() -> None:
+    class Idle:
+        connected, queued, waiting_s, dropped = False, 0, 0.0, 0
+        kept = withheld = lost = 0
+
+    port = free_port()
+    for _ in range(2):
+        metrics = Metrics(MetricsSettings(enabled=True, port=port))
+        metrics.serve(dict, Idle(), None, Idle())
+        assert ("pe_stream_store_ok",) not in scrape(port)
+        other = Metrics(MetricsSettings(enabled=True, port=port))
+        with pytest.raises(UnavailableError, match="cannot listen"):
+            other.serve(dict, Idle(), None, Idle())
+        metrics.stop()
+        metrics.stop()
+
+
+def test_what_is_kept_and_who_looks_is_read_when_asked() -> None:
+    class Idle:
+        connected, queued, waiting_s, dropped = False, 0, 0.0, 0
+        kept = withheld = lost = 0
+
+    class Full:
+        lost, trouble = 7, "no space left"
+
+    port = free_port()
+    metrics = Metrics(MetricsSettings(enabled=True, port=port))
+    metrics.serve(dict, Idle(), None, Idle(), kept={"heard": Full()}, viewers=lambda: 3)
+    try:
+        now = scrape(port)
+    finally:
+        metrics.stop()
+    assert now["pe_stream_kept_ok", "heard"] == 0
+    assert now["pe_stream_kept_lost_total", "heard"] == 7
+    assert now["pe_stream_viewers",] == 3
+
+
+def test_the_dashboard_is_one_and_shows_what_there_is(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """It asks for nothing that there is not, and leaves nothing out without a reason."""
+    board: dict[str, Any] = json.loads(DASHBOARD.read_text("utf-8"))
+    read = Dashboard.from_json(board)
+    assert read.title == "pe_stream"
+    assert read.panels is not None
+    assert len(read.panels) == len(board["panels"]) == len({p["id"] for p in board["panels"]})
+    asked = {
+        name
+        for panel in board["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"pe_stream_\w+", target["expr"])
+    }
+    sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (60, 0.001)))
+    port = free_port()
+    more = f"""
+metrics: {{enabled: true, port: {port}}}
+web: {{enabled: true, port: {free_port()}}}
+search: {{enabled: true}}
+notifications: {{phone: {{webhook: "http://127.0.0.1:{free_port()}/", phase: end}}}}
+"""
+    with Daemon(tmp_path, level_config(level, broker.port, sound, more)) as daemon:
+        daemon.wait_for_log("kitchen: loud end")
+        there = families(port)
+    samples = {sample.name for family in there for sample in family.samples}
+    assert asked <= samples
+    shown = {re.sub(r"_(bucket|total)$", "", name) for name in asked}
+    # A time that something was made at is a metric of its own to this parser.
+    made = {family.name for family in there if not family.name.endswith("_created")}
+    assert made - shown == LEFT_OUT.keys()
+    assert all(family.documentation for family in there if family.name in made)
+
+
+def test_panels_of_the_dashboard_do_not_overlap() -> None:
+    board = json.loads(DASHBOARD.read_text("utf-8"))
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in board["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24

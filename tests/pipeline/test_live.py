@@ -1,0 +1,399 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, hearing, lost
+
+from pe_stream.audio import feed as feed_module
+from pe_stream.core.detector import Heard
+from pe_stream.core.ledger import Hearing as HearingState
+from pe_stream.core.types import Event, Follow, FrameEmbeddings, LabelRule, Phase, Reason
+from pe_stream.errors import UnavailableError
+from pe_stream.pipeline.live import Live
+from pe_stream.pipeline.scorer import Hearing, Labels
+
+LOUD = LabelRule("loud", 0.5, 0.4, update_every=0)
+OTHER = LabelRule("other", 0.7, 0.6, update_every=0)
+
+
+class Told:
+    """A handler that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[Event] = []
+        self.frames: dict[str, int] = {}
+        self.end: list[BaseException | None] = []
+        self.embeddings: list[FrameEmbeddings | None] = []
+
+    def events(self, events: Sequence[Event]) -> None:
+        self.said += events
+
+    def scores(self, source: str, heard: Heard) -> None:
+        self.frames[source] = self.frames.get(source, 0) + len(heard.scores)
+        self.embeddings.append(heard.embeddings)
+
+    def ended(self, error: BaseException | None) -> None:
+        self.end.append(error)
+
+    def phases(self, label: str = "loud") -> list[tuple[str, str]]:
+        return [(e.source, e.phase) for e in self.said if e.label == label]
+
+
+@contextmanager
+def listening(
+    sources: dict[str, list[ScriptedSource]],
+    hears: Hearing,
+    allowed: Callable[[str, str], bool] = lambda _source, _label: True,
+    *,
+    embed: bool = False,
+) -> Iterator[tuple[Live, Told]]:
+    told = Told()
+    openings = {name: iter(each) for name, each in sources.items()}
+
+    def opener(name: str) -> Callable[[int, float | None], ScriptedSource]:
+        def open_next(_first: int, _at_s: float | None) -> ScriptedSource:
+            try:
+                return next(openings[name])
+            except StopIteration:
+                raise lost() from None
+
+        return open_next
+
+    opening = {name: opener(name) for name in sources}
+    live = Live(opening, hears, told, node="n", hears=allowed, embed=embed)
+    live.open()
+    live.start()
+    try:
+        yield live, told
+    finally:
+        live.stop()
+
+
+def test_sources_are_scored_together_and_their_events_kept_apart() -> None:
+    a, b = ScriptedSource(), ScriptedSource()
+    with listening({"a": [a], "b": [b]}, hearing([LOUD])) as (_, told):
+        a.give(chunk(0, 20, 0.9, anchor_ns=0), chunk(20, 20, 0.1), None)
+        b.give(chunk(0, 20, 0.1, anchor_ns=0), chunk(20, 20, 0.9), None)
+        assert eventually(lambda: told.end)
+    assert told.end == [None]
+    by_source = {s: [e for e in told.said if e.source == s] for s in "ab"}
+    assert [(e.phase, e.onset_s, e.offset_s) for e in by_source["a"]] == [
+        (Phase.START, 0.0, None),
+        (Phase.END, 0.0, 0.8),
+    ]
+    assert [(e.phase, e.onset_s, e.offset_s) for e in by_source["b"]] == [
+        (Phase.START, 0.8, None),
+        (Phase.END, 0.8, 1.6),
+    ]
+    assert told.frames == {"a": 40, "b": 40}
+
+
+def test_a_label_is_heard_only_where_it_is_wanted() -> None:
+    a, b = ScriptedSource(), ScriptedSource()
+    loud = [chunk(0, 20, 0.9, anchor_ns=0), None]
+    with listening(
+        {"a": [a], "b": [b]}, hearing([LOUD, OTHER]), lambda s, label: (s, label) != ("b", "loud")
+    ) as (_, told):
+        a.give(*loud)
+        b.give(*loud)
+        assert eventually(lambda: told.end)
+    assert {source for source, _ in told.phases("loud")} == {"a"}
+    assert {source for source, _ in told.phases("other")} == {"a", "b"}
+
+
+def test_thresholds_that_follow_are_told_once_they_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pe_stream.core.adaptive_threshold.MINUTE", 20)
+    source, rule = ScriptedSource(), replace(LOUD, follow=Follow(quantile=0.5))
+    told: list[float] = []
+    live = Live(
+        {"a": lambda _first, _at_s: source},
+        hearing([rule, OTHER]),
+        Told(),
+        node="n",
+        hears=lambda _source, _label: True,
+        ruled=lambda _source, rules: told.append(rules[0].threshold),
+    )
+    live.open()
+    live.start()
+    try:
+        source.give(chunk(0, 60, 0.45, anchor_ns=0))
+        assert eventually(lambda: len(told) == 2)
+        live.set_rule("a", "other", 0.8, enabled=None)
+        assert eventually(lambda: len(told) == 3)
+        live.set_rule("a", "loud", 0.4, enabled=None)
+        assert eventually(lambda: len(told) == 4)
+        live.set_rule("a", "loud", 0.9, enabled=None)
+        assert eventually(lambda: len(told) == 5)
+    finally:
+        live.stop()
+    assert told[0] == 0.5
+    assert 0.55 < told[1] < 0.6
+    assert told[2:] == [told[1], told[1], 0.9], "what is set is the least, and stays so"
+
+
+def test_stop_closes_open_events_even_while_a_scoring_hangs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pe_stream.pipeline.live.STOP_S", 0.1)
+    hang, release = threading.Event(), threading.Event()
+
+    def before() -> None:
+        if hang.is_set():
+            release.wait(10)
+
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD], before=before)) as (live, told):
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert eventually(lambda: told.said)
+        hang.set()
+        source.give(chunk(20, 20, 0.9))
+        live.stop()
+        assert [(e.phase, e.reason) for e in told.said] == [
+            (Phase.START, None),
+            (Phase.END, Reason.STOPPED),
+        ]
+        before_release = list(told.said)
+        release.set()
+    assert told.said == before_release
+
+
+@pytest.mark.parametrize("where", ["events", "scores"])
+def test_a_stop_touches_no_detector_that_is_in_use(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is told does not come back, as on a disk that stands still."""
+    monkeypatch.setattr("pe_stream.pipeline.live.STOP_S", 0.1)
+    inside, release = threading.Event(), threading.Event()
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD])) as (live, told):
+        tell = getattr(told, where)
+
+        def slowly(*what: Any) -> None:
+            tell(*what)
+            if told.said:
+                inside.set()
+                release.wait(10)
+
+        monkeypatch.setattr(told, where, slowly)
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert inside.wait(10)
+        detector = live._channels["a"].detector
+        stops: list[bool] = []
+        stop = detector.stop
+
+        def stopped(reason: Reason) -> list[Event]:
+            stops.append(release.is_set())
+            return stop(reason)
+
+        monkeypatch.setattr(detector, "stop", stopped)
+        live.stop()
+        assert stops == []
+        assert "open events are closed at the next start" in caplog.text
+        release.set()
+        assert eventually(lambda: not live._thread.is_alive())
+    assert stops == [True]  # at the second stop, when nobody else touches it
+
+
+def test_a_lost_source_closes_its_events_and_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed_module, "pause_s", lambda *_: 0.01)
+    first, back, other = ScriptedSource(), ScriptedSource(), ScriptedSource()
+    with listening({"a": [first, back], "b": [other]}, hearing([LOUD])) as (live, told):
+        other.give(chunk(0, 20, 0.9, anchor_ns=0))
+        first.give(chunk(0, 20, 0.9, anchor_ns=0), lost())
+        assert eventually(lambda: ("a", Phase.END) in told.phases())
+        assert [e.reason for e in told.said if e.phase is Phase.END] == [Reason.GAP]
+        back.give(chunk(100, 20, 0.9, anchor_ns=5))
+        assert eventually(lambda: told.phases().count(("a", Phase.START)) == 2)
+        assert eventually(lambda: live.vitals["a"].account.state is HearingState.HEARING)
+        assert live.vitals["a"].account.lost == 80 * 1920
+        assert ("b", Phase.END) not in told.phases()
+
+
+def test_set_rule_changes_one_label_and_keeps_the_ratio() -> None:
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD, OTHER])) as (live, told):
+        live.set_rule("a", "loud", 0.25, enabled=None)
+        live.set_rule("a", "just gone", 0.25, enabled=None)
+        source.give(chunk(0, 20, 0.22, anchor_ns=0), chunk(20, 10, 0.26), None)
+        assert eventually(lambda: told.end)
+        (start, end) = told.said
+        assert (start.threshold, start.onset_s, end.label) == (0.25, 0.0, "loud")
+
+
+def test_disabling_a_label_ends_its_event() -> None:
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD])) as (live, told):
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert eventually(lambda: told.said)
+        live.set_rule("a", "loud", None, enabled=False)
+        assert eventually(lambda: told.phases() == [("a", Phase.START), ("a", Phase.END)])
+        source.give(chunk(20, 20, 0.9), None)
+        assert eventually(lambda: told.end)
+        assert len(told.said) == 2
+
+
+def test_labels_change_without_losing_a_frame() -> None:
+    source = ScriptedSource()
+    hears = hearing([LOUD])
+    with listening({"a": [source]}, hears) as (live, told):
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert eventually(lambda: told.said)
+        embeddings = LevelEngine(["other", "loud"]).labels
+        done = threading.Event()
+        new = Labels(embeddings, (OTHER, replace(LOUD, threshold=0.8)))  # type: ignore[arg-type]
+        live.change(new, lambda _s, _l: True, done.set)
+        assert done.wait(5)
+        assert live.labels == ("other", "loud")
+        source.give(chunk(20, 20, 0.9), None)
+        assert eventually(lambda: told.end)
+    assert told.frames == {"a": 40}
+    assert told.phases("loud") == [("a", Phase.START), ("a", Phase.END)]
+    assert told.phases("other") == [("a", Phase.START), ("a", Phase.END)]
+
+
+def test_labels_that_are_kept_keep_what_was_set() -> None:
+    source = ScriptedSource()
+    hears = hearing([LOUD, OTHER])
+    with listening({"a": [source]}, hears) as (live, _):
+        live.set_rule("a", "loud", 0.25, enabled=None)
+        live.set_rule("a", "other", 0.25, enabled=None)
+        embeddings = LevelEngine(["loud", "other"]).labels
+        new = Labels(embeddings, (LOUD, replace(OTHER, threshold=0.9)))  # type: ignore[arg-type]
+        assert live.change(new, lambda _s, _l: True, lambda: None, keep={"loud"}).result(5) is None
+        rules = live._channels["a"].detector.rules
+        assert [rule.threshold for rule in rules] == [0.25, 0.9]
+
+
+def test_embeddings_are_handed_on_where_they_are_wanted() -> None:
+    for embed in (True, False):
+        source = ScriptedSource()
+        source.give(chunk(0, 20, 0.9, anchor_ns=0), None)
+        with listening({"a": [source]}, hearing([LOUD]), embed=embed) as (_, told):
+            assert eventually(lambda heard=told: heard.end)  # type: ignore[misc]
+        assert all((each is not None) == embed for each in told.embeddings)
+        assert told.embeddings
+
+
+def test_falling_behind_stretches_the_hop_and_then_loses_the_oldest() -> None:
+    go = threading.Semaphore(0)
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD], before=go.acquire)) as (live, told):
+        source.give(chunk(0, 5, 0.1, anchor_ns=0))
+        go.release()  # the first window is scored; the next scoring waits
+        source.give(chunk(5, 5, 0.1))
+        assert eventually(lambda: live.vitals["a"].delivered == 10 * 1920)
+        for start in range(10, 110, 10):
+            source.give(chunk(start, 10, 0.1))
+        assert eventually(lambda: live.vitals["a"].delivered == 110 * 1920)
+        for _ in range(50):
+            go.release()
+        source.give(None)
+        assert eventually(lambda: told.end)
+        vital = live.vitals["a"]
+    assert vital.stretched > 0
+    assert vital.account.lost > 0
+    assert vital.account.heard + vital.account.lost == 110 * 1920
+    assert told.frames["a"] * 1920 == vital.account.heard
+
+
+def test_what_has_ended_is_scored_before_what_waits() -> None:
+    """Under overload a lost source's events are closed, and not left open until it passes."""
+    hears = hearing([LOUD])
+    hears.engine.most_together = 1  # type: ignore[misc]
+    go = threading.Semaphore(0)
+    hears.engine._before = go.acquire  # type: ignore[attr-defined]
+    gone, busy = ScriptedSource(), ScriptedSource()
+    with listening({"busy": [busy], "gone": [gone]}, hears) as (live, told):
+        gone.give(chunk(0, 5, 0.9, anchor_ns=0))
+        go.release()
+        assert eventually(lambda: live.vitals["gone"].delivered == 5 * 1920)
+        busy.give(chunk(0, 40, 0.1, anchor_ns=0))
+        gone.give(chunk(5, 2, 0.9), lost())
+        assert eventually(lambda: live.vitals["busy"].delivered == 40 * 1920)
+        go.release()
+        go.release()
+        assert eventually(lambda: told.phases()[-1:] == [("gone", Phase.END)])
+        for _ in range(40):
+            go.release()
+
+
+def test_a_scoring_that_fails_is_told_once() -> None:
+    def broken() -> None:
+        raise RuntimeError("device lost")
+
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing([LOUD], before=broken)) as (_, told):
+        source.give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert eventually(lambda: told.end)
+        source.give(KeyError("and then this"))
+    assert len(told.end) == 1
+    assert str(told.end[0]) == "device lost"
+
+
+@contextmanager
+def standing_still(rules: Sequence[LabelRule]) -> Iterator[tuple[Live, threading.Event]]:
+    """A scoring that goes on until what comes with it is set."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def before() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    source = ScriptedSource()
+    with listening({"a": [source]}, hearing(rules, before=before)) as (live, _):
+        source.give(chunk(0, 20, 0.1, anchor_ns=0))
+        assert begun.wait(10)
+        try:
+            yield live, go_on
+        finally:
+            go_on.set()
+
+
+def thresholds(live: Live) -> list[float]:
+    return [round(rule.threshold, 6) for rule in live.rules["a"]]
+
+
+def test_no_change_is_refused_or_lost_however_many_come_during_one_scoring() -> None:
+    with standing_still([LOUD, OTHER]) as (live, go_on):
+        for number in range(1, 501):
+            live.set_rule("a", "loud", number / 1000, enabled=None)
+            live.set_rule("a", "other", None, enabled=bool(number % 2))
+        go_on.set()
+        live.ready(10)
+        assert thresholds(live) == [0.5, 0.7]
+        assert [rule.enabled for rule in live.rules["a"]] == [True, False]
+        assert live.rules["a"][0].off_threshold == pytest.approx(0.4)
+
+
+def test_changes_of_rules_and_labels_keep_their_order() -> None:
+    with standing_still([LOUD, OTHER]) as (live, go_on):
+        live.set_rule("a", "loud", 0.2, enabled=None)
+        live.set_rule("a", "other", 0.2, enabled=None)
+        embeddings = LevelEngine(["loud", "other"]).labels
+        new = Labels(embeddings, (LOUD, OTHER))  # type: ignore[arg-type]
+        over = live.change(new, lambda _s, _l: True, lambda: None, keep={"other"})
+        live.set_rule("a", "loud", 0.3, enabled=None)
+        go_on.set()
+        over.result(10)
+        live.ready(10)
+        assert thresholds(live) == [0.3, 0.2]
+
+
+def test_whoever_waits_for_a_scoring_that_stands_still_is_told() -> None:
+    with standing_still([LOUD]) as (live, go_on):
+        with pytest.raises(UnavailableError, match="stands still"):
+            live.ready(0.05)
+        go_on.set()
+        live.ready(10)
+        live.stop()
+        with pytest.raises(UnavailableError, match="stands still"):
+            live.ready(None)
+        with pytest.raises(UnavailableError, match="stopping"):
+            live.set_rule("a", "loud", 0.2, enabled=None)

@@ -1,0 +1,103 @@
+"""Scale and bias that make scores probabilities, and thresholds that find the events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pe_stream.errors import UnavailableError
+from pe_stream.workbench.evaluation.events import Tally
+from pe_stream.workbench.training import calibration
+
+
+def test_the_fit_finds_slope_and_offset() -> None:
+    rng = np.random.default_rng(0)
+    logits, truths = [], []
+    for _ in range(3):
+        x = rng.normal(0, 3, 40_000).astype(np.float32)
+        logits.append(x)
+        truths.append(rng.random(40_000) < 1 / (1 + np.exp(-(0.5 * x - 1.5))))
+    slope, offset = calibration.fit_logits(logits, truths)
+    assert slope == pytest.approx(0.5, rel=0.05)
+    assert offset == pytest.approx(-1.5, rel=0.05)
+
+
+def test_a_label_without_an_event_has_no_say() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(0, 3, 20_000).astype(np.float32)
+    truth = rng.random(20_000) < 1 / (1 + np.exp(-x))
+    alone = calibration.fit_logits([x], [truth])
+    both = calibration.fit_logits([x, x + 9], [truth, np.zeros(20_000, bool)])
+    assert both == pytest.approx(alone)
+
+
+def tally(true: int, found: int, false: int, false_empty: int = 0) -> Tally:
+    return Tally(true, found, false, false_empty)
+
+
+def tallies(*counts: Tally, first: float = 0.1) -> list[tuple[float, Tally]]:
+    return [(round(first + 0.05 * i, 2), each) for i, each in enumerate(counts)]
+
+
+def test_the_threshold_is_the_middle_of_the_best() -> None:
+    few, best, many = tally(10, 3, 0), tally(10, 9, 1), tally(10, 10, 30)
+    points = tallies(many, many, best, best, best, few, few)
+    assert calibration.best_threshold(points) == calibration.Choice(0.25, 18 / 20)
+
+
+def test_none_that_is_near_to_a_false_alarm_on_background() -> None:
+    loud, quiet = tally(10, 9, 3, 1), tally(10, 9, 1)
+    points = tallies(loud, loud, *[quiet] * 7)
+    choice = calibration.best_threshold(points)
+    assert choice is not None
+    # Four steps above the last that was loud, and the middle of what is left.
+    assert choice.threshold == 0.45
+    assert choice.f1 > 0
+
+
+def test_a_label_that_is_always_loud_on_background_gets_the_highest() -> None:
+    points = tallies(*[tally(10, 9, 3, 1)] * 6)
+    assert calibration.best_threshold(points) == calibration.Choice(0.35, 0.0)
+
+
+def test_a_label_that_is_never_found_gets_the_highest() -> None:
+    assert calibration.best_threshold(tallies(*[tally(5, 0, 4)] * 6)) == calibration.Choice(0.35, 0)
+
+
+def test_a_label_that_never_sounds_gets_no_threshold() -> None:
+    assert calibration.best_threshold(tallies(tally(0, 0, 4), tally(0, 0, 0))) is None
+
+
+def test_thresholds_at_the_ends_are_not_recommended() -> None:
+    points = [(0.0001, tally(10, 10, 0)), (0.5, tally(10, 5, 5)), (0.9999, tally(10, 10, 0))]
+    choice = calibration.best_threshold(points)
+    assert choice is not None
+    assert choice.threshold == 0.5
+
+
+def test_scenes_without_known_onsets_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"")
+    (tmp_path / "manifest.csv").write_text("path,label\na.wav,dog\n", "utf-8")
+    with pytest.raises(UnavailableError, match="known onset"):
+        calibration.scenes(tmp_path)
+
+
+def test_the_weights_are_rescaled_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    half = torch.float16
+    before = {
+        "text_audio_logit_scale": torch.tensor([0.1], dtype=half),
+        "text_audio_logit_bias": torch.tensor([-5.0], dtype=half),
+        "other": torch.arange(4, dtype=half),
+    }
+    save_file(before, path)
+    calibration.rescale(path, 2.0, 1.5)
+    after = load_file(path)
+    assert after["text_audio_logit_scale"].item() == pytest.approx(0.2, rel=1e-3)
+    assert after["text_audio_logit_bias"].item() == pytest.approx(-8.5, rel=1e-3)
+    assert torch.equal(after["other"], before["other"])
+    assert {tensor.dtype for tensor in after.values()} == {half}

@@ -1,0 +1,76 @@
+"""Processes that train together: what they average, and how they end when one of them does."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import group_work
+import pytest
+import torch
+
+from pe_stream.workbench.training.group import EVERY, Group, run
+
+SIZE = 2
+
+
+def test_two_processes_get_the_mean_of_both(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    run(SIZE, tmp_path / "meet", group_work.average, tmp_path)
+    for rank in range(SIZE):
+        kept = torch.load(tmp_path / f"{rank}.pt")
+        first, second = kept["tensors"]
+        assert torch.equal(first, torch.full((2, 3), 0.5))
+        assert torch.equal(second, torch.arange(4, dtype=torch.float64) * 1.5)
+        assert kept["threads"] == 1
+    assert torch.get_num_threads() == threads
+    assert not torch.distributed.is_initialized()
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [("raises", "the second gave up"), ("killed", "SIGKILL"), ("leaves", "(?i)connection")],
+)
+def test_one_that_ends_early_ends_all_with_an_error(how: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=message):
+        run(SIZE, tmp_path / "meet", group_work.wait_for_one_that_dies, how)
+    assert not torch.distributed.is_initialized()
+    assert not multiprocessing.active_children()
+
+
+def test_one_that_dies_before_all_have_met_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="exit code 3"):
+        run(SIZE, tmp_path / "meet", group_work.nothing, group_work.DiesOnArrival())
+    assert not multiprocessing.active_children()
+
+
+def test_an_error_of_the_first_is_raised_as_it_is_and_ends_the_others(tmp_path: Path) -> None:
+    with pytest.raises(KeyError, match="mine"):
+        run(SIZE, tmp_path / "meet", group_work.fail_here)
+    assert not multiprocessing.active_children()
+
+
+def test_a_group_left_behind_is_no_hindrance(tmp_path: Path) -> None:
+    """The file of a run that was killed is there, and says that all have come."""
+    store = torch.distributed.FileStore(  # type: ignore[attr-defined]
+        str(tmp_path / "meet"), SIZE
+    )
+    store.set("here 1", "")
+    run(SIZE, tmp_path / "meet", group_work.average, tmp_path)
+    assert (tmp_path / "1.pt").exists()
+
+
+def test_alone_nothing_is_started_or_changed(tmp_path: Path) -> None:
+    seen: list[object] = []
+    run(1, tmp_path / "no such folder" / "meet", lambda *given: seen.extend(given), "argument")
+    group, argument = seen
+    assert isinstance(group, Group)
+    assert argument == "argument"
+    assert group.first
+    assert group.every == 1
+    assert Group(1, 2).every == EVERY
+    weights = torch.tensor([1.0, 2.0])
+    group.average([weights])
+    group.wait()
+    assert weights.tolist() == [1, 2]
