@@ -18,10 +18,11 @@ from pe_stream.config.local_time import LocalTime
 from pe_stream.core.detector import Heard
 from pe_stream.core.types import Event, LabelRule
 from pe_stream.errors import UnavailableError
+from pe_stream.labels.prepare import labels_from_prompts
 from pe_stream.labels.schedules import Schedules
 from pe_stream.pipeline.live import Live, openers
 from pe_stream.pipeline.offline import detect as detect_recording
-from pe_stream.pipeline.scorer import labels_from_prompts, prepare
+from pe_stream.pipeline.scorer import prepare
 
 TICK_S = 1.0
 """Schedules are seen to this often (s)."""

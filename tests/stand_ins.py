@@ -27,8 +27,9 @@ from pe_stream.core.types import (
 )
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
+from pe_stream.labels.prepare import Labels
 from pe_stream.model.codec import Stream
-from pe_stream.pipeline.scorer import Hearing, Labels
+from pe_stream.pipeline.scorer import Hearing
 
 ONSET = datetime(2026, 11, 21, 2, 15, 49, 320_000, UTC)
 

@@ -18,10 +18,11 @@ from pe_stream.core.messages import slug
 from pe_stream.core.types import LabelRule
 from pe_stream.daemon.watchdog import tell_systemd
 from pe_stream.errors import PeStreamError, UnavailableError, UnfinishedError
+from pe_stream.labels.prepare import Labels, prepare_labels
 from pe_stream.labels.schedules import Schedules
 from pe_stream.outputs.mqtt import SetCommand
 from pe_stream.pipeline.live import Live
-from pe_stream.pipeline.scorer import Hearing, Labels, prepare_labels
+from pe_stream.pipeline.scorer import Hearing
 
 log = logging.getLogger(__name__)
 

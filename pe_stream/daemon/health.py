@@ -6,8 +6,8 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
+from pe_stream.core.source_status import Vital
 from pe_stream.core.types import SAMPLE_RATE
-from pe_stream.pipeline.live import Vital
 
 HEALTH_S = 10.0
 """Health is told on change and at least this often (s)."""

@@ -26,26 +26,22 @@ from pe_stream.config import Settings, local_time
 from pe_stream.config.edit import ConfigFile
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.detector import Heard
-from pe_stream.core.messages import (
-    Message,
-    StateBoard,
-    Topics,
-    event_message,
-    scores_message,
-)
+from pe_stream.core.messages import Message, StateBoard, Topics, event_message, scores_message
+from pe_stream.core.source_status import Vital
 from pe_stream.core.types import Event, LabelRule
 from pe_stream.daemon.active_labels import BySource, Labelling, labels_by_source
 from pe_stream.daemon.health import Health
 from pe_stream.daemon.watchdog import Watchdog, tell_systemd
 from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.labels.enrolment_report import report
+from pe_stream.labels.prepare import Labels
 from pe_stream.outputs.home_assistant import HomeAssistant
 from pe_stream.outputs.metrics import Kept, Metrics
 from pe_stream.outputs.mqtt import Publisher
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 from pe_stream.outputs.notifications import Notifications
-from pe_stream.pipeline.live import Live, Vital, openers
-from pe_stream.pipeline.scorer import Hearing, Labels, prepare
+from pe_stream.pipeline.live import Live, openers
+from pe_stream.pipeline.scorer import Hearing, prepare
 from pe_stream.storage import clips
 from pe_stream.storage import events as events_module
 from pe_stream.storage.clips import Clips

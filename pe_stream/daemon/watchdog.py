@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import sdnotify
 
+from pe_stream.core.source_status import Vital
 from pe_stream.core.types import SAMPLE_RATE
-from pe_stream.pipeline.live import Vital
 
 STUCK_S = 20.0
 """A source that delivered this much audio (s) since its scores last advanced is stuck."""

@@ -12,12 +12,12 @@ import numpy as np
 from pe_stream.audio import encode
 from pe_stream.config import LabelSettings
 from pe_stream.config.edit import ConfigFile, Edit, NotWritableError
+from pe_stream.config.paths import state_folder
 from pe_stream.core.messages import slug
 from pe_stream.core.types import FRAME, FRAME_S, Samples
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, UnfinishedError
 from pe_stream.labels import examples
 from pe_stream.labels.duplicate_audio import same, trace
-from pe_stream.storage.database import state_folder
 
 MARGIN_S = 0.5
 """What is kept of the room before and after the sound (s)."""

@@ -13,10 +13,10 @@ from pe_stream.labels import background, examples
 from pe_stream.labels.examples import Embedder, Example
 from pe_stream.labels.learn import Lesson, lesson, teach, words_of
 from pe_stream.labels.overlaps import overlaps
+from pe_stream.labels.prepare import label_prompts
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.few_shot import Learned, Space, learn, left_out, space_of
 from pe_stream.model.prompts import LabelEmbeddings, embed_labels
-from pe_stream.pipeline.scorer import label_prompts
 
 MOST = 5
 """So many of what comes nearest are told."""

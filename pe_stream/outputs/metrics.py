@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 
 from pe_stream.config import MetricsSettings
 from pe_stream.core.ledger import Hearing
+from pe_stream.core.source_status import Vital
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
 from pe_stream.errors import UnavailableError
-from pe_stream.pipeline.live import Vital
 from pe_stream.version import __version__
 
 _INFERENCE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from uuid6 import uuid7
@@ -25,14 +25,15 @@ from pe_stream.audio.source import open_source
 from pe_stream.config import Settings, SourceSettings
 from pe_stream.core.clipper import ClipRule, Piece
 from pe_stream.core.detector import Detector, Heard, Origin
-from pe_stream.core.ledger import Account
 from pe_stream.core.ledger import Hearing as State
 from pe_stream.core.rule_change import RuleChange
+from pe_stream.core.source_status import Vital
 from pe_stream.core.types import FRAME_S, Event, LabelRule, Reason, Window
 from pe_stream.errors import UnavailableError
+from pe_stream.labels.prepare import Labels
 from pe_stream.model.codec import Stream
 from pe_stream.pipeline.mailbox import Requests
-from pe_stream.pipeline.scorer import Hearing, Labels
+from pe_stream.pipeline.scorer import Hearing
 
 log = logging.getLogger(__name__)
 
@@ -44,24 +45,6 @@ STOP_S = 2.0
 
 _RTF_MEMORY = 0.95
 """Weight of what was before in the real-time factor, per window."""
-
-
-@dataclass(frozen=True, slots=True)
-class Vital:
-    """How a source does.
-
-    delivered: samples that came from it, lost ones counted in; scored_frames: frames made final;
-    waiting: samples that have arrived and are in no window yet; stretched: windows left out to keep
-    up; rtf: scoring time per second of audio lately, over 1
-    is falling behind, None before the first window.
-    """
-
-    account: Account
-    delivered: int
-    scored_frames: int
-    waiting: int
-    stretched: int
-    rtf: float | None
 
 
 class _Channel:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import queue
 import re
 import threading
@@ -21,10 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from platformdirs import user_state_dir
-
 from pe_stream.audio.encode import Encoder, read_tags
 from pe_stream.config import ClipSettings
+from pe_stream.config.paths import state_folder
 from pe_stream.core.clipper import ClipRule, Fate, Piece
 from pe_stream.core.messages import slug
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
@@ -51,7 +49,7 @@ _HIDDEN = re.compile(rf"\.{_CLIP.pattern.replace('opus', 'opus|png')}\{_PART}")
 
 def default_folder() -> Path:
     """Where clips are if nobody says otherwise: beside the events."""
-    return Path(os.environ.get("STATE_DIRECTORY") or user_state_dir("pe-stream")) / "clips"
+    return state_folder() / "clips"
 
 
 def claim(folder: Path) -> IO[str]:

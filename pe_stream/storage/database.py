@@ -20,8 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TypeVar
 
-from platformdirs import user_state_dir
-
 from pe_stream.errors import UnavailableError
 from pe_stream.storage.locks import hold, holds
 
@@ -35,11 +33,6 @@ _BUSY_PAUSE_S = 0.05
 """And left alone for so long, before it is waited for again."""
 
 T = TypeVar("T")
-
-
-def state_folder() -> Path:
-    """Where databases are if nobody says otherwise: in systemd's state directory, or the user's."""
-    return Path(os.environ.get("STATE_DIRECTORY") or user_state_dir("pe-stream"))
 
 
 @contextmanager

@@ -22,11 +22,11 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
+from pe_stream.config.paths import state_folder
 from pe_stream.core.messages import slug
 from pe_stream.core.pooling import Rows, row_type, sound
 from pe_stream.errors import UnavailableError
 from pe_stream.storage import write_queue
-from pe_stream.storage.database import state_folder
 from pe_stream.storage.locks import hold, holds
 
 log = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pe_stream.config import StoreSettings
+from pe_stream.config.paths import state_folder
 from pe_stream.core.messages import Message
 from pe_stream.core.types import Event
-from pe_stream.storage.database import state_folder
 from pe_stream.storage.events_db import EventStore, probe, unfinished, waiting
 from pe_stream.storage.write_queue import Spool
 

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pe_stream.config.paths import state_folder
 from pe_stream.core.messages import slug
 from pe_stream.core.scorecode import decode
 from pe_stream.core.types import FRAME_NS
-from pe_stream.storage.database import Database, Kind, reading, state_folder
+from pe_stream.storage.database import Database, Kind, reading
 from pe_stream.storage.write_queue import RETRY_S
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import HTTPException
 
 from pe_stream.audio import media
-from pe_stream.cli import plot
+from pe_stream.audio.spectrogram import save_clip
 from pe_stream.errors import UnavailableError
 
 FINE_S = 60.0
@@ -31,7 +31,7 @@ class Pictures:
                 return path
             part = path.with_name(f".{path.name}.part")
             try:
-                plot.save_clip(part, media.read(str(clip)), fine=length_s < FINE_S)
+                save_clip(part, media.read(str(clip)), fine=length_s < FINE_S)
                 part.replace(path)
             except UnavailableError as error:
                 raise HTTPException(404, str(error)) from None

@@ -27,9 +27,9 @@ from pe_stream.daemon import active_labels
 from pe_stream.daemon.active_labels import Labelling
 from pe_stream.errors import ConfigError, UnavailableError, UnfinishedError
 from pe_stream.labels import enrol
+from pe_stream.labels.prepare import Labels
 from pe_stream.outputs.mqtt import SetCommand
 from pe_stream.pipeline.live import Live
-from pe_stream.pipeline.scorer import Labels
 
 CONFIG = (
     "sources: {a: {microphone: default}}\nlabels: {dog: {threshold: 0.5}, cat: {threshold: 0.5}}\n"

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 from pe_stream.core.ledger import Account, Hearing
+from pe_stream.core.source_status import Vital
 from pe_stream.daemon.health import HEALTH_S, Health
-from pe_stream.pipeline.live import Vital
 
 
 def vital(state: Hearing) -> Vital:

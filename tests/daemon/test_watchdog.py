@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pe_stream.core.ledger import Ledger
+from pe_stream.core.source_status import Vital
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.daemon.watchdog import STUCK_S, Watchdog
-from pe_stream.pipeline.live import Vital
 
 
 def vital(scored_frames: int, delivered_s: float) -> Vital:

@@ -17,8 +17,8 @@ from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.labels import examples
 from pe_stream.labels.examples import Embedder
 from pe_stream.labels.fingerprint import fingerprint
+from pe_stream.labels.prepare import prepare_labels
 from pe_stream.model.checkpoint import Checkpoint, load
-from pe_stream.pipeline.scorer import prepare_labels
 
 
 @pytest.fixture(scope="module", autouse=True)

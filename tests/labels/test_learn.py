@@ -19,8 +19,9 @@ from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.errors import UnavailableError
 from pe_stream.labels import learn
 from pe_stream.labels.fingerprint import fingerprint
+from pe_stream.labels.prepare import prepare_labels
 from pe_stream.model.checkpoint import Checkpoint, load
-from pe_stream.pipeline.scorer import prepare, prepare_labels
+from pe_stream.pipeline.scorer import prepare
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,8 +14,9 @@ from pe_stream.core.detector import Heard
 from pe_stream.core.ledger import Hearing as HearingState
 from pe_stream.core.types import Event, Follow, FrameEmbeddings, LabelRule, Phase, Reason
 from pe_stream.errors import UnavailableError
+from pe_stream.labels.prepare import Labels
 from pe_stream.pipeline.live import Live
-from pe_stream.pipeline.scorer import Hearing, Labels
+from pe_stream.pipeline.scorer import Hearing
 
 LOUD = LabelRule("loud", 0.5, 0.4, update_every=0)
 OTHER = LabelRule("other", 0.7, 0.6, update_every=0)

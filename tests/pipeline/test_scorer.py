@@ -9,9 +9,9 @@ import pytest
 from pe_stream.config import LabelSettings
 from pe_stream.errors import ConfigError
 from pe_stream.labels.fingerprint import fingerprint
+from pe_stream.labels.prepare import labels_from_prompts, prepare_labels
 from pe_stream.model.checkpoint import load
 from pe_stream.model.prompts import embed
-from pe_stream.pipeline.scorer import labels_from_prompts, prepare_labels
 
 DOG = {"prompts": ["a dog", "barking"], "not": ["a wolf", "a fox"]}
 

@@ -16,13 +16,15 @@ from tqdm import tqdm
 
 from pe_stream.assets import EVERYDAY
 from pe_stream.audio import media
+from pe_stream.audio.spectrogram import Spectrogram
 from pe_stream.cli import plot
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
 from pe_stream.core.types import FRAME_S, SAMPLE_RATE, Event, FrameScores, Samples
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
+from pe_stream.labels.prepare import labels_from_prompts
 from pe_stream.pipeline.offline import detect
-from pe_stream.pipeline.scorer import Hearing, labels_from_prompts, prepare
+from pe_stream.pipeline.scorer import Hearing, prepare
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,7 @@ def _make_folder(folder: Path) -> None:
 
 def _detect_file(file: str, hearing: Hearing, node: str, options: DetectOptions) -> None:
     recording = media.read(file)
-    spectrogram = plot.Spectrogram() if options.plot else None
+    spectrogram = Spectrogram() if options.plot else None
     scores: list[FrameScores] = []
     events: list[Event] = []
     with tqdm(

@@ -20,11 +20,11 @@ from pe_stream.labels import examples, learn
 from pe_stream.labels.background import made
 from pe_stream.labels.examples import Embedder
 from pe_stream.labels.overlaps import NEARLY_SAME, cosines, overlaps
+from pe_stream.labels.prepare import label_prompts
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.checkpoint import load as load_checkpoint
 from pe_stream.model.few_shot import Learned, Space, space_of
 from pe_stream.model.prompts import LabelEmbeddings, embed, embed_labels
-from pe_stream.pipeline.scorer import label_prompts
 
 NEAR = 0.5
 """Cosine from which labels, and common sounds, are told as near."""

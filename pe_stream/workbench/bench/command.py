@@ -23,11 +23,12 @@ from pe_stream.config import ModelSettings
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.labels.prepare import Labels
 from pe_stream.model.checkpoint import Checkpoint, load, resolve_device
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
 from pe_stream.model.precision import fast_dtype
-from pe_stream.pipeline.scorer import Hearing, Labels
+from pe_stream.pipeline.scorer import Hearing
 from pe_stream.workbench.bench import (
     flops,
     hops,

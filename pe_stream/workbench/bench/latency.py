@@ -30,11 +30,12 @@ from pe_stream.core.types import (
 )
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
+from pe_stream.labels.prepare import Labels
 from pe_stream.model.codec import Stream
 from pe_stream.outputs.mqtt import Publisher
 from pe_stream.outputs.mqtt.embedded_broker import HOST, EmbeddedBroker
 from pe_stream.pipeline.live import Live
-from pe_stream.pipeline.scorer import Hearing, Labels
+from pe_stream.pipeline.scorer import Hearing
 from pe_stream.workbench.bench.figures import summary
 from pe_stream.workbench.bench.sources import LEVEL, noise
 

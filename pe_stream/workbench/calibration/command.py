@@ -18,15 +18,16 @@ from pe_stream.config import Settings
 from pe_stream.config.edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError, edited
 from pe_stream.config.file import find, load, parse
 from pe_stream.config.local_time import moment
+from pe_stream.config.paths import state_folder
 from pe_stream.core.replay import untold
-from pe_stream.core.types import LabelRule, ScoreRun
+from pe_stream.core.types import ScoreRun
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.labels.fingerprint import Known, look_up
-from pe_stream.storage.database import state_folder
 from pe_stream.workbench.calibration import report
-from pe_stream.workbench.calibration.examples import Recall, recall
+from pe_stream.workbench.calibration.calibrated import Calibrated
+from pe_stream.workbench.calibration.examples import recall
 from pe_stream.workbench.calibration.gather import Material, stored
-from pe_stream.workbench.calibration.propose import Proposal, TooLittleError, propose, without
+from pe_stream.workbench.calibration.propose import TooLittleError, propose, without
 from pe_stream.workbench.calibration.stored_scores import Stretch, chosen
 
 log = logging.getLogger(__name__)
@@ -55,19 +56,6 @@ class CalibrateOptions:
     plot: Path | None = None
     state: Path | None = None
     afresh: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Calibrated:
-    """What became of a label; `proposal` is None where `lack` says why."""
-
-    name: str
-    rule: LabelRule
-    proposal: Proposal | None = None
-    lack: str | None = None
-    recall: Recall | None = None
-    right: int = 0
-    """Events marked right that were left out."""
 
 
 def run(options: CalibrateOptions) -> int:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from pe_stream.config import Settings
-
-if TYPE_CHECKING:
-    from pe_stream.workbench.calibration.command import Calibrated
+from pe_stream.workbench.calibration.calibrated import Calibrated
 
 
 def lines(done: Sequence[Calibrated]) -> Iterator[str]:

@@ -1,0 +1,25 @@
+"""How a source does, for whoever tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pe_stream.core.ledger import Account
+
+
+@dataclass(frozen=True, slots=True)
+class Vital:
+    """How a source does.
+
+    delivered: samples that came from it, lost ones counted in; scored_frames: frames made final;
+    waiting: samples that have arrived and are in no window yet; stretched: windows left out to keep
+    up; rtf: scoring time per second of audio lately, over 1
+    is falling behind, None before the first window.
+    """
+
+    account: Account
+    delivered: int
+    scored_frames: int
+    waiting: int
+    stretched: int
+    rtf: float | None
