@@ -2,6 +2,9 @@
 
 Everything a checkpoint folder can get wrong is an error here, never a warning: a daemon that
 listens with half of its weights random would look healthy.
+
+transformers takes seconds to import, so it is imported where a checkpoint is loaded: what is wrong
+with a configuration or a database is told before.
 """
 
 from __future__ import annotations
@@ -11,18 +14,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import (
-    AutoTokenizer,
-    PeAudioConfig,
-    PeAudioFrameLevelModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils import logging as transformers_logging
 
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.files import (
@@ -35,6 +31,9 @@ from pe_stream.model.files import (
 )
 from pe_stream.model.malloc import keep_freed_memory
 from pe_stream.model.precision import codec_dtype, cudnn_is_right, fast_dtype
+
+if TYPE_CHECKING:
+    from transformers import PeAudioConfig, PeAudioFrameLevelModel, PreTrainedTokenizerBase
 
 _AUDIO_VISUAL_KEYS = {
     r"^audio_model\.": "",
@@ -184,6 +183,8 @@ def _dtype_name(dtype: torch.dtype) -> str:
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
     """Silence transformers' own report on loading: what matters in it is raised as an error."""
+    from transformers.utils import logging as transformers_logging
+
     verbosity = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
@@ -197,6 +198,8 @@ def _quiet_transformers() -> Iterator[None]:
 
 
 def _load_model(name: str, folder: Path, config: PeAudioConfig) -> PeAudioFrameLevelModel:
+    from transformers import PeAudioFrameLevelModel
+
     try:
         # In float32 whatever the stored type: the text tower runs in it.
         loaded: Any = PeAudioFrameLevelModel.from_pretrained(
@@ -221,6 +224,8 @@ def _load_model(name: str, folder: Path, config: PeAudioConfig) -> PeAudioFrameL
 
 
 def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
     if not (folder / "tokenizer.json").exists():
         raise unavailable(name, f"there is no tokenizer.json in {folder}")
     try:
