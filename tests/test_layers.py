@@ -30,7 +30,7 @@ EDGES = {
     "__init__": {"api", "core", "errors", "version"},
     "workbench": {"outputs", "pipeline", "storage", "version", *PIPELINE},
     "daemon": {"config", "labels", "outputs", "pipeline", "storage", "web", *GROUND},
-    "api": {"audio", "config", "core", "labels", "pipeline"},
+    "api": {"audio", "config", "labels", "pipeline", *GROUND},
     "pipeline": {"audio", "config", "labels", "model", *GROUND},
     "web": {"audio", "config", "labels", "storage", "version", *GROUND},
     "labels": {"audio", *MODEL},
