@@ -62,8 +62,8 @@ def detect(
     else:
         texts = [prompts] if isinstance(prompts, str) else prompts
         labels = labels_from_prompts(texts, threshold)
-    hearing = prepare(model or ModelSettings(), labels)
-    return detect_recording(recording, hearing, node=default_node())
+    scorer = prepare(model or ModelSettings(), labels)
+    return detect_recording(recording, scorer, node=default_node())
 
 
 def listen(config: str | PathLike[str] | Settings) -> Iterator[Event]:
@@ -78,9 +78,9 @@ def listen(config: str | PathLike[str] | Settings) -> Iterator[Event]:
     inbox = _Inbox()
     local, at = LocalTime(settings.location), local_time.now()
     holds = partial(local.holds, at=at)
-    hearing = prepare(settings.model, settings.labels, holds=holds)
-    live = Live(openers(settings), hearing, inbox, node=settings.node, hears=settings.hears)
-    schedules = Schedules(settings.labels, hearing.checkpoint.recommended, local, at)
+    scorer = prepare(settings.model, settings.labels, holds=holds)
+    live = Live(openers(settings), scorer, inbox, node=settings.node, hears=settings.hears)
+    schedules = Schedules(settings.labels, scorer.checkpoint.recommended, local, at)
     return _events_of(live, inbox, _Clock(settings, schedules, live, inbox))
 
 
@@ -122,8 +122,8 @@ class _Clock:
             self._inbox.ended(error)
 
     def _switch(self, label: str, rule: LabelRule) -> None:
-        hearing = [name for name in self._settings.sources if self._settings.hears(name, label)]
-        self._live.put_under(rule, hearing)
+        scorer = [name for name in self._settings.sources if self._settings.hears(name, label)]
+        self._live.put_under(rule, scorer)
 
 
 class _Inbox:

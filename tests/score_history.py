@@ -13,7 +13,7 @@ from pe_stream.config import HistorySettings
 from pe_stream.config.file import load
 from pe_stream.core.types import FRAME_NS
 from pe_stream.labels.fingerprint import fingerprint, look_up
-from pe_stream.storage.scores import History
+from pe_stream.storage.scores import ScoreStore
 
 Track = NDArray[np.float32]
 
@@ -36,7 +36,7 @@ def keep(
     assert settings.history.path is not None
     made_by = look_up(settings.model).identity
     own = {name: fingerprint(made_by, label) for name, label in settings.labels.items()}
-    history = History(HistorySettings(path=settings.history.path))
+    history = ScoreStore(HistorySettings(path=settings.history.path))
     history.relabel(own | dict(keys or {}))
     history.start()
     try:

@@ -29,7 +29,7 @@ from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import Labels
 from pe_stream.model.codec import Stream
-from pe_stream.pipeline.scorer import Hearing
+from pe_stream.pipeline.scorer import Scorer
 
 ONSET = datetime(2026, 11, 21, 2, 15, 49, 320_000, UTC)
 
@@ -129,14 +129,14 @@ class LevelEngine:
         return [(each, each[:, :1].astype(np.float16) if embed else None) for each in found]
 
 
-def hearing(
+def scorer(
     rules: Sequence[LabelRule],
     *,
     framing: Framing = Framing(window=50, hop=5, lookahead=5),  # noqa: B008 - frozen
     before: Callable[[], object] = lambda: None,
-) -> Hearing:
+) -> Scorer:
     engine = LevelEngine([rule.name for rule in rules], before)
-    return Hearing(
+    return Scorer(
         checkpoint=cast("Any", SimpleNamespace(name="level")),
         engine=cast("Any", engine),
         framing=framing,

@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from pe_stream.audio import capture
-from pe_stream.audio.numbering import Timeline
+from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.config import PASSWORD_VARIABLE
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
@@ -84,7 +84,7 @@ class Microphone:
             )
         except OSError as error:
             raise UnavailableError(f"{self.describe}: no process to record it: {error}") from error
-        self._chunks = self._listen(Timeline(first_sample, at_s))
+        self._chunks = self._listen(Numbering(first_sample, at_s))
 
     def __iter__(self) -> Self:
         return self
@@ -104,7 +104,7 @@ class Microphone:
                     assert pipe is not None  # noqa: S101 - we asked for pipes
                     pipe.close()
 
-    def _listen(self, timeline: Timeline) -> Iterator[AudioChunk | Absent]:
+    def _listen(self, timeline: Numbering) -> Iterator[AudioChunk | Absent]:
         resampler = Resampler(SAMPLE_RATE)
         rate = float(SAMPLE_RATE)
         broken, heard_s = True, 0.0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from pe_stream.audio.decode import Block, open_network
-from pe_stream.audio.numbering import Timeline
+from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.config.addresses import masked_url
 from pe_stream.core.types import AudioChunk, Samples
@@ -78,7 +78,7 @@ class NetworkStream:
         self._timeout_s = timeout_s
         self._closed = threading.Event()
         self._received: queue.Queue[_Received | Exception | None] = queue.Queue(_MOST_BLOCKS)
-        self._chunks = self._listen(Timeline(first_sample, at_s))
+        self._chunks = self._listen(Numbering(first_sample, at_s))
         threading.Thread(target=self._receive, name=f"receive {self.describe}", daemon=True).start()
 
     def __iter__(self) -> Self:
@@ -129,7 +129,7 @@ class NetworkStream:
                 return
             yield item
 
-    def _listen(self, timeline: Timeline) -> Iterator[AudioChunk]:
+    def _listen(self, timeline: Numbering) -> Iterator[AudioChunk]:
         continuity = _Continuity()
         resampler: Resampler | None = None
         before_s = 0.0

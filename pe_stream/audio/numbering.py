@@ -10,7 +10,7 @@ _STRAY_BLOCKS = 8
 """As often in a row; a single block may just have been held up."""
 
 
-class Timeline:
+class Numbering:
     """Numbers the samples of a live source; single-threaded.
 
     Call `begin` before the first sample and at every break, `chunk` for every run of samples.

@@ -58,7 +58,7 @@ class Draft:
 
 
 class ConfigFile:
-    """One configuration file; used by one thread at a time, but for `trouble`."""
+    """One configuration file; used by one thread at a time, but for `unavailable_reason`."""
 
     def __init__(self, path: Path) -> None:
         """Take the path; links are followed, so that it is their target that changes."""
@@ -70,7 +70,7 @@ class ConfigFile:
         return _version(self._read())
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why it cannot be changed, in words; None where it can."""
         if not self.path.exists():
             return f"{self.path} is gone"
@@ -85,8 +85,8 @@ class ConfigFile:
 
         Raises ConflictError, NotWritableError, or ConfigError with all that is wrong with it.
         """
-        if self.trouble is not None:
-            raise NotWritableError(self.trouble)
+        if self.unavailable_reason is not None:
+            raise NotWritableError(self.unavailable_reason)
         before = self._read()
         if _version(before) != version:
             parse(before, str(self.path))  # else nobody could load what is there

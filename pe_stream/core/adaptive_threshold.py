@@ -29,7 +29,7 @@ _EDGE = 12.0
 _BINS = round(2 * _EDGE / STEP)
 
 
-class Follower:
+class AdaptiveThreshold:
     """The background of one label. Frames must be given in order; scores are in 0..1."""
 
     def __init__(self, follow: Follow) -> None:

@@ -36,7 +36,7 @@ class ClipRule:
 _NOTHING = np.empty(0, np.float32)
 
 
-class Fate(Enum):
+class ClipOutcome(Enum):
     """What becomes of a clip."""
 
     OPEN = auto()
@@ -57,7 +57,7 @@ class Piece:
     id: str
     start: int
     samples: Samples
-    fate: Fate
+    fate: ClipOutcome
     onset: int
 
 
@@ -116,13 +116,13 @@ class Clipper:
         for clip in self._clips:
             until = int(min(clip.end, ring.end))
             samples = ring.read(clip.told, until) if until > clip.told else _NOTHING
-            fate = Fate.OPEN
+            fate = ClipOutcome.OPEN
             if clip.end <= min(ring.end, settled):
-                fate = Fate.WITHHELD if self._overheard(clip) else Fate.KEPT
-            if len(samples) or fate is not Fate.OPEN:
+                fate = ClipOutcome.WITHHELD if self._overheard(clip) else ClipOutcome.KEPT
+            if len(samples) or fate is not ClipOutcome.OPEN:
                 pieces.append(Piece(clip.id, clip.told, samples, fate, clip.onset))
             clip.told = max(clip.told, until)
-        done = {piece.id for piece in pieces if piece.fate is not Fate.OPEN}
+        done = {piece.id for piece in pieces if piece.fate is not ClipOutcome.OPEN}
         self._clips = [clip for clip in self._clips if clip.id not in done]
         oldest = min([settled - self._rule.before, *(clip.begin for clip in self._clips)])
         self._spans = [span for span in self._spans if span.end > oldest]

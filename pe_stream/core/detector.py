@@ -18,7 +18,7 @@ import numpy as np
 
 from pe_stream.core.clipper import Clipper, ClipRule, Piece
 from pe_stream.core.intake import Intake
-from pe_stream.core.label_trackers import Ensemble, Said
+from pe_stream.core.label_trackers import LabelTrackers, Said
 from pe_stream.core.ledger import Account, Ledger
 from pe_stream.core.ring import Ring
 from pe_stream.core.stitch import Stitcher
@@ -104,7 +104,7 @@ class Detector:
         self._framing = framing
         self._live = live
         self._new_id = new_id
-        self._ensemble = Ensemble(rules)
+        self._ensemble = LabelTrackers(rules)
         self._open: dict[str, _Open] = {}
         self._ledger = Ledger()
         self._intakes: deque[Intake] = deque()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pe_stream.core.ledger import Hearing
+from pe_stream.core.ledger import SourceState
 from pe_stream.core.messages import Message, Topics, slug
 from pe_stream.core.types import Event, LabelRule, Phase
 
@@ -135,7 +135,7 @@ class Device:
     def _entities(self, label: str) -> dict[str, dict[str, Any]]:
         key, name = slug(label), label.replace("_", " ").capitalize()
         command = {"command_topic": self._of(label, "set")}
-        heard = {"availability_mode": "all", "availability": [self._online(), self._hearing()]}
+        heard = {"availability_mode": "all", "availability": [self._online(), self._scorer()]}
         running = {"availability": [self._online()]}
         kind = _device_class(key)
         icon = next((icon for part, icon in _ICONS.items() if part in key), None)
@@ -219,7 +219,7 @@ class Device:
                 "platform": "sensor",
                 "name": "Hearing",
                 "device_class": "enum",
-                "options": [state.value for state in Hearing],
+                "options": [state.value for state in SourceState],
                 "value_template": "{{ value_json.state }}",
                 "icon": "mdi:ear-hearing",
                 "availability": [self._online()],
@@ -233,7 +233,7 @@ class Device:
                 "value_template": "{{ value_json.level_dbfs }}",
                 "icon": "mdi:microphone",
                 "availability_mode": "all",
-                "availability": [self._online(), self._hearing()],
+                "availability": [self._online(), self._scorer()],
                 **health,
             },
             "lost": {
@@ -253,7 +253,7 @@ class Device:
     def _online(self) -> dict[str, str]:
         return {"topic": self.topics.status}
 
-    def _hearing(self) -> dict[str, str]:
+    def _scorer(self) -> dict[str, str]:
         """What is deaf is unavailable: a state of OFF would be believed."""
         return {
             "topic": self.topics.health(self.source),

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pe_stream.core.adaptive_threshold import LEAST, Follower
+from pe_stream.core.adaptive_threshold import LEAST, AdaptiveThreshold
 from pe_stream.core.patterns.rhythm import levels
 from pe_stream.core.patterns.rhythm_tracker import RhythmTracker
 from pe_stream.core.patterns.sequence import SequenceTracker
@@ -28,7 +28,7 @@ class _Column:
 
     def __init__(self, rule: LabelRule) -> None:
         self.rule = rule
-        self.follower = Follower(rule.follow) if rule.follow else None
+        self.follower = AdaptiveThreshold(rule.follow) if rule.follow else None
         self.watcher: Watcher = watch(rule)
 
     @property
@@ -38,7 +38,7 @@ class _Column:
     def change(self, rule: LabelRule) -> list[Detection]:
         follower = self.follower
         if rule.follow is None or follower is None or follower.follow != rule.follow:
-            self.follower = Follower(rule.follow) if rule.follow else None
+            self.follower = AdaptiveThreshold(rule.follow) if rule.follow else None
         self.rule = rule
         if rule.pattern == self.watcher.rule.pattern:
             return self.watcher.change(self._raised())
@@ -66,7 +66,7 @@ class _Column:
         return replace(rule, threshold=on, off_threshold=rule.off_threshold * on / rule.threshold)
 
 
-class Ensemble:
+class LabelTrackers:
     """Single-threaded; frames must be given in order. Raises ValueError where sequences go round.
 
     rules: in the order of the score columns.

@@ -25,7 +25,7 @@ ALIVE_BLOCKS = 5
 """And "hearing" after it this many blocks with sound (0.5 s), so that the state cannot flap."""
 
 
-class Hearing(StrEnum):
+class SourceState(StrEnum):
     """State of a source."""
 
     STARTING = "starting"
@@ -43,7 +43,7 @@ class Account:
     only zeros.
     """
 
-    state: Hearing
+    state: SourceState
     heard: int
     lost: int
     flat: int
@@ -56,7 +56,7 @@ class Ledger:
 
     def __init__(self) -> None:
         """Start with nothing heard."""
-        self._state = Hearing.STARTING
+        self._state = SourceState.STARTING
         self._heard = self._lost = self._flat = self._clipped = 0
         self._level_dbfs: float | None = None
         self._block = np.empty(BLOCK, np.float32)
@@ -114,12 +114,12 @@ class Ledger:
     def silence(self) -> None:
         """The source delivers nothing any more."""
         self.settle()
-        self._state = Hearing.LOST
+        self._state = SourceState.LOST
         self._flat_row = self._alive_row = 0
 
     def _judge(self) -> None:
-        needed = ALIVE_BLOCKS if self._state is Hearing.FLAT else 1
+        needed = ALIVE_BLOCKS if self._state is SourceState.FLAT else 1
         if self._flat_row >= FLAT_BLOCKS:
-            self._state = Hearing.FLAT
+            self._state = SourceState.FLAT
         elif self._alive_row >= needed:
-            self._state = Hearing.HEARING
+            self._state = SourceState.HEARING

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_stream.core.label_trackers import Ensemble
+from pe_stream.core.label_trackers import LabelTrackers
 from pe_stream.core.patterns.watcher import Watcher, watch
 from pe_stream.core.tracker import Detection
 from pe_stream.core.types import FRAME_NS, LabelRule, Phase, Reason, Rhythm, ScoreRun, Sequence
@@ -86,7 +86,7 @@ class _Following:
     """A label whose threshold follows the room: every frame counts."""
 
     def __init__(self, rule: LabelRule) -> None:
-        self._ensemble = Ensemble([rule])
+        self._ensemble = LabelTrackers([rule])
 
     @property
     def rule(self) -> LabelRule:

@@ -8,7 +8,7 @@ from pe_stream.core.ledger import Account
 
 
 @dataclass(frozen=True, slots=True)
-class Vital:
+class SourceStatus:
     """How a source does.
 
     delivered: samples that came from it, lost ones counted in; scored_frames: frames made final;

@@ -22,7 +22,7 @@ from pe_stream.labels.prepare import Labels, prepare_labels
 from pe_stream.labels.schedules import Schedules
 from pe_stream.outputs.mqtt import SetCommand
 from pe_stream.pipeline.live import Live
-from pe_stream.pipeline.scorer import Hearing
+from pe_stream.pipeline.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def labels_by_source(settings: Settings) -> dict[str, list[str]]:
     return {source: list(settings.labels_of(source)) for source in settings.sources}
 
 
-class Labelling:
+class ActiveLabels:
     """Changes labels while everything goes on; safe to use from any thread.
 
     settings: what is in force, or is between this scoring and the next; only its labels ever
@@ -61,7 +61,7 @@ class Labelling:
     def __init__(
         self,
         settings: Settings,
-        hearing: Hearing,
+        scorer: Scorer,
         live: Live,
         local: LocalTime,
         at: datetime,
@@ -82,7 +82,7 @@ class Labelling:
         """
         self.settings = settings
         self.version = version
-        self._hearing = hearing
+        self._scorer = scorer
         self._live = live
         self._local = local
         self._file = file
@@ -105,7 +105,7 @@ class Labelling:
             threading.Thread(target=self._reload_in_turn, name="reload", daemon=True).start()
 
     def edit(self, edit: Edit, version: str) -> str:
-        """Change a label in the configuration file and go on with it; see `House.change`.
+        """Change a label in the configuration file and go on with it; see `DaemonView.change`.
 
         What MQTT has set of other labels stays.
         """
@@ -208,7 +208,7 @@ class Labelling:
         at = local_time.now()
         schedules = self._schedules_of(wanted, at)
         holds = partial(self._local.holds, at=at)
-        return _Prepared(prepare_labels(self._hearing.checkpoint, wanted.labels, holds), schedules)
+        return _Prepared(prepare_labels(self._scorer.checkpoint, wanted.labels, holds), schedules)
 
     def _adopt(
         self, wanted: Settings, prepared: _Prepared, *, keep: Collection[str]
@@ -235,14 +235,14 @@ class Labelling:
                 log.warning("%s has changed in the configuration: that needs a restart", part)
 
     def _schedules_of(self, settings: Settings, at: datetime) -> Schedules:
-        recommended = self._hearing.checkpoint.recommended
+        recommended = self._scorer.checkpoint.recommended
         return Schedules(settings.labels, recommended, self._local, at)
 
     def _switch(self, label: str, rule: LabelRule) -> None:
         """Put a label under another rule wherever it is listened for."""
         settings = self.settings
-        hearing = [source for source in settings.sources if settings.hears(source, label)]
-        self._live.put_under(rule, hearing)
+        scorer = [source for source in settings.sources if settings.hears(source, label)]
+        self._live.put_under(rule, scorer)
         state = f"threshold {rule.threshold:g}" if rule.enabled else "off"
         log.info("by the clock: %s: %s", label, state)
 

@@ -6,7 +6,7 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
-from pe_stream.core.source_status import Vital
+from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import SAMPLE_RATE
 
 HEALTH_S = 10.0
@@ -24,17 +24,19 @@ class Health:
         self._told: tuple[str, str | None] | None = None
         self._next_s = 0.0
 
-    def due(self, vital: Vital, trouble: str | None, now_s: float) -> dict[str, Any] | None:
-        """What is to be told now, None where it is not time. trouble: of the store."""
-        now = (vital.account.state, trouble)
+    def due(
+        self, status: SourceStatus, unavailable_reason: str | None, now_s: float
+    ) -> dict[str, Any] | None:
+        """What is to be told now, None where it is not time. unavailable_reason: of the store."""
+        now = (status.account.state, unavailable_reason)
         if now == self._told and now_s < self._next_s:
             return None
         self._told, self._next_s = now, now_s + HEALTH_S
-        return self.shown(vital, trouble)
+        return self.shown(status, unavailable_reason)
 
-    def shown(self, vital: Vital, trouble: str | None) -> dict[str, Any]:
+    def shown(self, status: SourceStatus, unavailable_reason: str | None) -> dict[str, Any]:
         """What there is to tell."""
-        account = vital.account
+        account = status.account
         with self._lock:
             if account.state != self._state:
                 self._state = account.state
@@ -50,6 +52,6 @@ class Health:
             "since": since,
             **counted,
             "level_dbfs": account.level_dbfs,
-            "rtf": vital.rtf,
-            "store": "ok" if trouble is None else trouble,
+            "rtf": status.rtf,
+            "store": "ok" if unavailable_reason is None else unavailable_reason,
         }

@@ -27,9 +27,9 @@ from pe_stream.config.edit import ConfigFile
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.detector import Heard
 from pe_stream.core.messages import Message, StateBoard, Topics, event_message, scores_message
-from pe_stream.core.source_status import Vital
+from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import Event, LabelRule
-from pe_stream.daemon.active_labels import BySource, Labelling, labels_by_source
+from pe_stream.daemon.active_labels import ActiveLabels, BySource, labels_by_source
 from pe_stream.daemon.health import Health
 from pe_stream.daemon.watchdog import Watchdog, tell_systemd
 from pe_stream.errors import PeStreamError, UnavailableError
@@ -41,15 +41,15 @@ from pe_stream.outputs.mqtt import Publisher
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 from pe_stream.outputs.notifications import Notifications
 from pe_stream.pipeline.live import Live, openers
-from pe_stream.pipeline.scorer import Hearing, prepare
+from pe_stream.pipeline.scorer import Scorer, prepare
 from pe_stream.storage import clips
 from pe_stream.storage import events as events_module
 from pe_stream.storage.clips import Clips
-from pe_stream.storage.embeddings import Memory
-from pe_stream.storage.event_queries import Timeline
-from pe_stream.storage.events import Store
-from pe_stream.storage.scores import History
-from pe_stream.web.recent_embeddings import Recent
+from pe_stream.storage.embeddings import EmbeddingStore
+from pe_stream.storage.event_queries import EventQueries
+from pe_stream.storage.events import EventStore
+from pe_stream.storage.scores import ScoreStore
+from pe_stream.web.recent_embeddings import RecentEmbeddings
 
 if TYPE_CHECKING:  # an extra may be missing
     from pe_stream.web.server import Server
@@ -94,7 +94,7 @@ class Daemon:
         self._error: BaseException | None = None
         self._health = {source: Health() for source in settings.sources}
         self._rules: dict[str, Sequence[LabelRule]] = {}
-        self._recent = Recent()
+        self._recent = RecentEmbeddings()
         self._page: Server | None = None
         self._metrics = Metrics(settings.metrics)
         self._local = LocalTime(settings.location)
@@ -110,8 +110,8 @@ class Daemon:
             on_done=self._clip_done,
             judged=self._judged,
         )
-        self._history = History(settings.history, on_failure=self.ended)
-        self._memory = Memory(settings.search, on_failure=self.ended)
+        self._history = ScoreStore(settings.history, on_failure=self.ended)
+        self._memory = EmbeddingStore(settings.search, on_failure=self.ended)
         self._wanted: BySource = labels_by_source(settings)
         self._home = HomeAssistant(
             settings.home_assistant, self._topics, labels_by_source(settings)
@@ -130,7 +130,7 @@ class Daemon:
             stack.callback(_obey_signals, {each: signal.getsignal(each) for each in SIGNALS})
             stack.callback(self._notifications.stop)
             at = local_time.now()
-            hearing = prepare(
+            scorer = prepare(
                 settings.model,
                 settings.labels,
                 streams=len(settings.sources),
@@ -141,7 +141,7 @@ class Daemon:
             _obey_signals(dict.fromkeys(SIGNALS, self._note))
             self._live = Live(
                 openers(self._settings),
-                hearing,
+                scorer,
                 self,
                 node=self._settings.node,
                 hears=self._settings.hears,
@@ -151,9 +151,9 @@ class Daemon:
                 ruled=self._ruled,
                 embed=settings.web.enabled or settings.search.enabled,
             )
-            self._labelling = Labelling(
+            self._labelling = ActiveLabels(
                 settings,
-                hearing,
+                scorer,
                 self._live,
                 self._local,
                 at,
@@ -170,14 +170,14 @@ class Daemon:
             self._notifications.start()
             self._clips.start()
             stack.callback(self._clips.stop)
-            self._history.relabel(hearing.labels.keys)
+            self._history.relabel(scorer.labels.keys)
             self._history.start()
             stack.callback(self._history.stop)
-            self._memory.start(hearing.checkpoint.identity, hearing.checkpoint.name)
+            self._memory.start(scorer.checkpoint.identity, scorer.checkpoint.name)
             stack.callback(self._memory.stop)
-            self._serve_page(stack, hearing)
+            self._serve_page(stack, scorer)
             stack.callback(self._live.stop)
-            self._announce(hearing, self._live.open())
+            self._announce(scorer, self._live.open())
             self._go_on()
             self._publisher.publish(self._board.retained())
             self._publisher.publish(self._home.described())
@@ -185,7 +185,7 @@ class Daemon:
             tell_systemd("READY=1")
             until_s = math.inf if seconds is None else time.monotonic() + seconds
             code = self._loop(until_s)
-            self._tell_health(self._live.vitals, math.inf)  # where it ended
+            self._tell_health(self._live.statuses, math.inf)  # where it ended
             tell_systemd("STOPPING=1")
         return code
 
@@ -222,11 +222,11 @@ class Daemon:
 
     def _open_store(self, stack: ExitStack) -> None:
         settings = self._settings.store
-        self._store: Store | None = None
+        self._store: EventStore | None = None
         if settings.enabled:
             path = events_module.path_of(settings)
             limit = self._settings.mqtt.queue
-            self._store = Store(
+            self._store = EventStore(
                 path, keep_days=settings.keep_days, limit=limit, on_failure=self.ended
             )
             stack.callback(self._store.close)
@@ -277,7 +277,7 @@ class Daemon:
         if self._settings.metrics.enabled:
             self._metrics.expect(labels_by_source(self._settings))
             url = self._metrics.serve(
-                lambda: self._live.vitals,
+                lambda: self._live.statuses,
                 self._publisher,
                 self._store,
                 self._clips,
@@ -301,12 +301,12 @@ class Daemon:
     def _viewers(self) -> int:
         return 0 if self._page is None else self._page.viewers
 
-    def _serve_page(self, stack: ExitStack, hearing: Hearing) -> None:
+    def _serve_page(self, stack: ExitStack, scorer: Scorer) -> None:
         settings = self._settings
         if not settings.web.enabled:
             return
         try:
-            from pe_stream.web.daemon_view import Broker, House
+            from pe_stream.web.daemon_view import Broker, DaemonView
             from pe_stream.web.server import Server
         except ImportError as error:
             raise UnavailableError(
@@ -314,46 +314,46 @@ class Daemon:
                 "web.enabled: false"
             ) from error
         publisher, path = self._publisher, events_module.path_of(settings.store)
-        house = House(
-            checkpoint=hearing.checkpoint.name,
+        view = DaemonView(
+            checkpoint=scorer.checkpoint.name,
             settings=lambda: self._labelling.settings,
             sources=self._sources,
             rules=lambda: dict(self._rules),
             rules_as_set=lambda: dict(self._live.rules),
-            recommended=hearing.checkpoint.recommended,
+            recommended=scorer.checkpoint.recommended,
             broker=lambda: Broker(publisher.connected, publisher.queued),
             config=self._file,
             version=lambda: self._labelling.version,
             change=self._labelling.edit,
-            compare=hearing.compare,
-            probe=hearing.probe,
+            compare=scorer.compare,
+            probe=scorer.probe,
             report=lambda name: list(
-                report(hearing.checkpoint, self._labelling.settings.labels, name)
+                report(scorer.checkpoint, self._labelling.settings.labels, name)
             ),
             recent=self._recent,
             clips=self._clips,
             store=self._store,
-            timeline=Timeline(path) if settings.store.enabled else None,
+            timeline=EventQueries(path) if settings.store.enabled else None,
             history=self._history if settings.history.enabled else None,
             memory=self._memory if settings.search.enabled else None,
         )
-        self._page = Server(settings.web, house, on_failure=self.ended)
+        self._page = Server(settings.web, view, on_failure=self.ended)
         self._page.start()
         stack.callback(self._page.stop)
         log.info("page: %s", self._page.url)
 
     def _sources(self) -> list[dict[str, Any]]:
-        trouble = self._store.trouble if self._store else None
+        unavailable_reason = self._store.unavailable_reason if self._store else None
         return [
-            self._shown(source, self._health[source].shown(vital, trouble))
-            for source, vital in self._live.vitals.items()
+            self._shown(source, self._health[source].shown(status, unavailable_reason))
+            for source, status in self._live.statuses.items()
         ]
 
     def _shown(self, source: str, health: Mapping[str, Any]) -> dict[str, Any]:
         return {"name": source, **health, "labels": self._wanted[source]}
 
-    def _announce(self, hearing: Hearing, sources: dict[str, str]) -> None:
-        log.info("checkpoint: %s", hearing.checkpoint.describe())
+    def _announce(self, scorer: Scorer, sources: dict[str, str]) -> None:
+        log.info("checkpoint: %s", scorer.checkpoint.describe())
         for name, what in sources.items():
             labels = ", ".join(self._settings.labels_of(name))
             log.info("%s: listening to %s for %s", name, what, labels)
@@ -417,21 +417,21 @@ class Daemon:
             self._publisher.publish(self._home.described())
 
     def _tick(self) -> None:
-        vitals = self._live.vitals
-        self._watchdog.look(vitals)
+        statuses = self._live.statuses
+        self._watchdog.check(statuses)
         if self._store is not None:
-            self._store.look()
+            self._store.retry()
             self._go_on()
         try:
             self._labelling.follow(local_time.now())
         except UnavailableError as error:  # it is ending
             log.error("by the clock: %s", error)  # noqa: TRY400
-        self._tell_health(vitals, time.monotonic())
+        self._tell_health(statuses, time.monotonic())
 
-    def _tell_health(self, vitals: Mapping[str, Vital], now_s: float) -> None:
-        trouble = self._store.trouble if self._store else None
-        for source, vital in vitals.items():
-            if (told := self._health[source].due(vital, trouble, now_s)) is not None:
+    def _tell_health(self, statuses: Mapping[str, SourceStatus], now_s: float) -> None:
+        unavailable_reason = self._store.unavailable_reason if self._store else None
+        for source, status in statuses.items():
+            if (told := self._health[source].due(status, unavailable_reason, now_s)) is not None:
                 topic = self._topics.health(source)
                 payload = json.dumps(told)
                 self._publisher.publish([Message(topic, payload, qos=1, retain=True)])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import sdnotify
 
-from pe_stream.core.source_status import Vital
+from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import SAMPLE_RATE
 
 STUCK_S = 20.0
@@ -21,18 +21,18 @@ class Watchdog:
         """Begin with no source."""
         self._progress: dict[str, tuple[int, int]] = {}
 
-    def look(self, vitals: Mapping[str, Vital]) -> bool:
+    def check(self, statuses: Mapping[str, SourceStatus]) -> bool:
         """Whether no source has delivered audio for long without its scores advancing.
 
         systemd is told that the daemon lives where that is so.
         """
         stuck = False
-        for source, vital in vitals.items():
+        for source, status in statuses.items():
             scored, delivered = self._progress.get(source, (-1, 0))
-            if vital.scored_frames != scored:
-                self._progress[source] = (vital.scored_frames, vital.delivered)
+            if status.scored_frames != scored:
+                self._progress[source] = (status.scored_frames, status.delivered)
             else:
-                stuck = stuck or vital.delivered - delivered > STUCK_S * SAMPLE_RATE
+                stuck = stuck or status.delivered - delivered > STUCK_S * SAMPLE_RATE
         if not stuck:
             tell_systemd("WATCHDOG=1")
         return not stuck

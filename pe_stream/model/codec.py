@@ -43,7 +43,7 @@ class Stream:
 class Codec:
     """A checkpoint's DAC encoder and bottleneck.
 
-    sees: samples that a frame sees before its first, and after it.
+    receptive_field: samples that a frame sees before its first, and after it.
     context: frames at the start of a stretch of audio that depend on the zeros before it.
     provisional: frames at the end of a stretch that depend on the zeros after it.
     exact: whether a window's first frames see zeros before them, as in the model's own call on
@@ -63,28 +63,30 @@ class Codec:
         cudnn: whether to trust cuDNN; see `pe_stream.model.precision`.
         """
         self._device = embedder.bottleneck.weight.device
-        self._next = _Next(lean(embedder).to(dtype))
-        self._fast = Compiled(self._next)
+        self._stateful = _StatefulCodec(lean(embedder).to(dtype))
+        self._fast = Compiled(self._stateful)
         self._cudnn, self._exact = cudnn, exact
-        self.sees = before, after = self._next.sees
+        self.receptive_field = before, after = self._stateful.receptive_field
         self.context = math.ceil(before / FRAME)
         self.provisional = math.ceil((after + 1) / FRAME) - 1
 
     @property
     def dtype(self) -> torch.dtype:
         """Of the features."""
-        return self._next.layers.dtype
+        return self._stateful.layers.dtype
 
     def warm(self, framing: Framing, streams: int) -> None:
         """Compile for what comes every hop of up to so many streams."""
-        age = self._next.settled
-        inputs = self._run(torch.zeros(1, age * FRAME, device=self._device), 0)[1:]
-        samples = (age + framing.hop) * FRAME - self._next.plan(age)[0].begin
+        frames_seen = self._stateful.steady_after
+        inputs = self._run(torch.zeros(1, frames_seen * FRAME, device=self._device), 0)[1:]
+        samples = (frames_seen + framing.hop) * FRAME - self._stateful.plan(frames_seen)[0].begin
         for count in batch_sizes(framing.hop, streams, self._device):
             example = torch.zeros(count, samples, device=self._device)
             kept = [each.expand(count, -1, -1, -1) for each in inputs]
             with convolving(cudnn=self._cudnn):
-                if not self._fast.warm(example, age, *(_as_images(list(each)) for each in kept)):
+                if not self._fast.warm(
+                    example, frames_seen, *(_as_images(list(each)) for each in kept)
+                ):
                     return
 
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[Tensor]:
@@ -105,7 +107,7 @@ class Codec:
         offset, rest = divmod(window.start - stream.start, FRAME)
         if stream.features is None or rest or offset < 0:
             return False
-        begin = stream.begun + self._next.plan(stream.heard)[0].begin
+        begin = stream.begun + self._stateful.plan(stream.heard)[0].begin
         return window.start <= begin and self._end(stream, window) >= stream.heard
 
     def _end(self, stream: Stream, window: Window) -> int:
@@ -119,13 +121,13 @@ class Codec:
         shorter one.
         """
         new = [self._end(s, w) - s.heard for s, w in zip(streams, windows, strict=True)]
-        ages = [min(stream.heard, self._next.settled) for stream in streams]
+        ages = [min(stream.heard, self._stateful.steady_after) for stream in streams]
         for batch in batches(list(zip(new, ages, strict=True)), self._device):
-            age = ages[batch[0]]
+            frames_seen = ages[batch[0]]
             if new[batch[0]]:
-                rows = [_unheard(streams[i], windows[i], self._next) for i in batch]
+                rows = [_unheard(streams[i], windows[i], self._stateful) for i in batch]
                 inputs = zip(*(streams[i].inputs for i in batch), strict=True)
-                made = self._run(self._samples(rows), age, *map(_as_images, inputs))
+                made = self._run(self._samples(rows), frames_seen, *map(_as_images, inputs))
             else:  # the end of a stream: what was provisional stays as it is
                 made = ()
             for row, i in enumerate(batch):
@@ -136,7 +138,9 @@ class Codec:
         features = stream.features
         offset = (window.start - stream.start) // FRAME
         if made:
-            final = self._next.plan(stream.heard)[-1].final - (stream.start - stream.begun) // FRAME
+            final = (
+                self._stateful.plan(stream.heard)[-1].final - (stream.start - stream.begun) // FRAME
+            )
             fresh = made[0][max(0, -final) :]
             features = fresh if features is None else torch.cat([features[: max(0, final)], fresh])
             stream.inputs = tuple(made[1:])
@@ -160,9 +164,9 @@ class Codec:
             stacked = stacked.pin_memory()  # so that the copy does not wait for the GPU
         return stacked.to(self._device, non_blocking=True)
 
-    def _run(self, samples: Tensor, age: int, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def _run(self, samples: Tensor, frames_seen: int, *inputs: Tensor) -> tuple[Tensor, ...]:
         with convolving(cudnn=self._cudnn):
-            made: tuple[Tensor, ...] = self._fast(samples, age, *inputs)
+            made: tuple[Tensor, ...] = self._fast(samples, frames_seen, *inputs)
         return made
 
 
@@ -176,10 +180,10 @@ class _Place(NamedTuple):
     final: int
 
 
-class _Next(nn.Module):
+class _StatefulCodec(nn.Module):
     """What comes next of streams of one age, the frames heard so far.
 
-    sees: as a Codec's. settled: the age from which on all is as at this age.
+    receptive_field: as a Codec's. steady_after: the age from which on all is as at this age.
     """
 
     def __init__(self, layers: Layers) -> None:
@@ -189,15 +193,15 @@ class _Next(nn.Module):
         for block in reversed(layers.blocks):
             before = before * block.stride + block.before
             after = after * block.stride + block.after
-        self.sees = before, after
-        self.settled = 0
-        while not all(place.begin > 0 for place in self.plan(self.settled)):
-            self.settled += 1
+        self.receptive_field = before, after
+        self.steady_after = 0
+        while not all(place.begin > 0 for place in self.plan(self.steady_after)):
+            self.steady_after += 1
 
-    def plan(self, age: int) -> list[_Place]:
+    def plan(self, frames_seen: int) -> list[_Place]:
         """Where each block is."""
         made = []
-        given = age * FRAME
+        given = frames_seen * FRAME
         for block in self.layers.blocks:
             final = (given - 1 - block.after) // block.stride + 1
             final = max(0, min(final, given // block.stride))
@@ -206,21 +210,21 @@ class _Next(nn.Module):
             given = final
         return made
 
-    def forward(self, samples: Tensor, age: int, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, samples: Tensor, frames_seen: int, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Features, and the inputs of the later blocks for the next time.
 
         samples: (B, n), from the first block's `begin` on. inputs: (B, C, 1, k) of each later
         block, from its `begin` to what was final of the block before; none at age 0. Features:
         (B, frames, D), from the first that was not final on.
         """
-        places = self.plan(age)
+        places = self.plan(frames_seen)
         after = self.plan((places[0].begin + samples.shape[1]) // FRAME)
         image = self.layers.image(samples)
         kept = []
         for i, block in enumerate(self.layers.blocks):
             begin = places[i].begin
             if i:
-                if age:
+                if frames_seen:
                     image = torch.cat([inputs[i - 1], image], 3)
                 image = image.contiguous(memory_format=torch.channels_last)
                 again = image[..., after[i].begin - begin : after[i - 1].final - begin]
@@ -229,7 +233,7 @@ class _Next(nn.Module):
         return image[:, :, 0].transpose(1, 2), *kept
 
 
-def _unheard(stream: Stream, window: Window, following: _Next) -> Samples:
+def _unheard(stream: Stream, window: Window, following: _StatefulCodec) -> Samples:
     """The samples of the window that the first block has to see."""
     begin = stream.begun + following.plan(stream.heard)[0].begin
     return window.samples[begin - window.start :]

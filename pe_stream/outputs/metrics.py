@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from pe_stream.config import MetricsSettings
-from pe_stream.core.ledger import Hearing
-from pe_stream.core.source_status import Vital
+from pe_stream.core.ledger import SourceState
+from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
 from pe_stream.errors import UnavailableError
 from pe_stream.version import __version__
@@ -45,7 +45,7 @@ class History(Protocol):
     """Events on disk, as a Store keeps them."""
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why nothing can be written at present."""
 
     @property
@@ -61,7 +61,7 @@ class Kept(Protocol):
         """Minutes that could not be kept."""
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why nothing can be written at present."""
 
 
@@ -128,7 +128,7 @@ class Metrics:
 
     def serve(
         self,
-        vitals: Callable[[], Mapping[str, Vital]],
+        statuses: Callable[[], Mapping[str, SourceStatus]],
         delivery: Delivery,
         history: History | None,
         recordings: Recordings,
@@ -143,7 +143,7 @@ class Metrics:
         """
         self._registry.register(
             _Now(
-                vitals,
+                statuses,
                 delivery,
                 history,
                 recordings,
@@ -177,7 +177,7 @@ class _Now(Collector):
 
     def __init__(
         self,
-        vitals: Callable[[], Mapping[str, Vital]],
+        statuses: Callable[[], Mapping[str, SourceStatus]],
         delivery: Delivery,
         history: History | None,
         recordings: Recordings,
@@ -190,7 +190,7 @@ class _Now(Collector):
         self._viewers = viewers
         self._recordings = recordings
         self._messages = messages
-        self._vitals = vitals
+        self._vitals = statuses
         self._delivery = delivery
         self._history = history
         self._highest: dict[tuple[str, str], int] = {}
@@ -220,7 +220,7 @@ class _Now(Collector):
         about.add_metric([__version__], 1)
         yield about
 
-    def _of_sources(self, vitals: Mapping[str, Vital]) -> Iterator[Metric]:
+    def _of_sources(self, statuses: Mapping[str, SourceStatus]) -> Iterator[Metric]:
         audio = CounterMetricFamily(
             "pe_stream_audio_seconds",
             "Audio by fate: heard or lost; flat and clipped are parts of what was heard.",
@@ -235,19 +235,19 @@ class _Now(Collector):
         stretched = CounterMetricFamily(
             "pe_stream_hops_stretched", "Windows left out to keep up.", labels=["source"]
         )
-        for source, vital in vitals.items():
-            account = vital.account
+        for source, status in statuses.items():
+            account = status.account
             for fate in ("heard", "lost", "flat", "clipped"):
                 samples = self._rising(source, fate, getattr(account, fate))
                 audio.add_metric([source, fate], samples / SAMPLE_RATE)
-            for each in Hearing:
+            for each in SourceState:
                 state.add_metric([source, each], account.state is each)
             if account.level_dbfs is not None:
                 level.add_metric([source], account.level_dbfs)
-            if vital.rtf is not None:
-                rtf.add_metric([source], vital.rtf)
-            waiting.add_metric([source], vital.waiting / SAMPLE_RATE)
-            stretched.add_metric([source], vital.stretched)
+            if status.rtf is not None:
+                rtf.add_metric([source], status.rtf)
+            waiting.add_metric([source], status.waiting / SAMPLE_RATE)
+            stretched.add_metric([source], status.stretched)
         yield from (audio, state, level, rtf, waiting, stretched)
 
     def _rising(self, source: str, fate: str, samples: int) -> int:
@@ -283,7 +283,7 @@ class _Now(Collector):
             yield GaugeMetricFamily(
                 "pe_stream_store_ok",
                 "1 while events can be written to disk.",
-                value=history.trouble is None,
+                value=history.unavailable_reason is None,
             )
 
     def _of_the_disk(self) -> Iterator[Metric]:
@@ -296,7 +296,7 @@ class _Now(Collector):
             labels=["what"],
         )
         for what, each in self._kept.items():
-            working.add_metric([what], each.trouble is None)
+            working.add_metric([what], each.unavailable_reason is None)
             lost.add_metric([what], each.lost)
         yield from (working, lost)
 

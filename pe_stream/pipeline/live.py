@@ -25,15 +25,15 @@ from pe_stream.audio.source import open_source
 from pe_stream.config import Settings, SourceSettings
 from pe_stream.core.clipper import ClipRule, Piece
 from pe_stream.core.detector import Detector, Heard, Origin
-from pe_stream.core.ledger import Hearing as State
+from pe_stream.core.ledger import SourceState
 from pe_stream.core.rule_change import RuleChange
-from pe_stream.core.source_status import Vital
+from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import FRAME_S, Event, LabelRule, Reason, Window
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import Labels
 from pe_stream.model.codec import Stream
 from pe_stream.pipeline.mailbox import Requests
-from pe_stream.pipeline.scorer import Hearing
+from pe_stream.pipeline.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -58,9 +58,9 @@ class _Channel:
         self._busy_s = self._audio_s = 0.0
 
     @property
-    def vital(self) -> Vital:
+    def status(self) -> SourceStatus:
         detector = self.detector
-        return Vital(
+        return SourceStatus(
             detector.account,
             self.feed.delivered,
             detector.scored_frames,
@@ -69,16 +69,18 @@ class _Channel:
             round(self._busy_s / self._audio_s, 3) if self._audio_s else None,
         )
 
-    def up_to_date(self, vital: Vital) -> Vital:
+    def up_to_date(self, status: SourceStatus) -> SourceStatus:
         """With what goes on although nothing is scored; from any thread."""
-        account = vital.account
-        if account.state is State.LOST:  # else it would be counted only once something is heard
+        account = status.account
+        if (
+            account.state is SourceState.LOST
+        ):  # else it would be counted only once something is heard
             account = replace(account, lost=account.lost + self.feed.missed)
         return replace(
-            vital,
+            status,
             account=account,
             delivered=self.feed.delivered,
-            waiting=vital.waiting + self.feed.waiting,
+            waiting=status.waiting + self.feed.waiting,
         )
 
     def drain(self) -> None:
@@ -125,7 +127,7 @@ class Live:
     def __init__(
         self,
         openers: Mapping[str, Opener],
-        hearing: Hearing,
+        scorer: Scorer,
         handler: Handler,
         *,
         node: str,
@@ -137,7 +139,7 @@ class Live:
         embed: bool = False,
     ) -> None:
         self._embed = embed
-        self._engine = hearing.engine
+        self._engine = scorer.engine
         self._scored, self._cut, self._ruled = scored, cut, ruled
         self.rules: dict[str, Sequence[LabelRule]] = {}
         self._handler = handler
@@ -154,9 +156,9 @@ class Live:
             name: _Channel(
                 Feed(name, opener, arrived=self._wake.set, failed=self._end),
                 Detector(
-                    Origin(node, name, hearing.checkpoint.name),
-                    hearing.framing,
-                    _rules(hearing.labels, name, hears),
+                    Origin(node, name, scorer.checkpoint.name),
+                    scorer.framing,
+                    _rules(scorer.labels, name, hears),
                     live=True,
                     new_id=lambda: str(uuid7()),
                     clips=clips,
@@ -164,11 +166,11 @@ class Live:
             )
             for name, opener in openers.items()
         }
-        self._vitals = {name: channel.vital for name, channel in self._channels.items()}
+        self._vitals = {name: channel.status for name, channel in self._channels.items()}
         self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
 
     @property
-    def vitals(self) -> Mapping[str, Vital]:
+    def statuses(self) -> Mapping[str, SourceStatus]:
         """How each source does."""
         return {
             name: channel.up_to_date(self._vitals[name]) for name, channel in self._channels.items()
@@ -334,7 +336,7 @@ class Live:
         self._requests.serve()
         for name, channel in self._channels.items():
             channel.drain()
-            self._vitals[name] = channel.vital
+            self._vitals[name] = channel.status
         urgent = sorted(
             self._channels.items(), key=lambda item: item[1].detector.urgency, reverse=True
         )

@@ -14,12 +14,12 @@ from pe_stream.core.types import FRAME, FRAME_S, Event, FrameScores, Phase, Samp
 from pe_stream.errors import UnavailableError
 from pe_stream.model.codec import Stream
 from pe_stream.model.engine import Engine
-from pe_stream.pipeline.scorer import Hearing
+from pe_stream.pipeline.scorer import Scorer
 
 
 def detect(
     recording: Recording,
-    hearing: Hearing,
+    scorer: Scorer,
     *,
     node: str,
     on_audio: Callable[[Samples], None] | None = None,
@@ -34,9 +34,9 @@ def detect(
     one single value throughout.
     """
     detector = Detector(
-        Origin(node, recording.name, hearing.checkpoint.name),
-        hearing.framing,
-        hearing.labels.rules,
+        Origin(node, recording.name, scorer.checkpoint.name),
+        scorer.framing,
+        scorer.labels.rules,
         live=False,
         new_id=lambda: str(uuid7()),
     )
@@ -48,9 +48,9 @@ def detect(
             if on_audio is not None:
                 on_audio(chunk.samples)
             detector.feed(chunk)
-            yield from _score(hearing.engine, stream, detector)
+            yield from _score(scorer.engine, stream, detector)
         detector.end(None)
-        yield from _score(hearing.engine, stream, detector)
+        yield from _score(scorer.engine, stream, detector)
 
     def told() -> Iterator[Heard]:
         for part in heard():

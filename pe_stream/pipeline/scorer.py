@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
+class Scorer:
     """What hears: the same for files and live sources."""
 
     checkpoint: Checkpoint
@@ -48,7 +48,7 @@ def prepare(
     *,
     streams: int = 1,
     holds: Holds = never,
-) -> Hearing:
+) -> Scorer:
     """Load the checkpoint and embed the labels; raises UnavailableError or ConfigError.
 
     streams: how many there will be at once, to be ready for. holds: for the labels' schedules.
@@ -68,4 +68,4 @@ def prepare(
         log.info("compiling the model: minutes the first time, seconds later")
         use_cache(Path(user_cache_dir("pe-stream")) / "compiled")
         engine.warm(framing, streams)
-    return Hearing(checkpoint, engine, framing, prepared)
+    return Scorer(checkpoint, engine, framing, prepared)

@@ -23,7 +23,7 @@ from typing import IO, Any
 from pe_stream.audio.encode import Encoder, read_tags
 from pe_stream.config import ClipSettings
 from pe_stream.config.paths import state_folder
-from pe_stream.core.clipper import ClipRule, Fate, Piece
+from pe_stream.core.clipper import ClipOutcome, ClipRule, Piece
 from pe_stream.core.messages import slug
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
 from pe_stream.errors import UnavailableError
@@ -171,7 +171,7 @@ class Clips:
         """Take audio of clips. Never waits."""
         for piece in pieces:
             if piece.id in self._spoilt:
-                if piece.fate is not Fate.OPEN:
+                if piece.fate is not ClipOutcome.OPEN:
                     self._spoilt.discard(piece.id)
                 continue
             try:
@@ -244,7 +244,7 @@ class Clips:
             tags = {_BEFORE: f"{before_s:.6f}"}
             self._open[piece.id] = Encoder(_part(path), self._settings.format, tags)
         self._open[piece.id].write(piece.samples)
-        if piece.fate is Fate.KEPT:
+        if piece.fate is ClipOutcome.KEPT:
             self._open.pop(piece.id).close()
             _part(path).replace(path)
             self.kept += 1
@@ -253,7 +253,7 @@ class Clips:
                 self._on_done(piece.id, path)
             if self._bytes > self._settings.max_gb * 1e9:
                 self._tidy()
-        elif piece.fate is Fate.WITHHELD:
+        elif piece.fate is ClipOutcome.WITHHELD:
             self._forget(piece.id)
             self.withheld += 1
 
@@ -269,7 +269,7 @@ class Clips:
 
     def _lose(self, piece: Piece, why: str) -> None:
         self.lost += 1
-        if piece.fate is Fate.OPEN:  # more of it will come
+        if piece.fate is ClipOutcome.OPEN:  # more of it will come
             self._spoilt.add(piece.id)
         log.error("a clip is lost: %s", why)
 

@@ -70,12 +70,12 @@ class Kind:
 class Database:
     """The file, to be used by several threads; what uses it is made of `_try`.
 
-    trouble: why it cannot be used at present, in words; None while it can.
+    unavailable_reason: why it cannot be used at present, in words; None while it can.
     """
 
     def __init__(self, path: Path, kind: Kind) -> None:
-        """Open or make it; does not fail: see `trouble`."""
-        self.trouble: str | None = None
+        """Open or make it; does not fail: see `unavailable_reason`."""
+        self.unavailable_reason: str | None = None
         self._path = path
         self._kind = kind
         self._lock = threading.Lock()
@@ -122,16 +122,18 @@ class Database:
             except (sqlite3.Error, OSError, UnavailableError) as error:
                 self._fail(error)
                 return otherwise
-            if self.trouble is not None:
+            if self.unavailable_reason is not None:
                 log.info("%s are stored again in %s", self._kind.what, self._path)
-                self.trouble, self._busy = None, False
+                self.unavailable_reason, self._busy = None, False
             return made
 
     def _fail(self, error: Exception) -> None:
-        trouble = str(error)
-        if trouble != self.trouble:
-            log.error("%s: %s; %s until it works", self._path, trouble, self._kind.meanwhile)
-        self.trouble = trouble
+        unavailable_reason = str(error)
+        if unavailable_reason != self.unavailable_reason:
+            log.error(
+                "%s: %s; %s until it works", self._path, unavailable_reason, self._kind.meanwhile
+            )
+        self.unavailable_reason = unavailable_reason
         self._busy = _locked(error)
         if self._busy:
             return

@@ -66,10 +66,10 @@ def default_folder() -> Path:
     return state_folder() / "heard"
 
 
-class MemoryStore:
+class EmbeddingFiles:
     """The folder of one daemon; for one thread.
 
-    trouble: why it cannot be written at present, in words; None while it can.
+    unavailable_reason: why it cannot be written at present, in words; None while it can.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class MemoryStore:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Take the folder; nothing is opened yet."""
-        self.trouble: str | None = None
+        self.unavailable_reason: str | None = None
         self._folder = folder
         self._keep_s = keep_days * 86_400
         self._max_bytes = max_gb * 1e9
@@ -112,9 +112,9 @@ class MemoryStore:
         except (OSError, UnavailableError) as error:
             self._fail(error)
             return False
-        if self.trouble is not None:
+        if self.unavailable_reason is not None:
             log.info("what is heard is stored again in %s", self._folder)
-            self.trouble = None
+            self.unavailable_reason = None
         return True
 
     def forget(self) -> None:
@@ -126,10 +126,14 @@ class MemoryStore:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        trouble = str(error)
-        if trouble != self.trouble:
-            log.error("%s: %s; what is heard is not stored until it works", self._folder, trouble)
-        self.trouble = trouble
+        unavailable_reason = str(error)
+        if unavailable_reason != self.unavailable_reason:
+            log.error(
+                "%s: %s; what is heard is not stored until it works",
+                self._folder,
+                unavailable_reason,
+            )
+        self.unavailable_reason = unavailable_reason
 
     def _hold(self) -> None:
         """Be the only daemon that writes there, whatever goes wrong meanwhile."""

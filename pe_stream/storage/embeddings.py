@@ -20,8 +20,8 @@ from pe_stream.config import SearchSettings
 from pe_stream.core.messages import slug
 from pe_stream.core.pooling import Pool, Rows
 from pe_stream.core.types import FrameEmbeddings
-from pe_stream.storage.embedding_files import Made, MemoryStore, Piece, default_folder, stored
-from pe_stream.storage.write_queue import Spool
+from pe_stream.storage.embedding_files import EmbeddingFiles, Made, Piece, default_folder, stored
+from pe_stream.storage.write_queue import WriteQueue
 
 CHUNK = 150
 """Rows that are written together: a minute."""
@@ -42,7 +42,7 @@ class _Gathered:
     rows: list[Rows] = field(default_factory=list)
 
 
-class Memory:
+class EmbeddingStore:
     """Keeps embeddings and gives them back; safe to use from any thread."""
 
     def __init__(
@@ -59,20 +59,20 @@ class Memory:
         """
         self.enabled = settings.enabled
         self._folder = folder_of(settings)
-        self._store = MemoryStore(
+        self._store = EmbeddingFiles(
             self._folder, keep_days=settings.keep_days, max_gb=settings.max_gb, clock=clock
         )
         self._identity = self._checkpoint = ""
         self._lock = threading.Lock()
         self._gathered: dict[str, _Gathered] = {}
-        self._spool = Spool[Piece](
+        self._spool = WriteQueue[Piece](
             "memory", "minutes of what was heard", lambda piece: piece.rows.nbytes, on_failure
         )
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why nothing can be written at present, in words; None while it can."""
-        return self._spool.trouble
+        return self._spool.unavailable_reason
 
     @property
     def lost(self) -> int:
@@ -80,7 +80,7 @@ class Memory:
         return self._spool.lost
 
     def start(self, identity: str, checkpoint: str) -> None:
-        """Begin to write what a checkpoint hears; does not fail: see `trouble`.
+        """Begin to write what a checkpoint hears; does not fail: see `unavailable_reason`.
 
         identity: as `Checkpoint.identity`. checkpoint: its name, for people.
         """

@@ -28,7 +28,7 @@ Verdict = Literal["right", "wrong"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EventFilter:
     """Which events are asked for; None is all.
 
     since, until: UTC as events have it, of the onset; `until` is exclusive.
@@ -60,7 +60,7 @@ class Bucket:
     labels: Mapping[str, int]
 
 
-class Timeline:
+class EventQueries:
     """What is asked of one database.
 
     Every method raises UnavailableError where it cannot be read.
@@ -70,7 +70,7 @@ class Timeline:
         """Take the path; nothing is opened yet."""
         self._path = path
 
-    def events(self, asked: Asked) -> Iterator[Entry]:
+    def events(self, asked: EventFilter) -> Iterator[Entry]:
         """All of them, in the order of their onsets."""
         with self._database() as database:
             clauses, values = _where(database, asked)
@@ -82,7 +82,7 @@ class Timeline:
                 yield _entry(*row)
 
     def page(
-        self, asked: Asked, *, limit: int, before: str | None = None
+        self, asked: EventFilter, *, limit: int, before: str | None = None
     ) -> tuple[list[Entry], str | None]:
         """The newest first, at most `limit`, and where to go on (`before`); None at the end.
 
@@ -123,7 +123,9 @@ class Timeline:
                 found.append(row and row[0])
         return found[0], found[1]
 
-    def counts(self, asked: Asked, *, by: Literal["hour", "day"], zone: tzinfo) -> list[Bucket]:
+    def counts(
+        self, asked: EventFilter, *, by: Literal["hour", "day"], zone: tzinfo
+    ) -> list[Bucket]:
         """How many began in each local hour or day; those without any are left out.
 
         Counted in whole quarters of an hour, also those that `since` and `until` lie in. Verdicts
@@ -161,7 +163,7 @@ def _cursor(before: str | None) -> tuple[str, str] | None:
     return onset, event_id
 
 
-def _tables(database: sqlite3.Connection, asked: Asked) -> str:
+def _tables(database: sqlite3.Connection, asked: EventFilter) -> str:
     if not database.execute(_HAS_VERDICTS).fetchone():  # of a daemon of before
         return "(SELECT *, NULL AS verdict, NULL AS note FROM events)"
     if asked.verdict in ("right", "wrong", "any"):
@@ -172,7 +174,7 @@ def _tables(database: sqlite3.Connection, asked: Asked) -> str:
 
 def _where(
     database: sqlite3.Connection,
-    asked: Asked,
+    asked: EventFilter,
     cursor: tuple[str, str] | None = None,
     *,
     column: Literal["onset", "start"] = "onset",

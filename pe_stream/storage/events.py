@@ -24,7 +24,7 @@ from pe_stream.config.paths import state_folder
 from pe_stream.core.messages import Message
 from pe_stream.core.types import Event
 from pe_stream.storage.events_db import EventStore, probe, unfinished, waiting
-from pe_stream.storage.write_queue import Spool
+from pe_stream.storage.write_queue import WriteQueue
 
 WAIT_S = 0.05
 """Whoever tells of events waits for the disk so long in a second, and not at all while it is
@@ -64,7 +64,7 @@ class _Write:
     """Whether the numbers were handed out, as it was not written in time."""
 
 
-class Store:
+class EventStore:
     """The events of one daemon; safe to use from several threads."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Store:
         clock: Callable[[], float] = time.time,
         on_failure: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
-        """Open or make it, and begin to write; does not fail: see `trouble`.
+        """Open or make it, and begin to write; does not fail: see `unavailable_reason`.
 
         keep_days: of ended events, and of messages. limit: messages kept for the broker.
         on_failure: called with what ended the thread, if that was an error of ours.
@@ -90,13 +90,13 @@ class Store:
         self._numbers = itertools.count(-1, -1)
         self._rows: dict[int, int] = {}
         # Full (32 MB) when the disk refuses for long: what comes then is only sent.
-        self._spool = Spool[_Write]("store", "events", lambda write: write.size, on_failure)
+        self._spool = WriteQueue[_Write]("store", "events", lambda write: write.size, on_failure)
         self._spool.start(self._disk, self._write)
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why it cannot be used at present, in words; None while it can."""
-        return self._disk.trouble
+        return self._disk.unavailable_reason
 
     @property
     def dropped(self) -> int:
@@ -182,9 +182,9 @@ class Store:
             self._disk.left = [], []
         return left
 
-    def look(self) -> None:
+    def retry(self) -> None:
         """Have it tried again, if it failed; does not wait."""
-        if self.trouble is not None and not self._spool.waiting:
+        if self.unavailable_reason is not None and not self._spool.waiting:
             self._spool.put(_Write(probe, _LEAST_BYTES))
 
     def _soon(self, use: Use, *, patience_s: float, size: int = 0) -> _Write | None:

@@ -106,7 +106,7 @@ class EventStore(Database):
         limit: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open or make it; does not fail: see `trouble`.
+        """Open or make it; does not fail: see `unavailable_reason`.
 
         keep_days: of ended events, and of messages. limit: messages kept for the broker.
         """
@@ -117,7 +117,7 @@ class EventStore(Database):
         self._clock = clock
         self._next_warning_s = 0.0
         super().__init__(path, _KIND)
-        if self.trouble is None:
+        if self.unavailable_reason is None:
             self.forget()
 
     def use(self, use: Callable[[sqlite3.Connection], T], otherwise: T) -> T:

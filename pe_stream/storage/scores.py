@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from pe_stream.config import HistorySettings
 from pe_stream.core.scorecode import encode
 from pe_stream.core.types import FRAME_NS, FrameScores, ScoreRun
-from pe_stream.storage.scores_db import CHUNK, Row, ScoreStore, default_path, stored
-from pe_stream.storage.write_queue import Spool
+from pe_stream.storage.scores_db import CHUNK, Row, ScoresDb, default_path, stored
+from pe_stream.storage.write_queue import WriteQueue
 
 
 def path_of(settings: HistorySettings) -> Path:
@@ -65,7 +65,7 @@ class _Chunk:
         ]
 
 
-class History:
+class ScoreStore:
     """Keeps scores and gives them back; safe to use from any thread."""
 
     def __init__(
@@ -85,12 +85,12 @@ class History:
         self._keys: dict[str, str] = {}
         self._lock = threading.Lock()
         self._gathered: dict[str, _Chunk] = {}
-        self._spool = Spool[_Chunk]("history", "chunks of scores", _size, on_failure)
+        self._spool = WriteQueue[_Chunk]("history", "chunks of scores", _size, on_failure)
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why nothing can be written at present, in words; None while it can."""
-        return self._spool.trouble
+        return self._spool.unavailable_reason
 
     @property
     def lost(self) -> int:
@@ -98,10 +98,10 @@ class History:
         return self._spool.lost
 
     def start(self) -> None:
-        """Open the database and begin to write; does not fail: see `trouble`."""
+        """Open the database and begin to write; does not fail: see `unavailable_reason`."""
         settings = self._settings
         if settings.enabled:
-            store = ScoreStore(
+            store = ScoresDb(
                 path_of(settings),
                 keep_days=settings.keep_days,
                 max_gb=settings.max_gb,
@@ -159,8 +159,9 @@ class History:
     def runs(self, source: str, label: str, since_ns: int, until_ns: int) -> list[ScoreRun]:
         """Scores of frames that begin in since_ns..until_ns (UTC), in order, also unwritten ones.
 
-        Only what the label's present prompts and checkpoint made. While there is `trouble`, only
-        what is in memory; raises UnavailableError where the database turns out unreadable here.
+        Only what the label's present prompts and checkpoint made. While there is
+        `unavailable_reason`, only what is in memory; raises UnavailableError where the database
+        turns out unreadable here.
         """
         with self._lock:
             key = self._keys.get(label)

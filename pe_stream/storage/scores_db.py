@@ -85,7 +85,7 @@ def default_path() -> Path:
     return state_folder() / "scores.db"
 
 
-class ScoreStore(Database):
+class ScoresDb(Database):
     """The scores of one daemon; see Database."""
 
     def __init__(
@@ -96,7 +96,7 @@ class ScoreStore(Database):
         max_gb: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Open or make it; does not fail: see `trouble`."""
+        """Open or make it; does not fail: see `unavailable_reason`."""
         self._keep_s = keep_days * 86_400
         self._max_bytes = max_gb * 1e9
         self._clock = clock

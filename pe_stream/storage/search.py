@@ -19,7 +19,7 @@ from pe_stream.core.types import FRAME_S
 from pe_stream.errors import ConfigError
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embedding_files import Piece
-from pe_stream.storage.event_queries import Asked, Timeline
+from pe_stream.storage.event_queries import EventFilter, EventQueries
 
 LONGEST_TEXT = 500
 """Characters of a text."""
@@ -91,7 +91,7 @@ def search(pieces: Iterable[Piece], probe: Probe, limit: int) -> Found:
     return Found(found[:limit], round(searched_s, 2), searched, dict(others))
 
 
-def overlap(moment: Moment, timeline: Timeline | None, clips: Clips | None) -> Overlap | None:
+def overlap(moment: Moment, timeline: EventQueries | None, clips: Clips | None) -> Overlap | None:
     """The event at a moment, of several one with a clip first, then the one that peaked highest.
 
     Raises UnavailableError where events cannot be read.
@@ -100,7 +100,7 @@ def overlap(moment: Moment, timeline: Timeline | None, clips: Clips | None) -> O
         return None
     start, end = utc(moment.start_ns), utc(moment.end_ns)
     since = _text(start - LONGEST_EVENT)
-    asked = Asked(since=since, until=_text(end), source=moment.source)
+    asked = EventFilter(since=since, until=_text(end), source=moment.source)
     there: list[Overlap] = []
     for entry in timeline.events(asked):
         event = entry.event

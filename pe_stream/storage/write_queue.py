@@ -32,7 +32,7 @@ T = TypeVar("T")
 class Disk(Protocol):
     """Where it goes; used on the thread that writes."""
 
-    trouble: str | None
+    unavailable_reason: str | None
     """Why nothing can be written at present, in words; None while it can."""
 
     def pause_s(self) -> float:
@@ -45,7 +45,7 @@ class Disk(Protocol):
         """Leave it to others."""
 
 
-class Spool(Generic[T]):
+class WriteQueue(Generic[T]):
     """Has things written, oldest first; safe to use from any thread.
 
     lost: things that could not be kept.
@@ -78,14 +78,14 @@ class Spool(Generic[T]):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @property
-    def trouble(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """Why nothing can be written at present, in words; None while it can."""
-        return self._disk.trouble if self._disk else None
+        return self._disk.unavailable_reason if self._disk else None
 
     @property
     def writes(self) -> bool:
         """Whether it has begun to, and nothing is in the way."""
-        return self._disk is not None and self._disk.trouble is None
+        return self._disk is not None and self._disk.unavailable_reason is None
 
     @property
     def waiting(self) -> list[T]:
@@ -129,7 +129,7 @@ class Spool(Generic[T]):
         now_s = time.monotonic()
         if now_s >= self._next_warning_s:
             self._next_warning_s = now_s + _WARNING_S
-            why = self.trouble or "writing falls behind"
+            why = self.unavailable_reason or "writing falls behind"
             log.warning("%d %s so far are lost: %s", self.lost, self._things, why)
 
     def _run(self) -> None:

@@ -25,12 +25,12 @@ from pe_stream.web import (
     search_api,
     session_api,
 )
-from pe_stream.web.daemon_view import House
+from pe_stream.web.daemon_view import DaemonView
 from pe_stream.web.error_text import in_words
 from pe_stream.web.gate import Gate
 from pe_stream.web.guard import Guard
-from pe_stream.web.passwords import Door
-from pe_stream.web.viewers import Audience
+from pe_stream.web.passwords import Authenticator
+from pe_stream.web.viewers import Viewers
 
 STATIC = Path(__file__).parent / "static"
 
@@ -47,9 +47,9 @@ _ANYWHERE: dict[int | str, dict[str, Any]] = {
 """Answers that every route may give."""
 
 
-def build(settings: WebSettings, house: House, audience: Audience, gate: Gate) -> ASGIApp:
+def build(settings: WebSettings, daemon: DaemonView, audience: Viewers, gate: Gate) -> ASGIApp:
     """Make the application. Raises ConfigError where the password or token cannot be used."""
-    door = Door(settings)
+    door = Authenticator(settings)
     app = FastAPI(
         title="pe_stream",
         version=__version__,
@@ -61,7 +61,7 @@ def build(settings: WebSettings, house: House, audience: Audience, gate: Gate) -
     )
     app.add_exception_handler(PeStreamError, _told)
     app.add_exception_handler(RequestValidationError, _not_valid)
-    app.state.house, app.state.audience, app.state.door = house, audience, door
+    app.state.daemon, app.state.audience, app.state.door = daemon, audience, door
     app.state.gate = gate
     api = APIRouter(prefix="/api/v1")
     for part in (session_api, daemon_api, labels_api, events_api, examples_api, search_api):

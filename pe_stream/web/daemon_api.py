@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.version import __version__
 from pe_stream.web import schemas
-from pe_stream.web.daemon_view import House, Lent
+from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.gate import Turns
 from pe_stream.web.guard import address
 from pe_stream.web.stream import EventStream
 from pe_stream.web.times import ns_of, utc_of
-from pe_stream.web.viewers import Audience, sse
+from pe_stream.web.viewers import Viewers, sse
 
 TRIES = rate("60/minute")
 """Texts that one address may try."""
@@ -47,50 +47,52 @@ router = APIRouter(tags=["now"])
 
 @router.get("/info")
 def info(
-    house: Lent,
+    daemon: DaemonDep,
 ) -> schemas.Info:
     """What this is, and what it can do."""
-    settings, broker, config = house.settings(), house.broker(), house.config
-    trouble = "its labels are not in a file" if config is None else config.trouble
+    settings, broker, config = daemon.settings(), daemon.broker(), daemon.config
+    unavailable_reason = (
+        "its labels are not in a file" if config is None else config.unavailable_reason
+    )
     return schemas.Info(
         node=settings.node,
         version=__version__,
-        checkpoint=house.checkpoint,
+        checkpoint=daemon.checkpoint,
         frame_s=FRAME_S,
         timezone=settings.location.timezone,
-        store=None if house.store is None else house.store.trouble or "ok",
-        history=house.history is not None,
-        search=house.memory is not None,
+        store=None if daemon.store is None else daemon.store.unavailable_reason or "ok",
+        history=daemon.history is not None,
+        search=daemon.memory is not None,
         clips=settings.clips.enabled,
         broker=schemas.BrokerState(connected=broker.connected, waiting=broker.waiting),
         config=schemas.ConfigState(
             path=None if config is None else str(config.path),
-            writable=trouble is None,
-            reason=trouble,
+            writable=unavailable_reason is None,
+            reason=unavailable_reason,
         ),
     )
 
 
 @router.get("/sources")
 def sources(
-    house: Lent,
+    daemon: DaemonDep,
 ) -> schemas.Sources:
     """What each source has heard, lost, and hears."""
-    return schemas.Sources.model_validate({"sources": house.sources()})
+    return schemas.Sources.model_validate({"sources": daemon.sources()})
 
 
 @router.get("/scores", responses=_PROBLEMS)
 def scores(
     *,
-    house: Lent,
+    daemon: DaemonDep,
     source: Annotated[str, Query(max_length=100)],
     label: Annotated[str, Query(max_length=100)],
     since: schemas.Moment,
     until: Annotated[schemas.Moment | None, Query()] = None,
 ) -> schemas.Runs:
     """Stored scores of a label, at most an hour; without `until`, up to now."""
-    _require(house, source, label)
-    if house.history is None:
+    _require(daemon, source, label)
+    if daemon.history is None:
         raise HTTPException(409, "no scores are kept: history.enabled is false")
     since_ns = ns_of(since)
     until_ns = time.time_ns() if until is None else ns_of(until)
@@ -98,24 +100,24 @@ def scores(
         raise HTTPException(422, f"until is after since, by {LONGEST_S} s at most")
     runs = [
         schemas.Run(start=utc_of(run.start_ns), scores=shown(run.scores))
-        for run in house.history.runs(source, label, since_ns, until_ns)
+        for run in daemon.history.runs(source, label, since_ns, until_ns)
     ]
     return schemas.Runs(source=source, label=label, frame_s=FRAME_S, runs=runs)
 
 
 @router.post("/try", responses=_PROBLEMS)
-def try_text(house: Lent, gate: Turns, asked: schemas.Try, request: Request) -> schemas.Tried:
+def try_text(daemon: DaemonDep, gate: Turns, asked: schemas.Try, request: Request) -> schemas.Tried:
     """Compare any text with the last minute of a source."""
     if not _limiter.hit(TRIES, address(request.scope)):
         raise HTTPException(429, "too often: wait a little", headers={"Retry-After": "10"})
-    if asked.source not in house.settings().sources:
+    if asked.source not in daemon.settings().sources:
         raise HTTPException(404, f"there is no source {asked.source!r}")
-    last = house.recent.last(asked.source)
+    last = daemon.recent.last(asked.source)
     if last is None:
         raise HTTPException(409, f"nothing was heard from {asked.source} yet")
     start_ns, embeddings = last
     with gate.turn():
-        found = house.compare(embeddings, asked.text)
+        found = daemon.compare(embeddings, asked.text)
     best = int(found.argmax())
     return schemas.Tried(
         source=asked.source,
@@ -133,7 +135,7 @@ def try_text(house: Lent, gate: Turns, asked: schemas.Try, request: Request) -> 
     responses={200: {"content": {"text/event-stream": {}}}, 503: {"model": schemas.Trouble}},
 )
 async def live(
-    house: Lent,
+    daemon: DaemonDep,
     request: Request,
     source: Annotated[str | None, Query(max_length=100)] = None,
 ) -> Any:
@@ -141,18 +143,18 @@ async def live(
 
     First comes `past`: the last half minute, in one piece where there was no break.
     """
-    audience: Audience = request.app.state.audience
+    audience: Viewers = request.app.state.audience
     viewer = audience.join(source)
     if viewer is None:
         raise HTTPException(503, "too many viewers", headers={"Retry-After": "10"})
-    settings = house.settings()
+    settings = daemon.settings()
 
     async def messages() -> AsyncIterator[str]:
         hello = {"sources": list(settings.sources), "bands_hz": audience.edges_hz}
         yield sse("hello", hello)
-        for each in house.sources():
+        for each in daemon.sources():
             yield sse("health", each)
-        for name, rules in list(house.rules().items()):  # more may come between two of them
+        for name, rules in list(daemon.rules().items()):  # more may come between two of them
             yield sse("rules", rules_shown(name, rules))
         async for message in audience.past(viewer):
             yield message
@@ -183,8 +185,8 @@ def rules_shown(source: str, rules: Any) -> dict[str, Any]:
     }
 
 
-def _require(house: House, source: str, label: str) -> None:
-    settings = house.settings()
+def _require(daemon: DaemonView, source: str, label: str) -> None:
+    settings = daemon.settings()
     if source not in settings.sources:
         raise HTTPException(404, f"there is no source {source!r}")
     if label not in settings.labels:

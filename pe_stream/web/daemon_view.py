@@ -15,11 +15,11 @@ from pe_stream.config.edit import ConfigFile, Edit
 from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings, LabelRule
 from pe_stream.storage.clips import Clips
-from pe_stream.storage.embeddings import Memory
-from pe_stream.storage.event_queries import Timeline
-from pe_stream.storage.events import Store
-from pe_stream.storage.scores import History
-from pe_stream.web.recent_embeddings import Recent
+from pe_stream.storage.embeddings import EmbeddingStore
+from pe_stream.storage.event_queries import EventQueries
+from pe_stream.storage.events import EventStore
+from pe_stream.storage.scores import ScoreStore
+from pe_stream.web.recent_embeddings import RecentEmbeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Broker:
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class DaemonView:
     """The daemon as the page sees it; all of it may be used from any thread.
 
     settings, sources, rules, broker: as they are at the moment; changes later are not seen in them.
@@ -62,17 +62,17 @@ class House:
     compare: Callable[[FrameEmbeddings, str], NDArray[np.float32]]
     probe: Callable[[str], Probe]
     report: Callable[[str], list[str]]
-    recent: Recent
+    recent: RecentEmbeddings
     clips: Clips
-    store: Store | None
-    timeline: Timeline | None
-    history: History | None
-    memory: Memory | None
+    store: EventStore | None
+    timeline: EventQueries | None
+    history: ScoreStore | None
+    memory: EmbeddingStore | None
 
 
-def _lent(request: Request) -> House:
-    return cast("House", request.app.state.house)
+def _view(request: Request) -> DaemonView:
+    return cast("DaemonView", request.app.state.daemon)
 
 
-Lent = Annotated[House, Depends(_lent)]
-"""The house, in a route."""
+DaemonDep = Annotated[DaemonView, Depends(_view)]
+"""The daemon, in a route."""

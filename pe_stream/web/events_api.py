@@ -16,11 +16,11 @@ from fastapi.responses import FileResponse, StreamingResponse
 
 from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.storage import event_queries
-from pe_stream.storage.event_queries import MOST, Asked, Timeline
+from pe_stream.storage.event_queries import MOST, EventFilter, EventQueries
 from pe_stream.storage.events_table import write_csv
 from pe_stream.web import schemas
 from pe_stream.web.daemon_api import shown
-from pe_stream.web.daemon_view import House, Lent
+from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.pictures import Pictures
 from pe_stream.web.times import ns_of, utc, utc_of, utc_or_none
 
@@ -42,7 +42,7 @@ router = APIRouter(tags=["events"])
 @router.get("/events")
 def events(
     *,
-    house: Lent,
+    daemon: DaemonDep,
     since: Since = None,
     until: Since = None,
     source: Filter = None,
@@ -52,7 +52,7 @@ def events(
     before: Annotated[str | None, Query(max_length=200)] = None,
 ) -> schemas.Entries:
     """The newest first."""
-    asked = Asked(
+    asked = EventFilter(
         since=utc_or_none(since),
         until=utc_or_none(until),
         source=source,
@@ -60,16 +60,16 @@ def events(
         verdict=verdict,
     )
     try:
-        found, following = _timeline(house).page(asked, limit=limit, before=before)
+        found, following = _timeline(daemon).page(asked, limit=limit, before=before)
     except ValueError as error:
         raise HTTPException(422, str(error)) from None
-    return schemas.Entries(events=[_entry(house, each) for each in found], next=following)
+    return schemas.Entries(events=[_entry(daemon, each) for each in found], next=following)
 
 
 @router.get("/timeline")
 def counts(
     *,
-    house: Lent,
+    daemon: DaemonDep,
     since: Since = None,
     until: Since = None,
     source: Filter = None,
@@ -82,48 +82,50 @@ def counts(
         zone = ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise HTTPException(422, f"timezone: {timezone!r} is not known here") from None
-    asked = Asked(since=utc_or_none(since), until=utc_or_none(until), source=source, label=label)
+    asked = EventFilter(
+        since=utc_or_none(since), until=utc_or_none(until), source=source, label=label
+    )
     buckets = [
         schemas.Bucket(start=utc(b.start), total=sum(b.labels.values()), labels=dict(b.labels))
-        for b in _timeline(house).counts(asked, by=by, zone=zone)
+        for b in _timeline(daemon).counts(asked, by=by, zone=zone)
     ]
     return schemas.Buckets(by=by, timezone=timezone, buckets=buckets)
 
 
 @router.get("/events/{event_id}", responses=_MISSING)
-def event(house: Lent, event_id: EventId) -> schemas.OneEntry:
+def event(daemon: DaemonDep, event_id: EventId) -> schemas.OneEntry:
     """A single event."""
-    entry = one(house, event_id)
-    previous, following = _timeline(house).beside(entry.event)
-    shown = _entry(house, entry).model_dump(by_alias=True)
+    entry = one(daemon, event_id)
+    previous, following = _timeline(daemon).beside(entry.event)
+    shown = _entry(daemon, entry).model_dump(by_alias=True)
     return schemas.OneEntry(
         **shown,
         previous=previous,
         following=following,
-        clip_start=_clip_start(house, entry.event),
+        clip_start=_clip_start(daemon, entry.event),
     )
 
 
 @router.put("/events/{event_id}/verdict", responses=_MISSING)
-def judge(house: Lent, event_id: EventId, said: schemas.Judgement) -> schemas.Entry:
+def judge(daemon: DaemonDep, event_id: EventId, said: schemas.Judgement) -> schemas.Entry:
     """Say whether an event was right; such events are kept for good."""
-    return _judged(house, event_id, said.verdict, said.note)
+    return _judged(daemon, event_id, said.verdict, said.note)
 
 
 @router.delete("/events/{event_id}/verdict", responses=_MISSING)
-def unjudge(house: Lent, event_id: EventId) -> schemas.Entry:
+def unjudge(daemon: DaemonDep, event_id: EventId) -> schemas.Entry:
     """Take that back."""
-    return _judged(house, event_id, None, "")
+    return _judged(daemon, event_id, None, "")
 
 
 @router.get("/verdicts", response_class=StreamingResponse)
 def verdicts(
-    house: Lent, form: Annotated[Literal["jsonl", "csv"], Query(alias="format")] = "jsonl"
+    daemon: DaemonDep, form: Annotated[Literal["jsonl", "csv"], Query(alias="format")] = "jsonl"
 ) -> Any:
     """All events that somebody judged, with verdict and note, to tune with."""
     rows = [
         entry.event | {"verdict": entry.verdict, "note": entry.note}
-        for entry in _timeline(house).events(Asked(verdict="any"))
+        for entry in _timeline(daemon).events(EventFilter(verdict="any"))
     ]
     name = {"Content-Disposition": f"attachment; filename=verdicts.{form}"}
     if form == "csv":
@@ -134,70 +136,72 @@ def verdicts(
 
 
 @router.get("/events/{event_id}/clip", response_class=FileResponse, responses=_MISSING)
-def clip(house: Lent, event_id: EventId) -> Any:
+def clip(daemon: DaemonDep, event_id: EventId) -> Any:
     """The audio of an event."""
-    path = clip_of(house, one(house, event_id).event)
+    path = clip_of(daemon, one(daemon, event_id).event)
     return FileResponse(path, media_type=_KINDS[path.suffix], filename=path.name)
 
 
 @router.get("/events/{event_id}/spectrogram", response_class=FileResponse, responses=_MISSING)
-def spectrogram(house: Lent, event_id: EventId) -> Any:
+def spectrogram(daemon: DaemonDep, event_id: EventId) -> Any:
     """A picture (PNG) of that; made when first asked for, and kept beside the clip."""
-    told = one(house, event_id).event
-    path = _pictures.of(clip_of(house, told), told["duration_s"])
+    told = one(daemon, event_id).event
+    path = _pictures.of(clip_of(daemon, told), told["duration_s"])
     return FileResponse(path, media_type="image/png")
 
 
 @router.get("/events/{event_id}/scores", responses=_MISSING)
 def track(
-    house: Lent, event_id: EventId, around_s: Annotated[float, Query(ge=0, le=60)] = 10.0
+    daemon: DaemonDep, event_id: EventId, around_s: Annotated[float, Query(ge=0, le=60)] = 10.0
 ) -> schemas.Track:
     """Scores of the event's label from before it to after it."""
-    return _track(house, one(house, event_id).event, around_s)
+    return _track(daemon, one(daemon, event_id).event, around_s)
 
 
-def _timeline(house: House) -> Timeline:
-    if house.timeline is None:
+def _timeline(daemon: DaemonView) -> EventQueries:
+    if daemon.timeline is None:
         raise HTTPException(409, "no events are stored: store.enabled is false")
-    return house.timeline
+    return daemon.timeline
 
 
-def one(house: House, event_id: str) -> event_queries.Entry:
+def one(daemon: DaemonView, event_id: str) -> event_queries.Entry:
     """A stored event. Answers 404 where there is none."""
-    entry = _timeline(house).one(event_id)
+    entry = _timeline(daemon).one(event_id)
     if entry is None:
         raise HTTPException(404, "there is no such event")
     return entry
 
 
-def _entry(house: House, entry: event_queries.Entry) -> schemas.Entry:
-    has_clip = house.clips.find(entry.event) is not None
+def _entry(daemon: DaemonView, entry: event_queries.Entry) -> schemas.Entry:
+    has_clip = daemon.clips.find(entry.event) is not None
     said = {"verdict": entry.verdict, "note": entry.note, "has_clip": has_clip}
     return schemas.Entry.model_validate(entry.event | said)
 
 
-def _judged(house: House, event_id: str, verdict: str | None, note: str) -> schemas.Entry:
-    one(house, event_id)
-    store = house.store
+def _judged(daemon: DaemonView, event_id: str, verdict: str | None, note: str) -> schemas.Entry:
+    one(daemon, event_id)
+    store = daemon.store
     if store is None or not store.judge(event_id, verdict, note):
-        trouble = None if store is None else store.trouble
-        raise HTTPException(503, f"it could not be stored: {trouble or 'the event has just gone'}")
-    return _entry(house, one(house, event_id))
+        unavailable_reason = None if store is None else store.unavailable_reason
+        raise HTTPException(
+            503, f"it could not be stored: {unavailable_reason or 'the event has just gone'}"
+        )
+    return _entry(daemon, one(daemon, event_id))
 
 
-def clip_of(house: House, event: dict[str, Any]) -> Path:
+def clip_of(daemon: DaemonView, event: dict[str, Any]) -> Path:
     """The clip of an event. Answers 404 where there is none."""
-    path = house.clips.find(event)
+    path = daemon.clips.find(event)
     if path is None:
         raise HTTPException(404, "there is no clip of this event")
     return path
 
 
-def _clip_start(house: House, event: dict[str, Any]) -> str | None:
-    path = house.clips.find(event)
+def _clip_start(daemon: DaemonView, event: dict[str, Any]) -> str | None:
+    path = daemon.clips.find(event)
     if path is None:
         return None
-    before_s = house.clips.before_s(path)
+    before_s = daemon.clips.before_s(path)
     return utc(datetime.fromisoformat(event["onset"]) - timedelta(seconds=before_s))
 
 
@@ -206,15 +210,17 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _track(house: House, event: dict[str, Any], around_s: float) -> schemas.Track:
+def _track(daemon: DaemonView, event: dict[str, Any], around_s: float) -> schemas.Track:
     source, label = event["source"], event["label"]
-    if house.history is None:
+    if daemon.history is None:
         raise HTTPException(404, "no scores are kept: history.enabled is false")
     onset_ns = ns_of(datetime.fromisoformat(event["onset"]))
     around_ns = round(around_s * 1e9)
     # What lasts for hours is shown from its beginning.
     length_ns = min(round(event["duration_s"] * 1e9), MOST_TRACK_NS)
-    runs = house.history.runs(source, label, onset_ns - around_ns, onset_ns + length_ns + around_ns)
+    runs = daemon.history.runs(
+        source, label, onset_ns - around_ns, onset_ns + length_ns + around_ns
+    )
     if not runs:
         raise HTTPException(404, "no scores are kept of that time")
     start_ns = runs[0].start_ns
@@ -223,7 +229,7 @@ def _track(house: House, event: dict[str, Any], around_s: float) -> schemas.Trac
         missing = round((run.start_ns - start_ns) / FRAME_NS) - len(scores)
         scores += [None] * missing
         scores += shown(run.scores)
-    rules = {rule.name: rule for rule in house.rules().get(source, ())}
+    rules = {rule.name: rule for rule in daemon.rules().get(source, ())}
     rule = rules.get(label)
     off = None if rule is None else rule.off_threshold / rule.threshold * event["threshold"]
     return schemas.Track(

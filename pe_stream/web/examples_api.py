@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, HTTPException
 from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.labels import enrol
 from pe_stream.web import schemas
-from pe_stream.web.daemon_view import House, Lent
+from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.events_api import EventId, clip_of, one
 from pe_stream.web.gate import Turns
 from pe_stream.web.labels_api import seen, shown_label
@@ -24,7 +24,7 @@ router = APIRouter(tags=["labels"])
 
 @router.post("/events/{event_id}/example", status_code=201, responses=_PROBLEMS)
 def add_example(
-    house: Lent,
+    daemon: DaemonDep,
     gate: Turns,
     event_id: EventId,
     wanted: schemas.NewExample,
@@ -32,24 +32,24 @@ def add_example(
 ) -> schemas.Enrolled:
     """Teach a label, a new one too, what an event sounded like; its clip is copied for that."""
     version = seen(if_match)
-    event = one(house, event_id).event
-    clip = clip_of(house, event)
+    event = one(daemon, event_id).event
+    clip = clip_of(daemon, event)
     if event["phase"] != "end":
         raise HTTPException(409, "the event is not over yet")
-    if house.config is None:
+    if daemon.config is None:
         raise HTTPException(409, "the labels are not in a file")
     with gate.turn():
-        sound = _sound(clip, event_id, house.clips.before_s(clip), event["duration_s"])
+        sound = _sound(clip, event_id, daemon.clips.before_s(clip), event["duration_s"])
         now = enrol.enroll(
-            house.config,
+            daemon.config,
             wanted.label,
-            house.settings().labels.get(wanted.label),
+            daemon.settings().labels.get(wanted.label),
             sound,
             prompts=wanted.prompts,
-            change=lambda edit: house.change(edit, version),
+            change=lambda edit: daemon.change(edit, version),
         )
-        report = _report(house, wanted.label)
-    return schemas.Enrolled(version=now, label=shown_label(house, wanted.label), report=report)
+        report = _report(daemon, wanted.label)
+    return schemas.Enrolled(version=now, label=shown_label(daemon, wanted.label), report=report)
 
 
 def _sound(clip: Path, event_id: str, onset_s: float, duration_s: float) -> enrol.Sound:
@@ -59,9 +59,9 @@ def _sound(clip: Path, event_id: str, onset_s: float, duration_s: float) -> enro
         raise HTTPException(422, str(error)) from None
 
 
-def _report(house: House, label: str) -> list[str]:
+def _report(daemon: DaemonView, label: str) -> list[str]:
     """What the label hears now; that it cannot be told is no reason to take the example back."""
     try:
-        return house.report(label)
+        return daemon.report(label)
     except PeStreamError as error:
         return [str(error)]

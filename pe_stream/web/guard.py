@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pe_stream.config import WebSettings
 from pe_stream.config.web import is_loopback
-from pe_stream.web.passwords import Door
+from pe_stream.web.passwords import Authenticator
 
 COOKIE = "pe_stream_session"
 
@@ -69,7 +69,7 @@ class RefusedRequest(Exception):  # noqa: N818 - nothing of ours went wrong
 class Guard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, settings: WebSettings, door: Door) -> None:
+    def __init__(self, app: ASGIApp, settings: WebSettings, door: Authenticator) -> None:
         """Guard `app` by the settings."""
         self._app = app
         self._door = door
@@ -162,7 +162,7 @@ class Guard:
             raise RefusedRequest(429, f"too often: wait {wait_s} s", {"Retry-After": str(wait_s)})
 
 
-def knows(door: Door, headers: Headers) -> bool:
+def knows(door: Authenticator, headers: Headers) -> bool:
     """Whether who asks may come in."""
     if door.open:
         return True

@@ -16,7 +16,7 @@ from pe_stream.config.edit import Edit
 from pe_stream.core.replay import Replayed, replay, untold
 from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, Rhythm, ScoreRun
 from pe_stream.web import schemas
-from pe_stream.web.daemon_view import House, Lent
+from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.error_text import in_words
 from pe_stream.web.gate import Gate, Turns
 from pe_stream.web.times import utc_of
@@ -45,50 +45,50 @@ router = APIRouter(tags=["labels"])
 
 @router.get("/labels")
 def labels(
-    house: Lent,
+    daemon: DaemonDep,
 ) -> schemas.Labels:
     """All labels in their order, and the version that a change has to name."""
-    found = house.settings().labels
+    found = daemon.settings().labels
     return schemas.Labels(
-        version=house.version(),
-        labels=[_label(house, name, each) for name, each in found.items()],
+        version=daemon.version(),
+        labels=[_label(daemon, name, each) for name, each in found.items()],
     )
 
 
 @router.patch("/labels/{name:path}", responses=_PROBLEMS)
 def patch(
-    house: Lent, name: LabelName, wanted: schemas.LabelChange, if_match: IfMatch = None
+    daemon: DaemonDep, name: LabelName, wanted: schemas.LabelChange, if_match: IfMatch = None
 ) -> schemas.OneLabel:
     """Change some keys of a label in the configuration file, and go on with them."""
-    _settings(house, name)
+    _settings(daemon, name)
     keys = wanted.model_dump(exclude_unset=True, by_alias=True)
-    version = house.change(Edit(name, keys), seen(if_match))
-    return schemas.OneLabel(version=version, label=shown_label(house, name))
+    version = daemon.change(Edit(name, keys), seen(if_match))
+    return schemas.OneLabel(version=version, label=shown_label(daemon, name))
 
 
 @router.put("/labels/{name:path}", status_code=201, responses=_PROBLEMS)
 def put(
-    house: Lent, name: LabelName, wanted: schemas.LabelChange, if_match: IfMatch = None
+    daemon: DaemonDep, name: LabelName, wanted: schemas.LabelChange, if_match: IfMatch = None
 ) -> schemas.OneLabel:
     """Add a label."""
-    if name in house.settings().labels:
+    if name in daemon.settings().labels:
         raise HTTPException(409, f"there is a label {name!r} already")
     keys = wanted.model_dump(exclude_none=True, by_alias=True)
-    version = house.change(Edit(name, keys, create=True), seen(if_match))
-    return schemas.OneLabel(version=version, label=shown_label(house, name))
+    version = daemon.change(Edit(name, keys, create=True), seen(if_match))
+    return schemas.OneLabel(version=version, label=shown_label(daemon, name))
 
 
 @router.delete("/labels/{name:path}", responses=_PROBLEMS)
-def delete(house: Lent, name: LabelName, if_match: IfMatch = None) -> schemas.NewVersion:
+def delete(daemon: DaemonDep, name: LabelName, if_match: IfMatch = None) -> schemas.NewVersion:
     """Remove a label; its stored events stay."""
-    _settings(house, name)
-    return schemas.NewVersion(version=house.change(Edit(name, None), seen(if_match)))
+    _settings(daemon, name)
+    return schemas.NewVersion(version=daemon.change(Edit(name, None), seen(if_match)))
 
 
 @router.get("/labels/{name:path}/preview", responses=_PROBLEMS)
 def preview(
     *,
-    house: Lent,
+    daemon: DaemonDep,
     gate: Turns,
     name: LabelName,
     threshold: Annotated[float | None, Query(gt=0, lt=1)] = None,
@@ -107,43 +107,43 @@ def preview(
     }
     wanted = {key: value for key, value in given.items() if value is not None}
     whatif = schemas.WhatIf.model_validate({"hours": hours, "source": source, **wanted})
-    return _preview(house, gate, name, whatif)
+    return _preview(daemon, gate, name, whatif)
 
 
 @router.post("/labels/{name:path}/preview", responses=_PROBLEMS)
 def preview_of(
-    house: Lent, gate: Turns, name: LabelName, wanted: schemas.WhatIf
+    daemon: DaemonDep, gate: Turns, name: LabelName, wanted: schemas.WhatIf
 ) -> schemas.Preview:
     """The same, also under another pattern, and with a threshold that follows the room."""
-    return _preview(house, gate, name, wanted)
+    return _preview(daemon, gate, name, wanted)
 
 
-def _preview(house: House, gate: Gate, name: str, wanted: schemas.WhatIf) -> schemas.Preview:
-    _settings(house, name)
-    if house.history is None:
+def _preview(daemon: DaemonView, gate: Gate, name: str, wanted: schemas.WhatIf) -> schemas.Preview:
+    _settings(daemon, name)
+    if daemon.history is None:
         raise HTTPException(409, "no scores are kept: history.enabled is false")
     rules = {
-        source: (rule, _other(house, name, rule, wanted))
-        for source, rules in house.rules_as_set().items()
+        source: (rule, _other(daemon, name, rule, wanted))
+        for source, rules in daemon.rules_as_set().items()
         for rule in rules
         if rule.name == name and wanted.source in (None, source)
     }
     if why := next(filter(None, (untold(other) for _, other in rules.values())), None):
         raise HTTPException(409, f"stored scores do not tell: {why}")
     with gate.turn():
-        return _previewed(house, name, rules, wanted.hours)
+        return _previewed(daemon, name, rules, wanted.hours)
 
 
-def _other(house: House, name: str, rule: LabelRule, wanted: schemas.WhatIf) -> LabelRule:
+def _other(daemon: DaemonView, name: str, rule: LabelRule, wanted: schemas.WhatIf) -> LabelRule:
     """The rule of the label with other keys. Answers 422 for what cannot be."""
     given = wanted.model_fields_set & _KEYS
-    settings = _settings(house, name)
+    settings = _settings(daemon, name)
     keys = settings.model_dump(by_alias=True, exclude_none=True, exclude={"schedule"})
     keys |= {"threshold": rule.threshold, "off_threshold": None, "enabled": True}
     keys |= {key: getattr(wanted, key) for key in given}
     set_keys = {key: value for key, value in keys.items() if value is not None}
     try:
-        other = LabelSettings.model_validate(set_keys).rule(name, house.recommended.get(name))
+        other = LabelSettings.model_validate(set_keys).rule(name, daemon.recommended.get(name))
     except ValidationError as error:
         raise HTTPException(422, in_words(error.errors())) from None
     was_rhythm = isinstance(rule.pattern, Rhythm) and not isinstance(other.pattern, Rhythm)
@@ -157,9 +157,9 @@ def _other(house: House, name: str, rule: LabelRule, wanted: schemas.WhatIf) -> 
 
 
 def _previewed(
-    house: House, name: str, rules: Mapping[str, tuple[LabelRule, LabelRule]], hours: float
+    daemon: DaemonView, name: str, rules: Mapping[str, tuple[LabelRule, LabelRule]], hours: float
 ) -> schemas.Preview:
-    assert house.history is not None  # noqa: S101 - it was asked for
+    assert daemon.history is not None  # noqa: S101 - it was asked for
     told = all(untold(rule) is None for rule, _ in rules.values())
     if any(each.follow is not None for both in rules.values() for each in both):
         hours = min(hours, FOLLOWED_H)
@@ -167,7 +167,7 @@ def _previewed(
     since_ns = until_ns - round(hours * 3600e9)
     frames, now, would_be = 0, 0, list[schemas.WouldBe]()
     for source, (rule, other) in rules.items():
-        runs = house.history.runs(source, name, since_ns, until_ns)
+        runs = daemon.history.runs(source, name, since_ns, until_ns)
         frames += sum(len(run.scores) for run in runs)
         now += len(replay(runs, rule)) if told else 0
         would_be += _told(source, runs, other)
@@ -188,8 +188,8 @@ def seen(if_match: str | None) -> str:
     return if_match.strip().removeprefix("W/").strip('"')
 
 
-def _settings(house: House, name: str) -> LabelSettings:
-    labels = house.settings().labels
+def _settings(daemon: DaemonView, name: str) -> LabelSettings:
+    labels = daemon.settings().labels
     if name not in labels:
         raise HTTPException(404, f"there is no label {name!r}")
     return labels[name]
@@ -207,12 +207,12 @@ def _told(source: str, runs: Sequence[ScoreRun], rule: LabelRule) -> list[schema
     return [shown(each) for each in replay(runs, rule)]
 
 
-def shown_label(house: House, name: str) -> schemas.LabelState:
+def shown_label(daemon: DaemonView, name: str) -> schemas.LabelState:
     """A label as configured, and what is in force. Answers 404 where there is none."""
-    return _label(house, name, _settings(house, name))
+    return _label(daemon, name, _settings(daemon, name))
 
 
-def _label(house: House, name: str, settings: LabelSettings) -> schemas.LabelState:
+def _label(daemon: DaemonView, name: str, settings: LabelSettings) -> schemas.LabelState:
     kept = settings.model_dump(mode="json", by_alias=True) | {
         "schedule": [_times(each) for each in settings.schedule]
     }
@@ -222,9 +222,9 @@ def _label(house: House, name: str, settings: LabelSettings) -> schemas.LabelSta
             off_threshold=round(rule.off_threshold, 4),
             enabled=rule.enabled,
         )
-        for source, rules in house.rules().items()
+        for source, rules in daemon.rules().items()
         for rule in rules
-        if rule.name == name and house.settings().hears(source, name)
+        if rule.name == name and daemon.settings().hears(source, name)
     }
     return schemas.LabelState(name=name, now=now, **kept)
 

@@ -33,7 +33,7 @@ MOST_ENDED = 1000
 """Sessions that were ended are remembered."""
 
 
-class Door:
+class Authenticator:
     """Decides who may come in, by the settings; safe to use from any thread."""
 
     def __init__(self, settings: WebSettings) -> None:

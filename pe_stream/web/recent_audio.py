@@ -22,7 +22,7 @@ KEPT = 825
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class RecentStretch:
     """Frames of a source without a break.
 
     start_ns: UTC of the first; scores: (frames, labels); samples: their audio, (frames * FRAME,).
@@ -37,11 +37,11 @@ class Stretch:
 
 @dataclass(slots=True)
 class _Kept:
-    pieces: deque[tuple[float, Stretch]] = field(default_factory=deque)
+    pieces: deque[tuple[float, RecentStretch]] = field(default_factory=deque)
     frames: int = 0
 
 
-class Lately:
+class RecentAudio:
     """Safe to use from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,7 +53,9 @@ class Lately:
 
     def add(self, source: str, names: Sequence[str], heard: Heard) -> int:
         """Keep the next frames of a source; returns how often that was done, of all sources."""
-        piece = Stretch(source, tuple(names), heard.start_ns, heard.scores.copy(), heard.samples)
+        piece = RecentStretch(
+            source, tuple(names), heard.start_ns, heard.scores.copy(), heard.samples
+        )
         with self._lock:
             kept = self._kept.setdefault(source, _Kept())
             kept.pieces.append((self._clock(), piece))
@@ -63,7 +65,7 @@ class Lately:
             self._count += 1
             return self._count
 
-    def all(self, source: str | None) -> tuple[int, list[Stretch]]:
+    def all(self, source: str | None) -> tuple[int, list[RecentStretch]]:
         """What is kept of a source, or of all (None), in its order, hop by hop.
 
         The number is what `add` returned last: all that was added up to then was considered. What a
@@ -81,7 +83,7 @@ class Lately:
             return self._count, pieces
 
 
-def joined(pieces: Sequence[Stretch]) -> list[Stretch]:
+def joined(pieces: Sequence[RecentStretch]) -> list[RecentStretch]:
     """The same with what follows without a break put together, each KEPT frames at most."""
     runs: list[int] = []
     for number, piece in enumerate(pieces):
@@ -96,18 +98,18 @@ def whole(samples: Samples, frames: int) -> Samples:
     return np.pad(samples, (0, frames * FRAME - len(samples)))
 
 
-def _follows(before: Stretch, after: Stretch) -> bool:
+def _follows(before: RecentStretch, after: RecentStretch) -> bool:
     end_ns = before.start_ns + len(before.scores) * FRAME_NS
     same = (before.source, before.labels) == (after.source, after.labels)
     return same and abs(after.start_ns - end_ns) <= FRAME_NS // 2
 
 
-def _together(pieces: Sequence[Stretch]) -> Stretch:
+def _together(pieces: Sequence[RecentStretch]) -> RecentStretch:
     first = pieces[0]
     scores = np.concatenate([piece.scores for piece in pieces])[-KEPT:]
     samples = [whole(piece.samples, len(piece.scores)) for piece in pieces]
     gone = sum(len(piece.scores) for piece in pieces) - len(scores)
-    return Stretch(
+    return RecentStretch(
         first.source,
         first.labels,
         first.start_ns + gone * FRAME_NS,

@@ -23,7 +23,7 @@ class _Run:
     frames: int = 0
 
 
-class Recent:
+class RecentEmbeddings:
     """Safe to use from any thread."""
 
     def __init__(self) -> None:

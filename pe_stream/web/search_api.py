@@ -14,7 +14,7 @@ from pe_stream.core.peak_picking import Moment
 from pe_stream.storage import search as searching
 from pe_stream.storage.search import Overlap
 from pe_stream.web import schemas
-from pe_stream.web.daemon_view import House, Lent
+from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.gate import Turns
 from pe_stream.web.guard import address
 from pe_stream.web.times import ns_of, utc_of
@@ -36,7 +36,7 @@ router = APIRouter(tags=["search"])
 @router.get("/search", responses=_PROBLEMS)
 def search(
     *,
-    house: Lent,
+    daemon: DaemonDep,
     gate: Turns,
     request: Request,
     text: Annotated[str, Query(min_length=1, max_length=searching.LONGEST_TEXT)],
@@ -46,9 +46,9 @@ def search(
     limit: Annotated[int, Query(ge=1, le=searching.MOST)] = 20,
 ) -> schemas.Moments:
     """When it sounded most like a text, the best first; without `since`, of the last day."""
-    if house.memory is None:
+    if daemon.memory is None:
         raise HTTPException(409, f"nothing that was heard is kept: {searching.TURN_ON}")
-    if source is not None and source not in house.settings().sources:
+    if source is not None and source not in daemon.settings().sources:
         raise HTTPException(404, f"there is no source {source!r}")
     until_ns = time.time_ns() if until is None else ns_of(until)
     since_ns = until_ns - _DAY_NS if since is None else ns_of(since)
@@ -58,8 +58,8 @@ def search(
     if not _limiter.hit(SEARCHES, address(request.scope)):
         raise HTTPException(429, "too often: wait a little", headers={"Retry-After": "10"})
     with gate.turn():
-        probe = house.probe(wanted)
-        found = searching.search(house.memory.pieces(since_ns, until_ns, source), probe, limit)
+        probe = daemon.probe(wanted)
+        found = searching.search(daemon.memory.pieces(since_ns, until_ns, source), probe, limit)
     return schemas.Moments(
         text=wanted,
         since=utc_of(since_ns),
@@ -69,12 +69,12 @@ def search(
             schemas.LeftOut(checkpoint=name, heard_s=round(seconds, 2))
             for name, seconds in found.others.items()
         ],
-        moments=[_shown(house, moment) for moment in found.moments],
+        moments=[_shown(daemon, moment) for moment in found.moments],
     )
 
 
-def _shown(house: House, moment: Moment) -> schemas.Sounding:
-    there = searching.overlap(moment, house.timeline, house.clips)
+def _shown(daemon: DaemonView, moment: Moment) -> schemas.Sounding:
+    there = searching.overlap(moment, daemon.timeline, daemon.clips)
     return schemas.Sounding(
         source=moment.source,
         start=utc_of(moment.start_ns),

@@ -19,9 +19,9 @@ from pe_stream.core.types import Event, LabelRule
 from pe_stream.errors import UnavailableError
 from pe_stream.web.app import build
 from pe_stream.web.daemon_api import rules_shown
-from pe_stream.web.daemon_view import House
+from pe_stream.web.daemon_view import DaemonView
 from pe_stream.web.gate import Gate
-from pe_stream.web.viewers import Audience
+from pe_stream.web.viewers import Viewers
 
 log = logging.getLogger(__name__)
 
@@ -60,18 +60,18 @@ class Server:
     """
 
     def __init__(
-        self, settings: WebSettings, house: House, on_failure: Callable[[BaseException], None]
+        self, settings: WebSettings, daemon: DaemonView, on_failure: Callable[[BaseException], None]
     ) -> None:
         """Prepare. on_failure: called with what ended the thread, if that was an error.
 
         Raises ConfigError where the password or token cannot be used.
         """
         self._settings = settings
-        self._house = house
+        self._house = daemon
         self._on_failure = on_failure
-        self._audience = Audience(settings.viewers)
+        self._audience = Viewers(settings.viewers)
         self.gate = Gate()
-        self._app = build(settings, house, self._audience, self.gate)
+        self._app = build(settings, daemon, self._audience, self.gate)
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)

@@ -8,16 +8,16 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 
 from pe_stream.web import schemas
 from pe_stream.web.guard import COOKIE, knows
-from pe_stream.web.passwords import SESSION_S, Door
+from pe_stream.web.passwords import SESSION_S, Authenticator
 
 router = APIRouter(tags=["session"])
 
 
-def _door(request: Request) -> Door:
-    return cast("Door", request.app.state.door)
+def _door(request: Request) -> Authenticator:
+    return cast("Authenticator", request.app.state.door)
 
 
-Known = Annotated[Door, Depends(_door)]
+Known = Annotated[Authenticator, Depends(_door)]
 
 
 @router.get("/session")

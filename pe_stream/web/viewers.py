@@ -19,7 +19,7 @@ import numpy as np
 from pe_stream.core.bands import Bands
 from pe_stream.core.detector import Heard
 from pe_stream.core.types import FRAME, Samples
-from pe_stream.web.recent_audio import Lately, Stretch, joined, whole
+from pe_stream.web.recent_audio import RecentAudio, RecentStretch, joined, whole
 from pe_stream.web.times import utc_of
 
 BANDS = 64
@@ -44,7 +44,7 @@ class Viewer:
         self.source = source
         self.dropped = False
         self.known = 0
-        self.past: list[Stretch] = []
+        self.past: list[RecentStretch] = []
         self._waiting: deque[str] = deque()
         self._news = asyncio.Event()
 
@@ -62,7 +62,7 @@ class Viewer:
         self._waiting.clear()
         self._news.set()
 
-    def take_past(self) -> list[Stretch]:
+    def take_past(self) -> list[RecentStretch]:
         """What was heard before it came; once, as it is much."""
         past, self.past = self.past, []
         return past
@@ -79,7 +79,7 @@ class Viewer:
                 yield self._waiting.popleft()
 
 
-class Audience:
+class Viewers:
     """All viewers. `tell`, `hop` and `end` may be called from any thread, the rest on the loop."""
 
     def __init__(self, most: int) -> None:
@@ -88,7 +88,7 @@ class Audience:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._viewers: set[Viewer] = set()
         self._bands = Bands(BANDS)
-        self._lately = Lately()
+        self._lately = RecentAudio()
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -151,7 +151,7 @@ class Audience:
 
         def send() -> None:
             wanted = [v for v in self._viewers if v.source in (None, source) and v.known < number]
-            hop = Stretch(source, tuple(names), heard.start_ns, heard.scores, heard.samples)
+            hop = RecentStretch(source, tuple(names), heard.start_ns, heard.scores, heard.samples)
             self._send("hop", lambda: self._frames(hop), wanted)
 
         self._hand_over(send)
@@ -170,10 +170,10 @@ class Audience:
             for viewer in viewers:
                 viewer.give(message)
 
-    def _past(self, pieces: Sequence[Stretch]) -> list[str]:
+    def _past(self, pieces: Sequence[RecentStretch]) -> list[str]:
         return [sse("past", self._frames(stretch)) for stretch in joined(pieces)]
 
-    def _frames(self, heard: Stretch) -> dict[str, Any]:
+    def _frames(self, heard: RecentStretch) -> dict[str, Any]:
         frames = whole(heard.samples, len(heard.scores))
         decibels = self._bands.decibels(frames)
         scaled = (decibels - FLOOR_DBFS) * (_FULL_SCALE / -FLOOR_DBFS)

@@ -15,7 +15,7 @@ from audio.stream_servers import http_file, rtsp_camera
 from pe_stream.audio import network
 from pe_stream.audio.decode import Block
 from pe_stream.audio.network import NetworkStream
-from pe_stream.audio.numbering import Timeline
+from pe_stream.audio.numbering import Numbering
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import UnavailableError
 
@@ -140,7 +140,7 @@ def test_a_burst_of_stored_audio_does_not_put_later_sounds_in_the_future(
         for at_s in arrivals
     ]
     monkeypatch.setattr(stream, "_arrivals", lambda: iter(received))
-    chunks = list(stream._listen(Timeline(0)))
+    chunks = list(stream._listen(Numbering(0)))
     stream.close()
     anchored = [chunk for chunk in chunks if chunk.anchor_ns is not None]
     assert len(anchored) == 2

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from pe_stream.audio.numbering import Timeline
+from pe_stream.audio.numbering import Numbering
 
 SECOND = np.zeros(48_000, np.float32)
 NS = 1_000_000_000
 
 
 def test_only_the_first_chunk_of_a_segment_carries_the_anchor() -> None:
-    timeline = Timeline(100)
+    timeline = Numbering(100)
     assert not timeline.begun
     timeline.begin(5.0, 7 * NS, lost=False)
     first, second = timeline.chunk(SECOND, 6.0), timeline.chunk(SECOND, 7.0)
@@ -20,7 +20,7 @@ def test_only_the_first_chunk_of_a_segment_carries_the_anchor() -> None:
 
 
 def test_after_a_loss_the_index_goes_on_where_the_clock_says() -> None:
-    timeline = Timeline(0)
+    timeline = Numbering(0)
     timeline.begin(10.0, 0, lost=True)
     timeline.chunk(SECOND, 11.0)
     timeline.begin(13.5, 4 * NS, lost=True)
@@ -29,11 +29,11 @@ def test_after_a_loss_the_index_goes_on_where_the_clock_says() -> None:
 
 
 def test_what_passed_before_the_first_sound_is_lost() -> None:
-    known = Timeline(1000, at_s=10.0)
+    known = Numbering(1000, at_s=10.0)
     known.waits(12.0)  # known already
     known.begin(13.5, 0, lost=True)
     assert known.chunk(SECOND, 14.5).start == 1000 + round(3.5 * 48_000)
-    waited = Timeline(1000)
+    waited = Numbering(1000)
     waited.waits(10.0)
     waited.waits(11.0)
     assert not waited.begun
@@ -42,7 +42,7 @@ def test_what_passed_before_the_first_sound_is_lost() -> None:
 
 
 def test_the_index_never_runs_backwards() -> None:
-    timeline = Timeline(0)
+    timeline = Numbering(0)
     timeline.begin(10.0, 0, lost=True)
     timeline.chunk(SECOND, 11.0)
     timeline.begin(10.5, NS, lost=True)
@@ -50,7 +50,7 @@ def test_the_index_never_runs_backwards() -> None:
 
 
 def test_a_clock_that_was_set_is_noticed_and_costs_no_samples() -> None:
-    timeline = Timeline(0)
+    timeline = Numbering(0)
     timeline.begin(10.0, 50 * NS, lost=False)
     timeline.chunk(SECOND, 11.0)
     assert not timeline.strayed(51 * NS + NS // 4)

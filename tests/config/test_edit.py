@@ -148,10 +148,10 @@ def test_a_link_stays_one(tmp_path: Path, file: ConfigFile) -> None:
 
 
 def test_what_may_not_be_written_is_told(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert file.trouble is None
+    assert file.unavailable_reason is None
     refused = file.path.parent
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != refused)  # root may all
-    assert "may not be written by this service" in str(file.trouble)
+    assert "may not be written by this service" in str(file.unavailable_reason)
     with pytest.raises(NotWritableError, match="may not be written"):
         file.draft(Edit("dog", {"threshold": 0.6}), file.version)
     monkeypatch.setattr(os, "access", lambda *_: True)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pe_stream.core.adaptive_threshold import LEAST, MINUTE, STEP, Follower
-from pe_stream.core.label_trackers import Ensemble
+from pe_stream.core.adaptive_threshold import LEAST, MINUTE, STEP, AdaptiveThreshold
+from pe_stream.core.label_trackers import LabelTrackers
 from pe_stream.core.types import Follow, LabelRule, Phase
 
 RULE = LabelRule("hum", 0.5, 0.4, max_length=10**9, update_every=0, follow=Follow(minutes=5))
@@ -42,7 +42,7 @@ def test_equals_the_plain_quantile(  # noqa: PLR0917 - hypothesis passes them by
 ) -> None:
     scores = room(heard, level, seed, width)
     keep: NDArray[np.bool_] = np.random.default_rng(seed).random(len(scores)) < 0.8
-    follower = Follower(Follow(quantile, 0.0, minutes))
+    follower = AdaptiveThreshold(Follow(quantile, 0.0, minutes))
     for score, counts in zip(scores, keep.tolist(), strict=True):
         follower.step(score, counts=counts)
     window = np.array(scores)[-minutes * MINUTE :][keep[-minutes * MINUTE :]]
@@ -52,14 +52,14 @@ def test_equals_the_plain_quantile(  # noqa: PLR0917 - hypothesis passes them by
 
 
 def test_scores_of_0_and_1_count() -> None:
-    follower = Follower(Follow(0.5, 0.0, 1))
+    follower = AdaptiveThreshold(Follow(0.5, 0.0, 1))
     for frame in range(MINUTE):
         follower.step(float(frame % 3 > 0), counts=True)
     assert follower.quantile == pytest.approx(12.0)
 
 
 def test_it_is_looked_at_every_minute() -> None:
-    follower = Follower(Follow())
+    follower = AdaptiveThreshold(Follow())
     full = [follower.step(0.3, counts=True) for _ in range(3 * MINUTE)]
     assert [frame + 1 for frame, each in enumerate(full) if each] == [
         MINUTE,
@@ -69,7 +69,7 @@ def test_it_is_looked_at_every_minute() -> None:
 
 
 def test_too_few_frames_say_nothing() -> None:
-    follower = Follower(Follow(quantile=0.9999))
+    follower = AdaptiveThreshold(Follow(quantile=0.9999))
     for _ in range(6 * MINUTE):
         follower.step(0.6, counts=True)
     assert follower.threshold(0.5) == 0.5
@@ -79,7 +79,7 @@ def test_too_few_frames_say_nothing() -> None:
 
 
 def test_bounds() -> None:
-    follower = Follower(Follow(margin=0.5, highest=0.8))
+    follower = AdaptiveThreshold(Follow(margin=0.5, highest=0.8))
     for score in room(1, logit(0.6), width=0.001):
         follower.step(score, counts=True)
     assert follower.threshold(0.5) == pytest.approx(0.712, abs=0.005)
@@ -89,7 +89,7 @@ def test_bounds() -> None:
     assert follower.threshold(0.5) == 0.8
 
 
-def run(ensemble: Ensemble, scores: list[float], first: int = 0) -> list[tuple[int, float]]:
+def run(ensemble: LabelTrackers, scores: list[float], first: int = 0) -> list[tuple[int, float]]:
     """Frames at which the threshold moved, and to what."""
     moves = []
     for frame, score in enumerate(scores, first):
@@ -100,7 +100,7 @@ def run(ensemble: Ensemble, scores: list[float], first: int = 0) -> list[tuple[i
 
 
 def test_a_noisy_room_raises_the_threshold_and_a_quiet_one_lowers_it() -> None:
-    ensemble = Ensemble([RULE])
+    ensemble = LabelTrackers([RULE])
     ((at, raised),) = run(ensemble, room(3, logit(0.4), width=0.01))
     assert at == MINUTE
     assert raised == pytest.approx(1 / (1 + np.exp(-(logit(0.4) + 0.5))), abs=0.02)
@@ -114,7 +114,7 @@ def test_a_noisy_room_raises_the_threshold_and_a_quiet_one_lowers_it() -> None:
 
 
 def test_a_small_change_is_none() -> None:
-    ensemble = Ensemble([RULE])
+    ensemble = LabelTrackers([RULE])
     run(ensemble, room(2, logit(0.4), width=0.001))
     assert run(ensemble, room(3, logit(0.402), width=0.001), first=2 * MINUTE) == []
     ((_, raised),) = run(ensemble, room(1, logit(0.42), width=0.001), first=5 * MINUTE)
@@ -122,12 +122,12 @@ def test_a_small_change_is_none() -> None:
 
 
 def test_what_reaches_the_threshold_does_not_raise_it() -> None:
-    ensemble = Ensemble([RULE])
+    ensemble = LabelTrackers([RULE])
     assert run(ensemble, ([0.9] * 500 + [0.05] * 500) * 9) == []
 
 
 def test_events_tell_the_threshold_in_force() -> None:
-    ensemble = Ensemble([RULE])
+    ensemble = LabelTrackers([RULE])
     ((_, raised),) = run(ensemble, room(1, logit(0.4), width=0.01))
     assert ensemble.step(MINUTE, [raised - 0.01]) == []
     ((_, start),) = ensemble.step(MINUTE + 1, [raised])
@@ -135,7 +135,7 @@ def test_events_tell_the_threshold_in_force() -> None:
 
 
 def test_another_threshold_is_followed_from_there() -> None:
-    ensemble = Ensemble([RULE])
+    ensemble = LabelTrackers([RULE])
     run(ensemble, room(1, logit(0.4), width=0.01))
     ensemble.change([replace(RULE, threshold=0.3, off_threshold=0.24)])
     assert ensemble.rules[0].threshold == 0.3
@@ -145,7 +145,7 @@ def test_another_threshold_is_followed_from_there() -> None:
 
 
 def test_without_it_nothing_moves() -> None:
-    ensemble = Ensemble([replace(RULE, follow=None), replace(RULE, name="off", enabled=False)])
+    ensemble = LabelTrackers([replace(RULE, follow=None), replace(RULE, name="off", enabled=False)])
     for frame, score in enumerate(room(2, logit(0.45), width=0.01)):
         ensemble.step(frame, [score, score])
     assert not ensemble.moved()

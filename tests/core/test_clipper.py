@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pe_stream.core.clipper import Clipper, ClipRule, Fate, Piece
+from pe_stream.core.clipper import ClipOutcome, Clipper, ClipRule, Piece
 from pe_stream.core.ring import Ring
 
 RULE = ClipRule(before=20, after=10, never_when=frozenset({"speech"}))
@@ -51,8 +51,8 @@ def test_it_reaches_from_before_to_after(sizes: list[int], onset: int) -> None:
     pieces += clipper.finish(ring)
     begin, end = max(1000, onset - 20), min(offset + 10, ring.end)
     assert joined(pieces) == list(range(begin, end))
-    assert [piece.fate for piece in pieces][-1] is Fate.KEPT
-    assert all(piece.fate is Fate.OPEN for piece in pieces[:-1])
+    assert [piece.fate for piece in pieces][-1] is ClipOutcome.KEPT
+    assert all(piece.fate is ClipOutcome.OPEN for piece in pieces[:-1])
 
 
 def test_it_waits_for_what_may_still_withhold_it() -> None:
@@ -60,24 +60,26 @@ def test_it_waits_for_what_may_still_withhold_it() -> None:
     append(ring, 100)
     clipper.opened("a", "dog", 40, ring)
     clipper.closed("a", 60)
-    assert [piece.fate for piece in clipper.take(ring, 69)] == [Fate.OPEN]
+    assert [piece.fate for piece in clipper.take(ring, 69)] == [ClipOutcome.OPEN]
     (last,) = clipper.take(ring, 70)
-    assert last.fate is Fate.KEPT
+    assert last.fate is ClipOutcome.KEPT
     assert clipper.take(ring, 100) == []
 
 
 @pytest.mark.parametrize(
     ("speech", "fate"),
     [
-        ((10, 21), Fate.WITHHELD),  # within what comes before
-        ((10, 20), Fate.KEPT),
-        ((69, 80), Fate.WITHHELD),  # within what comes after
-        ((70, 80), Fate.KEPT),
-        ((45, 50), Fate.WITHHELD),
-        ((10, None), Fate.WITHHELD),
+        ((10, 21), ClipOutcome.WITHHELD),  # within what comes before
+        ((10, 20), ClipOutcome.KEPT),
+        ((69, 80), ClipOutcome.WITHHELD),  # within what comes after
+        ((70, 80), ClipOutcome.KEPT),
+        ((45, 50), ClipOutcome.WITHHELD),
+        ((10, None), ClipOutcome.WITHHELD),
     ],
 )
-def test_what_is_never_to_be_heard_withholds_it(speech: tuple[int, int | None], fate: Fate) -> None:
+def test_what_is_never_to_be_heard_withholds_it(
+    speech: tuple[int, int | None], fate: ClipOutcome
+) -> None:
     clipper, ring = Clipper(RULE), ring_at(0)
     append(ring, 100)
     clipper.opened("a", "dog", 40, ring)
@@ -97,7 +99,7 @@ def test_which_labels_get_one() -> None:
     for label in ("dog", "speech", "cat"):
         clipper.opened(label, label, 40, ring)
         clipper.closed(label, 60)
-    assert {piece.id: piece.fate for piece in clipper.finish(ring)} == {"dog": Fate.WITHHELD}
+    assert {piece.id: piece.fate for piece in clipper.finish(ring)} == {"dog": ClipOutcome.WITHHELD}
 
 
 def test_what_the_ring_has_no_longer_is_left_out() -> None:

@@ -3,23 +3,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pe_stream.core.ledger import BLOCK, Account, Hearing, Ledger
+from pe_stream.core.ledger import BLOCK, Account, Ledger, SourceState
 
 NOISE = np.random.default_rng(1).normal(0, 0.1, 40 * BLOCK).astype(np.float32)
 ZEROS = np.zeros(40 * BLOCK, np.float32)
 
 
-def state(ledger: Ledger) -> Hearing:
+def state(ledger: Ledger) -> SourceState:
     return ledger.account.state
 
 
 def test_level_is_the_rms_of_the_last_block() -> None:
     ledger = Ledger()
-    assert state(ledger) is Hearing.STARTING
+    assert state(ledger) is SourceState.STARTING
     tone = np.sin(2 * np.pi * 1000 * np.arange(BLOCK) / 48_000).astype(np.float32)
     ledger.hear(0.5 * tone)
     assert ledger.account.level_dbfs == pytest.approx(-9.0, abs=0.1)
-    assert state(ledger) is Hearing.HEARING
+    assert state(ledger) is SourceState.HEARING
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25, -1.0])
@@ -29,20 +29,20 @@ def test_a_constant_is_flat_after_two_seconds_and_hears_again_after_half_a_secon
     ledger = Ledger()
     ledger.hear(NOISE)
     ledger.hear(np.full(19 * BLOCK, value, np.float32))
-    assert state(ledger) is Hearing.HEARING
+    assert state(ledger) is SourceState.HEARING
     ledger.hear(np.full(BLOCK, value, np.float32))
-    assert state(ledger) is Hearing.FLAT
+    assert state(ledger) is SourceState.FLAT
     assert ledger.account.flat == 20 * BLOCK
     ledger.hear(NOISE[: 4 * BLOCK])
-    assert state(ledger) is Hearing.FLAT
+    assert state(ledger) is SourceState.FLAT
     ledger.hear(NOISE[:BLOCK])
-    assert state(ledger) is Hearing.HEARING
+    assert state(ledger) is SourceState.HEARING
 
 
 def test_quiet_is_not_deaf() -> None:
     ledger = Ledger()
     ledger.hear(NOISE * 1e-4)
-    assert state(ledger) is Hearing.HEARING
+    assert state(ledger) is SourceState.HEARING
     assert ledger.account.flat == 0
 
 
@@ -59,9 +59,9 @@ def test_lost_and_dropped_add_up_and_a_silent_source_is_lost() -> None:
     ledger.drop(200)
     ledger.silence()
     account = ledger.account
-    assert (account.heard, account.lost, account.state) == (800, 500, Hearing.LOST)
+    assert (account.heard, account.lost, account.state) == (800, 500, SourceState.LOST)
     ledger.hear(NOISE[:BLOCK])
-    assert state(ledger) is Hearing.HEARING
+    assert state(ledger) is SourceState.HEARING
 
 
 @given(cuts=st.lists(st.integers(0, 6 * BLOCK), max_size=20))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from mosquitto import wait_until
 from sounds import noise
-from stand_ins import LevelEngine, ScriptedSource, chunk, hearing
+from stand_ins import LevelEngine, ScriptedSource, chunk, scorer
 
 from pe_stream.config import LocationSettings, Settings, local_time
 from pe_stream.config.edit import ConfigFile, ConflictError, Edit
@@ -24,7 +24,7 @@ from pe_stream.config.local_time import LocalTime
 from pe_stream.core.detector import Heard
 from pe_stream.core.types import Event, LabelRule
 from pe_stream.daemon import active_labels
-from pe_stream.daemon.active_labels import Labelling
+from pe_stream.daemon.active_labels import ActiveLabels
 from pe_stream.errors import ConfigError, UnavailableError, UnfinishedError
 from pe_stream.labels import enrol
 from pe_stream.labels.prepare import Labels
@@ -54,7 +54,7 @@ class Desk:
         self.file = ConfigFile(self.path)
         self.source = ScriptedSource()
         settings = load(self.path)
-        heard = hearing(rules_of(settings), before=self._before)
+        heard = scorer(rules_of(settings), before=self._before)
         checkpoint = SimpleNamespace(name="level", recommended={})
         heard = type(heard)(cast("Any", checkpoint), heard.engine, heard.framing, heard.labels)
         self.live = Live(
@@ -64,7 +64,7 @@ class Desk:
             node="n",
             hears=settings.hears,
         )
-        self.labelling = Labelling(
+        self.labelling = ActiveLabels(
             settings,
             heard,
             self.live,
@@ -283,9 +283,9 @@ class Reader:
         raise self.error
 
 
-def reloading(reader: Reader, failures: list[BaseException]) -> Labelling:
+def reloading(reader: Reader, failures: list[BaseException]) -> ActiveLabels:
     heard = SimpleNamespace(checkpoint=SimpleNamespace(recommended={}))
-    return Labelling(
+    return ActiveLabels(
         SETTINGS,
         cast("Any", heard),
         cast("Any", None),

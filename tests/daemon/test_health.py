@@ -1,36 +1,36 @@
 from __future__ import annotations
 
-from pe_stream.core.ledger import Account, Hearing
-from pe_stream.core.source_status import Vital
+from pe_stream.core.ledger import Account, SourceState
+from pe_stream.core.source_status import SourceStatus
 from pe_stream.daemon.health import HEALTH_S, Health
 
 
-def vital(state: Hearing) -> Vital:
+def status(state: SourceState) -> SourceStatus:
     account = Account(state=state, heard=48_000, lost=24_000, flat=0, clipped=0, level_dbfs=-40.0)
-    return Vital(account, 72_000, 25, 0, 0, 0.1)
+    return SourceStatus(account, 72_000, 25, 0, 0, 0.1)
 
 
 def test_it_is_told_on_change_and_now_and_then() -> None:
     health = Health()
-    first = health.due(vital(Hearing.HEARING), None, 0.0)
+    first = health.due(status(SourceState.HEARING), None, 0.0)
     assert first is not None
     assert (first["state"], first["heard_s"], first["lost_s"]) == ("hearing", 1.0, 0.5)
     assert first["since"].endswith("Z")
-    assert health.due(vital(Hearing.HEARING), None, 1.0) is None
-    changed = health.due(vital(Hearing.LOST), None, 2.0)
+    assert health.due(status(SourceState.HEARING), None, 1.0) is None
+    changed = health.due(status(SourceState.LOST), None, 2.0)
     assert changed is not None
     assert changed["state"] == "lost"
-    full = health.due(vital(Hearing.LOST), "disk is full", 3.0)
+    full = health.due(status(SourceState.LOST), "disk is full", 3.0)
     assert full is not None
     assert full["store"] == "disk is full"
     assert full["since"] == changed["since"]
-    assert health.due(vital(Hearing.LOST), "disk is full", 3.0 + HEALTH_S) is not None
+    assert health.due(status(SourceState.LOST), "disk is full", 3.0 + HEALTH_S) is not None
 
 
 def test_looking_at_it_takes_no_change_away() -> None:
     health = Health()
-    health.due(vital(Hearing.HEARING), None, 0.0)
-    seen = health.shown(vital(Hearing.LOST), None)
-    told = health.due(vital(Hearing.LOST), None, 0.5)
+    health.due(status(SourceState.HEARING), None, 0.0)
+    seen = health.shown(status(SourceState.LOST), None)
+    told = health.due(status(SourceState.LOST), None, 0.5)
     assert told is not None
     assert told["since"] == seen["since"]

@@ -29,8 +29,8 @@ from stand_ins import event
 from virtual_microphone import VirtualMicrophone
 
 from pe_stream.core.messages import Topics, event_message
-from pe_stream.storage.event_queries import Asked, Timeline
-from pe_stream.storage.events import Store
+from pe_stream.storage.event_queries import EventFilter, EventQueries
+from pe_stream.storage.events import EventStore
 
 LISTENER = """
 import sys, time, sounddevice, numpy
@@ -283,7 +283,7 @@ def test_a_store_that_is_locked_from_the_start_on_loses_nothing(
 ) -> None:
     """Neither what the last run left, nor what this one hears meanwhile."""
     path = tmp_path / "state" / "pe-stream" / "events.db"
-    before = Store(path, keep_days=10_000, limit=100)
+    before = EventStore(path, keep_days=10_000, limit=100)
     left = replace(event(1), node="Test Node", source="kitchen", label="loud")
     before.record(left, [event_message(Topics("pe_stream", "Test Node"), left)])
     before.close()
@@ -309,10 +309,10 @@ def test_a_store_that_is_locked_from_the_start_on_loses_nothing(
         ("start", True, None),
         ("end", True, "restart"),
     ]
-    stored = [entry.event for entry in Timeline(path).events(Asked())]
+    stored = [entry.event for entry in EventQueries(path).events(EventFilter())]
     assert {each["id"] for each in stored} == {each["id"] for each in told}
     assert all(each["phase"] == "end" for each in stored)
-    after = Store(path, keep_days=10_000, limit=100)
+    after = EventStore(path, keep_days=10_000, limit=100)
     assert after.waiting() == []
     after.close()
 

@@ -31,7 +31,7 @@ from processes import Daemon, MosquittoSub
 from sounds import noise, write_float_wav
 from virtual_microphone import VirtualMicrophone, virtual_microphone
 
-from pe_stream.storage.event_queries import Asked, Timeline
+from pe_stream.storage.event_queries import EventFilter, EventQueries
 
 PERIOD_S = 4.0
 """From one burst on the porch to the next."""
@@ -215,8 +215,8 @@ class Bench:
         """Every event on disk has ended, and its start and its end were told."""
         wrong = []
         phases = {_phase(event) for event in told}
-        timeline = Timeline(self._folder / "state" / "pe-stream" / "events.db")
-        stored = [entry.event for entry in timeline.events(Asked())]
+        timeline = EventQueries(self._folder / "state" / "pe-stream" / "events.db")
+        stored = [entry.event for entry in timeline.events(EventFilter())]
         if not stored:
             wrong.append("nothing is stored")
         for event in stored:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from pipeline.test_live import listening
-from stand_ins import ScriptedSource, chunk, eventually, hearing
+from stand_ins import ScriptedSource, chunk, eventually, scorer
 
 from pe_stream.config import LabelSettings, LocationSettings
 from pe_stream.config.local_time import LocalTime
@@ -123,7 +123,7 @@ def test_a_label_changes_while_it_is_listened_for() -> None:
     schedules = Schedules({"loud": settings}, {}, LOCAL, at("20T21:00"))
     source = ScriptedSource()
     ruled: list[LabelRule] = []
-    with listening({"a": [source]}, hearing([rule(settings, "20T21:00")])) as (live, told):
+    with listening({"a": [source]}, scorer([rule(settings, "20T21:00")])) as (live, told):
         live._ruled = lambda _, rules: ruled.extend(rules)
 
         def change(name: str, to: LabelRule) -> None:

@@ -57,13 +57,13 @@ def windows(audio: Samples, length: int, hops: list[int]) -> Iterator[Window]:
 def test_the_published_codecs_see_what_was_measured(folders: dict[str, Path]) -> None:
     embedder = load(str(folders["small"]), device="cpu", dtype="float32").model.audio_encoder
     codec = Codec(embedder.embedder)
-    assert codec.sees == (9953, 11872)
+    assert codec.receptive_field == (9953, 11872)
     assert (codec.context, codec.provisional) == (6, 6)
 
 
 def test_reach_is_neither_too_short_nor_too_long(embedder: Any) -> None:
     """Frame 40 feels the first and the last sample of its reach, and none beyond."""
-    before, after = Codec(embedder).sees
+    before, after = Codec(embedder).receptive_field
     audio = noise(80)
     untouched = plain(embedder, audio)[40]
 
@@ -122,7 +122,7 @@ def test_only_what_is_new_is_computed(embedder: Any) -> None:
     The later ones add what could not be final yet.
     """
     codec, stream = Codec(embedder), Stream()
-    blocks = codec._next.layers.blocks
+    blocks = codec._stateful.layers.blocks
     taken: list[list[int]] = [[] for _ in blocks]
     for block, lengths in zip(blocks, taken, strict=True):
         block.register_forward_pre_hook(lambda _, given, to=lengths: to.append(given[0].shape[3]))
@@ -143,7 +143,7 @@ def test_the_end_of_a_stream_computes_nothing(embedder: Any) -> None:
     audio = noise(60)
     with torch.inference_mode():
         (before,) = codec.hear([stream], [Window(0, audio)])
-        codec._next.forward = None  # type: ignore[assignment]
+        codec._stateful.forward = None  # type: ignore[assignment]
         (again,) = codec.hear([stream], [Window(10 * FRAME, audio[10 * FRAME :])])
     assert torch.equal(again, before[10:])
 
@@ -195,7 +195,7 @@ def test_little_is_kept_of_a_stream(embedder: Any) -> None:
     held = sum(each.untyped_storage().nbytes() for each in stream.inputs) / 4
     assert held < 8 * 0.6e6 / 2  # 0.26 MB in bfloat16 at the published width
     assert stream.features.untyped_storage().nbytes() == 60 * stream.features.shape[1] * 8
-    assert len(kept) == len(codec._next.layers.blocks)
+    assert len(kept) == len(codec._stateful.layers.blocks)
 
 
 @settings(max_examples=10, deadline=None)

@@ -140,7 +140,7 @@ def test_what_is_kept_and_who_looks_is_read_when_asked() -> None:
         kept = withheld = lost = 0
 
     class Full:
-        lost, trouble = 7, "no space left"
+        lost, unavailable_reason = 7, "no space left"
 
     port = free_port()
     metrics = Metrics(MetricsSettings(enabled=True, port=port))

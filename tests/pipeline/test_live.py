@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, hearing, lost
+from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, lost, scorer
 
 from pe_stream.audio import feed as feed_module
 from pe_stream.core.detector import Heard
-from pe_stream.core.ledger import Hearing as HearingState
+from pe_stream.core.ledger import SourceState
 from pe_stream.core.types import Event, Follow, FrameEmbeddings, LabelRule, Phase, Reason
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import Labels
 from pe_stream.pipeline.live import Live
-from pe_stream.pipeline.scorer import Hearing
+from pe_stream.pipeline.scorer import Scorer
 
 LOUD = LabelRule("loud", 0.5, 0.4, update_every=0)
 OTHER = LabelRule("other", 0.7, 0.6, update_every=0)
@@ -48,7 +48,7 @@ class Told:
 @contextmanager
 def listening(
     sources: dict[str, list[ScriptedSource]],
-    hears: Hearing,
+    hears: Scorer,
     allowed: Callable[[str, str], bool] = lambda _source, _label: True,
     *,
     embed: bool = False,
@@ -77,7 +77,7 @@ def listening(
 
 def test_sources_are_scored_together_and_their_events_kept_apart() -> None:
     a, b = ScriptedSource(), ScriptedSource()
-    with listening({"a": [a], "b": [b]}, hearing([LOUD])) as (_, told):
+    with listening({"a": [a], "b": [b]}, scorer([LOUD])) as (_, told):
         a.give(chunk(0, 20, 0.9, anchor_ns=0), chunk(20, 20, 0.1), None)
         b.give(chunk(0, 20, 0.1, anchor_ns=0), chunk(20, 20, 0.9), None)
         assert eventually(lambda: told.end)
@@ -98,7 +98,7 @@ def test_a_label_is_heard_only_where_it_is_wanted() -> None:
     a, b = ScriptedSource(), ScriptedSource()
     loud = [chunk(0, 20, 0.9, anchor_ns=0), None]
     with listening(
-        {"a": [a], "b": [b]}, hearing([LOUD, OTHER]), lambda s, label: (s, label) != ("b", "loud")
+        {"a": [a], "b": [b]}, scorer([LOUD, OTHER]), lambda s, label: (s, label) != ("b", "loud")
     ) as (_, told):
         a.give(*loud)
         b.give(*loud)
@@ -113,7 +113,7 @@ def test_thresholds_that_follow_are_told_once_they_move(monkeypatch: pytest.Monk
     told: list[float] = []
     live = Live(
         {"a": lambda _first, _at_s: source},
-        hearing([rule, OTHER]),
+        scorer([rule, OTHER]),
         Told(),
         node="n",
         hears=lambda _source, _label: True,
@@ -148,7 +148,7 @@ def test_stop_closes_open_events_even_while_a_scoring_hangs(
             release.wait(10)
 
     source = ScriptedSource()
-    with listening({"a": [source]}, hearing([LOUD], before=before)) as (live, told):
+    with listening({"a": [source]}, scorer([LOUD], before=before)) as (live, told):
         source.give(chunk(0, 20, 0.9, anchor_ns=0))
         assert eventually(lambda: told.said)
         hang.set()
@@ -171,7 +171,7 @@ def test_a_stop_touches_no_detector_that_is_in_use(
     monkeypatch.setattr("pe_stream.pipeline.live.STOP_S", 0.1)
     inside, release = threading.Event(), threading.Event()
     source = ScriptedSource()
-    with listening({"a": [source]}, hearing([LOUD])) as (live, told):
+    with listening({"a": [source]}, scorer([LOUD])) as (live, told):
         tell = getattr(told, where)
 
         def slowly(*what: Any) -> None:
@@ -205,21 +205,21 @@ def test_a_lost_source_closes_its_events_and_leaves_the_others_alone(
 ) -> None:
     monkeypatch.setattr(feed_module, "pause_s", lambda *_: 0.01)
     first, back, other = ScriptedSource(), ScriptedSource(), ScriptedSource()
-    with listening({"a": [first, back], "b": [other]}, hearing([LOUD])) as (live, told):
+    with listening({"a": [first, back], "b": [other]}, scorer([LOUD])) as (live, told):
         other.give(chunk(0, 20, 0.9, anchor_ns=0))
         first.give(chunk(0, 20, 0.9, anchor_ns=0), lost())
         assert eventually(lambda: ("a", Phase.END) in told.phases())
         assert [e.reason for e in told.said if e.phase is Phase.END] == [Reason.GAP]
         back.give(chunk(100, 20, 0.9, anchor_ns=5))
         assert eventually(lambda: told.phases().count(("a", Phase.START)) == 2)
-        assert eventually(lambda: live.vitals["a"].account.state is HearingState.HEARING)
-        assert live.vitals["a"].account.lost == 80 * 1920
+        assert eventually(lambda: live.statuses["a"].account.state is SourceState.HEARING)
+        assert live.statuses["a"].account.lost == 80 * 1920
         assert ("b", Phase.END) not in told.phases()
 
 
 def test_set_rule_changes_one_label_and_keeps_the_ratio() -> None:
     source = ScriptedSource()
-    with listening({"a": [source]}, hearing([LOUD, OTHER])) as (live, told):
+    with listening({"a": [source]}, scorer([LOUD, OTHER])) as (live, told):
         live.set_rule("a", "loud", 0.25, enabled=None)
         live.set_rule("a", "just gone", 0.25, enabled=None)
         source.give(chunk(0, 20, 0.22, anchor_ns=0), chunk(20, 10, 0.26), None)
@@ -230,7 +230,7 @@ def test_set_rule_changes_one_label_and_keeps_the_ratio() -> None:
 
 def test_disabling_a_label_ends_its_event() -> None:
     source = ScriptedSource()
-    with listening({"a": [source]}, hearing([LOUD])) as (live, told):
+    with listening({"a": [source]}, scorer([LOUD])) as (live, told):
         source.give(chunk(0, 20, 0.9, anchor_ns=0))
         assert eventually(lambda: told.said)
         live.set_rule("a", "loud", None, enabled=False)
@@ -242,7 +242,7 @@ def test_disabling_a_label_ends_its_event() -> None:
 
 def test_labels_change_without_losing_a_frame() -> None:
     source = ScriptedSource()
-    hears = hearing([LOUD])
+    hears = scorer([LOUD])
     with listening({"a": [source]}, hears) as (live, told):
         source.give(chunk(0, 20, 0.9, anchor_ns=0))
         assert eventually(lambda: told.said)
@@ -261,7 +261,7 @@ def test_labels_change_without_losing_a_frame() -> None:
 
 def test_labels_that_are_kept_keep_what_was_set() -> None:
     source = ScriptedSource()
-    hears = hearing([LOUD, OTHER])
+    hears = scorer([LOUD, OTHER])
     with listening({"a": [source]}, hears) as (live, _):
         live.set_rule("a", "loud", 0.25, enabled=None)
         live.set_rule("a", "other", 0.25, enabled=None)
@@ -276,7 +276,7 @@ def test_embeddings_are_handed_on_where_they_are_wanted() -> None:
     for embed in (True, False):
         source = ScriptedSource()
         source.give(chunk(0, 20, 0.9, anchor_ns=0), None)
-        with listening({"a": [source]}, hearing([LOUD]), embed=embed) as (_, told):
+        with listening({"a": [source]}, scorer([LOUD]), embed=embed) as (_, told):
             assert eventually(lambda heard=told: heard.end)  # type: ignore[misc]
         assert all((each is not None) == embed for each in told.embeddings)
         assert told.embeddings
@@ -285,28 +285,28 @@ def test_embeddings_are_handed_on_where_they_are_wanted() -> None:
 def test_falling_behind_stretches_the_hop_and_then_loses_the_oldest() -> None:
     go = threading.Semaphore(0)
     source = ScriptedSource()
-    with listening({"a": [source]}, hearing([LOUD], before=go.acquire)) as (live, told):
+    with listening({"a": [source]}, scorer([LOUD], before=go.acquire)) as (live, told):
         source.give(chunk(0, 5, 0.1, anchor_ns=0))
         go.release()  # the first window is scored; the next scoring waits
         source.give(chunk(5, 5, 0.1))
-        assert eventually(lambda: live.vitals["a"].delivered == 10 * 1920)
+        assert eventually(lambda: live.statuses["a"].delivered == 10 * 1920)
         for start in range(10, 110, 10):
             source.give(chunk(start, 10, 0.1))
-        assert eventually(lambda: live.vitals["a"].delivered == 110 * 1920)
+        assert eventually(lambda: live.statuses["a"].delivered == 110 * 1920)
         for _ in range(50):
             go.release()
         source.give(None)
         assert eventually(lambda: told.end)
-        vital = live.vitals["a"]
-    assert vital.stretched > 0
-    assert vital.account.lost > 0
-    assert vital.account.heard + vital.account.lost == 110 * 1920
-    assert told.frames["a"] * 1920 == vital.account.heard
+        status = live.statuses["a"]
+    assert status.stretched > 0
+    assert status.account.lost > 0
+    assert status.account.heard + status.account.lost == 110 * 1920
+    assert told.frames["a"] * 1920 == status.account.heard
 
 
 def test_what_has_ended_is_scored_before_what_waits() -> None:
     """Under overload a lost source's events are closed, and not left open until it passes."""
-    hears = hearing([LOUD])
+    hears = scorer([LOUD])
     hears.engine.most_together = 1  # type: ignore[misc]
     go = threading.Semaphore(0)
     hears.engine._before = go.acquire  # type: ignore[attr-defined]
@@ -314,10 +314,10 @@ def test_what_has_ended_is_scored_before_what_waits() -> None:
     with listening({"busy": [busy], "gone": [gone]}, hears) as (live, told):
         gone.give(chunk(0, 5, 0.9, anchor_ns=0))
         go.release()
-        assert eventually(lambda: live.vitals["gone"].delivered == 5 * 1920)
+        assert eventually(lambda: live.statuses["gone"].delivered == 5 * 1920)
         busy.give(chunk(0, 40, 0.1, anchor_ns=0))
         gone.give(chunk(5, 2, 0.9), lost())
-        assert eventually(lambda: live.vitals["busy"].delivered == 40 * 1920)
+        assert eventually(lambda: live.statuses["busy"].delivered == 40 * 1920)
         go.release()
         go.release()
         assert eventually(lambda: told.phases()[-1:] == [("gone", Phase.END)])
@@ -330,7 +330,7 @@ def test_a_scoring_that_fails_is_told_once() -> None:
         raise RuntimeError("device lost")
 
     source = ScriptedSource()
-    with listening({"a": [source]}, hearing([LOUD], before=broken)) as (_, told):
+    with listening({"a": [source]}, scorer([LOUD], before=broken)) as (_, told):
         source.give(chunk(0, 20, 0.9, anchor_ns=0))
         assert eventually(lambda: told.end)
         source.give(KeyError("and then this"))
@@ -348,7 +348,7 @@ def standing_still(rules: Sequence[LabelRule]) -> Iterator[tuple[Live, threading
         go_on.wait(10)
 
     source = ScriptedSource()
-    with listening({"a": [source]}, hearing(rules, before=before)) as (live, _):
+    with listening({"a": [source]}, scorer(rules, before=before)) as (live, _):
         source.give(chunk(0, 20, 0.1, anchor_ns=0))
         assert begun.wait(10)
         try:

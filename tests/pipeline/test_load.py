@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 from pipeline.test_live import listening
-from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, hearing
+from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, scorer
 
 from pe_stream.core.types import FRAME, FRAME_S, FrameScores, LabelRule, Window
 from pe_stream.model.codec import Stream
@@ -68,26 +68,28 @@ def test_overload_stretches_hops_then_drops_the_oldest_and_passes() -> None:
     rule = LabelRule("loud", 0.5, 0.4, update_every=0)
     engine: Any = Laboured([rule.name])
     engine.most_together = 4
-    hears = replace(hearing([rule]), engine=engine)
+    hears = replace(scorer([rule]), engine=engine)
     sources = {f"s{i:02}": [ScriptedSource()] for i in range(SOURCES)}
 
     with listening(sources, hears) as (live, told):
         with Street([each[0] for each in sources.values()]) as street:
 
             def lost() -> list[int]:
-                return [vital.account.lost for vital in live.vitals.values()]
+                return [status.account.lost for status in live.statuses.values()]
 
             def behind_s() -> float:
                 """Of the source that is furthest behind."""
-                scored = min(v.scored_frames + v.account.lost / FRAME for v in live.vitals.values())
+                scored = min(
+                    v.scored_frames + v.account.lost / FRAME for v in live.statuses.values()
+                )
                 return float(street.frames - scored) * FRAME_S
 
             # Three times more than it carries: every source is scored a third as often.
             engine.cost_s = 3 * HOP_S / SOURCES
             assert eventually(
-                lambda: min(vital.stretched for vital in live.vitals.values()) >= 4, 30
+                lambda: min(status.stretched for status in live.statuses.values()) >= 4, 30
             )
-            stretched = [vital.stretched for vital in live.vitals.values()]
+            stretched = [status.stretched for status in live.statuses.values()]
             assert max(stretched) <= 3 * min(stretched)  # nobody pays for the others
             assert lost() == [0] * SOURCES
 
@@ -98,12 +100,12 @@ def test_overload_stretches_hops_then_drops_the_oldest_and_passes() -> None:
 
             engine.cost_s = 0.0
             assert eventually(lambda: behind_s() <= 3 * HOP_S, 10)
-            before = [vital.stretched for vital in live.vitals.values()], lost()
+            before = [status.stretched for status in live.statuses.values()], lost()
             time.sleep(2)
-            assert ([vital.stretched for vital in live.vitals.values()], lost()) == before
+            assert ([status.stretched for status in live.statuses.values()], lost()) == before
         assert eventually(lambda: told.end == [None])
-        vitals = live.vitals
-    for name, vital in vitals.items():
-        assert vital.account.heard + vital.account.lost == street.frames * FRAME
-        assert told.frames[name] * FRAME == vital.account.heard
-    assert np.isfinite([vital.rtf or 0 for vital in vitals.values()]).all()
+        statuses = live.statuses
+    for name, status in statuses.items():
+        assert status.account.heard + status.account.lost == street.frames * FRAME
+        assert told.frames[name] * FRAME == status.account.heard
+    assert np.isfinite([status.rtf or 0 for status in statuses.values()]).all()

@@ -19,7 +19,7 @@ from stand_ins import event
 
 from pe_stream.audio.media import read
 from pe_stream.config import ClipSettings
-from pe_stream.core.clipper import Fate, Piece
+from pe_stream.core.clipper import ClipOutcome, Piece
 from pe_stream.core.types import Phase
 from pe_stream.storage import clips as clips_module
 from pe_stream.storage.clips import Clips
@@ -27,7 +27,7 @@ from pe_stream.storage.clips import Clips
 EVENTS = "pe_stream/test_node/kitchen/events"
 
 
-def piece(fate: Fate = Fate.OPEN, seconds: float = 0.5, number: int = 1) -> Piece:
+def piece(fate: ClipOutcome = ClipOutcome.OPEN, seconds: float = 0.5, number: int = 1) -> Piece:
     return Piece(f"id-{number:04}", 0, noise((seconds, 0.1)), fate, onset=12_000)
 
 
@@ -60,7 +60,7 @@ def test_a_clip_appears_once_it_is_complete(tmp_path: Path, form: Any) -> None:
     clips.take([piece()])
     wait_until(lambda: len(files(tmp_path)) == 1, "begun")
     assert not Path(start.clip).exists()
-    clips.take([piece(Fate.KEPT)])
+    clips.take([piece(ClipOutcome.KEPT)])
     clips.stop()
     assert Path(start.clip).suffix == f".{form}"
     assert len(heard(Path(start.clip))) == pytest.approx(48_000, abs=10)
@@ -73,7 +73,7 @@ def test_a_withheld_or_unfinished_clip_leaves_nothing(tmp_path: Path) -> None:
         clips.named(event(number))
         clips.take([piece(number=number)])
     wait_until(lambda: len(files(tmp_path)) == 2, "begun")
-    clips.take([piece(Fate.WITHHELD)])
+    clips.take([piece(ClipOutcome.WITHHELD)])
     clips.stop()
     assert files(tmp_path) == []
 
@@ -97,11 +97,11 @@ def test_the_fate_of_every_clip_is_told_once(
     clips.start()
     named = {number: clips.named(event(number)) for number in range(1, 6)}
     clips.named(event(1, Phase.END))
-    clips.take([piece(), piece(Fate.KEPT)])
-    clips.take([piece(number=2), piece(Fate.WITHHELD, number=2)])
+    clips.take([piece(), piece(ClipOutcome.KEPT)])
+    clips.take([piece(number=2), piece(ClipOutcome.WITHHELD, number=2)])
     wait_until(lambda: len(done.told) == 2, "kept and withheld")
     monkeypatch.setattr(clips_module, "Encoder", lambda *_: (tmp_path / "a" / "b").open())
-    clips.take([piece(number=3), piece(Fate.KEPT, number=3)])
+    clips.take([piece(number=3), piece(ClipOutcome.KEPT, number=3)])
     wait_until(lambda: len(done.told) == 3, "lost to the disk")
     monkeypatch.undo()
     clips.take([piece(number=4)])
@@ -128,7 +128,7 @@ def test_the_fate_of_what_a_slow_disk_loses_is_told(
         clips.named(event(number))
     clips.take([piece()])
     wait_until(clips._queue.empty, "it is being written")
-    clips.take([piece(), piece(number=2), piece(Fate.KEPT, number=2)])
+    clips.take([piece(), piece(number=2), piece(ClipOutcome.KEPT, number=2)])
     clips.stop()  # the thread is stuck
     assert sorted(done.told) == [("id-0001", None), ("id-0002", None)]
     go_on.set()
@@ -166,7 +166,7 @@ def test_a_folder_belongs_to_one_daemon(tmp_path: Path, caplog: pytest.LogCaptur
     second = running(tmp_path)
     assert "another pe-stream writes clips" in caplog.text
     assert second.named(event(2)).clip is None
-    first.take([piece(Fate.KEPT)])
+    first.take([piece(ClipOutcome.KEPT)])
     first.stop()
     assert first.lost == 0
     third = running(tmp_path)
@@ -236,7 +236,7 @@ def test_too_many_are_deleted_as_they_come(tmp_path: Path) -> None:
     clips = running(tmp_path, max_gb=0.0002)  # 200 kB: one clip of 100,000 samples, not two
     for number in (1, 2, 3):
         clips.named(event(number))
-        clips.take([piece(Fate.KEPT, seconds=2.0, number=number)])
+        clips.take([piece(ClipOutcome.KEPT, seconds=2.0, number=number)])
         wait_until(lambda number=number: clips.kept == number, "written")  # type: ignore[misc]
     wait_until(lambda: len(files(tmp_path)) == 1, "the others are gone")
     assert files(tmp_path)[0].endswith("id-0003.flac")
@@ -251,7 +251,7 @@ def test_a_folder_that_cannot_be_written_costs_clips_and_nothing_else(
     assert "clips.folder" in caplog.text
     assert "cannot be written: Not a directory" in caplog.text
     assert clips.named(event(1)).clip is None
-    clips.take([piece(Fate.KEPT)])
+    clips.take([piece(ClipOutcome.KEPT)])
     clips.stop()
 
 
@@ -261,10 +261,10 @@ def test_a_clip_that_cannot_be_written_is_lost_alone(
     clips = running(tmp_path)
     (tmp_path / "porch").write_text("a file")
     clips.named(event(1, source="porch"))
-    clips.take([piece(), piece(), piece(Fate.KEPT)])
+    clips.take([piece(), piece(), piece(ClipOutcome.KEPT)])
     wait_until(lambda: clips.lost == 1, "lost")
     again = clips.named(event(2, source="kitchen"))
-    clips.take([piece(Fate.KEPT, number=2)])
+    clips.take([piece(ClipOutcome.KEPT, number=2)])
     clips.stop()
     assert again.clip is not None
     assert Path(again.clip).exists()
@@ -320,15 +320,17 @@ def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
     began_s = time.monotonic()
     named = [clips.named(event(number)) for number in (1, 2)]
     clips.take([piece()] * 10)
-    clips.take([piece(Fate.KEPT)])
+    clips.take([piece(ClipOutcome.KEPT)])
     assert time.monotonic() - began_s < 1
     assert clips.lost == 1
     go_on.set()
     wait_until(clips._queue.empty, "written")
-    clips.take([piece(Fate.KEPT, number=3)])  # of which nothing is known; the thread goes round
+    clips.take(
+        [piece(ClipOutcome.KEPT, number=3)]
+    )  # of which nothing is known; the thread goes round
     wait_until(lambda: not clips._open and not clips._given_up, "nothing is held of what is lost")
     assert not clips._spoilt
-    clips.take([piece(Fate.KEPT, number=2)])
+    clips.take([piece(ClipOutcome.KEPT, number=2)])
     clips.stop()
     assert files(tmp_path) == [Path(str(named[1].clip)).name]
 

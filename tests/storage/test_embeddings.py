@@ -22,7 +22,7 @@ from pe_stream.core.types import FRAME_NS, FrameEmbeddings
 from pe_stream.errors import UnavailableError
 from pe_stream.storage import embedding_files, write_queue
 from pe_stream.storage.embedding_files import HEADER, stored
-from pe_stream.storage.embeddings import CHUNK, Memory, folder_of
+from pe_stream.storage.embeddings import CHUNK, EmbeddingStore, folder_of
 from pe_stream.storage.locks import hold
 
 NOON = 1_795_262_400 * 10**9
@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "state" / "heard"
 
 
-Open = Callable[..., Memory]
+Open = Callable[..., EmbeddingStore]
 
 
 @pytest.fixture
@@ -58,11 +58,13 @@ def opened(folder: Path) -> Iterator[Open]:
     errors: list[BaseException] = []
     with contextlib.ExitStack() as stack:
 
-        def open_(*, clock_ns: int = NOON, identity: str = IDENTITY, **keys: Any) -> Memory:
+        def open_(*, clock_ns: int = NOON, identity: str = IDENTITY, **keys: Any) -> EmbeddingStore:
             settings = SearchSettings.model_validate(
                 {"enabled": True, "folder": str(folder)} | keys
             )
-            memory = Memory(settings, clock=lambda: clock_ns / 1e9, on_failure=errors.append)
+            memory = EmbeddingStore(
+                settings, clock=lambda: clock_ns / 1e9, on_failure=errors.append
+            )
             memory.start(identity, "embedded")
             stack.callback(memory.stop)
             return memory
@@ -72,7 +74,7 @@ def opened(folder: Path) -> Iterator[Open]:
 
 
 def add(
-    memory: Memory,
+    memory: EmbeddingStore,
     embeddings: FrameEmbeddings,
     at_ns: int = NOON,
     *,
@@ -85,12 +87,12 @@ def add(
     return at_ns + len(embeddings) * FRAME_NS
 
 
-def written(memory: Memory) -> bool:
+def written(memory: EmbeddingStore) -> bool:
     return eventually(lambda: not memory._spool.waiting)
 
 
 def starts(
-    memory: Memory, since_ns: int = 0, until_ns: int = 2**62, *, source: str | None = None
+    memory: EmbeddingStore, since_ns: int = 0, until_ns: int = 2**62, *, source: str | None = None
 ) -> list[int]:
     pieces = memory.pieces(since_ns, until_ns, source)
     return sorted({int(at) for piece in pieces for at in piece.rows["start_ns"]})
@@ -221,7 +223,7 @@ def test_a_damaged_file_is_told_left_out_and_set_aside(
     second = opened()
     add(second, made(50), end_ns)
     second.stop()
-    assert second.trouble is None
+    assert second.unavailable_reason is None
     assert on_disk(folder, source="kitchen") == rows_of(5, end_ns)
     assert len(list((folder / "kitchen").glob("*.damaged-*"))) == 1
     assert "set aside" in caplog.text
@@ -309,11 +311,11 @@ def test_where_nothing_can_be_written_it_waits_until_it_works(
     folder.parent.write_text("a file where a folder should be")
     memory = opened()
     add(memory, made(2 * MINUTE))
-    assert eventually(lambda: memory.trouble)
+    assert eventually(lambda: memory.unavailable_reason)
     assert starts(memory) == rows_of(2 * CHUNK)  # from memory
     folder.parent.unlink()
     assert written(memory)
-    assert memory.trouble is None
+    assert memory.unavailable_reason is None
     assert memory.lost == 0
     assert on_disk(folder) == rows_of(2 * CHUNK)
     assert "is not stored until it works" in caplog.text
@@ -336,14 +338,14 @@ def test_a_disk_that_refuses_leaves_the_folder_to_no_other_daemon(
     monkeypatch.setattr(embedding_files, "_write", to_a_full_disk)
     memory = opened()
     add(memory, made(2 * MINUTE))
-    assert eventually(lambda: memory.trouble)
+    assert eventually(lambda: memory.unavailable_reason)
     assert hold(folder / ".lock") is None
     full.clear()
     assert written(memory)
     (folder / ".lock").unlink()  # who deletes it has it held anew
     full.set()
     add(memory, made(2 * MINUTE))
-    assert eventually(lambda: memory.trouble)
+    assert eventually(lambda: memory.unavailable_reason)
     assert hold(folder / ".lock") is None
 
 
@@ -386,13 +388,13 @@ def test_nothing_waits_for_a_disk_that_stands_still(
     opened: Open, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     going = threading.Event()
-    keep = embedding_files.MemoryStore.keep
+    keep = embedding_files.EmbeddingFiles.keep
 
     def stuck(store: Any, piece: Any) -> bool:
         going.wait(30)
         return keep(store, piece)
 
-    monkeypatch.setattr(embedding_files.MemoryStore, "keep", stuck)
+    monkeypatch.setattr(embedding_files.EmbeddingFiles, "keep", stuck)
     size = CHUNK * row_type(WIDTH).itemsize
     monkeypatch.setattr(write_queue, "MOST_BYTES", 3 * size)
     memory = opened()
@@ -409,14 +411,16 @@ def test_two_daemons_do_not_share_one(opened: Open, folder: Path) -> None:
     add(first, made(MINUTE))
     assert written(first)
     second = opened()
-    assert eventually(lambda: second.trouble)
-    assert second.trouble == "another pe-stream uses it: set another search.folder"
+    assert eventually(lambda: second.unavailable_reason)
+    assert second.unavailable_reason == "another pe-stream uses it: set another search.folder"
     assert on_disk(folder) == rows_of(CHUNK)
 
 
 def test_a_fault_of_ours_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[BaseException] = []
-    memory = Memory(SearchSettings(enabled=True, folder=str(folder)), on_failure=told.append)
+    memory = EmbeddingStore(
+        SearchSettings(enabled=True, folder=str(folder)), on_failure=told.append
+    )
     monkeypatch.setattr(embedding_files, "_header", lambda _: 1 / 0)
     memory.start(IDENTITY, "embedded")
     add(memory, made(MINUTE))
@@ -433,7 +437,7 @@ def test_a_folder_that_cannot_be_read_is_told(folder: Path) -> None:
 
 
 def test_the_longest_names_fit_into_the_header(opened: Open, folder: Path) -> None:
-    memory = Memory(SearchSettings(enabled=True, folder=str(folder)))
+    memory = EmbeddingStore(SearchSettings(enabled=True, folder=str(folder)))
     memory.start(IDENTITY, "\N{DOG FACE}" * 3000)
     add(memory, made(20), source="a" + "\N{DOG FACE}" * 99)
     memory.stop()

@@ -12,8 +12,8 @@ from stand_ins import ONSET, event
 
 from pe_stream.core.types import Event, Phase
 from pe_stream.errors import UnavailableError
-from pe_stream.storage.event_queries import Asked, Entry, Timeline
-from pe_stream.storage.events import Store
+from pe_stream.storage.event_queries import Entry, EventFilter, EventQueries
+from pe_stream.storage.events import EventStore
 from pe_stream.storage.events_db import _MIGRATIONS
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -25,13 +25,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    opened = Store(path, keep_days=30, limit=5, clock=ONSET.timestamp)
+def store(path: Path) -> Iterator[EventStore]:
+    opened = EventStore(path, keep_days=30, limit=5, clock=ONSET.timestamp)
     yield opened
     opened.close()
 
 
-def tell(store: Store, *events: Event) -> None:
+def tell(store: EventStore, *events: Event) -> None:
     for each in events:
         store.record(each, [])
 
@@ -44,50 +44,50 @@ def at(moment: str, number: int = 0, **fields: Any) -> Event:
     return event(number, onset=moment, **fields)
 
 
-def test_events_are_read_beside_the_daemon(store: Store, path: Path) -> None:
+def test_events_are_read_beside_the_daemon(store: EventStore, path: Path) -> None:
     tell(store, *(event(number) for number in range(4)), event(1, Phase.END))
-    timeline = Timeline(path)
-    assert ids(timeline.events(Asked())) == [f"id-{number:04}" for number in range(4)]
-    since = next(timeline.events(Asked(since=event(1).onset)))
+    timeline = EventQueries(path)
+    assert ids(timeline.events(EventFilter())) == [f"id-{number:04}" for number in range(4)]
+    since = next(timeline.events(EventFilter(since=event(1).onset)))
     assert since.event["phase"] == "end"
     assert (since.verdict, since.note) == (None, None)
-    assert ids(timeline.events(Asked(until=event(1).onset))) == ["id-0000"]
-    assert ids(timeline.events(Asked(source="kitchen"))) == ["id-0001", "id-0003"]
-    assert ids(timeline.events(Asked(label="dog"))) == []
+    assert ids(timeline.events(EventFilter(until=event(1).onset))) == ["id-0000"]
+    assert ids(timeline.events(EventFilter(source="kitchen"))) == ["id-0001", "id-0003"]
+    assert ids(timeline.events(EventFilter(label="dog"))) == []
 
 
-def test_a_source_or_label_may_be_as_in_topics(store: Store, path: Path) -> None:
+def test_a_source_or_label_may_be_as_in_topics(store: EventStore, path: Path) -> None:
     tell(store, event(1, source="Front Door", label="Dog Bark"), event(2))
     for source, label in (("Front Door", None), ("front_door", None), (None, "dog_bark")):
-        (found,) = Timeline(path).events(Asked(source=source, label=label))
+        (found,) = EventQueries(path).events(EventFilter(source=source, label=label))
         assert found.event["source"] == "Front Door"
 
 
-def test_pages_go_back_in_time_and_miss_none(store: Store, path: Path) -> None:
+def test_pages_go_back_in_time_and_miss_none(store: EventStore, path: Path) -> None:
     same = event(3).onset
     tell(store, *(event(n) for n in range(3)), *(at(same, n) for n in range(3, 8)))
-    timeline, seen, before = Timeline(path), list[str](), None
+    timeline, seen, before = EventQueries(path), list[str](), None
     while True:
-        entries, before = timeline.page(Asked(), limit=3, before=before)
+        entries, before = timeline.page(EventFilter(), limit=3, before=before)
         seen += ids(entries)
         if before is None:
             break
     assert seen == [f"id-{number:04}" for number in reversed(range(8))]
-    first, _ = timeline.page(Asked(until=same), limit=3)
+    first, _ = timeline.page(EventFilter(until=same), limit=3)
     assert ids(first) == ["id-0002", "id-0001", "id-0000"]
 
 
 @pytest.mark.parametrize(
     "before", ["", "x", "2026-11-21T02:15:49.320Z", "2026-11-21T02:15:49.320Z_' OR 1", "_id"]
 )
-def test_a_cursor_of_ones_own_is_refused(store: Store, path: Path, before: str) -> None:
+def test_a_cursor_of_ones_own_is_refused(store: EventStore, path: Path, before: str) -> None:
     with pytest.raises(ValueError, match="not what a page of events gave"):
-        Timeline(path).page(Asked(), limit=3, before=before)
+        EventQueries(path).page(EventFilter(), limit=3, before=before)
 
 
-def test_one_event_and_its_neighbours(store: Store, path: Path) -> None:
+def test_one_event_and_its_neighbours(store: EventStore, path: Path) -> None:
     tell(store, *(event(number) for number in range(3)))
-    timeline = Timeline(path)
+    timeline = EventQueries(path)
     middle = timeline.one("id-0001")
     assert middle is not None
     assert timeline.beside(middle.event) == ("id-0000", "id-0002")
@@ -97,42 +97,45 @@ def test_one_event_and_its_neighbours(store: Store, path: Path) -> None:
     assert timeline.one("id-0009") is None
 
 
-def test_verdicts_are_kept_changed_and_taken_back(store: Store, path: Path) -> None:
+def test_verdicts_are_kept_changed_and_taken_back(store: EventStore, path: Path) -> None:
     tell(store, *(event(number) for number in range(4)))
     assert store.judge("id-0001", "right")
     assert store.judge("id-0002", "right", "the neighbour's")
     assert store.judge("id-0002", "wrong", "the radio")
     assert not store.judge("id-0009", "right")  # there is none
-    timeline = Timeline(path)
-    marked = list(timeline.events(Asked(verdict="any")))
+    timeline = EventQueries(path)
+    marked = list(timeline.events(EventFilter(verdict="any")))
     assert [(e.event["id"], e.verdict, e.note) for e in marked] == [
         ("id-0001", "right", ""),
         ("id-0002", "wrong", "the radio"),
     ]
-    assert ids(timeline.page(Asked(verdict="wrong"), limit=9)[0]) == ["id-0002"]
-    assert ids(timeline.page(Asked(verdict="none"), limit=9)[0]) == ["id-0003", "id-0000"]
+    assert ids(timeline.page(EventFilter(verdict="wrong"), limit=9)[0]) == ["id-0002"]
+    assert ids(timeline.page(EventFilter(verdict="none"), limit=9)[0]) == ["id-0003", "id-0000"]
     assert store.judge("id-0001", None)
-    assert ids(timeline.events(Asked(verdict="any"))) == ["id-0002"]
+    assert ids(timeline.events(EventFilter(verdict="any"))) == ["id-0002"]
 
 
-def test_what_was_judged_outlives_the_rest(store: Store, path: Path) -> None:
+def test_what_was_judged_outlives_the_rest(store: EventStore, path: Path) -> None:
     tell(store, *(event(number, Phase.END) for number in range(3)))
     store.judge("id-0001", "wrong")
     store.close()
-    later = Store(path, keep_days=30, limit=5, clock=(ONSET + timedelta(days=31)).timestamp)
-    assert ids(Timeline(path).events(Asked())) == ["id-0001"]
-    (bucket,) = Timeline(path).counts(Asked(), by="day", zone=UTC)
+    later = EventStore(path, keep_days=30, limit=5, clock=(ONSET + timedelta(days=31)).timestamp)
+    assert ids(EventQueries(path).events(EventFilter())) == ["id-0001"]
+    (bucket,) = EventQueries(path).counts(EventFilter(), by="day", zone=UTC)
     assert bucket.labels == {"smoke_alarm": 1}
     later.close()
 
 
-def test_a_clip_that_was_not_kept_is_told_no_more(store: Store, path: Path) -> None:
+def test_a_clip_that_was_not_kept_is_told_no_more(store: EventStore, path: Path) -> None:
     tell(store, event(1, clip="/clips/a.flac"), event(2, clip="/clips/b.flac"))
     store.no_clip("id-0001")
-    assert [e.event["clip"] for e in Timeline(path).events(Asked())] == [None, "/clips/b.flac"]
+    assert [e.event["clip"] for e in EventQueries(path).events(EventFilter())] == [
+        None,
+        "/clips/b.flac",
+    ]
 
 
-def test_counts_are_by_local_hour_and_day(store: Store, path: Path) -> None:
+def test_counts_are_by_local_hour_and_day(store: EventStore, path: Path) -> None:
     tell(
         store,
         at("2026-11-21T22:59:59.999Z", 1, source="a", label="dog"),
@@ -140,30 +143,32 @@ def test_counts_are_by_local_hour_and_day(store: Store, path: Path) -> None:
         at("2026-11-21T23:59:00.000Z", 3, source="b", label="cat"),
     )
     tell(store, at("2026-11-21T23:59:00.000Z", 3, source="b", label="cat", phase=Phase.END))
-    timeline = Timeline(path)
-    days = timeline.counts(Asked(), by="day", zone=BERLIN)
+    timeline = EventQueries(path)
+    days = timeline.counts(EventFilter(), by="day", zone=BERLIN)
     assert [(b.start, b.labels) for b in days] == [
         (datetime(2026, 11, 20, 23, tzinfo=UTC), {"dog": 1}),
         (datetime(2026, 11, 21, 23, tzinfo=UTC), {"dog": 1, "cat": 1}),
     ]
-    hours = timeline.counts(Asked(source="a"), by="hour", zone=ZoneInfo("Asia/Kolkata"))
+    hours = timeline.counts(EventFilter(source="a"), by="hour", zone=ZoneInfo("Asia/Kolkata"))
     assert [b.start for b in hours] == [
         datetime(2026, 11, 21, 22, 30, tzinfo=UTC),  # 4:00 there
     ]
     assert [b.labels for b in hours] == [{"dog": 2}]
     later = timeline.counts(
-        Asked(since="2026-11-21T23:07:00.000Z", until="2026-11-22T00:00:00.000Z", label="cat"),
+        EventFilter(
+            since="2026-11-21T23:07:00.000Z", until="2026-11-22T00:00:00.000Z", label="cat"
+        ),
         by="hour",
         zone=UTC,
     )
     assert [(b.start.hour, b.labels) for b in later] == [(23, {"cat": 1})]
 
 
-def test_the_quarter_that_is_not_over_counts(store: Store, path: Path) -> None:
+def test_the_quarter_that_is_not_over_counts(store: EventStore, path: Path) -> None:
     tell(store, at("2026-11-21T10:16:00.000Z", 1), at("2026-11-21T10:31:00.000Z", 2))
 
     def counted(until: str) -> int:
-        counts = Timeline(path).counts(Asked(until=until), by="day", zone=UTC)
+        counts = EventQueries(path).counts(EventFilter(until=until), by="day", zone=UTC)
         return sum(sum(bucket.labels.values()) for bucket in counts)
 
     assert counted("2026-11-21T10:17:00.000Z") == 1
@@ -172,21 +177,23 @@ def test_the_quarter_that_is_not_over_counts(store: Store, path: Path) -> None:
     assert counted("2026-11-21T10:15:00.000Z") == 0
 
 
-def test_the_hour_that_there_is_twice_is_two(store: Store, path: Path) -> None:
+def test_the_hour_that_there_is_twice_is_two(store: EventStore, path: Path) -> None:
     tell(store, at("2026-10-25T00:10:00.000Z", 1), at("2026-10-25T01:10:00.000Z", 2))
-    hours = Timeline(path).counts(Asked(), by="hour", zone=BERLIN)
+    hours = EventQueries(path).counts(EventFilter(), by="hour", zone=BERLIN)
     assert [b.start.hour for b in hours] == [0, 1]
-    (day,) = Timeline(path).counts(Asked(), by="day", zone=BERLIN)
+    (day,) = EventQueries(path).counts(EventFilter(), by="day", zone=BERLIN)
     assert day.start == datetime(2026, 10, 24, 22, tzinfo=UTC)
 
 
-def test_counts_are_of_the_events_there_are(store: Store, path: Path) -> None:
+def test_counts_are_of_the_events_there_are(store: EventStore, path: Path) -> None:
     """The slow twin: count every event."""
     starts = [ONSET + timedelta(seconds=977 * n) for n in range(300)]
     for number, start in enumerate(starts):
         onset = start.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         tell(store, at(onset, number, label=f"l{number % 3}"))
-    found = {b.start: b.labels for b in Timeline(path).counts(Asked(), by="hour", zone=UTC)}
+    found = {
+        b.start: b.labels for b in EventQueries(path).counts(EventFilter(), by="hour", zone=UTC)
+    }
     expected: dict[datetime, dict[str, int]] = {}
     for number, start in enumerate(starts):
         hour = expected.setdefault(start.replace(minute=0, second=0, microsecond=0), {})
@@ -202,9 +209,9 @@ def test_a_database_of_before_is_brought_up(path: Path) -> None:
             row = (each.id, each.source, each.label, each.onset, 0, each.to_json())
             database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
     database.close()
-    store = Store(path, keep_days=30, limit=5, clock=ONSET.timestamp)
-    assert store.trouble is None
-    (bucket,) = Timeline(path).counts(Asked(), by="hour", zone=UTC)
+    store = EventStore(path, keep_days=30, limit=5, clock=ONSET.timestamp)
+    assert store.unavailable_reason is None
+    (bucket,) = EventQueries(path).counts(EventFilter(), by="hour", zone=UTC)
     assert bucket.labels == {"smoke_alarm": 3}
     store.close()
 
@@ -216,26 +223,26 @@ def test_a_database_of_before_is_read_as_it_is(path: Path) -> None:
         row = (each.id, each.source, each.label, each.onset, 0, each.to_json())
         database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)
     database.close()
-    for asked in (Asked(), Asked(verdict="none"), Asked(label="smoke_alarm")):
-        (found,) = Timeline(path).events(asked)
+    for asked in (EventFilter(), EventFilter(verdict="none"), EventFilter(label="smoke_alarm")):
+        (found,) = EventQueries(path).events(asked)
         assert (found.event["id"], found.verdict) == ("id-0001", None)
-    assert list(Timeline(path).events(Asked(verdict="any"))) == []
+    assert list(EventQueries(path).events(EventFilter(verdict="any"))) == []
 
 
 ASKED = [
-    Asked(),
-    Asked(since="2026-01-01T00:00:00.000Z"),
-    Asked(source="kitchen"),
-    Asked(label="smoke_alarm"),
-    Asked(source="kitchen", label="smoke_alarm"),
-    Asked(verdict="right"),
-    Asked(verdict="none"),
+    EventFilter(),
+    EventFilter(since="2026-01-01T00:00:00.000Z"),
+    EventFilter(source="kitchen"),
+    EventFilter(label="smoke_alarm"),
+    EventFilter(source="kitchen", label="smoke_alarm"),
+    EventFilter(verdict="right"),
+    EventFilter(verdict="none"),
 ]
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=repr)
 def test_no_question_looks_at_every_event(
-    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked
+    store: EventStore, path: Path, monkeypatch: pytest.MonkeyPatch, asked: EventFilter
 ) -> None:
     tell(store, *(event(number) for number in range(4)))
     plans: list[str] = []
@@ -258,7 +265,7 @@ def test_no_question_looks_at_every_event(
         return Watched()  # type: ignore[return-value]
 
     monkeypatch.setattr(sqlite3, "connect", watched)
-    timeline = Timeline(path)
+    timeline = EventQueries(path)
     timeline.counts(asked, by="day", zone=UTC)
     assert not [step for step in plans if step.startswith("SCAN events") and "INDEX" not in step]
     plans.clear()
@@ -274,7 +281,7 @@ def test_no_question_looks_at_every_event(
 
 def test_no_database_is_told(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="no events are stored there"):
-        list(Timeline(tmp_path / "nothing.db").events(Asked()))
+        list(EventQueries(tmp_path / "nothing.db").events(EventFilter()))
     (tmp_path / "other.db").write_bytes(b"no database at all, but long enough to be looked at")
     with pytest.raises(UnavailableError, match="not a database"):
-        list(Timeline(tmp_path / "other.db").events(Asked()))
+        list(EventQueries(tmp_path / "other.db").events(EventFilter()))

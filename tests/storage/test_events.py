@@ -26,13 +26,13 @@ from pe_stream.errors import UsageError
 from pe_stream.storage import database as database_module
 from pe_stream.storage import events as events_module
 from pe_stream.storage import events_db, write_queue
-from pe_stream.storage.event_queries import Asked, Timeline
-from pe_stream.storage.events import Store
+from pe_stream.storage.event_queries import EventFilter, EventQueries
+from pe_stream.storage.events import EventStore
 
 TOPICS = Topics("pe_stream", "node")
 
 
-def tell(store: Store, told: Event) -> Message:
+def tell(store: EventStore, told: Event) -> Message:
     [message] = store.record(told, [event_message(TOPICS, told)])
     return message
 
@@ -43,19 +43,19 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[Store]:
-    opened = Store(path, keep_days=30, limit=5, clock=ONSET.timestamp)
-    assert opened.trouble is None
+def store(path: Path) -> Iterator[EventStore]:
+    opened = EventStore(path, keep_days=30, limit=5, clock=ONSET.timestamp)
+    assert opened.unavailable_reason is None
     yield opened
     opened.close()
 
 
-def again(path: Path, **options: float) -> Store:
+def again(path: Path, **options: float) -> EventStore:
     settings = {"keep_days": 30, "limit": 5} | options
-    return Store(path, clock=ONSET.timestamp, **settings)  # type: ignore[arg-type]
+    return EventStore(path, clock=ONSET.timestamp, **settings)  # type: ignore[arg-type]
 
 
-def test_what_the_broker_has_not_acknowledged_waits_in_order(store: Store, path: Path) -> None:
+def test_what_the_broker_has_not_acknowledged_waits_in_order(store: EventStore, path: Path) -> None:
     first, second = tell(store, event(1)), tell(store, event(1, Phase.END))
     assert first.row is not None
     assert first.payload == event(1).to_json()  # as it is now: not late
@@ -71,7 +71,7 @@ def test_what_the_broker_has_not_acknowledged_waits_in_order(store: Store, path:
     after.close()
 
 
-def test_states_are_not_kept(store: Store) -> None:
+def test_states_are_not_kept(store: EventStore) -> None:
     state = Message("t", "ON", qos=1, retain=True)
     kept, same = store.record(event(), [event_message(TOPICS, event()), state])
     assert kept.row is not None
@@ -79,7 +79,7 @@ def test_states_are_not_kept(store: Store) -> None:
     assert len(store.waiting()) == 1
 
 
-def test_events_left_open_end_where_they_were_last_told(store: Store, path: Path) -> None:
+def test_events_left_open_end_where_they_were_last_told(store: EventStore, path: Path) -> None:
     tell(store, event(2))
     tell(store, event(2, Phase.UPDATE, duration_s=1.5))
     tell(store, event(1))
@@ -104,7 +104,7 @@ def test_events_left_open_end_where_they_were_last_told(store: Store, path: Path
 
 
 def test_too_many_messages_lose_the_oldest_and_are_counted(
-    store: Store, caplog: pytest.LogCaptureFixture
+    store: EventStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     for number in range(8):
         tell(store, event(number))
@@ -116,12 +116,12 @@ def test_too_many_messages_lose_the_oldest_and_are_counted(
     assert len(list(read_all(store))) == 8  # the history has them all
 
 
-def read_all(store: Store) -> list[dict[str, object]]:
+def read_all(store: EventStore) -> list[dict[str, object]]:
     return stored(store._disk._path)
 
 
 def stored(path: Path) -> list[dict[str, object]]:
-    return [entry.event for entry in Timeline(path).events(Asked())]
+    return [entry.event for entry in EventQueries(path).events(EventFilter())]
 
 
 def test_old_events_and_messages_go(path: Path) -> None:
@@ -132,14 +132,14 @@ def test_old_events_and_messages_go(path: Path) -> None:
     tell(first, event(2))  # open: stays, however old
     first.close()
     days = timedelta(days=31)
-    later = Store(path, keep_days=30, limit=5, clock=(ONSET + days).timestamp)
+    later = EventStore(path, keep_days=30, limit=5, clock=(ONSET + days).timestamp)
     assert [told["id"] for told in stored(path)] == ["id-0002"]
     assert later.waiting() == []
     assert later.dropped == 5
     later.close()
 
 
-def test_only_the_user_may_read_it(store: Store, path: Path) -> None:
+def test_only_the_user_may_read_it(store: EventStore, path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
@@ -147,7 +147,7 @@ def test_only_the_user_may_read_it(store: Store, path: Path) -> None:
 
 
 def test_a_database_that_is_deleted_is_begun_anew(
-    store: Store, path: Path, caplog: pytest.LogCaptureFixture
+    store: EventStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tell(store, event(1))
     for left in path.parent.iterdir():
@@ -156,11 +156,11 @@ def test_a_database_that_is_deleted_is_begun_anew(
     assert [told["id"] for told in read_all(store)] == ["id-0002"]
     assert "is gone: begun anew" in caplog.text
     second = again(path)
-    assert "another pe-stream uses it" in str(second.trouble)
+    assert "another pe-stream uses it" in str(second.unavailable_reason)
     second.close()
 
 
-def broken(store: Store, number: int = 7) -> bool:
+def broken(store: EventStore, number: int = 7) -> bool:
     """Whether an event is now only in memory; nothing stops."""
     return is_waiting(tell(store, event(number)))
 
@@ -178,14 +178,14 @@ def test_where_nothing_can_be_written_events_are_in_memory_until_it_works(
     caplog.set_level("INFO")
     (tmp_path / "state").write_text("a file where a folder should be")
     store = again(tmp_path / "state" / "events.db")
-    assert store.trouble is not None
+    assert store.unavailable_reason is not None
     assert broken(store)
     assert store.waiting() == []
     assert store.unfinished() == []
     store.delivered(3)
     assert caplog.text.count("only in memory") == 1  # told once
     (tmp_path / "state").unlink()
-    assert eventually(lambda: store.trouble is None)
+    assert eventually(lambda: store.unavailable_reason is None)
     assert "stored again" in caplog.text
     assert not broken(store, 8)
     assert [told["id"] for told in read_all(store)] == ["id-0007", "id-0008"]
@@ -197,12 +197,12 @@ def test_it_is_not_tried_at_every_event(tmp_path: Path) -> None:
     store = again(tmp_path / "state" / "events.db")
     (tmp_path / "state").unlink()
     assert broken(store)
-    assert store.trouble is not None
+    assert store.unavailable_reason is not None
     store.close()
 
 
 def test_a_full_disk_loses_nothing_that_was_stored(
-    store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+    store: EventStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events_db, "RETRY_S", 0.2)
     kept = tell(store, event(1))
@@ -213,7 +213,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(
     full = [number for number in range(2, 60) if broken(store, number)]
     assert full
     # Space comes back with the next connection.
-    assert eventually(lambda: store.trouble is None and not store._spool.waiting)
+    assert eventually(lambda: store.unavailable_reason is None and not store._spool.waiting)
     assert not broken(store, 60)
     assert [told["id"] for told in stored(path)] == [f"id-{number:04}" for number in range(1, 61)]
     assert kept.row is not None
@@ -221,7 +221,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(
 
 @pytest.mark.parametrize("how", ["written", "judged"])
 def test_a_disk_that_stays_full_is_not_said_to_work_again(
-    how: str, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    how: str, store: EventStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(events_db, "RETRY_S", 0.01)
     monkeypatch.setattr(events_module, "WAIT_S", 0.2)
@@ -244,12 +244,12 @@ def test_a_disk_that_stays_full_is_not_said_to_work_again(
         assert broken(store)
     else:
         assert not store.judge("id-0001", "right")
-        store.look()
+        store.retry()
     for _ in range(3):
         assert opened.acquire(timeout=10)
-        assert store.trouble is not None
+        assert store.unavailable_reason is not None
     full.clear()
-    assert eventually(lambda: store.trouble is None)
+    assert eventually(lambda: store.unavailable_reason is None)
     assert caplog.text.count("only in memory") == caplog.text.count("stored again") == 1
     assert not broken(store, 3)
 
@@ -258,7 +258,7 @@ def test_a_disk_that_stays_full_is_not_said_to_work_again(
 def test_a_damaged_database_is_set_aside(
     damage: str, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = Store(path, keep_days=30, limit=500)
+    first = EventStore(path, keep_days=30, limit=500)
     for number in range(300):
         tell(first, event(number))
     first.close()
@@ -267,31 +267,31 @@ def test_a_damaged_database_is_set_aside(
     path.write_bytes(half)
     after = again(path)
     assert not any(broken(after, number) for number in range(400, 420))
-    assert after.trouble is None
+    assert after.unavailable_reason is None
     [aside] = path.parent.glob("events.db.damaged-*")
     assert aside.read_bytes() == half
     assert "set aside" in caplog.text
     after.close()
 
 
-def test_a_database_of_a_newer_version_is_left_alone(store: Store, path: Path) -> None:
+def test_a_database_of_a_newer_version_is_left_alone(store: EventStore, path: Path) -> None:
     tell(store, event())
     store.close()
     with sqlite3.connect(path) as database:
         database.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
     after = again(path)
-    assert after.trouble == "made by a newer pe_stream (schema 99)"
+    assert after.unavailable_reason == "made by a newer pe_stream (schema 99)"
     assert broken(after)
     after.close()
     assert path.read_bytes() == before
     assert list(path.parent.glob("*damaged*")) == []
 
 
-def test_two_daemons_do_not_share_one(store: Store, path: Path) -> None:
+def test_two_daemons_do_not_share_one(store: EventStore, path: Path) -> None:
     other = again(path)
-    assert other.trouble is not None
-    assert "another pe-stream uses it" in other.trouble
+    assert other.unavailable_reason is not None
+    assert "another pe-stream uses it" in other.unavailable_reason
     assert broken(other)
     assert not broken(store)
     other.close()
@@ -323,12 +323,12 @@ def test_a_store_that_is_busy_is_not_lost_to_another_daemon(path: Path) -> None:
     tell(store, event(1))
     with locked(path):
         assert broken(store, 2)
-        assert eventually(lambda: store.trouble)
-        assert "locked" in str(store.trouble)
+        assert eventually(lambda: store.unavailable_reason)
+        assert "locked" in str(store.unavailable_reason)
     second = again(path)
     try:
-        assert "another pe-stream uses it" in str(second.trouble)
-        assert eventually(lambda: store.trouble is None)
+        assert "another pe-stream uses it" in str(second.unavailable_reason)
+        assert eventually(lambda: store.unavailable_reason is None)
     finally:
         second.close()
     assert [told["id"] for told in read_all(store)] == ["id-0001", "id-0002"]
@@ -339,7 +339,7 @@ def test_a_store_that_is_busy_is_not_lost_to_another_daemon(path: Path) -> None:
 def test_what_came_while_it_was_busy_is_written_in_order_and_nobody_waited(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(path, keep_days=30, limit=1000, clock=ONSET.timestamp)
+    store = EventStore(path, keep_days=30, limit=1000, clock=ONSET.timestamp)
     before = tell(store, event(0))
     rows: list[int] = []
     with locked(path):
@@ -390,7 +390,7 @@ def test_a_slow_disk_is_waited_for_once(path: Path, monkeypatch: pytest.MonkeyPa
     begun_s = time.monotonic()
     assert all(broken(store, number) for number in range(100))
     assert time.monotonic() - begun_s < 1.0
-    assert store.trouble is None
+    assert store.unavailable_reason is None
     go_on.set()
     assert eventually(lambda: len(read_all(store)) == 100)
     store.close()
@@ -507,8 +507,8 @@ def test_nothing_that_was_stored_is_lost_to_kill_9(tmp_path: Path) -> None:
         whole = [line.split() for line in lines if line.endswith("\n")]
         rows += [int(row) for _, _, row in whole]
         first = int(whole[-1][0]) + 2
-        after = Store(path, keep_days=1e4, limit=10**6)
-        assert after.trouble is None
+        after = EventStore(path, keep_days=1e4, limit=10**6)
+        assert after.unavailable_reason is None
         waiting = [message.row for message in after.waiting()]
         assert set(rows) <= set(waiting)
         assert len(waiting) == len(set(waiting))

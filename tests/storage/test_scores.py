@@ -32,9 +32,9 @@ from pe_stream.core.types import FRAME_NS, FrameScores, LabelRule, ScoreRun
 from pe_stream.errors import UnavailableError
 from pe_stream.storage import scores_db, write_queue
 from pe_stream.storage.database import reading
-from pe_stream.storage.event_queries import Asked, Timeline
-from pe_stream.storage.scores import History, path_of, read_runs
-from pe_stream.storage.scores_db import CHUNK, ScoreStore
+from pe_stream.storage.event_queries import EventFilter, EventQueries
+from pe_stream.storage.scores import ScoreStore, path_of, read_runs
+from pe_stream.storage.scores_db import CHUNK, ScoresDb
 
 NOON = 1_795_262_400 * 10**9
 """UTC (ns) of the first frame here."""
@@ -61,7 +61,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "scores.db"
 
 
-Open = Callable[..., History]
+Open = Callable[..., ScoreStore]
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def opened(path: Path) -> Iterator[Open]:
     errors: list[BaseException] = []
     with contextlib.ExitStack() as stack:
 
-        def open_(*, clock_ns: int = NOON, **keys: Any) -> History:
-            history = History(
+        def open_(*, clock_ns: int = NOON, **keys: Any) -> ScoreStore:
+            history = ScoreStore(
                 HistorySettings(path=str(path), **keys),
                 clock=lambda: clock_ns / 1e9,
                 on_failure=errors.append,
@@ -86,7 +86,7 @@ def opened(path: Path) -> Iterator[Open]:
 
 
 def add(
-    history: History,
+    history: ScoreStore,
     scores: FrameScores,
     at_ns: int = NOON,
     *,
@@ -101,7 +101,7 @@ def add(
     return at_ns + len(scores) * FRAME_NS
 
 
-def written(history: History) -> bool:
+def written(history: ScoreStore) -> bool:
     return eventually(lambda: not history._spool.waiting)
 
 
@@ -184,7 +184,7 @@ def test_small_slips_do_not_add_up(opened: Open) -> None:
 @hypothesis_settings(max_examples=40, deadline=None)
 @given(since=st.integers(-3 * FRAME_NS, 110 * FRAME_NS), length=st.integers(-5, 120 * FRAME_NS))
 def test_a_range_has_the_frames_that_begin_in_it(since: int, length: int) -> None:
-    history = History(HistorySettings())
+    history = ScoreStore(HistorySettings())
     history.relabel(KEYS)
     scores = made(100)
     add(history, scores[:60])
@@ -258,14 +258,14 @@ def test_other_labels_begin_another_chunk(opened: Open) -> None:
 
 
 def test_it_can_be_off(path: Path) -> None:
-    history = History(HistorySettings(enabled=False, path=str(path)))
+    history = ScoreStore(HistorySettings(enabled=False, path=str(path)))
     history.relabel(KEYS)
     history.start()
     add(history, made(CHUNK))
     assert history.runs("kitchen", "dog", *EVER) == []
     history.stop()
     assert not path.parent.exists()
-    assert (history.trouble, history.lost) == (None, 0)
+    assert (history.unavailable_reason, history.lost) == (None, 0)
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_the_oldest_go_when_there_are_too_many(opened: Open, path: Path) -> None
     assert 0.95e7 < path.stat().st_size < 1.02e7
 
 
-def minutes(history: History, count: int) -> None:
+def minutes(history: ScoreStore, count: int) -> None:
     """Noise, which packs badly."""
     noise = made(CHUNK)
     for minute in range(count):
@@ -350,8 +350,8 @@ def test_a_file_that_cannot_be_cut_is_left_so(path: Path, monkeypatch: pytest.Mo
         database.execute("DELETE FROM other")
         database.commit()
     monkeypatch.setattr(scores_db, "_PAGES", 10)
-    store = ScoreStore(path, keep_days=1, max_gb=1)
-    assert store.trouble is None
+    store = ScoresDb(path, keep_days=1, max_gb=1)
+    assert store.unavailable_reason is None
     store.forget()
     store.close()
 
@@ -363,14 +363,14 @@ def test_nothing_waits_for_a_disk_that_stands_still(
     opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     held, writing = threading.Event(), threading.Event()
-    keep = ScoreStore.keep
+    keep = ScoresDb.keep
 
-    def stuck(self: ScoreStore, rows: Any) -> bool:
+    def stuck(self: ScoresDb, rows: Any) -> bool:
         writing.set()
         assert held.wait(30)
         return keep(self, rows)
 
-    monkeypatch.setattr(ScoreStore, "keep", stuck)
+    monkeypatch.setattr(ScoresDb, "keep", stuck)
     monkeypatch.setattr(write_queue, "MOST_BYTES", 5 * CHUNK * 2 * 4)
     history = opened()
     scores = made(8 * CHUNK)
@@ -394,8 +394,8 @@ def test_a_stop_does_not_wait_for_ever(
 ) -> None:
     held = threading.Event()
     monkeypatch.setattr(write_queue, "STOP_S", 0.1)
-    monkeypatch.setattr(ScoreStore, "keep", lambda self, rows: held.wait(30))
-    history = History(HistorySettings(path=str(path)))
+    monkeypatch.setattr(ScoresDb, "keep", lambda self, rows: held.wait(30))
+    history = ScoreStore(HistorySettings(path=str(path)))
     history.relabel(KEYS)
     history.start()
     add(history, made(20))
@@ -415,14 +415,14 @@ def test_where_nothing_can_be_written_scores_wait_until_it_works(
     caplog.set_level("INFO")
     path.parent.write_text("a file where a folder should be")
     history = opened()
-    assert history.trouble is not None
+    assert history.unavailable_reason is not None
     scores = made(2 * CHUNK)
     add(history, scores)
     (run,) = history.runs("kitchen", "dog", *EVER)
     assert (run.scores == scores[:, 0]).all()
     path.parent.unlink()
     assert written(history)
-    assert history.trouble is None
+    assert history.unavailable_reason is None
     assert caplog.text.count("scores are only in memory until it works") == 1
     assert "scores are stored again" in caplog.text
     assert near(history.runs("kitchen", "dog", *EVER)[0], scores[:, 0])
@@ -450,7 +450,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(
     end_ns = add(history, scores[:CHUNK])
     assert written(history)
     store = history._spool._disk
-    assert isinstance(store, ScoreStore)
+    assert isinstance(store, ScoresDb)
     with store._lock:
         assert store._database is not None
         (pages,) = store._database.execute("PRAGMA page_count").fetchone()
@@ -474,7 +474,7 @@ def test_a_damaged_database_is_set_aside(
     after = opened()
     add(after, made(40 * CHUNK), NOON + DAY)
     assert eventually(lambda: not after._spool.waiting, 30)
-    assert after.trouble is None
+    assert after.unavailable_reason is None
     [aside] = path.parent.glob("scores.db.damaged-*")
     assert aside.read_bytes() == half
     assert "set aside" in caplog.text
@@ -500,7 +500,7 @@ def test_a_damaged_minute_is_left_out_and_said(
 
 def test_two_daemons_do_not_share_one(opened: Open) -> None:
     first, second = opened(), opened()
-    assert second.trouble == "another pe-stream uses it: set another history.path"
+    assert second.unavailable_reason == "another pe-stream uses it: set another history.path"
     add(first, made(CHUNK))
     assert written(first)
     assert second.runs("kitchen", "dog", *EVER) == []  # they are not its own
@@ -508,7 +508,7 @@ def test_two_daemons_do_not_share_one(opened: Open) -> None:
 
 def test_a_fault_of_ours_is_told(path: Path) -> None:
     told: list[BaseException] = []
-    history = History(HistorySettings(path=str(path)), on_failure=told.append)
+    history = ScoreStore(HistorySettings(path=str(path)), on_failure=told.append)
     history.relabel(KEYS)
     history.start()
     add(history, made(CHUNK) + 1)  # no scores
@@ -544,9 +544,9 @@ KILLED = """
 import sys
 import numpy as np
 sys.path.insert(0, {tests!r})
-from storage.test_scores import CHUNK, EVER, NOON, HistorySettings, History, KEYS
+from storage.test_scores import CHUNK, EVER, NOON, HistorySettings, ScoreStore, KEYS
 from storage.test_scores import add, made, written
-history = History(HistorySettings(path=sys.argv[1], keep_days=30000), clock=lambda: NOON / 1e9)
+history = ScoreStore(HistorySettings(path=sys.argv[1], keep_days=30000), clock=lambda: NOON / 1e9)
 history.relabel(KEYS)
 history.start()
 at_ns = int(sys.argv[2])
@@ -573,7 +573,7 @@ def test_a_kill_costs_only_what_was_in_memory(opened: Open, path: Path) -> None:
             lines += process.stdout.read().splitlines(keepends=True)
         at_ns = int([line for line in lines if line.endswith("\n")][-1])
         history = opened()
-        assert history.trouble is None
+        assert history.unavailable_reason is None
         (run,) = history.runs("kitchen", "dog", 0, at_ns)
         assert (run.start_ns, run.end_ns) == (NOON, at_ns)
         history.stop()
@@ -600,8 +600,8 @@ def test_the_daemon_keeps_what_detect_finds(tmp_path: Path, level: Path, broker:
     assert np.abs(run.scores - expected).max() <= ERROR + 1e-6
     assert run.scores.max() > 0.9
     assert run.scores.min() < 0.1
-    timeline = Timeline(tmp_path / "state" / "pe-stream" / "events.db")
-    (event,) = (entry.event for entry in timeline.events(Asked()))
+    timeline = EventQueries(tmp_path / "state" / "pe-stream" / "events.db")
+    (event,) = (entry.event for entry in timeline.events(EventFilter()))
     onset_ns = datetime.fromisoformat(event["onset"]).timestamp() * 1e9
     assert run.start_ns == pytest.approx(onset_ns - event["onset_s"] * 1e9, abs=2e6)
     (replayed,) = replay([run], LabelRule("loud", 0.5, 0.4, min_on=3, min_off=10))

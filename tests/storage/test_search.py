@@ -18,9 +18,9 @@ from pe_stream.core.types import FRAME_NS, Phase
 from pe_stream.errors import ConfigError
 from pe_stream.storage import search as search_module
 from pe_stream.storage.clips import Clips
-from pe_stream.storage.embedding_files import HEADER, Made, MemoryStore, Piece, stored
-from pe_stream.storage.event_queries import Timeline
-from pe_stream.storage.events import Store
+from pe_stream.storage.embedding_files import HEADER, EmbeddingFiles, Made, Piece, stored
+from pe_stream.storage.event_queries import EventQueries
+from pe_stream.storage.events import EventStore
 from pe_stream.storage.search import LONGEST_TEXT, checked, overlap, search
 
 NOON = 1_795_262_400 * 10**9
@@ -51,7 +51,7 @@ def piece(
 @pytest.mark.parametrize(("width", "day_mb"), [(128, 31.1), (1024, 224.6)])
 def test_a_day_is_searched_within_a_second(tmp_path: Path, width: int, day_mb: float) -> None:
     """With the dimensions of the embedded checkpoint, and of the published ones."""
-    store = MemoryStore(tmp_path, keep_days=7, max_gb=2, clock=lambda: NOON / 1e9)
+    store = EmbeddingFiles(tmp_path, keep_days=7, max_gb=2, clock=lambda: NOON / 1e9)
     assert store.keep(piece("kitchen", width, DAY_ROWS, PLANTED))
     store.close()
     files = list(tmp_path.glob("*/*.heard"))
@@ -120,8 +120,8 @@ def test_a_text_that_cannot_be_used(text: str, said: str) -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path / "events.db", keep_days=36_500, limit=100)
+def store(tmp_path: Path) -> Iterator[EventStore]:
+    store = EventStore(tmp_path / "events.db", keep_days=36_500, limit=100)
     yield store
     store.close()
 
@@ -133,11 +133,11 @@ def moment_at(start_s: float, end_s: float, source: str = "kitchen") -> Moment:
     return Moment(source, start_ns, end_ns, 0.5, start_ns)
 
 
-def test_the_event_that_was_there(store: Store, tmp_path: Path) -> None:
+def test_the_event_that_was_there(store: EventStore, tmp_path: Path) -> None:
     for number, peak in ((1, 0.7), (3, 0.9), (2, 0.99)):  # 2 is at the porch
         one = event(number, Phase.END, 5.0, peak=peak)
         store.record(one, [])
-    timeline = Timeline(tmp_path / "events.db")
+    timeline = EventQueries(tmp_path / "events.db")
     clips = Clips(ClipSettings(enabled=True, folder=str(tmp_path / "clips")))
 
     def found(start_s: float, end_s: float, source: str = "kitchen") -> str | None:
@@ -162,9 +162,9 @@ def test_the_event_that_was_there(store: Store, tmp_path: Path) -> None:
     assert overlap(moment_at(0.5, 1), timeline, None) is not None
 
 
-def test_an_event_of_long_ago_is_not_looked_for(store: Store, tmp_path: Path) -> None:
+def test_an_event_of_long_ago_is_not_looked_for(store: EventStore, tmp_path: Path) -> None:
     store.record(event(1, Phase.END, 9000.0), [])
-    timeline = Timeline(tmp_path / "events.db")
+    timeline = EventQueries(tmp_path / "events.db")
     hour_s = search_module.LONGEST_EVENT.total_seconds()
     assert overlap(moment_at(hour_s - 1, hour_s), timeline, None) is not None
     assert overlap(moment_at(hour_s + 1, hour_s + 2), timeline, None) is None

@@ -21,12 +21,12 @@ from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings, LabelRule
 from pe_stream.errors import ConfigError
 from pe_stream.storage.clips import Clips
-from pe_stream.storage.embeddings import Memory
-from pe_stream.storage.event_queries import Timeline
-from pe_stream.storage.events import Store
-from pe_stream.storage.scores import History
-from pe_stream.web.daemon_view import Broker, House
-from pe_stream.web.recent_embeddings import Recent
+from pe_stream.storage.embeddings import EmbeddingStore
+from pe_stream.storage.event_queries import EventQueries
+from pe_stream.storage.events import EventStore
+from pe_stream.storage.scores import ScoreStore
+from pe_stream.web.daemon_view import Broker, DaemonView
+from pe_stream.web.recent_embeddings import RecentEmbeddings
 from pe_stream.web.server import Server
 
 CONFIG = """\
@@ -50,11 +50,11 @@ class Standing:
 
     folder: Path
     file: ConfigFile
-    store: Store
-    history: History
+    store: EventStore
+    history: ScoreStore
     clips: Clips
-    recent: Recent
-    memory: Memory
+    recent: RecentEmbeddings
+    memory: EmbeddingStore
     settings: Settings
     server: Server
     rules: dict[str, list[LabelRule]] = field(default_factory=dict)
@@ -83,10 +83,10 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
     path = folder / "config.yaml"
     path.write_text(f"{CONFIG}web: {{enabled: true, port: {free_port()}{web}}}\n", "utf-8")
     settings = load(path)
-    store = Store(folder / "events.db", keep_days=30, limit=100)
-    history = History(HistorySettings(path=str(folder / "scores.db")))
+    store = EventStore(folder / "events.db", keep_days=30, limit=100)
+    history = ScoreStore(HistorySettings(path=str(folder / "scores.db")))
     history.start()
-    memory = Memory(SearchSettings(enabled=True, folder=str(folder / "heard")))
+    memory = EmbeddingStore(SearchSettings(enabled=True, folder=str(folder / "heard")))
     memory.start(IDENTITY, "level")
     kept = Clips(ClipSettings(enabled=clips, folder=str(folder / "clips")))
     kept.start()
@@ -112,8 +112,8 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         compare(np.zeros((1, 3), np.float16), text)
         return Probe(np.array([1, 0, 0], np.float32), 0.0, IDENTITY)
 
-    recent = Recent()
-    house = House(
+    recent = RecentEmbeddings()
+    house = DaemonView(
         checkpoint="level",
         settings=lambda: house_of[0].settings,
         sources=lambda: [source_state(name) for name in house_of[0].settings.sources],
@@ -130,7 +130,7 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         recent=recent,
         clips=kept,
         store=store,
-        timeline=Timeline(folder / "events.db"),
+        timeline=EventQueries(folder / "events.db"),
         history=history,
         memory=memory,
     )

@@ -12,8 +12,8 @@ from web.houses import Standing, source_state
 
 from pe_stream.core.types import FRAME_NS
 from pe_stream.web import daemon_api
-from pe_stream.web.recent_embeddings import KEPT_S, Recent
-from pe_stream.web.viewers import Audience
+from pe_stream.web.recent_embeddings import KEPT_S, RecentEmbeddings
+from pe_stream.web.viewers import Viewers
 
 NOW_NS = 1_800_000_000_000_000_000
 
@@ -67,7 +67,7 @@ def test_trying_has_its_limit(house: Standing) -> None:
 
 
 def test_the_last_minute_is_kept_and_a_break_forgets() -> None:
-    recent = Recent()
+    recent = RecentEmbeddings()
     most = KEPT_S * 25
     for number in range(most // 10 + 20):
         recent.add("a", NOW_NS + number * 10 * FRAME_NS, frames(10, number % 7 / 8))
@@ -87,7 +87,7 @@ def test_the_last_minute_is_kept_and_a_break_forgets() -> None:
 def test_a_viewer_that_comes_while_sources_begin_is_told_of_rules(house: Standing) -> None:
     rules = dict(house.rules)
     object.__setattr__(house.server._house, "rules", lambda: rules)
-    audience = Audience(1)
+    audience = Viewers(1)
     request = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(audience=audience)))
 
     async def seen() -> list[str]:

@@ -17,7 +17,7 @@ from stand_ins import ONSET, event
 from web.houses import Standing, standing
 
 from pe_stream.audio import media
-from pe_stream.core.clipper import Fate, Piece
+from pe_stream.core.clipper import ClipOutcome, Piece
 from pe_stream.core.messages import event_schema
 from pe_stream.core.types import Event, Phase
 from pe_stream.web.times import utc
@@ -35,7 +35,7 @@ def tell(house: Standing, *events: Event) -> list[Event]:
 def with_clip(house: Standing, number: int = 1) -> Event:
     (told,) = tell(house, event(number, source="kitchen", label="dog"))
     onset = 48_000  # a second into the clip
-    house.clips.take([Piece(told.id, 0, TONE, Fate.KEPT, onset)])
+    house.clips.take([Piece(told.id, 0, TONE, ClipOutcome.KEPT, onset)])
     wait_until(lambda: house.clips.find(told.to_dict()) is not None, "the clip")
     return told
 
@@ -191,7 +191,7 @@ def test_an_event_has_neighbours_a_clip_and_a_picture(house: Standing) -> None:
 def test_the_picture_shows_the_tone_where_and_when_it_is(house: Standing) -> None:
     (told,) = tell(house, event(1, source="kitchen", label="dog"))
     sound = np.concatenate([np.zeros(48_000, np.float32), TONE, np.zeros(48_000, np.float32)])
-    house.clips.take([Piece(told.id, 0, sound, Fate.KEPT, 48_000)])
+    house.clips.take([Piece(told.id, 0, sound, ClipOutcome.KEPT, 48_000)])
     wait_until(lambda: house.clips.find(told.to_dict()) is not None, "the clip")
     with house.client() as client:
         picture = client.get(f"api/v1/events/{told.id}/spectrogram").content
@@ -305,7 +305,7 @@ def test_a_store_that_cannot_be_written_is_told(
 ) -> None:
     tell(house, event(1))
     monkeypatch.setattr(house.store, "judge", lambda *_: False)
-    house.store._disk.trouble = "database or disk is full"
+    house.store._disk.unavailable_reason = "database or disk is full"
     with house.client() as client:
         answer = client.put("api/v1/events/id-0001/verdict", json={"verdict": "right"})
     assert answer.status_code == 503

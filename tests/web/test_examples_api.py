@@ -20,7 +20,7 @@ from stand_ins import event
 from web.houses import Standing
 
 from pe_stream.audio import encode, media
-from pe_stream.core.clipper import Fate, Piece
+from pe_stream.core.clipper import ClipOutcome, Piece
 from pe_stream.core.types import Phase, Samples
 from pe_stream.errors import UnavailableError, UnfinishedError
 from pe_stream.web import gate
@@ -52,7 +52,7 @@ def told(house: Standing, samples: Samples, number: int = 1, **fields: Any) -> s
     house.store.record(house.clips.named(replace(made, phase=Phase.START)), [])
     named = house.clips.named(made)
     house.store.record(named, [])
-    house.clips.take([Piece(made.id, 0, samples, Fate.KEPT, 2 * SECOND)])
+    house.clips.take([Piece(made.id, 0, samples, ClipOutcome.KEPT, 2 * SECOND)])
     wait_until(lambda: house.clips.find(named.to_dict()) is not None, "the clip")
     return made.id
 

@@ -16,7 +16,7 @@ from web.houses import Standing, standing
 from pe_stream.config.file import parse
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
 from pe_stream.web import guard, server
-from pe_stream.web.passwords import Door, hash_password
+from pe_stream.web.passwords import Authenticator, hash_password
 from pe_stream.web.server import listening
 
 PASSWORD = "correct horse"
@@ -190,9 +190,9 @@ def test_guessing_is_slow(tmp_path: Path, hashed: str) -> None:
 
 
 def test_another_password_ends_every_session(hashed: str) -> None:
-    def door(password_hash: str) -> Door:
+    def door(password_hash: str) -> Authenticator:
         text = f"labels: {{a: }}\nweb: {{password_hash: '{password_hash}'}}"
-        return Door(parse(text).web)
+        return Authenticator(parse(text).web)
 
     session = door(hashed).session()
     assert door(hashed).knows_session(session)

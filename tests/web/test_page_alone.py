@@ -22,7 +22,7 @@ from web.browser import browser, page
 from web.houses import Standing, standing
 
 from pe_stream.config.patterns import RHYTHM_THRESHOLD, FollowSettings
-from pe_stream.core.clipper import Fate, Piece
+from pe_stream.core.clipper import ClipOutcome, Piece
 from pe_stream.core.detector import Heard
 from pe_stream.core.types import FRAME, FRAME_NS, Phase
 from pe_stream.web.passwords import hash_password
@@ -398,7 +398,7 @@ def recorded(house: Standing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     made = event(1, Phase.END, 1.0, source="kitchen", label="dog")
     for phase in (Phase.START, Phase.END):
         house.store.record(house.clips.named(replace(made, phase=phase)), [])
-    house.clips.take([Piece(made.id, 0, noise.astype(np.float32), Fate.KEPT, 96_000)])
+    house.clips.take([Piece(made.id, 0, noise.astype(np.float32), ClipOutcome.KEPT, 96_000)])
     wait_until(lambda: house.clips.find(made.to_dict()) is not None, "the clip")
     return made.id
 

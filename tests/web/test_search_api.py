@@ -13,7 +13,7 @@ from web.houses import Standing
 from pe_stream.core.pooling import POOL
 from pe_stream.core.types import FRAME_NS, FrameEmbeddings, Phase
 from pe_stream.web import search_api
-from pe_stream.web.daemon_view import House
+from pe_stream.web.daemon_view import DaemonView
 
 ROW_NS = POOL * FRAME_NS
 
@@ -127,7 +127,7 @@ def test_searching_has_its_limit(house: Standing) -> None:
 
 
 def test_where_nothing_is_kept_it_says_how_to_turn_it_on(house: Standing) -> None:
-    there: House = house.server._house
+    there: DaemonView = house.server._house
     object.__setattr__(there, "memory", None)
     with house.client() as client:
         answer = client.get("api/v1/search", params={"text": "x"})

@@ -161,7 +161,7 @@ def test_there_are_not_too_many_viewers(house: Standing, monkeypatch: pytest.Mon
 
 def test_without_viewers_nothing_is_made(house: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
-    monkeypatch.setattr(viewers.Audience, "_frames", lambda *given: made.append(given))
+    monkeypatch.setattr(viewers.Viewers, "_frames", lambda *given: made.append(given))
     house.server.heard("kitchen", ["dog", "knock"], heard())
     reader = Reader(house, "?source=porch")
     reader.wait("rules", 2)
@@ -224,7 +224,7 @@ def test_a_break_and_other_labels_part_the_past(house: Standing) -> None:
 
 
 def test_what_is_kept_of_the_past_is_bounded() -> None:
-    kept = recent_audio.Lately()
+    kept = recent_audio.RecentAudio()
     for number in range(300):
         kept.add("kitchen", ["dog", "knock"], heard(after=5 * number))
     number, pieces = kept.all("kitchen")
@@ -237,7 +237,7 @@ def test_what_is_kept_of_the_past_is_bounded() -> None:
 
 def test_what_was_heard_long_ago_is_not_lately() -> None:
     now_s = [0.0]
-    kept = recent_audio.Lately(lambda: now_s[0])
+    kept = recent_audio.RecentAudio(lambda: now_s[0])
     kept.add("kitchen", ["dog", "knock"], heard())
     now_s[0] = 20.0
     kept.add("porch", ["dog", "knock"], heard())
@@ -249,7 +249,7 @@ def test_a_hop_while_the_first_viewer_comes_is_not_lost(house: Standing) -> None
     kept = house.server._audience._lately
     look = kept.all
 
-    def meanwhile(source: str | None) -> tuple[int, list[recent_audio.Stretch]]:
+    def meanwhile(source: str | None) -> tuple[int, list[recent_audio.RecentStretch]]:
         found = look(source)
         house.server.heard("kitchen", ["dog", "knock"], heard())
         return found
@@ -261,7 +261,7 @@ def test_a_hop_while_the_first_viewer_comes_is_not_lost(house: Standing) -> None
 
 
 def test_the_last_frame_of_a_segment_may_be_incomplete() -> None:
-    kept = recent_audio.Lately()
+    kept = recent_audio.RecentAudio()
     short = Heard(0, START_NS, np.ones((2, 1), np.float32), [], np.ones(FRAME + 7, np.float32))
     kept.add("kitchen", ["dog"], short)
     kept.add("kitchen", ["dog"], replace(short, start_ns=START_NS + 2 * FRAME_NS))

@@ -32,7 +32,7 @@ from pe_stream.labels.overlaps import overlaps
 from pe_stream.model.codec import Stream
 from pe_stream.outputs import mqtt, notifications
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
-from pe_stream.pipeline.scorer import Hearing, prepare
+from pe_stream.pipeline.scorer import Scorer, prepare
 from pe_stream.storage import clips, embeddings, events, scores
 
 LISTEN_S = 1.5
@@ -60,9 +60,9 @@ def run(path: Path) -> int:
         _line("config", error)
         return error.exit_code
     _line("config", f"{path}: sources: {len(settings.sources)}, labels: {len(settings.labels)}")
-    hearings: list[Hearing] = []
-    checks: list[tuple[str, Callable[[], str]]] = [("model", partial(_model, settings, hearings))]
-    checks.append(("labels", partial(_labels, settings.labels, hearings)))
+    scorers: list[Scorer] = []
+    checks: list[tuple[str, Callable[[], str]]] = [("model", partial(_model, settings, scorers))]
+    checks.append(("labels", partial(_labels, settings.labels, scorers)))
     for name, spec in settings.sources.items():
         checks.append((f"source {name}", partial(_source, spec)))
     checks.append(("broker", partial(_broker, settings.mqtt)))
@@ -97,11 +97,11 @@ def _line(what: str, outcome: str | PeStreamError) -> None:
     print(f"{verdict:7}{what}: {outcome}", flush=True)
 
 
-def _model(settings: Settings, hearings: list[Hearing]) -> str:
-    """Try what hears, and leave it in `hearings`."""
-    hearing = prepare(settings.model.model_copy(update={"compile": False}), settings.labels)
-    hearings.append(hearing)
-    framing = hearing.framing
+def _model(settings: Settings, scorers: list[Scorer]) -> str:
+    """Try what hears, and leave it in `scorers`."""
+    scorer = prepare(settings.model.model_copy(update={"compile": False}), settings.labels)
+    scorers.append(scorer)
+    framing = scorer.framing
     noise = np.random.default_rng(0).normal(0, 0.01, (framing.window + 2 * framing.hop) * FRAME)
     audio: Samples = noise.astype(np.float32)
     stream, begun_s = Stream(), 0.0
@@ -110,25 +110,25 @@ def _model(settings: Settings, hearings: list[Hearing]) -> str:
         start = hop * framing.hop * FRAME
         samples = audio[start : start + framing.window * FRAME]
         done = framing.window - framing.hop - framing.lookahead
-        hearing.engine.hear([stream], [Window(start, samples, done=done)])
+        scorer.engine.hear([stream], [Window(start, samples, done=done)])
     rtf = (time.monotonic() - begun_s) / settings.model.hop_s
     verdict = "keeps up" if rtf * len(settings.sources) < 1 else "falls behind: stretches the hop"
-    return f"{hearing.checkpoint.describe()}; a hop takes {rtf:.2f} of its time, {verdict}"
+    return f"{scorer.checkpoint.describe()}; a hop takes {rtf:.2f} of its time, {verdict}"
 
 
-def _labels(labels: Mapping[str, LabelSettings], hearings: Sequence[Hearing]) -> str:
+def _labels(labels: Mapping[str, LabelSettings], scorers: Sequence[Scorer]) -> str:
     """Which labels are nearly the same to the model, and the like: warnings, no failure."""
-    if not hearings:
+    if not scorers:
         raise UnavailableError("not compared: there is no model")
-    hearing = hearings[0]
-    alike = [overlap.describe() for overlap in overlaps(hearing.labels.embeddings)]
+    scorer = scorers[0]
+    alike = [overlap.describe() for overlap in overlaps(scorer.labels.embeddings)]
     told = [f"warning: {pair}" for pair in alike] or ["no two are nearly the same"]
     told += ["`pe-stream prompts` tells more"] if alike else []
     for name, label in labels.items():
         if label.examples:
-            repeated = lesson(hearing.checkpoint, name, label).repeated
+            repeated = lesson(scorer.checkpoint, name, label).repeated
             told += [f"warning: {each}" for each in repeated]
-    deaf = [rule.name for rule in hearing.labels.rules if rule.threshold > HARDLY_EVER]
+    deaf = [rule.name for rule in scorer.labels.rules if rule.threshold > HARDLY_EVER]
     if deaf:
         names = ", ".join(deaf)
         told.append(
@@ -176,15 +176,19 @@ def _folder(folder: Path) -> str:
 
 def _page(settings: WebSettings, path: Path) -> str:
     try:
-        from pe_stream.web.passwords import Door
+        from pe_stream.web.passwords import Authenticator
     except ImportError as error:
         raise UnavailableError(
             f"{error.name} is not installed: pip install 'pe-stream[web]'"
         ) from error
-    Door(settings)
+    Authenticator(settings)
     said = _port("web", settings.host, settings.port, f"{settings.prefix}/")
-    trouble = ConfigFile(path).trouble
-    return f"{said}; labels can be edited" if trouble is None else f"{said}; {trouble}"
+    unavailable_reason = ConfigFile(path).unavailable_reason
+    return (
+        f"{said}; labels can be edited"
+        if unavailable_reason is None
+        else f"{said}; {unavailable_reason}"
+    )
 
 
 def _metrics(settings: MetricsSettings) -> str:

@@ -24,7 +24,7 @@ from pe_stream.core.types import FRAME_S, SAMPLE_RATE, Event, FrameScores, Sampl
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
 from pe_stream.labels.prepare import labels_from_prompts
 from pe_stream.pipeline.offline import detect
-from pe_stream.pipeline.scorer import Hearing, prepare
+from pe_stream.pipeline.scorer import Scorer, prepare
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def run(options: DetectOptions) -> int:
     """
     _refuse_clashes(options)
     settings = _settings(options)
-    hearing = prepare(settings.model, settings.labels)
+    scorer = prepare(settings.model, settings.labels)
     for folder in (options.scores, options.plot):
         if folder is not None:
             _make_folder(folder)
@@ -63,7 +63,7 @@ def run(options: DetectOptions) -> int:
     code = 0
     for file in options.files:
         try:
-            _detect_file(file, hearing, settings.node, options)
+            _detect_file(file, scorer, settings.node, options)
         except UnavailableError as error:
             print(f"pe-stream: {error}", file=sys.stderr)
             code = error.exit_code
@@ -117,7 +117,7 @@ def _make_folder(folder: Path) -> None:
         raise UnavailableError(f"{folder}: no folder to write to: {error.strerror}") from error
 
 
-def _detect_file(file: str, hearing: Hearing, node: str, options: DetectOptions) -> None:
+def _detect_file(file: str, scorer: Scorer, node: str, options: DetectOptions) -> None:
     recording = media.read(file)
     spectrogram = Spectrogram() if options.plot else None
     scores: list[FrameScores] = []
@@ -137,7 +137,7 @@ def _detect_file(file: str, hearing: Hearing, node: str, options: DetectOptions)
                 spectrogram.add(samples)
 
         keep = scores.append if options.scores or options.plot else None
-        for event in detect(recording, hearing, node=node, on_audio=listen, on_scores=keep):
+        for event in detect(recording, scorer, node=node, on_audio=listen, on_scores=keep):
             with progress.external_write_mode():
                 print(_LINES[options.format](file, event), flush=True)
             if spectrogram is not None:
@@ -149,7 +149,7 @@ def _detect_file(file: str, hearing: Hearing, node: str, options: DetectOptions)
     stem = Path(file).stem
     if options.scores:
         with _writing(options.scores / f"{stem}.npz") as path:
-            _write_scores(path, hearing, np.concatenate(scores))
+            _write_scores(path, scorer, np.concatenate(scores))
     if options.plot and spectrogram is not None:
         with _writing(options.plot / f"{stem}.png") as path:
             plot.save(
@@ -157,7 +157,7 @@ def _detect_file(file: str, hearing: Hearing, node: str, options: DetectOptions)
                 title=Path(file).name,
                 spectrogram=spectrogram,
                 scores=np.concatenate(scores),
-                rules=hearing.labels.rules,
+                rules=scorer.labels.rules,
                 events=events,
             )
 
@@ -170,8 +170,8 @@ def _writing(path: Path) -> Iterator[Path]:
         raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _write_scores(path: Path, hearing: Hearing, scores: FrameScores) -> None:
-    labels = np.array([rule.name for rule in hearing.labels.rules])
+def _write_scores(path: Path, scorer: Scorer, scores: FrameScores) -> None:
+    labels = np.array([rule.name for rule in scorer.labels.rules])
     np.savez_compressed(path, labels=labels, scores=scores, frame_s=FRAME_S)
 
 

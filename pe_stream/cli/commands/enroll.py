@@ -82,10 +82,10 @@ def run(options: EnrollOptions) -> int:
     if others:
         megabytes = sum(each.stat().st_size for each in others) / 1e6
         print(f"{options.name}: background kept in {folder / BACKGROUND}, {megabytes:.0f} MB")
-    hearing = prepare(
+    scorer = prepare(
         draft.settings.model.model_copy(update={"compile": False}), draft.settings.labels
     )
-    for line in report(hearing.checkpoint, draft.settings.labels, options.name):
+    for line in report(scorer.checkpoint, draft.settings.labels, options.name):
         print(line)
     print(f"written to {file.path}; what it was is beside it (.bak)")
     print("a daemon that runs takes it over with SIGHUP, or when it starts again")

@@ -13,7 +13,7 @@ from pe_stream.config.file import find, load
 from pe_stream.config.local_time import moment
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.storage import events
-from pe_stream.storage.event_queries import Asked, Timeline
+from pe_stream.storage.event_queries import EventFilter, EventQueries
 from pe_stream.storage.events_table import write_csv
 
 
@@ -37,11 +37,13 @@ def run(options: EventsOptions) -> int:
     Raises UsageError on a time that is none, UnavailableError without a database.
     """
     since = None if options.since is None else moment(options.since, datetime.now(UTC))
-    asked = Asked(since=since, source=options.source, label=options.label, verdict=options.verdict)
+    asked = EventFilter(
+        since=since, source=options.source, label=options.label, verdict=options.verdict
+    )
     judged = options.verdict is not None
     found = (
         entry.event | ({"verdict": entry.verdict, "note": entry.note} if judged else {})
-        for entry in Timeline(_path(options.config)).events(asked)
+        for entry in EventQueries(_path(options.config)).events(asked)
     )
     if options.format == "csv":
         write_csv(found, sys.stdout, judged=judged)

@@ -23,7 +23,7 @@ from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.labels import schedules
 from pe_stream.labels.fingerprint import look_up
-from pe_stream.workbench.calibration.stored_scores import Stretch, chosen, database, look
+from pe_stream.workbench.calibration.stored_scores import TimeRange, chosen, database, look
 
 NOW, OTHER, BOTH = "now", "other", "both"
 """What the two configurations are called in results, and what they have in common."""
@@ -114,7 +114,7 @@ def run(options: ReplayOptions) -> int:
     return 0
 
 
-def _stretch(options: ReplayOptions) -> Stretch:
+def _stretch(options: ReplayOptions) -> TimeRange:
     now = datetime.now(UTC)
     since = datetime.fromisoformat(moment(options.since, now))
     until = now
@@ -122,11 +122,11 @@ def _stretch(options: ReplayOptions) -> Stretch:
         until = datetime.fromisoformat(moment(options.until, now, "--until"))
     if since >= until:
         raise UsageError(f"--since {options.since}: that is not before the end")
-    return Stretch(since, until)
+    return TimeRange(since, until)
 
 
 def _compare(
-    named: dict[str, Settings], path: Path, stretch: Stretch, options: ReplayOptions
+    named: dict[str, Settings], path: Path, stretch: TimeRange, options: ReplayOptions
 ) -> tuple[dict[str, Line], list[Told]]:
     """Every label of either configuration; events of both that overlap are one, as it is now."""
     labels = {name: None for settings in named.values() for name in settings.labels}

@@ -30,7 +30,7 @@ from pe_stream.model.prompts import probe
 from pe_stream.storage import embeddings, events, search
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embedding_files import Piece, stored
-from pe_stream.storage.event_queries import Timeline
+from pe_stream.storage.event_queries import EventQueries
 from pe_stream.storage.search import Found, Overlap
 
 log = logging.getLogger(__name__)
@@ -209,9 +209,9 @@ def _house(config: Path | None) -> _House:
     )
 
 
-def _timeline(settings: StoreSettings) -> Timeline | None:
+def _timeline(settings: StoreSettings) -> EventQueries | None:
     path = events.path_of(settings)
-    return Timeline(path) if settings.enabled and path.is_file() else None
+    return EventQueries(path) if settings.enabled and path.is_file() else None
 
 
 def _ns(utc: str) -> int:

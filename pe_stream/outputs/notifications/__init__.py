@@ -4,6 +4,6 @@ Each has a thread and a bounded queue of its own, so that none holds up another,
 """
 
 from pe_stream.outputs.notifications.notifications import Notifications, describe, send_test
-from pe_stream.outputs.notifications.services import Letter, Service, service
+from pe_stream.outputs.notifications.services import Notification, Service, service
 
-__all__ = ["Letter", "Notifications", "Service", "describe", "send_test", "service"]
+__all__ = ["Notification", "Notifications", "Service", "describe", "send_test", "service"]

@@ -19,7 +19,7 @@ from pe_stream.config.local_time import LocalTime
 from pe_stream.core.types import Event, Phase
 from pe_stream.errors import RefusedError, UnavailableError, UsageError
 from pe_stream.outputs.notifications import words
-from pe_stream.outputs.notifications.services import Letter, Service, service
+from pe_stream.outputs.notifications.services import Notification, Service, service
 
 log = logging.getLogger(__name__)
 
@@ -239,7 +239,7 @@ class _Notifier:
         """Send, and try again where that may help."""
         for pause_s in (*PAUSES_S, None):
             try:
-                answer = self._service.send(self._letter(event, clip))
+                answer = self._service.send(self._notification(event, clip))
             except UnavailableError as error:
                 vain = isinstance(error, RefusedError) or pause_s is None
                 if vain or self._stopping.wait(pause_s):
@@ -252,11 +252,11 @@ class _Notifier:
                 log.debug("notification %s: %s %s: %s", self._name, event.label, event.id, answer)
                 return
 
-    def _letter(self, event: Event, clip: Path | None) -> Letter:
+    def _notification(self, event: Event, clip: Path | None) -> Notification:
         now = self._around.now()
         body = words.body(event, self._around.local, now)
         event = replace(event, late=event.late or words.is_late(event, now))
-        return Letter(words.title(event), body, event.to_json(), self._attachable(clip))
+        return Notification(words.title(event), body, event.to_json(), self._attachable(clip))
 
     def _attachable(self, clip: Path | None) -> Path | None:
         if clip is None:
@@ -310,7 +310,7 @@ def send_test(settings: Settings, name: str) -> str:
     )
     said = f"The notification {name} of {settings.node} arrives."
     try:
-        answer = made.send(Letter("Test of pe-stream", said, event.to_json()))
+        answer = made.send(Notification("Test of pe-stream", said, event.to_json()))
     except UnavailableError as error:
         raise UnavailableError(f"{name}: {made.describe}: {error}") from None
     finally:

@@ -29,7 +29,7 @@ _KINDS = {".flac": "audio/flac", ".opus": "audio/ogg"}
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Notification:
     """What is sent: words for people, the event's JSON for programs, and a file or none."""
 
     title: str
@@ -44,7 +44,7 @@ class Service(Protocol):
     describe: str
     """What it is, without secrets."""
 
-    def send(self, letter: Letter) -> str:
+    def send(self, notification: Notification) -> str:
         """Hand over a letter; returns what was answered.
 
         Raises RefusedError where another try is in vain, UnavailableError otherwise.
@@ -97,9 +97,9 @@ class Webhook:
             self._client.close()
             raise ConfigError(f"notifications.{name}.webhook: not a usable address") from None
 
-    def send(self, letter: Letter) -> str:
+    def send(self, notification: Notification) -> str:
         """Post; returns the status. See Service."""
-        request = self._request(letter)
+        request = self._request(notification)
         try:
             answer = self._client.send(request, stream=True)
             try:
@@ -123,16 +123,20 @@ class Webhook:
         """Let go of the connection."""
         self._client.close()
 
-    def _request(self, letter: Letter) -> httpx.Request:
-        event = letter.json.encode()
+    def _request(self, notification: Notification) -> httpx.Request:
+        event = notification.json.encode()
         if self._form:
             parts: dict[str, tuple[str | None, bytes, str]] = {
                 "event": (None, event, "application/json")
             }
-            if letter.clip is not None:
+            if notification.clip is not None:
                 with suppress(OSError):  # deleted meanwhile, to make room
-                    sound = letter.clip.read_bytes()
-                    parts["clip"] = (letter.clip.name, sound, _KINDS[letter.clip.suffix])
+                    sound = notification.clip.read_bytes()
+                    parts["clip"] = (
+                        notification.clip.name,
+                        sound,
+                        _KINDS[notification.clip.suffix],
+                    )
             request = self._client.build_request("POST", self._url, files=parts)
         else:
             headers = {"Content-Type": "application/json"}
@@ -165,15 +169,15 @@ class Apprise:
         self._apprise: apprise.Apprise = apprise.Apprise()
         self._apprise.add(plugin)
 
-    def send(self, letter: Letter) -> str:
+    def send(self, notification: Notification) -> str:
         """Tell; Apprise does not say whether another try would be in vain. See Service."""
         from apprise.attachment.file import AttachFile
 
         done = self._apprise.notify(
-            title=letter.title,
-            body=letter.body,
+            title=notification.title,
+            body=notification.body,
             body_format="text",
-            attach=AttachFile(str(letter.clip)) if letter.clip else None,  # type: ignore[no-untyped-call] # is typed in part
+            attach=AttachFile(str(notification.clip)) if notification.clip else None,  # type: ignore[no-untyped-call] # is typed in part
         )
         if done:
             return "accepted"

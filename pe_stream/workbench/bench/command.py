@@ -28,7 +28,7 @@ from pe_stream.model.checkpoint import Checkpoint, load, resolve_device
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
 from pe_stream.model.precision import fast_dtype
-from pe_stream.pipeline.scorer import Hearing
+from pe_stream.pipeline.scorer import Scorer
 from pe_stream.workbench.bench import (
     flops,
     hops,
@@ -147,8 +147,8 @@ def measure(
     made["live"] = {"limit": limit, "runs": [one.figures() for one in lived]}
     made["live_streams"] = lived[-1].streams if lived and lived[-1].sustained else 0
     log.info("live streams: %d; now from sound to MQTT", made["live_streams"])
-    hearing = Hearing(checkpoint, engine, framing, Labels(engine.labels, tuple(rules(names))))
-    made["latency"] = latency.measure(hearing, options.seconds)
+    scorer = Scorer(checkpoint, engine, framing, Labels(engine.labels, tuple(rules(names))))
+    made["latency"] = latency.measure(scorer, options.seconds)
     made["p99_latency_ms"] = made["latency"]["latency_ms"]["p99"]
     log.info("latency: %.0f ms; now memory and processor time", made["p99_latency_ms"])
     made["memory"] = upkeep.memory_per_stream(engine, framing, names) | _memory(options, framing)

@@ -35,7 +35,7 @@ from pe_stream.model.codec import Stream
 from pe_stream.outputs.mqtt import Publisher
 from pe_stream.outputs.mqtt.embedded_broker import HOST, EmbeddedBroker
 from pe_stream.pipeline.live import Live
-from pe_stream.pipeline.scorer import Hearing
+from pe_stream.pipeline.scorer import Scorer
 from pe_stream.workbench.bench.figures import summary
 from pe_stream.workbench.bench.sources import LEVEL, noise
 
@@ -122,20 +122,20 @@ class Ears:
         return made
 
 
-def measure(hearing: Hearing, seconds: float) -> dict[str, Any]:
+def measure(scorer: Scorer, seconds: float) -> dict[str, Any]:
     """Play bursts for `seconds`; returns figures of the events that a subscriber received (ms).
 
     latency_ms: as events report it, from the end of the audio that decided to the hand-over to
     MQTT; delivery_ms: from there to a subscriber on this machine.
     """
-    framing = Framing(hearing.framing.window, HOP, LOOKAHEAD)
-    names = hearing.engine.labels.names
+    framing = Framing(scorer.framing.window, HOP, LOOKAHEAD)
+    names = scorer.engine.labels.names
     rules = tuple(LabelRule(name, 0.5, 0.4, update_every=1000) for name in names)
-    hearing = replace(
-        hearing,
-        engine=cast("Any", Ears(hearing.engine)),
+    scorer = replace(
+        scorer,
+        engine=cast("Any", Ears(scorer.engine)),
         framing=framing,
-        labels=Labels(hearing.engine.labels, rules),
+        labels=Labels(scorer.engine.labels, rules),
     )
     beacon = Beacon(framing.window, seconds)
     with ExitStack() as stack:
@@ -154,21 +154,21 @@ def measure(hearing: Hearing, seconds: float) -> dict[str, Any]:
         stack.callback(publisher.stop)
         handler = _Handler(publisher, StateBoard(topics, {_SOURCE: names}))
         live = Live(
-            {_SOURCE: lambda *_: beacon}, hearing, handler, node=_NODE, hears=lambda *_: True
+            {_SOURCE: lambda *_: beacon}, scorer, handler, node=_NODE, hears=lambda *_: True
         )
         live.open()
         stack.callback(live.stop)
         live.start()
         handler.wait(seconds + framing.window * FRAME / SAMPLE_RATE + _PATIENCE_S)
         subscriber.complete.wait(_PATIENCE_S)
-        vital = live.vitals[_SOURCE]
+        status = live.statuses[_SOURCE]
     return _figures(
-        beacon, handler, subscriber, {"stretched_hops": vital.stretched, "rtf": vital.rtf}
+        beacon, handler, subscriber, {"stretched_hops": status.stretched, "rtf": status.rtf}
     )
 
 
 def _figures(
-    beacon: Beacon, handler: _Handler, subscriber: _Subscriber, vitals: dict[str, Any]
+    beacon: Beacon, handler: _Handler, subscriber: _Subscriber, statuses: dict[str, Any]
 ) -> dict[str, Any]:
     received = subscriber.received
     if not received:
@@ -181,7 +181,7 @@ def _figures(
         "events": len(received),
         "latency_ms": summary([latency_ms for _, _, latency_ms in received]),
         "delivery_ms": summary(delivery_ms),
-        **vitals,
+        **statuses,
     }
 
 

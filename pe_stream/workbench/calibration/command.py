@@ -28,7 +28,7 @@ from pe_stream.workbench.calibration.calibrated import Calibrated
 from pe_stream.workbench.calibration.examples import recall
 from pe_stream.workbench.calibration.gather import Material, stored
 from pe_stream.workbench.calibration.propose import TooLittleError, propose, without
-from pe_stream.workbench.calibration.stored_scores import Stretch, chosen
+from pe_stream.workbench.calibration.stored_scores import TimeRange, chosen
 
 log = logging.getLogger(__name__)
 
@@ -119,8 +119,8 @@ def _refuse_clashes(options: CalibrateOptions) -> None:
 def _version(config: Path) -> str:
     """Of the file that is to be changed; hours of listening are not to end with that it cannot."""
     file = ConfigFile(config)
-    if file.trouble is not None:
-        raise UnavailableError(file.trouble)
+    if file.unavailable_reason is not None:
+        raise UnavailableError(file.unavailable_reason)
     return file.version
 
 
@@ -148,11 +148,11 @@ def _gather(
 
     if options.listen is not None:
         settings.require_sources()
-    hearing = prepare(settings.model, {name: settings.labels[name] for name in labels})
-    columns = {rule.name: n for n, rule in enumerate(hearing.labels.rules)}
+    scorer = prepare(settings.model, {name: settings.labels[name] for name in labels})
+    columns = {rule.name: n for n, rule in enumerate(scorer.labels.rules)}
     heard: dict[str, list[list[ScoreRun]]] = {}
     for name, files in examples.items():
-        scores = [listening.scores_of(file, hearing)[:, columns[name]] for file in files]
+        scores = [listening.scores_of(file, scorer)[:, columns[name]] for file in files]
         heard[name] = [[ScoreRun(0, each)] for each in scores]
     if not new:
         return stored(settings, known, labels, sources, _stretch(options)), heard
@@ -160,17 +160,15 @@ def _gather(
     if options.afresh:
         listening.forget(state)
     if options.recordings:
-        return listening.recordings(labels, options.recordings, state, hearing), heard
+        return listening.recordings(labels, options.recordings, state, scorer), heard
     seconds = options.listen or 0.0
     return (
-        listening.listened(
-            settings, labels, sources, seconds=seconds, state=state, hearing=hearing
-        ),
+        listening.listened(settings, labels, sources, seconds=seconds, state=state, scorer=scorer),
         heard,
     )
 
 
-def _stretch(options: CalibrateOptions) -> Stretch:
+def _stretch(options: CalibrateOptions) -> TimeRange:
     now = datetime.now(UTC)
     since = datetime.fromisoformat(moment(options.since or "24h", now))
     until = now
@@ -178,7 +176,7 @@ def _stretch(options: CalibrateOptions) -> Stretch:
         until = datetime.fromisoformat(moment(options.until, now, "--until"))
     if since >= until:
         raise UsageError(f"--since {options.since or '24h'}: that is not before the end")
-    return Stretch(since, until)
+    return TimeRange(since, until)
 
 
 def _calibrate(

@@ -12,9 +12,9 @@ from pe_stream.config import Settings
 from pe_stream.core.types import FRAME_S, ScoreRun
 from pe_stream.labels.fingerprint import Known
 from pe_stream.storage import events
-from pe_stream.storage.event_queries import Asked, Timeline
+from pe_stream.storage.event_queries import EventFilter, EventQueries
 from pe_stream.workbench.calibration.propose import STILL_S, moving
-from pe_stream.workbench.calibration.stored_scores import Stretch, database, look
+from pe_stream.workbench.calibration.stored_scores import TimeRange, database, look
 
 SILENT = "only silence was heard, as its scores never move: is the microphone muted?"
 
@@ -51,7 +51,7 @@ def stored(
     known: Known,
     labels: Sequence[str],
     sources: Sequence[str],
-    stretch: Stretch,
+    stretch: TimeRange,
 ) -> dict[str, Material]:
     """What the daemon has stored, with the verdicts on its events. Raises UnavailableError."""
     path = database(settings)
@@ -70,16 +70,16 @@ def stored(
 
 
 def _marked_right(
-    settings: Settings, source: str, label: str, stretch: Stretch
+    settings: Settings, source: str, label: str, stretch: TimeRange
 ) -> list[tuple[int, int]]:
     """Spans of the events that somebody said were true, with a second around each."""
     path = events.path_of(settings.store)
     if not settings.store.enabled or not path.is_file():
         return []
     since, until = (_utc(at) for at in (stretch.since, stretch.until))
-    asked = Asked(since=since, until=until, source=source, label=label, verdict="right")
+    asked = EventFilter(since=since, until=until, source=source, label=label, verdict="right")
     spans = []
-    for entry in Timeline(path).events(asked):
+    for entry in EventQueries(path).events(asked):
         onset_ns = round(datetime.fromisoformat(entry.event["onset"]).timestamp() * 1e9)
         end_ns = onset_ns + round(entry.event["duration_s"] * 1e9)
         spans.append((onset_ns - _MARGIN_NS, end_ns + _MARGIN_NS))

@@ -24,7 +24,7 @@ from pe_stream.core.types import FRAME, FRAME_NS, FRAME_S, AudioChunk, Event, Fr
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.pipeline.live import Live, openers
 from pe_stream.pipeline.offline import detect
-from pe_stream.pipeline.scorer import Hearing
+from pe_stream.pipeline.scorer import Scorer
 from pe_stream.storage import scores as scores_module
 from pe_stream.workbench.calibration.gather import Material
 
@@ -41,25 +41,25 @@ def recordings(
     labels: Sequence[str],
     files: Sequence[str],
     state: Path,
-    hearing: Hearing,
+    scorer: Scorer,
 ) -> dict[str, Material]:
     """Scores of recordings, by the pipeline of `detect`; what `state` has is not heard again.
 
     All files are one long recording of one place. A file that cannot be used is an error.
     """
-    kept = _opened(state, hearing)
+    kept = _opened(state, scorer)
     try:
         for file in files:
-            _hear(file, hearing, kept)
+            _hear(file, scorer, kept)
     finally:
         kept.stop()
     _require_kept(kept)
-    found = {name: Material(hearing.framing.hop) for name in labels}
+    found = {name: Material(scorer.framing.hop) for name in labels}
     for name, material in found.items():
-        key = hearing.labels.keys[name]
+        key = scorer.labels.keys[name]
         runs: list[ScoreRun] = []
         for file in files:
-            runs += scores_module.read_runs(state, track(file, hearing), name, *_EVER, key=key)
+            runs += scores_module.read_runs(state, track(file, scorer), name, *_EVER, key=key)
         material.add("the recordings", runs)
     return found
 
@@ -71,7 +71,7 @@ def listened(
     *,
     seconds: float,
     state: Path,
-    hearing: Hearing,
+    scorer: Scorer,
 ) -> dict[str, Material]:
     """Scores of the configured sources as they sound, for so long; `state` counts towards it.
 
@@ -85,7 +85,7 @@ def listened(
     if not pairs:
         raise UsageError("none of these sources listens for any of these labels")
     chosen = settings.model_copy(update={"sources": {n: settings.sources[n] for n in wanted}})
-    kept = _opened(state, hearing)
+    kept = _opened(state, scorer)
     try:
         before_s = min(
             sum(len(run.scores) for run in kept.runs(source, name, *_from(since_ns))) * FRAME_S
@@ -94,23 +94,23 @@ def listened(
         if before_s:
             log.info("%.2g h were listened to already: %s", before_s / 3600, state)
         if before_s < seconds:
-            _Listening(chosen, hearing, kept, wanted).run(seconds, before_s)
+            _Listening(chosen, scorer, kept, wanted).run(seconds, before_s)
     finally:
         kept.stop()
     _require_kept(kept)
-    found = {name: Material(hearing.framing.hop) for name in labels}
+    found = {name: Material(scorer.framing.hop) for name in labels}
     for source, name in pairs:
-        key = hearing.labels.keys[name]
+        key = scorer.labels.keys[name]
         runs = scores_module.read_runs(state, source, name, *_from(since_ns), key=key)
         lack = None if runs else "nothing was heard of it"
         found[name].add(source, runs, lack)
     return found
 
 
-def scores_of(file: str, hearing: Hearing) -> FrameScores:
+def scores_of(file: str, scorer: Scorer) -> FrameScores:
     """Scores (frames, labels) of a short recording; raises UnavailableError."""
     found: list[FrameScores] = []
-    for _ in detect(media.read(file), hearing, node="calibrate", on_scores=found.append):
+    for _ in detect(media.read(file), scorer, node="calibrate", on_scores=found.append):
         pass
     return np.concatenate(found)
 
@@ -124,7 +124,7 @@ def forget(state: Path) -> None:
         raise UnavailableError(f"{state}: {error.strerror}") from error
 
 
-def track(file: str, hearing: Hearing) -> str:
+def track(file: str, scorer: Scorer) -> str:
     """What tells a recording from any other, and what hears it: labels that are new hear it anew.
 
     A recording is told by where it is, its size, and when it was written.
@@ -134,30 +134,32 @@ def track(file: str, hearing: Hearing) -> str:
         stat = path.stat()
     except OSError as error:
         raise UnavailableError(f"{file}: {error.strerror}") from error
-    by = sorted(hearing.labels.keys.items())
+    by = sorted(scorer.labels.keys.items())
     made_of = f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns} {by}"
     return hashlib.sha256(made_of.encode()).hexdigest()[:32]
 
 
-def _opened(state: Path, hearing: Hearing) -> scores_module.History:
-    kept = scores_module.History(HistorySettings(path=str(state), keep_days=36_500))
+def _opened(state: Path, scorer: Scorer) -> scores_module.ScoreStore:
+    kept = scores_module.ScoreStore(HistorySettings(path=str(state), keep_days=36_500))
     kept.start()
-    if kept.trouble is not None:
+    if kept.unavailable_reason is not None:
         kept.stop()
-        raise UnavailableError(f"{state}: {kept.trouble}")
-    kept.relabel(hearing.labels.keys)
+        raise UnavailableError(f"{state}: {kept.unavailable_reason}")
+    kept.relabel(scorer.labels.keys)
     return kept
 
 
-def _require_kept(kept: scores_module.History) -> None:
+def _require_kept(kept: scores_module.ScoreStore) -> None:
     if kept.lost:
-        raise UnavailableError(f"{kept.lost} minutes of scores were lost: {kept.trouble}")
+        raise UnavailableError(
+            f"{kept.lost} minutes of scores were lost: {kept.unavailable_reason}"
+        )
 
 
-def _hear(file: str, hearing: Hearing, kept: scores_module.History) -> None:
+def _hear(file: str, scorer: Scorer, kept: scores_module.ScoreStore) -> None:
     """Add a recording's scores to what is kept of it."""
-    recording, source = media.read(file), track(file, hearing)
-    names = list(hearing.labels.keys)
+    recording, source = media.read(file), track(file, scorer)
+    names = list(scorer.labels.keys)
     there = min(_beginning(kept.runs(source, name, *_EVER)) for name in names)
     with tqdm(
         total=recording.duration_s,
@@ -171,7 +173,7 @@ def _hear(file: str, hearing: Hearing, kept: scores_module.History) -> None:
         if recording.duration_s and there * FRAME_S >= recording.duration_s - FRAME_S:
             return
         # What comes before a frame has a say in its score.
-        skipped = max(0, there - hearing.framing.window)
+        skipped = max(0, there - scorer.framing.window)
         at = skipped
 
         def keep(scores: FrameScores) -> None:
@@ -184,7 +186,7 @@ def _hear(file: str, hearing: Hearing, kept: scores_module.History) -> None:
 
         rest: Any = _Rest(recording, skipped * FRAME)
         try:
-            for _ in detect(rest, hearing, node="calibrate", on_scores=keep):
+            for _ in detect(rest, scorer, node="calibrate", on_scores=keep):
                 pass
         except UnavailableError:
             if not there:  # else it is only the rest that is silent
@@ -232,16 +234,14 @@ class _Listening:
     def __init__(
         self,
         settings: Settings,
-        hearing: Hearing,
-        kept: scores_module.History,
+        scorer: Scorer,
+        kept: scores_module.ScoreStore,
         wanted: Mapping[str, Sequence[str]],
     ) -> None:
         self._kept, self._wanted = kept, wanted
         self._over = threading.Event()
         self._error: BaseException | None = None
-        self._live = Live(
-            openers(settings), hearing, self, node=settings.node, hears=settings.hears
-        )
+        self._live = Live(openers(settings), scorer, self, node=settings.node, hears=settings.hears)
 
     def run(self, seconds: float, before_s: float) -> None:
         """Listen until there are so many seconds, or all sources have ended."""

@@ -19,7 +19,7 @@ NONE = "no scores of that time are stored"
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class TimeRange:
     """From `since` to `until` (aware); the end is not part of it."""
 
     since: datetime
@@ -67,7 +67,7 @@ def database(settings: Settings) -> Path:
 def look(
     path: Path,
     identity: str,
-    stretch: Stretch,
+    stretch: TimeRange,
     *,
     source: str,
     name: str,

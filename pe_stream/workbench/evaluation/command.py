@@ -18,7 +18,7 @@ from tqdm import tqdm
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.types import FRAME_S
 from pe_stream.errors import UnavailableError, UsageError
-from pe_stream.pipeline.scorer import Hearing, prepare
+from pe_stream.pipeline.scorer import Scorer, prepare
 from pe_stream.version import __version__
 from pe_stream.workbench import manifest
 from pe_stream.workbench.evaluation import (
@@ -70,11 +70,11 @@ def run(options: EvalOptions) -> int:
     peer = _peer(options, labels, settings)
     _refuse_unwritable(options)
     model = _model(options)
-    hearing = prepare(model, settings)
-    ours = System(report.OURS, hearing.labels.rules)
-    sounds = score(found, hearing, ours, peer)
+    scorer = prepare(model, settings)
+    ours = System(report.OURS, scorer.labels.rules)
+    sounds = score(found, scorer, ours, peer)
     systems = [ours, *([peer[1]] if peer else [])]
-    made = _report(options, found, sounds, systems, hearing)
+    made = _report(options, found, sounds, systems, scorer)
     made["backgrounds"] = _backgrounds(chosen, sounds)
     _tell(options, made, report.as_table)
     if options.plot:
@@ -106,8 +106,8 @@ def _judge_calibration(
 ) -> int:
     house = hours.made(manifest.read(options.folder), options.folds, count, options.seed)
     _refuse_unwritable(options)
-    hearing = prepare(_model(options), settings)
-    scored = hours.score(house, count, hearing)
+    scorer = prepare(_model(options), settings)
+    scored = hours.score(house, count, scorer)
     rules = [label.rule(name, thresholds.DEFAULT) for name, label in settings.items()]
     with tqdm(total=len(labels), unit="label", disable=None, leave=False) as progress:
         tracks = [
@@ -115,7 +115,7 @@ def _judge_calibration(
             for column, label in enumerate(labels)
         ]
         figures = thresholds.judge(rules, tracks, progress.update)
-    made = _heading(options, hearing) | {"hours": count, "seed": options.seed} | figures
+    made = _heading(options, scorer) | {"hours": count, "seed": options.seed} | figures
     _tell(options, made, thresholds_table.as_table)
     return 0
 
@@ -172,9 +172,9 @@ def _report(
     found: Truth,
     sounds: Sounds,
     systems: Sequence[System],
-    hearing: Hearing,
+    scorer: Scorer,
 ) -> dict[str, Any]:
-    return _heading(options, hearing) | {
+    return _heading(options, scorer) | {
         "datasets": list(options.datasets),
         "labels": "strong" if found.strong else "weak",
         "files": len(sounds.files),
@@ -189,18 +189,18 @@ def _report(
     }
 
 
-def _heading(options: EvalOptions, hearing: Hearing) -> dict[str, Any]:
+def _heading(options: EvalOptions, scorer: Scorer) -> dict[str, Any]:
     """What was evaluated, by what."""
     return {
         "command": command_line(options),
-        "checkpoint": hearing.checkpoint.name,
-        "checkpoint_description": hearing.checkpoint.describe(),
+        "checkpoint": scorer.checkpoint.name,
+        "checkpoint_description": scorer.checkpoint.describe(),
         "folder": str(options.folder),
         "set": str(options.prompts) if options.prompts else options.set,
         "phrasing": options.phrasing,
         "folds": list(options.folds),
-        "window_s": hearing.framing.window * FRAME_S,
-        "hop_s": hearing.framing.hop * FRAME_S,
+        "window_s": scorer.framing.window * FRAME_S,
+        "hop_s": scorer.framing.hop * FRAME_S,
         "versions": _versions(),
     }
 

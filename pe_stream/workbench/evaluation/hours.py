@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pe_stream.audio import media
 from pe_stream.core.types import SAMPLE_RATE, FrameScores, ScoreRun
 from pe_stream.pipeline.offline import detect
-from pe_stream.pipeline.scorer import Hearing
+from pe_stream.pipeline.scorer import Scorer
 from pe_stream.workbench import manifest
 from pe_stream.workbench.calibration.propose import without
 from pe_stream.workbench.evaluation.promptset import Label
@@ -45,14 +45,14 @@ def made(clips: Sequence[Clip], folds: Sequence[str], count: int, seed: int) -> 
     return soundscapes.Hours(sounds, ambiences, count, seed)
 
 
-def score(hours: soundscapes.Hours, count: int, hearing: Hearing) -> list[list[Scene]]:
+def score(hours: soundscapes.Hours, count: int, scorer: Scorer) -> list[list[Scene]]:
     """The scenes of every hour by the pipeline of `detect`; raises UnavailableError."""
     total = count * soundscapes.SCENES
     with tqdm(total=total, unit="scene", disable=None, leave=False) as progress:
 
         def scored(hour: int) -> Iterator[Scene]:
             for soundscape in hours.scenes(hour):
-                scores = _scores(soundscape, hearing)
+                scores = _scores(soundscape, scorer)
                 yield Scene(soundscape.background, soundscape.events, scores)
                 progress.update()
 
@@ -85,9 +85,9 @@ def _spans(scene: Scene, sounds: set[str], start_ns: int) -> tuple[Span, ...]:
     )
 
 
-def _scores(soundscape: Soundscape, hearing: Hearing) -> FrameScores:
+def _scores(soundscape: Soundscape, scorer: Scorer) -> FrameScores:
     scores: list[FrameScores] = []
     recording = media.from_array(soundscape.samples, SAMPLE_RATE)
-    for _ in detect(recording, hearing, node="eval", on_scores=scores.append):
+    for _ in detect(recording, scorer, node="eval", on_scores=scores.append):
         pass
     return np.concatenate(scores)

@@ -13,7 +13,7 @@ from pe_stream.audio import media
 from pe_stream.core.types import SAMPLE_RATE, FrameScores, LabelRule, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.pipeline.offline import detect
-from pe_stream.pipeline.scorer import Hearing
+from pe_stream.pipeline.scorer import Scorer
 from pe_stream.workbench.evaluation.truth import File, Span, Truth
 from pe_stream.workbench.evaluation.yamnet import Yamnet
 
@@ -65,9 +65,7 @@ class Sounds:
         return sum(duration_s for file, duration_s in both if file.empty) / 3600
 
 
-def score(
-    truth: Truth, hearing: Hearing, ours: System, peer: tuple[Yamnet, System] | None
-) -> Sounds:
+def score(truth: Truth, scorer: Scorer, ours: System, peer: tuple[Yamnet, System] | None) -> Sounds:
     """Fill `ours` (and the peer's system) with the scores of every file that can be read.
 
     A file that cannot be read, or that ends before an event that the manifest has in it, is named
@@ -84,7 +82,7 @@ def score(
     ) as progress:
         for file in truth.files:
             try:
-                frames, samples = _hear(file, hearing)
+                frames, samples = _hear(file, scorer)
                 duration_s = len(samples) / SAMPLE_RATE
                 cut = _cut(file, duration_s)
             except UnavailableError as error:
@@ -106,13 +104,13 @@ def score(
     return Sounds(tuple(files), tuple(durations_s), tuple(unreadable))
 
 
-def _hear(file: File, hearing: Hearing) -> tuple[FrameScores, Samples]:
+def _hear(file: File, scorer: Scorer) -> tuple[FrameScores, Samples]:
     """Scores (frames, labels) and audio (n,) at 48 kHz of a file."""
     samples: list[Samples] = []
     scores: list[FrameScores] = []
     recording = media.read(str(file.path))
     for _ in detect(
-        recording, hearing, node="eval", on_audio=samples.append, on_scores=scores.append
+        recording, scorer, node="eval", on_audio=samples.append, on_scores=scores.append
     ):
         pass  # the tracker's events are made again from the scores, at many thresholds
     return np.concatenate(scores), np.concatenate(samples)

@@ -64,9 +64,9 @@ def calibrate(checkpoint: Path, found: Truth, device: str, threads: int | None) 
     labels = promptset.shipped("everyday")
     settings = {label.name: LabelSettings(prompts=(label.plain,)) for label in labels}
     model = ModelSettings(checkpoint=str(checkpoint), hop_s=HOP_S, device=device, threads=threads)
-    hearing = prepare(model, settings)
-    system = System(str(checkpoint), hearing.labels.rules)
-    sounds = score(found, hearing, system, None)
+    scorer = prepare(model, settings)
+    system = System(str(checkpoint), scorer.labels.rules)
+    sounds = score(found, scorer, system, None)
     slope, offset = fit_logits(*_logits(sounds, system))
     # 0.5 is to be what half of the labels need: the middle of the thresholds that find something.
     chosen = _choices(sounds, _rescaled(system, slope, offset))

@@ -74,10 +74,10 @@ def untouched(config: Path) -> bool:
 
 def peak(config: Path, label: str, samples: Samples) -> float:
     settings = load(config)
-    hearing = prepare(settings.model, settings.labels)
+    scorer = prepare(settings.model, settings.labels)
     whole = samples[: len(samples) // 1920 * 1920]
-    (scores,) = hearing.engine.score([whole])
-    return float(scores[:, hearing.labels.embeddings.names.index(label)].max())
+    (scores,) = scorer.engine.score([whole])
+    return float(scores[:, scorer.labels.embeddings.names.index(label)].max())
 
 
 def test_a_new_label_hears_what_it_was_taught(config: Path, tmp_path: Path) -> None:

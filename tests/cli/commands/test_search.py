@@ -19,7 +19,7 @@ from pe_stream.audio.synthesis import smoke_alarm
 from pe_stream.core.pooling import POOL, encode
 from pe_stream.core.types import FRAME_NS, SAMPLE_RATE
 from pe_stream.model.checkpoint import load
-from pe_stream.storage.embedding_files import Made, MemoryStore, Piece, stored
+from pe_stream.storage.embedding_files import EmbeddingFiles, Made, Piece, stored
 
 HOUR_NS = 3600 * 10**9
 ALARM_S = 7.0
@@ -169,7 +169,7 @@ def test_without_a_configuration_the_usual_folder_is_searched(
 
 def keep(folder: Path, identity: str, at_ns: int, width: int = 128) -> None:
     """Ten seconds that a checkpoint heard."""
-    store = MemoryStore(folder, keep_days=7, max_gb=1)
+    store = EmbeddingFiles(folder, keep_days=7, max_gb=1)
     means = np.random.default_rng(0).normal(0, 1, (25, width)).astype(np.float32)
     starts_ns = [at_ns + i * POOL * FRAME_NS for i in range(25)]
     rows = encode(starts_ns, [POOL] * 25, means)
@@ -212,8 +212,8 @@ def test_a_damaged_file_is_told_and_the_rest_searched(tmp_path: Path, kept: Kept
 
 def test_it_reads_beside_a_daemon_and_only_its_rows(kept: Kept) -> None:
     """The lock of the folder is the daemon's; whoever reads needs none."""
-    store = MemoryStore(kept.folder / "heard", keep_days=7, max_gb=1)
+    store = EmbeddingFiles(kept.folder / "heard", keep_days=7, max_gb=1)
     store.forget()
-    assert store.trouble is None
+    assert store.unavailable_reason is None
     assert kept.search(TEXT).returncode == 0
     store.close()

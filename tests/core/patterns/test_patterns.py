@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pe_stream.core.label_trackers import Ensemble, Said
+from pe_stream.core.label_trackers import LabelTrackers, Said
 from pe_stream.core.patterns.repetition import RepetitionTracker
 from pe_stream.core.patterns.watcher import watch
 from pe_stream.core.tracker import Detection, Tracker
@@ -184,8 +184,8 @@ GLASS = LabelRule("glass", 0.5, 0.4, update_every=0)
 DOOR = LabelRule("door", 0.5, 0.4, update_every=0, pattern=Sequence("dog", 5))
 
 
-def together(rules: list[LabelRule], *tracks: str, ensemble: Ensemble | None = None) -> Said:
-    ensemble = ensemble or Ensemble(rules)
+def together(rules: list[LabelRule], *tracks: str, ensemble: LabelTrackers | None = None) -> Said:
+    ensemble = ensemble or LabelTrackers(rules)
     said: Said = []
     for frame, row in enumerate(zip(*map(track, tracks), strict=True)):
         said += ensemble.step(frame, row)
@@ -243,7 +243,7 @@ class TestSequence:
 
     def test_a_circle_is_refused(self) -> None:
         with pytest.raises(ValueError, match="waits for itself"):
-            Ensemble([DOG, replace(GLASS, pattern=Sequence("dog", 3))])
+            LabelTrackers([DOG, replace(GLASS, pattern=Sequence("dog", 3))])
 
     def test_one_that_begins_earlier_may_be_decided_later(self) -> None:
         late = replace(DOG, min_on=6)
@@ -251,7 +251,7 @@ class TestSequence:
         assert spans(said, "dog") == [(0, 9)]
 
     def test_a_gap_ends_both(self) -> None:
-        ensemble = Ensemble([DOG, GLASS])
+        ensemble = LabelTrackers([DOG, GLASS])
         for frame, row in enumerate(zip(track("##...."), track("...###"), strict=True)):
             ensemble.step(frame, row)
         said = ensemble.close(Reason.GAP)
@@ -262,7 +262,7 @@ class TestSequence:
 
     @pytest.mark.parametrize("rules", [[DOG], [DOG, replace(GLASS, enabled=False)]])
     def test_it_ends_where_the_other_is_gone_or_off(self, rules: list[LabelRule]) -> None:
-        ensemble = Ensemble([DOG, GLASS])
+        ensemble = LabelTrackers([DOG, GLASS])
         for frame, row in enumerate(zip(track("##...."), track("...###"), strict=True)):
             ensemble.step(frame, row)
         said = ensemble.change(rules)
@@ -272,13 +272,13 @@ class TestSequence:
         ]
 
     def test_nothing_is_kept_for_ever(self) -> None:
-        ensemble = Ensemble([DOG, GLASS])
+        ensemble = LabelTrackers([DOG, GLASS])
         for frame, row in enumerate(zip(track("##" + 8 * "."), track(10 * "."), strict=True)):
             ensemble.step(frame, row)
         assert ensemble.onset is None
 
     def test_what_may_still_become_one_holds_the_onset(self) -> None:
-        ensemble = Ensemble([DOG, GLASS])
+        ensemble = LabelTrackers([DOG, GLASS])
         for frame, row in enumerate(zip(track(".##..."), track("......"), strict=True)):
             ensemble.step(frame, row)
         assert ensemble.onset == 1
@@ -286,7 +286,7 @@ class TestSequence:
 
 class TestEnsemble:
     def test_another_pattern_ends_the_event(self) -> None:
-        ensemble = Ensemble([GLASS])
+        ensemble = LabelTrackers([GLASS])
         ensemble.step(0, [0.9])
         said = ensemble.change([replace(GLASS, pattern=Repetition(2, 20))])
         assert [each.reason for _, each in said] == [Reason.STOPPED]
@@ -294,7 +294,7 @@ class TestEnsemble:
         assert [each.phase for _, each in said] == [Phase.START]
 
     def test_the_same_pattern_goes_on(self) -> None:
-        ensemble = Ensemble([KNOCKS])
+        ensemble = LabelTrackers([KNOCKS])
         said: Said = []
         for frame, score in enumerate(track("##..##..")):
             said += ensemble.step(frame, [score])

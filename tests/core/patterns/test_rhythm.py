@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pe_stream.audio.synthesis import in_room, room_response
 from pe_stream.config.patterns import RHYTHMS
-from pe_stream.core.label_trackers import Ensemble
+from pe_stream.core.label_trackers import LabelTrackers
 from pe_stream.core.patterns.rhythm import ROWS, RhythmFinder, levels
 from pe_stream.core.tracker import Detection
 from pe_stream.core.types import (
@@ -59,7 +59,7 @@ def noisy(samples: Samples, snr_db: float, seed: int = 1) -> Samples:
 
 
 def heard(samples: Samples, of: LabelRule, score: float = 0.5, step: int = 12) -> list[Detection]:
-    ensemble, said = Ensemble([of]), []
+    ensemble, said = LabelTrackers([of]), []
     whole = samples[: len(samples) // FRAME * FRAME]
     for at in range(0, len(whole), step * FRAME):
         part, first = whole[at : at + step * FRAME], at // FRAME
@@ -213,7 +213,7 @@ def test_the_label_must_have_its_threshold() -> None:
 
 def test_an_event_begins_where_its_scores_are_known() -> None:
     sound, risen = beeps(T3.beats_s, 30), 2400  # frames: 24 cycles that nobody took for an alarm
-    ensemble = Ensemble([rule(T3)])
+    ensemble = LabelTrackers([rule(T3)])
     said: list[Detection] = []
     for first in range(0, len(sound) // FRAME, 12):
         ensemble.listen(first, sound[first * FRAME : (first + 12) * FRAME])
@@ -236,7 +236,7 @@ def test_max_length_and_cooldown() -> None:
 
 def test_a_gap_forgets_what_was_heard() -> None:
     sound = beeps(T3.beats_s, 1)
-    ensemble = Ensemble([rule(Rhythm(T3.beats_s, cycles=1))])
+    ensemble = LabelTrackers([rule(Rhythm(T3.beats_s, cycles=1))])
     for part, first in ((sound[: 3 * SAMPLE_RATE], 0), (sound[3 * SAMPLE_RATE :], 75)):
         ensemble.listen(first, part)
         for frame in range(first, first + len(part) // FRAME):
@@ -245,14 +245,14 @@ def test_a_gap_forgets_what_was_heard() -> None:
 
 
 def test_a_label_that_is_off_does_not_listen() -> None:
-    ensemble = Ensemble([rule(T3, enabled=False)])
+    ensemble = LabelTrackers([rule(T3, enabled=False)])
     ensemble.listen(0, beeps(T3.beats_s, 3))
     assert all(ensemble.step(frame, [0.5]) == [] for frame in range(500))
 
 
 def test_no_event_has_an_onset_before_what_was_said() -> None:
     sound = noisy(beeps(T4.beats_s, 3), 10.0)
-    ensemble = Ensemble([rule(T4)])
+    ensemble = LabelTrackers([rule(T4)])
     bounds: list[int] = []
     for frame in range(len(sound) // FRAME):
         ensemble.listen(frame, sound[frame * FRAME : (frame + 1) * FRAME])

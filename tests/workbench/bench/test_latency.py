@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from stand_ins import hearing
+from stand_ins import scorer
 
 from pe_stream.core.types import FRAME
 from pe_stream.core.windows import Framing
@@ -18,7 +18,7 @@ FRAMING = Framing(window=25, hop=5, lookahead=5)
 
 
 def test_latency_holds_lookahead_and_scoring_and_every_burst_arrives() -> None:
-    heard = hearing(rules(["one", "two"]), framing=FRAMING, before=lambda: time.sleep(COST_S))
+    heard = scorer(rules(["one", "two"]), framing=FRAMING, before=lambda: time.sleep(COST_S))
     before = set(threading.enumerate())
     told: dict[str, Any] = latency.measure(heard, 2.0)
     assert told["events"] == told["bursts"] == 7

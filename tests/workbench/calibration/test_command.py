@@ -20,7 +20,7 @@ from stand_ins import event
 from pe_stream.config.file import load
 from pe_stream.core.types import Phase, ScoreRun
 from pe_stream.storage.database import reading
-from pe_stream.storage.events import Store
+from pe_stream.storage.events import EventStore
 from pe_stream.storage.scores import read_runs
 from pe_stream.workbench.calibration import listening, propose
 from pe_stream.workbench.calibration.gather import SILENT, Material
@@ -152,7 +152,7 @@ def test_more_false_alarms_are_a_lower_threshold(day: Path) -> None:
 
 def marked(path: Path, spans: list[tuple[datetime, float]]) -> None:
     """Events of `dog` in the kitchen that somebody said were right."""
-    store = Store(path.parent / "events.db", keep_days=3650, limit=5, clock=END.timestamp)
+    store = EventStore(path.parent / "events.db", keep_days=3650, limit=5, clock=END.timestamp)
     for number, (at, duration_s) in enumerate(spans):
         onset = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         told = event(number, Phase.END, duration_s, source="kitchen", label="dog", onset=onset)
