@@ -42,7 +42,7 @@ class Delivery(Protocol):
 
 
 class History(Protocol):
-    """Events on disk, as a Store keeps them."""
+    """Events on disk, as an EventStore keeps them."""
 
     @property
     def unavailable_reason(self) -> str | None:

@@ -23,7 +23,7 @@ from pe_stream.config import StoreSettings
 from pe_stream.config.paths import state_folder
 from pe_stream.core.messages import Message
 from pe_stream.core.types import Event
-from pe_stream.storage.events_db import EventStore, probe, unfinished, waiting
+from pe_stream.storage.events_db import EventsDb, probe, unfinished, waiting
 from pe_stream.storage.write_queue import WriteQueue
 
 WAIT_S = 0.05
@@ -82,7 +82,7 @@ class EventStore:
         on_failure: called with what ended the thread, if that was an error of ours.
         """
         self._limit = limit
-        self._disk = EventStore(path, keep_days=keep_days, limit=limit, clock=clock)
+        self._disk = EventsDb(path, keep_days=keep_days, limit=limit, clock=clock)
         self._last: _Write | None = None
         self._second_s = self._waited_s = 0.0
         self._guard = threading.Lock()

@@ -91,7 +91,7 @@ _KIND = Kind(
 )
 
 
-class EventStore(Database):
+class EventsDb(Database):
     """The events of one daemon; see Database. What takes a connection is for `use`.
 
     dropped: messages that were too many or too old to be kept for the broker.

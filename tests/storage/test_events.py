@@ -477,9 +477,9 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from storage.test_events import event, tell
 from pe_stream.core.types import Phase
-from pe_stream import store
-store.WAIT_S = 60
-store = store.Store(Path(sys.argv[1]), keep_days=1e4, limit=10**6)
+from pe_stream.storage import events
+events.WAIT_S = 60
+store = events.EventStore(Path(sys.argv[1]), keep_days=1e4, limit=10**6)
 for number in range(int(sys.argv[2]), 10**6):
     for phase in (Phase.START, Phase.END):
         message = tell(store, event(number, phase))
