@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pe_stream.training import fit as fitting
 from pe_stream.training.fit import Average, Plan, fit
-from pe_stream.training.group import run
+from pe_stream.training.group import Group, run
 
 CPU = torch.device("cpu")
 
@@ -178,6 +178,52 @@ def test_two_processes_take_their_own_batches_and_end_with_the_same_weights(
     assert resumed[1]["seen"] == list(range(51, 110, 2))
     assert torch.equal(resumed[0]["weight"], first["weight"])
     assert torch.equal(resumed[1]["weight"], first["weight"])
+
+
+@pytest.mark.parametrize(("before", "after", "seen"), [(1, 3, [9, 12, 15]), (2, 1, [16, 17])])
+def test_more_or_fewer_processes_go_on_with_the_batches_not_yet_seen(
+    before: int, after: int, seen: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight steps of `before` processes, then `after`, of 18 batches in all; the first of them."""
+    monkeypatch.setattr(fitting, "SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr(Group, "average", lambda *_: None)
+    monkeypatch.setattr("pe_stream.training.group.EVERY", 1)
+    rates: list[float] = []
+
+    class Noted(torch.optim.AdamW):
+        def step(self, *given: Any, **more: Any) -> Any:
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*given, **more)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Noted)
+    plan = Plan(steps=18, rates=(0.3,), decay=0.0, bf16=False)
+
+    def go_on(size: int, stop_at: int | None) -> list[int]:
+        line, taken = Line(stop_at), []
+
+        def batch(number: int) -> Tensor:
+            taken.append(number)
+            return line.batch(number)
+
+        fit(
+            batch,
+            line.loss,
+            [[line.weight]],
+            plan,
+            tmp_path / "state.pt",
+            device=CPU,
+            report=line.report,
+            group=Group(0, size),
+        )
+        return taken
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on(before, 7 * before)
+    rates.clear()
+    assert go_on(after, None) == seen
+    # The first is still what was saved with the state.
+    shares = [fitting._share(number, plan) for number in (8 * before, *seen[1:])]
+    assert rates == pytest.approx([0.3 * share for share in shares])
 
 
 def test_an_error_in_making_a_batch_ends_the_training(tmp_path: Path) -> None:

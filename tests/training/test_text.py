@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -53,9 +54,7 @@ def test_a_tokenizer_knows_its_texts_and_spells_the_rest(
 
 def test_it_has_no_more_entries_than_the_tower() -> None:
     hard, soft = "bcdfghklmnprst", "aeiou"
-    words = [
-        f"{a}{b}{c}{d}{e}" for a in hard for b in soft for c in hard for d in soft for e in hard
-    ]
+    words = [*map("".join, itertools.product(hard, soft, hard, soft, hard))]
     assert len(text.tokenizer_for(words)) == shape.TOKENS
 
 
