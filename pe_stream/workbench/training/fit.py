@@ -93,7 +93,7 @@ def fit(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: _share(n * group.size, plan))
     average = Average(weights, plan.average)
-    state = _State(saved, weights, optimizer, schedule, average)
+    state = _State(saved, weights, optimizer, schedule, average, group.size)
     first = state.restore()
     last_saved = time.monotonic()
 
@@ -146,16 +146,20 @@ class _State:
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LambdaLR,
         average: Average,
+        size: int,
     ) -> None:
+        """`size`: of the group, whose processes take a batch each in a step."""
         self._path = path
         self._weights = weights
         self._optimizer = optimizer
         self._schedule = schedule
         self._average = average
+        self._size = size
 
     def save(self, step: int) -> None:
         state: dict[str, Any] = {
             "step": step,
+            "size": self._size,
             "weights": [weight.detach() for weight in self._weights],
             "average": self._average.values,
             "averaged": self._average.steps,
@@ -187,7 +191,10 @@ class _State:
         self._average.steps = state["averaged"]
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-        return int(state["step"])
+        # So many processes may be more or fewer than before: the batches seen stay the same.
+        step = -(-state["step"] * state.get("size", self._size) // self._size)
+        self._schedule.last_epoch = step
+        return int(step)
 
 
 @contextmanager

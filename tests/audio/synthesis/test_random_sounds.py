@@ -116,6 +116,84 @@ def test_reversing_beeps_are_even() -> None:
         assert 0.7 <= beeps[0] + gaps[0] <= 1.3
 
 
+FEW = range(10)
+
+
+@pytest.mark.parametrize(
+    "label", ["low battery chirp", "flute", "kettle whistle", "shoe squeak", "clapping"]
+)
+def test_what_only_sounds_like_an_alarm_has_not_its_pattern(label: str) -> None:
+    assert not any(has_temporal_three(*rhythm(made(label, seed)), pause_s=0) for seed in FEW)
+
+
+def test_a_low_battery_chirps_once_or_twice_at_the_pitch_of_the_alarm() -> None:
+    counts = []
+    for seed in FEW:
+        samples = made("low battery chirp", seed)
+        beeps, _ = rhythm(samples)
+        assert max(beeps) <= 0.16
+        assert 2650 <= lowest_hz(samples) <= 3550
+        counts.append(len(beeps))
+    assert set(counts) == {1, 2}
+    assert counts.count(1) > counts.count(2)
+
+
+def test_a_flute_plays_notes_of_a_scale() -> None:
+    intervals: list[float] = []
+    for seed in FEW:
+        samples = made("flute", seed)
+        on = np.repeat(loud(samples), HOP)
+        steps = np.flatnonzero(np.diff(np.pad(on.astype(int), 1)))
+        notes = [
+            samples[start:end]
+            for start, end in zip(steps[::2], steps[1::2], strict=True)
+            if end - start > 0.1 * SAMPLE_RATE
+        ]
+        pitches = [lowest_hz(note) for note in notes]
+        assert all(240 <= hz <= 1100 * 2 ** (17 / 12) for hz in pitches)
+        intervals += [12 * abs(np.log2(b / a)) for a, b in itertools.pairwise(pitches)]
+    # Vibrato and the width of a short note move what is measured by some cents.
+    on_scale = [abs(interval - round(interval)) < 0.3 for interval in intervals]
+    assert len(intervals) > 20
+    assert np.mean(on_scale) > 0.85
+    assert max(intervals) > 1.5
+
+
+def test_a_kettles_hiss_rises_into_a_tone() -> None:
+    for seed in FEW:
+        samples = made("kettle whistle", seed)
+        first, *_, last = np.array_split(samples, 4)
+        assert len(samples) >= 4 * SAMPLE_RATE
+        assert np.std(last) > 1.2 * np.std(first)
+        assert 1000 < float(np.argmax(spectrum(last))) < 5200
+        assert tonal(last) > 0.6
+        assert tonal(last) > tonal(first)
+
+
+def test_shoes_squeak_shortly_and_at_any_time() -> None:
+    gaps = []
+    for seed in FEW:
+        beeps, pauses = rhythm(made("shoe squeak", seed))
+        assert max(beeps) < 0.6
+        gaps += pauses
+    assert np.std(gaps) > 0.3 * np.mean(gaps)
+
+
+def test_clapping_is_short_bursts_without_a_pitch() -> None:
+    for seed in FEW:
+        samples = made("clapping", seed)
+        beeps, _ = rhythm(samples)
+        assert np.median(beeps) < 0.15  # claps of several people overlap
+        assert 1 < len(beeps) / (len(samples) / SAMPLE_RATE) < 15
+        assert tonal(samples) < 0.3
+
+
+def tonal(samples: Samples) -> float:
+    """The part of the energy that is in the strongest hundredth of the spectrum up to 10 kHz."""
+    power = np.sort(spectrum(samples)[:10_000].astype(float) ** 2)
+    return float(power[-100:].sum() / power.sum())
+
+
 @functools.cache
 def made(label: str, seed: int) -> Samples:
     return SOUNDS[label](np.random.default_rng(seed))

@@ -131,6 +131,7 @@ def test_pauses_of_a_sound_belong_to_it() -> None:
     mixture = stored({"dog": ((0, 200), (0, 200))})
     mixture.heard[0, 50:100] = False
     assert at(cut(mixture).target[:, DOG]) == list(range(200))
+    assert cut(mixture, 75, 25).target[:, DOG].all()  # a stretch of nothing but the pause
     mixture.heard[0, 100] = False
     assert at(cut(mixture).target[:, DOG]) == [*range(50), *range(101, 200)]
 

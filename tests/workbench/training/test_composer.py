@@ -135,6 +135,15 @@ def test_the_filterbank_of_a_sum_is_the_sum_of_the_filterbanks(filterbank: Filte
     assert torch.allclose(both, filterbank(one) + filterbank(two), atol=1e-5)
 
 
+def test_a_click_comes_out_of_the_filterbank_where_it_is(filterbank: Filterbank) -> None:
+    samples = np.zeros(SAMPLE_RATE, np.float32)
+    samples[50 * HOP] = 1.0
+    energy = filterbank(samples).square().sum(0)
+    assert abs(int(energy.argmax()) - 50) <= 1
+    assert float(energy[:47].max()) < 1e-9 * float(energy.max())
+    assert float(energy[53:].max()) < 1e-9 * float(energy.max())
+
+
 def test_the_same_seed_and_number_make_the_same_mixture(
     recordings: Recordings, composer: Composer, mixtures: list[Mixture]
 ) -> None:
