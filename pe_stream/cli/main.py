@@ -85,21 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     detect = commands.add_parser("detect", help="the same on files, as fast as it goes")
-    detect.add_argument("files", nargs="+", metavar="FILE", help="anything FFmpeg reads")
-    detect.add_argument(
-        "--prompt",
-        action="append",
-        dest="prompts",
-        metavar="TEXT",
-        help="a sound in words, instead of the configured labels; may be repeated",
-    )
-    detect.add_argument("--checkpoint", help="embedded, a hub id, or a folder")
-    detect.add_argument(
-        "--threshold", type=values.threshold, help="for every label, above 0, below 1"
-    )
-    detect.add_argument("--format", choices=("jsonl", "tsv", "audacity"), default="jsonl")
-    detect.add_argument("--scores", type=Path, metavar="FOLDER", help="write STEM.npz per file")
-    detect.add_argument("--plot", type=Path, metavar="FOLDER", help="write STEM.png per file")
+    _add_detect(detect)
     detect.set_defaults(command=_detect)
 
     thresholds.add(commands)
@@ -149,6 +135,24 @@ def _parser() -> argparse.ArgumentParser:
     for command in (run, detect, check, notify_test, config, events, searching):
         values.add_config(command)
     return parser
+
+
+def _add_detect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="anything FFmpeg reads")
+    parser.add_argument(
+        "--prompt",
+        action="append",
+        dest="prompts",
+        metavar="TEXT",
+        help="a sound in words, instead of the configured labels; may be repeated",
+    )
+    parser.add_argument("--checkpoint", help="embedded, a hub id, or a folder")
+    parser.add_argument(
+        "--threshold", type=values.threshold, help="for every label, above 0, below 1"
+    )
+    parser.add_argument("--format", choices=("jsonl", "tsv", "audacity"), default="jsonl")
+    parser.add_argument("--scores", type=Path, metavar="FOLDER", help="write STEM.npz per file")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write STEM.png per file")
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:

@@ -47,7 +47,7 @@ def beep(rng: np.random.Generator) -> Samples:
     return np.pad(sine(1500 * rng.uniform(0.9, 1.1), 0.5), (0, SAMPLE_RATE // 2))
 
 
-SOUNDS = {name: beep for name in ("smoke alarm", "carbon monoxide alarm", "single beep")}
+SOUNDS = dict.fromkeys(("smoke alarm", "carbon monoxide alarm", "single beep"), beep)
 
 
 @pytest.fixture(scope="module", autouse=True)

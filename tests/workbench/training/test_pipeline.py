@@ -263,9 +263,7 @@ def test_a_finished_stage_is_waited_for_as_often_as_one_to_do(
         assert group.waited == 1
 
 
-def test_stages_have_examples_of_their_own(
-    encoder: Encoder, tmp_path: Path
-) -> None:
+def test_stages_have_examples_of_their_own(encoder: Encoder, tmp_path: Path) -> None:
     made, seen = trainer(tmp_path), []
     weight = [made.model.text_audio_logit_bias]
     for stage in STAGES:
