@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pe_stream.audio.spectrogram import RANGE_DB, Spectrogram
+from pe_stream.core.smoothing import smoothed
 from pe_stream.core.types import FRAME_S, Event, FrameScores, LabelRule, Reason
 
 MAX_TRACKS = 16
@@ -92,7 +93,7 @@ def _draw_track(
         axes.broken_barh([bar], (-0.14, 0.12), color=color, linewidth=0)
         if event.reason is Reason.MAX_LENGTH:
             axes.text(event.onset_s + event.duration_s, -0.14, "…", color=color, va="bottom")
-    axes.plot(times, scores, color=color, linewidth=1.1)
+    axes.plot(times, smoothed(scores, rule.smooth), color=color, linewidth=1.1)
     axes.axhline(rule.threshold, color="#555555", linewidth=0.8, linestyle=(0, (4, 3)))
     axes.axhline(rule.off_threshold, color="#999999", linewidth=0.7, linestyle=(0, (1, 3)))
     axes.set_ylim(-0.16, 1.05)

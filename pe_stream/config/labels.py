@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from math import floor
+from math import ceil, floor
 from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -21,7 +21,7 @@ from pe_stream.config.values import (
     frames,
 )
 from pe_stream.core.hours import Span
-from pe_stream.core.types import LabelRule, Rhythm
+from pe_stream.core.types import SMOOTHEST_S, LabelRule, Recommended, Rhythm
 from pe_stream.errors import ConfigError
 
 DEFAULT_THRESHOLD = 0.5
@@ -82,6 +82,11 @@ class LabelSettings(Section):
     """Score (0 to 1, exclusive) below which an event ends; at most `threshold`; default: 0.8
     times `threshold`."""
 
+    smooth_s: Annotated[float, Field(ge=0, le=SMOOTHEST_S)] | None = None
+    """Seconds of which the mean of the scores is what thresholds are compared with, half of them
+    after the moment: events start later by so much; 0: the scores as they are; default: what the
+    checkpoint recommends for this label, else 0."""
+
     min_on_s: Annotated[float, Field(ge=0, le=60)] = 0.2
     """Seconds; shorter sounds are no event."""
 
@@ -138,12 +143,12 @@ class LabelSettings(Section):
     def rule(
         self,
         name: str,
-        recommended: float | None = None,
+        recommended: Recommended | None = None,
         holds: Callable[[Span], bool] = lambda _: False,
     ) -> LabelRule:
         """What the tracker goes by: durations in frames, rounded half up, max_length at least 1.
 
-        recommended: the checkpoint's threshold for this label. holds: whether it is the time of a
+        recommended: by the checkpoint, for this label. holds: whether it is the time of a
         span, for the schedule. Raises ConfigError where a threshold arrived at, at any time, is
         below its `off_threshold`.
         """
@@ -155,11 +160,16 @@ class LabelSettings(Section):
         now = self.scheduled(holds)
         return usual if now is None else scheduled[now]
 
-    def _rule(self, name: str, recommended: float | None) -> LabelRule:
+    def _rule(self, name: str, recommended: Recommended | None) -> LabelRule:
         pattern = None if self.pattern is None else self.pattern.core
-        usual = recommended or DEFAULT_THRESHOLD
+        usual = DEFAULT_THRESHOLD
         if isinstance(pattern, Rhythm):
             recommended, usual = None, RHYTHM_THRESHOLD
+        if recommended is not None:
+            usual = recommended.threshold or DEFAULT_THRESHOLD
+        smooth_s = self.smooth_s
+        if smooth_s is None:
+            smooth_s = recommended.smooth_s if recommended else 0.0
         threshold = self.threshold or usual
         off_threshold = self.off_threshold or OFF_RATIO * threshold
         if off_threshold > threshold:
@@ -186,6 +196,7 @@ class LabelSettings(Section):
             enabled=self.enabled,
             pattern=pattern,
             follow=follow,
+            smooth=_odd_frames(smooth_s),
         )
 
     @property
@@ -226,6 +237,8 @@ class LabelSettings(Section):
             return self
         if pattern.rhythm is not None and self.follow is not None:
             raise ValueError("follow raises a threshold of scores: not with a rhythm")
+        if pattern.rhythm is not None and self.smooth_s:
+            raise ValueError("smooth_s is a mean of scores: not with a rhythm")
         if pattern.gap_s is not None and pattern.gap_s[1] < self._bridged_s:
             raise ValueError(
                 f"pattern.gap_s ends at {pattern.gap_s[1]:g}, but gaps shorter than min_off_s "
@@ -283,3 +296,8 @@ def _at_most(off_threshold: float | None, threshold: float | None) -> float | No
 
 def _nearest_frame(seconds: float) -> int:
     return floor(frames(seconds) + 0.5)
+
+
+def _odd_frames(seconds: float) -> int:
+    """The nearest odd number of frames; of two, the smaller."""
+    return 1 + 2 * max(0, ceil((frames(seconds) - 1) / 2 - 0.5))

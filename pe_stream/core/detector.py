@@ -121,6 +121,8 @@ class Detector:
         self._frames = 0
         self._stretched = 0
         self._owed: list[Event] = []
+        self._now_s = 0.0
+        """When scores were handed on last."""
 
     @property
     def rules(self) -> list[LabelRule]:
@@ -226,6 +228,7 @@ class Detector:
         embeddings: of the same frames; they only come back with those that became final.
         """
         segment, intake = self._current()
+        self._now_s = now_s
         begin = (window.start - segment.start) // FRAME
         first = segment.first_frame + self._stitcher.final
         clean = np.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)
@@ -238,13 +241,12 @@ class Detector:
         events, self._owed = self._owed, []
         end = min(segment.sample(first + len(final)), self._ring.end)
         samples = self._ring.read(segment.sample(first), end)
-        intake.forget(segment.sample(first))
+        intake.forget(segment.sample(first - self._ensemble.behind))
         self._ensemble.listen(first, samples)
         for frame, row in enumerate(final.tolist(), first):
-            events += self._told(self._ensemble.step(frame, row), frame, now_s)
+            events += self._told(self._ensemble.step(frame, row))
         if window.last:
-            said = self._ensemble.close(intake.reason)
-            events += self._told(said, first + len(final) - 1, now_s)
+            events += self._close(intake.reason)
             self._cut(last=True)
             self._finish()
         else:
@@ -317,14 +319,14 @@ class Detector:
         intake.start, intake.anchor_ns = start, segment.utc_ns(start)
         self._begin(intake)
 
-    def _told(self, said: Said, frame: int, now_s: float) -> list[Event]:
-        """Events of what was decided with a frame."""
-        segment, intake = self._current()
+    def _told(self, said: Said) -> list[Event]:
+        """Events of what was decided, with the scores that were handed on last."""
         events = []
         for label, detection in said:
             if detection.phase is Phase.START:
-                decided = min(segment.sample(frame + 1), intake.end)
-                latency_ms = 1000 * (now_s - intake.captured_s(decided))
+                segment, intake = self._current()
+                decided = min(segment.sample(detection.decided), intake.end)
+                latency_ms = 1000 * (self._now_s - intake.captured_s(decided))
                 self._open[label] = _Open(self._new_id(), latency_ms)
             events.append(self._event(label, detection))
         return events
@@ -371,7 +373,7 @@ class Detector:
             self._pieces += self._clipper.take(self._ring, self.earliest_onset)
 
     def _close(self, reason: Reason | None) -> list[Event]:
-        return [self._event(*said) for said in self._ensemble.close(reason)]
+        return self._told(self._ensemble.close(reason))
 
     def _begin(self, intake: Intake) -> None:
         self._segment = Segment(intake.start, intake.anchor_ns, self._frames)

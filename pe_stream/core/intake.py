@@ -43,9 +43,9 @@ class Intake:
             yield piece
 
     def captured_s(self, sample: int) -> float:
-        """When the sample before index `sample` was captured; must be asked in rising order."""
-        self.forget(sample)
-        return self.captured[0][1]
+        """When the sample before index `sample` was captured; not of what was forgotten."""
+        times = (captured_s for end, captured_s in self.captured if end >= sample)
+        return next(times, self.captured[-1][1])
 
     def forget(self, sample: int) -> None:
         """Nobody will ask for an index below `sample` any more."""

@@ -1,12 +1,14 @@
 """The labels of one source together: each followed by its rule, in the order of the columns.
 
 Here meet what a single label cannot know: the sound itself, for rhythms; the events of other
-labels, for sequences; and what the room sounded like, for thresholds that follow it.
+labels, for sequences; and what the room sounded like, for thresholds that follow it. Scores of
+labels that are smoothed are followed as means, later by half of what these are over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,11 +18,16 @@ from pe_stream.core.patterns.rhythm import levels
 from pe_stream.core.patterns.rhythm_tracker import RhythmTracker
 from pe_stream.core.patterns.sequence import SequenceTracker
 from pe_stream.core.patterns.watcher import Watcher, watch
+from pe_stream.core.smoothing import Smoother
 from pe_stream.core.tracker import Detection
-from pe_stream.core.types import FRAME, LabelRule, Reason, Samples
+from pe_stream.core.types import FRAME, LabelRule, Phase, Reason, Rhythm, Samples
 
 Said = list[tuple[str, Detection]]
 """What was made of labels, by name, in the order of the columns."""
+
+
+_Other = tuple[int, Sequence[Detection], int | None]
+"""What a sequence is told of another label with a frame; see `SequenceTracker.follows`."""
 
 
 class _Column:
@@ -30,33 +37,84 @@ class _Column:
         self.rule = rule
         self.follower = AdaptiveThreshold(rule.follow) if rule.follow else None
         self.watcher: Watcher = watch(rule)
+        self.moved = False
+        self._smoother = Smoother(_width(rule))
+        self._waiting: deque[_Other] = deque()
+        """Of the label that a sequence waits for, what its own means have not come to yet."""
 
     @property
     def in_force(self) -> LabelRule:
         return replace(self.watcher.rule, follow=None)
+
+    @property
+    def onset(self) -> int | None:
+        """No event yet to come has an onset before; None: none before now."""
+        onsets = (self.watcher.onset, self._smoother.earliest)
+        return min((onset for onset in onsets if onset is not None), default=None)
+
+    @property
+    def behind(self) -> int:
+        """By so many frames what is decided comes later than its scores."""
+        return self._smoother.half
+
+    def step(self, frame: int, score: float, other: _Other | None) -> list[Detection]:
+        """Take the score of a frame; other: for a sequence, the label that it waits for."""
+        if other is not None:
+            self._waiting.append(other)
+        if self._smoother.half == 0 and self._smoother.earliest is None:
+            return self._followed(((frame, score),))
+        return self._followed(self._smoother.step(frame, score))
+
+    def close(self, reason: Reason | None, other: _Other | None) -> list[Detection]:
+        """End what is open, once the frames whose means were not known yet have been followed."""
+        said = self._followed(self._smoother.close())
+        return said + self.tell(other) + self.watcher.close(reason)
+
+    def tell(self, other: _Other | None) -> list[Detection]:
+        """Tell a sequence of the label that it waits for between two frames, in its turn."""
+        if other is None or not isinstance(self.watcher, SequenceTracker):
+            return []
+        if not self._waiting:
+            return self.watcher.follows(*other)
+        self._waiting.append((self._waiting[-1][0], *other[1:]))
+        return []
 
     def change(self, rule: LabelRule) -> list[Detection]:
         follower = self.follower
         if rule.follow is None or follower is None or follower.follow != rule.follow:
             self.follower = AdaptiveThreshold(rule.follow) if rule.follow else None
         self.rule = rule
+        self._smoother.change(_width(rule))
         if rule.pattern == self.watcher.rule.pattern:
             return self.watcher.change(self._raised())
         said = self.watcher.close(Reason.STOPPED)
         self.watcher = watch(self._raised())
+        self._waiting.clear()
         return said
 
-    def followed(self, score: float) -> bool:
-        """Take a score of the room, after the watcher has; says whether the threshold moved."""
+    def _followed(self, frames: Iterable[tuple[int, float]]) -> list[Detection]:
+        said: list[Detection] = []
+        for frame, score in frames:
+            made = self.watcher.step(frame, score, self._smoother if self._smoother.half else None)
+            if isinstance(self.watcher, SequenceTracker):
+                while self._waiting and self._waiting[0][0] <= frame:
+                    made += self.watcher.follows(*self._waiting.popleft())
+            if made:
+                said += [_decided(each, frame) for each in made]
+            self._follow(score)
+        return said
+
+    def _follow(self, score: float) -> None:
+        """Take a score of the room, after the watcher has."""
         if self.follower is None or not self.rule.enabled:
-            return False
+            return
         if not self.follower.step(score, counts=not self.watcher.sounding):
-            return False
+            return
         raised = self._raised()
         if abs(raised.threshold - self.watcher.rule.threshold) < LEAST:
-            return False
+            return
         self.watcher.change(raised)
-        return True
+        self.moved = True
 
     def _raised(self) -> LabelRule:
         rule = self.rule
@@ -76,7 +134,6 @@ class LabelTrackers:
         """Start with nothing heard."""
         self._columns = [_Column(rule) for rule in rules]
         self._order = _order(rules)
-        self._moved = False
 
     @property
     def rules(self) -> list[LabelRule]:
@@ -91,12 +148,19 @@ class LabelTrackers:
     @property
     def onset(self) -> int | None:
         """No event yet to come has an onset before; None: none before now."""
-        onsets = [column.watcher.onset for column in self._columns]
+        onsets = [column.onset for column in self._columns]
         return min((onset for onset in onsets if onset is not None), default=None)
+
+    @property
+    def behind(self) -> int:
+        """By so many frames at most what is decided comes later than its scores."""
+        return max((column.behind for column in self._columns), default=0)
 
     def moved(self) -> bool:
         """Whether `in_force` has changed by itself since the last time."""
-        moved, self._moved = self._moved, False
+        moved = any(column.moved for column in self._columns)
+        for column in self._columns:
+            column.moved = False
         return moved
 
     def listen(self, frame: int, samples: Samples) -> None:
@@ -112,24 +176,18 @@ class LabelTrackers:
         """Take the scores of one frame."""
         said: dict[int, list[Detection]] = {}
         for number in self._order:
-            column, score = self._columns[number], row[number]
-            made = column.watcher.step(frame, score)
-            if isinstance(column.watcher, SequenceTracker):
-                made += self._then(frame, column.watcher, said)
+            column = self._columns[number]
+            made = column.step(frame, row[number], self._then(frame, column, said))
             if made:
                 said[number] = made
-            self._moved |= column.followed(score)
         return self._told(said)
 
     def close(self, reason: Reason | None) -> Said:
         """End what is open."""
         said: dict[int, list[Detection]] = {}
         for number in self._order:
-            watcher = self._columns[number].watcher
-            made = list[Detection]()
-            if isinstance(watcher, SequenceTracker):
-                made += self._then(0, watcher, said)
-            said[number] = made + watcher.close(reason)
+            column = self._columns[number]
+            said[number] = column.close(reason, self._then(0, column, said))
         return self._told(said)
 
     def change(self, rules: Sequence[LabelRule]) -> Said:
@@ -144,25 +202,24 @@ class LabelTrackers:
         for number in self._order:
             column = self._columns[number]
             rule = kept.get(column.rule.name)
-            was = column.watcher
+            was, other = column.watcher, self._then(0, column, said)
             made = was.close(Reason.STOPPED) if rule is None else column.change(rule)
-            if isinstance(was, SequenceTracker):
-                made = self._then(0, was, said) + made
-            said[number] = made
+            said[number] = (column.tell(other) if column.watcher is was else []) + made
         told = self._told(said)
         there = {column.rule.name: column for column in self._columns}
         self._columns = [there.get(rule.name) or _Column(rule) for rule in rules]
         self._order = order
         return told
 
-    def _then(
-        self, frame: int, watcher: SequenceTracker, said: dict[int, list[Detection]]
-    ) -> list[Detection]:
-        """Tell a sequence of the label that it waits for, if there is one."""
-        for number, column in enumerate(self._columns):
-            if column.rule.name == watcher.then:
-                return watcher.follows(frame, said.get(number, ()), column.watcher.onset)
-        return watcher.follows(frame, (), None)
+    def _then(self, frame: int, column: _Column, said: dict[int, list[Detection]]) -> _Other | None:
+        """What a sequence is told of the label that it waits for, if there is one."""
+        watcher = column.watcher
+        if not isinstance(watcher, SequenceTracker):
+            return None
+        for number, each in enumerate(self._columns):
+            if each.rule.name == watcher.then:
+                return frame, said.get(number, ()), each.onset
+        return frame, (), None
 
     def _told(self, said: dict[int, list[Detection]]) -> Said:
         return [
@@ -170,6 +227,17 @@ class LabelTrackers:
             for number in sorted(said)
             for detection in said[number]
         ]
+
+
+def _width(rule: LabelRule) -> int:
+    """Of means, in frames: a rhythm is looked for in the sound, not in scores."""
+    return 1 if isinstance(rule.pattern, Rhythm) else rule.smooth
+
+
+def _decided(detection: Detection, frame: int) -> Detection:
+    if detection.phase is not Phase.START:
+        return detection
+    return replace(detection, decided=frame + 1)
 
 
 def _order(rules: Sequence[LabelRule]) -> list[int]:

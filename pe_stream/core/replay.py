@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pe_stream.core.label_trackers import LabelTrackers
 from pe_stream.core.patterns.watcher import Watcher, watch
+from pe_stream.core.smoothing import Known, Raw, SmoothRun
 from pe_stream.core.tracker import Detection
 from pe_stream.core.types import FRAME_NS, LabelRule, Phase, Reason, Rhythm, ScoreRun, Sequence
 
@@ -34,7 +35,8 @@ def replay(
     """The events of these runs under this rule, as a daemon would have told them, in their order.
 
     changes: the rules that take its place, as by a schedule: each with the moment (UTC, ns) that it
-    is in force from, in order. What is open then goes on, unless the label is switched off.
+    is in force from, in order. What is open then goes on, unless the label is switched off. All
+    smooth alike: a schedule does not change that.
 
     What is open at the end of a run ends there. As in the Detector, frames count on over a gap and
     its time does not: what is left of a cooldown goes on after it. A threshold that follows the
@@ -49,15 +51,17 @@ def replay(
     waiting = deque(changes)
     for run in runs:
         said: list[Detection] = []
-        done = 0
-        while done < len(run.scores):
+        done, followed, size = 0, 0, len(run.scores)
+        track = _Track.of(run, rule, first)
+        while done < size:
             while waiting and waiting[0][0] <= run.start_ns + done * FRAME_NS:
                 said += tracker.change(replace(waiting.popleft()[1], update_every=0))
-            until = len(run.scores)
+            until = size
             if waiting:  # rounded up: the first frame that does not begin before
                 until = min(until, -((run.start_ns - waiting[0][0]) // FRAME_NS))
-            said += _track(tracker, run.scores[done:until], first + done)
-            done = until
+            known = size if until == size else max(followed, until - track.behind)
+            said += _follow(tracker, track, followed, known)
+            done, followed = until, known
         said += tracker.close(Reason.GAP)
         for detection in said:
             if detection.phase is Phase.END:
@@ -99,21 +103,44 @@ class _Following:
     def change(self, rule: LabelRule) -> list[Detection]:
         return [detection for _, detection in self._ensemble.change([rule])]
 
-    def step(self, frame: int, score: float) -> list[Detection]:
+    def step(self, frame: int, score: float, _raw: Raw | None = None) -> list[Detection]:
         return [detection for _, detection in self._ensemble.step(frame, [score])]
 
     def close(self, reason: Reason | None) -> list[Detection]:
         return [detection for _, detection in self._ensemble.close(reason)]
 
 
-def _track(
-    tracker: Watcher | _Following, scores: NDArray[np.float32], first: int
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """What a tracker is led over: scores, or their means, of frames from `first` on.
+
+    behind: by so many frames a mean is known later than its score.
+    """
+
+    scores: NDArray[np.floating]
+    first: int
+    raw: Raw | None = None
+    behind: int = 0
+
+    @classmethod
+    def of(cls, run: ScoreRun, rule: LabelRule, first: int) -> _Track:
+        """That of a run; where the threshold follows the room, the ensemble does the smoothing."""
+        if rule.smooth == 1 or rule.follow is not None:
+            return cls(run.scores, first)
+        run = SmoothRun.of(run, rule.smooth)
+        raw = Known(run.scores, rule.smooth, first)
+        return cls(run.means, first, raw, rule.smooth // 2)
+
+
+def _follow(
+    tracker: Watcher | _Following, track: _Track, begin: int, end: int
 ) -> Iterable[Detection]:
-    """Step through what may matter; `first` is the number of the first frame."""
+    """Step through what may matter of the frames from `begin` until before `end`."""
     off = tracker.rule.off_threshold
+    scores = track.scores[begin:end]
     # In float32, to which numpy rounds `off`: no float32 lies between the two, so no frame that the
     # tracker, in float64, takes for one above is left out.
-    above = np.flatnonzero(scores >= np.float32(off))
+    above = np.flatnonzero(scores >= scores.dtype.type(off))
     frame, size = 0, len(scores)
     while True:
         if tracker.onset is None:
@@ -123,5 +150,5 @@ def _track(
             frame = int(above[ahead])
         elif frame == size:
             return
-        yield from tracker.step(first + frame, scores.item(frame))
+        yield from tracker.step(track.first + begin + frame, scores.item(frame), track.raw)
         frame += 1

@@ -14,12 +14,17 @@ first frame at or above `threshold`, and an event once it is `min_on` frames lon
     event       < off for min_off    END; the offset is the end of the last frame above
     any         max_length reached   an event ENDs with reason max_length, others are dropped;
                                      what still sounds begins a new run with the next frame
+
+Where scores are smoothed, all of this goes by their means, but for *when*: a run begins with the
+first, and lasts to the last, of the scores themselves at or above `off_threshold` that its means
+are over (see `smoothing`). A mean of scores that belong to the event before begins no run.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pe_stream.core.smoothing import Raw
 from pe_stream.core.types import LabelRule, Phase, Reason
 
 
@@ -27,7 +32,9 @@ from pe_stream.core.types import LabelRule, Phase, Reason
 class Detection:
     """A phase of an event in frames; `offset` is one past the last frame that sounded so far.
 
-    `mean` is over the frames from onset to offset, bridged gaps included.
+    `mean` is over the frames from onset to offset, bridged gaps included; of smoothed scores over
+    those from the first to the last whose mean was at or above `off_threshold`. decided: of a
+    START, one past the frame that decided it.
     """
 
     phase: Phase
@@ -38,15 +45,22 @@ class Detection:
     mean: float
     threshold: float
     reason: Reason | None = None
+    decided: int = 0
 
 
 @dataclass(slots=True)
 class _Run:
-    """Frames since the score rose to `off_threshold`; `offset` is one past the last above it."""
+    """Frames since the score rose to `off_threshold`; `offset` is one past the last above it.
 
+    begun: the frame with which it did; the onset, where scores are not smoothed. frames: from it
+    to the last above.
+    """
+
+    begun: int
     onset: int
     offset: int
     threshold: float
+    frames: int = 0
     peak: float = -1.0
     peak_frame: int = 0
     total: float = 0.0
@@ -55,21 +69,22 @@ class _Run:
     said: int | None = None
     """Frame of the last START or UPDATE; None before START."""
 
-    def rise(self, frame: int, score: float) -> None:
-        self.offset = frame + 1
+    def rise(self, frame: int, score: float, offset: int) -> None:
+        self.offset = max(self.offset, offset)
+        self.frames = frame + 1 - self.begun
         self.total += self.gap_total + score
         self.gap_total = 0.0
         if score > self.peak:
             self.peak, self.peak_frame = score, frame
 
     def detection(self, phase: Phase, reason: Reason | None = None) -> Detection:
-        mean = self.total / (self.offset - self.onset)
+        mean = self.total / self.frames
         return Detection(
             phase,
             self.onset,
             self.offset,
             self.peak,
-            self.peak_frame,
+            min(max(self.peak_frame, self.onset), self.offset - 1),
             mean,
             self.threshold,
             reason,
@@ -105,18 +120,24 @@ class Tracker:
         self._rule = rule
         return [] if rule.enabled else self.close(Reason.STOPPED)
 
-    def step(self, frame: int, score: float) -> list[Detection]:
-        """Take the score of one frame; returns what it made of the event, in order."""
+    def step(self, frame: int, score: float, raw: Raw | None = None) -> list[Detection]:
+        """Take the score of one frame; returns what it made of the event, in order.
+
+        raw: where `score` is a mean, what it is one of.
+        """
         rule, run = self._rule, self._run
+        rises = score >= rule.off_threshold
+        onset, offset = frame, frame + 1
+        if raw is not None and rises:
+            onset, offset = raw.span(frame, rule.off_threshold)
         if run is None:
-            if score < rule.off_threshold or not rule.enabled or frame < self._ready:
+            if not rises or not rule.enabled or min(frame, offset - 1) < self._ready:
                 return []
-            run = self._run = _Run(frame, frame, rule.threshold)
-        if score >= rule.off_threshold:
-            said = self._rise(run, frame, score)
-        else:
-            said = self._fall(run, frame, score)
+            onset = max(onset, self._ready)
+            run = self._run = _Run(frame, onset, onset, rule.threshold)
+        said = self._rise(run, frame, score, offset) if rises else self._fall(run, frame, score)
         if self._run is not None and frame + 1 - run.onset >= rule.max_length:
+            run.offset = min(run.offset, run.onset + rule.max_length)
             said += self.close(Reason.MAX_LENGTH)
         return said
 
@@ -128,9 +149,9 @@ class Tracker:
         self._ready = run.offset + self._rule.cooldown
         return [run.detection(Phase.END, reason)]
 
-    def _rise(self, run: _Run, frame: int, score: float) -> list[Detection]:
+    def _rise(self, run: _Run, frame: int, score: float, offset: int) -> list[Detection]:
         rule = self._rule
-        run.rise(frame, score)
+        run.rise(frame, score, offset)
         if run.said is not None:
             if rule.update_every and frame - run.said >= rule.update_every:
                 run.said = frame
@@ -144,7 +165,7 @@ class Tracker:
 
     def _fall(self, run: _Run, frame: int, score: float) -> list[Detection]:
         gap = frame + 1 - run.offset
-        if run.candidate and gap < self._rule.min_off:
+        if run.candidate and gap < max(1, self._rule.min_off):
             run.gap_total += score
             return []
         return self.close(None)

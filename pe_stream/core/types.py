@@ -184,7 +184,8 @@ class LabelRule:
     An event starts with a frame at or above `threshold`; its onset is taken back to where the
     score rose to `off_threshold`. Gaps below `off_threshold` shorter than `min_off` are bridged;
     what is shorter than `min_on` is no event; what reaches `max_length` is closed there; no
-    event begins within `cooldown` of the end of the one before.
+    event begins within `cooldown` of the end of the one before. smooth: what is compared is the
+    mean of the scores of so many frames, an odd number, around each; see `smoothing`.
     """
 
     name: str
@@ -198,7 +199,24 @@ class LabelRule:
     enabled: bool = True
     pattern: Pattern | None = None
     follow: Follow | None = None
+    smooth: int = 1
 
+    @property
+    def smooth_s(self) -> float:
+        """Over how long the mean is (s); 0: scores are compared as they are."""
+        return round(self.smooth * FRAME_S, 3) if self.smooth > 1 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """What a checkpoint recommends for a label: a threshold, over so many seconds (s)."""
+
+    threshold: float
+    smooth_s: float = 0.0
+
+
+SMOOTHEST_S = 2.0
+"""Longest mean of scores (s)."""
 
 EVENT_SCHEMA = 1
 """Version of the event contract; fields are only ever added."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.core.types import Recommended
 from pe_stream.errors import UnavailableError
 from pe_stream.model import files
 
@@ -21,7 +22,7 @@ class Known:
     """A checkpoint as its files tell it: see `model.files.identity` and `read_recommended`."""
 
     identity: str
-    recommended: Mapping[str, float]
+    recommended: Mapping[str, Recommended]
 
 
 def look_up(model: ModelSettings) -> Known:

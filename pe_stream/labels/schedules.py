@@ -9,20 +9,20 @@ from functools import partial
 from pe_stream.config import LabelSettings
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.hours import Span
-from pe_stream.core.types import LabelRule
+from pe_stream.core.types import LabelRule, Recommended
 
 
 class Schedules:
     """The schedules of labels. Single-threaded.
 
-    recommended: the checkpoint's thresholds, by label. at: the moment (aware) whose rules are in
+    recommended: by the checkpoint, by label. at: the moment (aware) whose rules are in
     force already. Raises ConfigError where a schedule cannot be followed.
     """
 
     def __init__(
         self,
         labels: Mapping[str, LabelSettings],
-        recommended: Mapping[str, float],
+        recommended: Mapping[str, Recommended],
         local: LocalTime,
         at: datetime,
     ) -> None:
@@ -54,7 +54,7 @@ class Schedules:
 def changes(
     name: str,
     label: LabelSettings,
-    recommended: float | None,
+    recommended: Recommended | None,
     local: LocalTime,
     *,
     since: datetime,

@@ -20,6 +20,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
+from pe_stream.core.types import Recommended
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.files import (
     find,
@@ -74,7 +75,7 @@ class Checkpoint:
         makes its own. A text tower with a final norm has it replaced by the identity: PE Audio
         takes the state before it.
     codec_dtype, codec_cudnn: in what, and whether with cuDNN, the codec is to be computed.
-    recommended: thresholds by label, from `thresholds.json` beside the weights; may be empty.
+    recommended: by label, from `thresholds.json` beside the weights; may be empty.
     identity: the same for the same content, whatever its name; see `files.identity`.
     texts: embeddings (D,) of the texts embedded last; see `model.prompts`.
     """
@@ -86,7 +87,7 @@ class Checkpoint:
     dtype: torch.dtype
     codec_dtype: torch.dtype
     codec_cudnn: bool
-    recommended: Mapping[str, float]
+    recommended: Mapping[str, Recommended]
     identity: str
     texts: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 

@@ -27,7 +27,7 @@ from huggingface_hub.utils.tqdm import (
 )
 
 from pe_stream.assets import EMBEDDED
-from pe_stream.core.types import FRAME, SAMPLE_RATE
+from pe_stream.core.types import FRAME, SAMPLE_RATE, SMOOTHEST_S, Recommended
 from pe_stream.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -94,20 +94,30 @@ def read_config(name: str, folder: Path) -> PeAudioConfig:
     return config
 
 
-def read_recommended(name: str, folder: Path) -> Mapping[str, float]:
-    """Read the thresholds recommended by label: `{"labels": {"dog_bark": 0.42}}`.
+def read_recommended(name: str, folder: Path) -> Mapping[str, Recommended]:
+    """Read what is recommended by label: `{"labels": {"dog_bark": 0.42}}`.
 
-    They are in `thresholds.json`, which a checkpoint may lack: then there are none. Raises
-    UnavailableError if the file is there and wrong.
+    Instead of a threshold alone there may be `{"threshold": 0.42, "smooth_s": 0.6}`. They are in
+    `thresholds.json`, which a checkpoint may lack: then there are none. Raises UnavailableError if
+    the file is there and wrong.
     """
     if not (folder / "thresholds.json").exists():
         return MappingProxyType({})
     labels = _read_json(name, folder, "thresholds.json").get("labels")
-    if not isinstance(labels, dict) or not all(map(_is_score, labels.values())):
+    found = {
+        label: _recommended(value)
+        for label, value in (labels.items() if isinstance(labels, dict) else ())
+    }
+    wrong = [label for label, value in found.items() if value is None]
+    if not isinstance(labels, dict) or wrong:
+        which = f" ({wrong[0]!r})" if wrong else ""
         raise unavailable(
-            name, 'its thresholds.json is not {"labels": {name: number from 0 to 1, ...}}'
+            name,
+            f'its thresholds.json is not {{"labels": {{name: number from 0 to 1, ...}}}}{which};'
+            ' for a number there may be {"threshold": number, "smooth_s": seconds from 0 to'
+            f" {SMOOTHEST_S:g}}}",
         )
-    return MappingProxyType({label: float(value) for label, value in labels.items()})
+    return MappingProxyType({label: value for label, value in found.items() if value is not None})
 
 
 def identity(folder: Path) -> str:
@@ -198,8 +208,19 @@ def _sampling_rate(name: str, folder: Path, default: object) -> object:
     return extractor.get("sampling_rate", default)
 
 
-def _is_score(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+def _recommended(value: object) -> Recommended | None:
+    """What is recommended for a label; None where it is wrong."""
+    given: dict[str, Any] = value if isinstance(value, dict) else {"threshold": value}
+    if not {"threshold"} <= given.keys() <= {"threshold", "smooth_s"}:
+        return None
+    threshold, smooth_s = given["threshold"], given.get("smooth_s", 0.0)
+    if not (_is_number(threshold, 1) and _is_number(smooth_s, SMOOTHEST_S)):
+        return None
+    return Recommended(float(threshold), float(smooth_s))
+
+
+def _is_number(value: object, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
 
 
 def _read_json(name: str, folder: Path, file: str) -> dict[str, Any]:

@@ -178,6 +178,7 @@ def rules_shown(source: str, rules: Any) -> dict[str, Any]:
             rule.name: {
                 "threshold": rule.threshold,
                 "off_threshold": rule.off_threshold,
+                "smooth_s": rule.smooth_s,
                 "enabled": rule.enabled,
             }
             for rule in rules

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pe_stream.config import Settings
 from pe_stream.config.edit import ConfigFile, Edit
 from pe_stream.core.pooling import Probe
-from pe_stream.core.types import FrameEmbeddings, LabelRule
+from pe_stream.core.types import FrameEmbeddings, LabelRule, Recommended
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embeddings import EmbeddingStore
 from pe_stream.storage.event_queries import EventQueries
@@ -37,7 +37,7 @@ class DaemonView:
     settings, sources, rules, broker: as they are at the moment; changes later are not seen in them.
     sources: health of each, as on MQTT, with its name and labels.
     rules_as_set: the same before the room raises their thresholds.
-    recommended: the checkpoint's thresholds, by label.
+    recommended: by the checkpoint, by label.
     config: the file that labels are edited in; None where there is none.
     version: of that file, as its labels are in force.
     change: makes an edit of the file that is at a version, and goes on with it; returns the new
@@ -54,7 +54,7 @@ class DaemonView:
     sources: Callable[[], list[dict[str, Any]]]
     rules: Callable[[], Mapping[str, Sequence[LabelRule]]]
     rules_as_set: Callable[[], Mapping[str, Sequence[LabelRule]]]
-    recommended: Mapping[str, float]
+    recommended: Mapping[str, Recommended]
     broker: Callable[[], Broker]
     config: ConfigFile | None
     version: Callable[[], str]

@@ -239,4 +239,5 @@ def _track(daemon: DaemonView, event: dict[str, Any], around_s: float) -> schema
         scores=scores,
         threshold=event["threshold"],
         off_threshold=off,
+        smooth_s=0.0 if rule is None else rule.smooth_s,
     )

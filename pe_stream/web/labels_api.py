@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pe_stream.config import LabelSettings, ScheduleSettings
 from pe_stream.config.edit import Edit
 from pe_stream.core.replay import Replayed, replay, untold
-from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, Rhythm, ScoreRun
+from pe_stream.core.types import FRAME_NS, FRAME_S, SMOOTHEST_S, LabelRule, Rhythm, ScoreRun
 from pe_stream.web import schemas
 from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.error_text import in_words
@@ -37,7 +37,15 @@ FOLLOWED_H = 2.0
 """Hours that are replayed at most where a threshold follows the room: every frame counts then, and
 an hour of a source takes half a second."""
 
-_KEYS = {"threshold", "off_threshold", "min_on_s", "min_off_s", "pattern", "follow"}
+_KEYS = {
+    "threshold",
+    "off_threshold",
+    "smooth_s",
+    "min_on_s",
+    "min_off_s",
+    "pattern",
+    "follow",
+}
 """Of a label, that a preview may ask about."""
 
 router = APIRouter(tags=["labels"])
@@ -93,6 +101,7 @@ def preview(
     name: LabelName,
     threshold: Annotated[float | None, Query(gt=0, lt=1)] = None,
     off_threshold: Annotated[float | None, Query(gt=0, lt=1)] = None,
+    smooth_s: Annotated[float | None, Query(ge=0, le=SMOOTHEST_S)] = None,
     min_on_s: Annotated[float | None, Query(ge=0, le=60)] = None,
     min_off_s: Annotated[float | None, Query(ge=0, le=3600)] = None,
     hours: Annotated[float, Query(gt=0, le=24 * 7)] = 24.0,
@@ -102,6 +111,7 @@ def preview(
     given = {
         "threshold": threshold,
         "off_threshold": off_threshold,
+        "smooth_s": smooth_s,
         "min_on_s": min_on_s,
         "min_off_s": min_off_s,
     }
@@ -220,6 +230,7 @@ def _label(daemon: DaemonView, name: str, settings: LabelSettings) -> schemas.La
         source: schemas.RuleState(
             threshold=round(rule.threshold, 4),
             off_threshold=round(rule.off_threshold, 4),
+            smooth_s=rule.smooth_s,
             enabled=rule.enabled,
         )
         for source, rules in daemon.rules().items()

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pe_stream.core.relative_time import PATTERN, ago
+from pe_stream.core.types import SMOOTHEST_S
 
 _NO_MOMENT = "not a time with its zone (2026-11-21T08:00Z) or how long ago (90m, 24h, 7d)"
 
@@ -128,6 +129,7 @@ class RuleState(BaseModel):
 
     threshold: float
     off_threshold: float
+    smooth_s: float
     enabled: bool
 
 
@@ -142,6 +144,7 @@ class LabelState(BaseModel):
     background: list[str]
     threshold: float | None
     off_threshold: float | None
+    smooth_s: float | None
     min_on_s: float
     min_off_s: float
     max_s: float
@@ -183,6 +186,7 @@ class LabelChange(BaseModel):
     negatives: Annotated[Texts | None, Field(alias="not")] = None
     threshold: float | None = None
     off_threshold: float | None = None
+    smooth_s: float | None = None
     min_on_s: float | None = None
     min_off_s: float | None = None
     max_s: float | None = None
@@ -213,6 +217,7 @@ class WhatIf(BaseModel):
     model_config = ConfigDict(extra="forbid")
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     off_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    smooth_s: Annotated[float, Field(ge=0, le=SMOOTHEST_S)] | None = None
     min_on_s: Annotated[float, Field(ge=0, le=60)] | None = None
     min_off_s: Annotated[float, Field(ge=0, le=3600)] | None = None
     pattern: str | dict[str, Any] | None = None
@@ -357,7 +362,10 @@ class Entries(BaseModel):
 
 
 class Track(BaseModel):
-    """Scores around an event, a frame each; null where none is kept."""
+    """Scores around an event, a frame each; null where none is kept.
+
+    smooth_s: of which the means are compared with the threshold; 0: the scores as they are.
+    """
 
     start: str
     frame_s: float
@@ -365,6 +373,7 @@ class Track(BaseModel):
     scores: list[float | None]
     threshold: float
     off_threshold: float | None
+    smooth_s: float
 
 
 class Run(BaseModel):

@@ -24,7 +24,7 @@ from pe_stream.config import (
     SourceSettings,
     config_schema,
 )
-from pe_stream.core.types import Follow, LabelRule, Repetition, Rhythm, Sequence
+from pe_stream.core.types import Follow, LabelRule, Recommended, Repetition, Rhythm, Sequence
 from pe_stream.errors import ConfigError
 
 SCHEMA = jsonschema.Draft202012Validator(config_schema())
@@ -296,13 +296,50 @@ class TestRule:
     def test_threshold(
         self, own: float | None, recommended: float | None, threshold: float
     ) -> None:
-        rule = label(threshold=own).rule("cat", recommended)
+        rule = label(threshold=own).rule(
+            "cat", None if recommended is None else Recommended(recommended)
+        )
         assert rule.threshold == threshold
         assert rule.off_threshold == pytest.approx(0.8 * threshold)
 
+    @pytest.mark.parametrize(
+        ("own", "recommended", "frames"),
+        [
+            (None, None, 1),
+            (None, Recommended(0.6), 1),
+            (None, Recommended(0.6, 0.6), 15),
+            (0.0, Recommended(0.6, 0.6), 1),
+            (1.0, Recommended(0.6, 0.6), 25),
+        ],
+    )
+    def test_smoothing(
+        self, own: float | None, recommended: Recommended | None, frames: int
+    ) -> None:
+        assert label(smooth_s=own).rule("cat", recommended).smooth == frames
+
+    @pytest.mark.parametrize(
+        ("seconds", "frames"),
+        [(0.0, 1), (0.04, 1), (0.08, 1), (0.081, 3), (0.12, 3), (0.16, 3), (0.5, 13), (2.0, 49)],
+    )
+    def test_a_mean_is_over_the_nearest_odd_number_of_frames(
+        self, seconds: float, frames: int
+    ) -> None:
+        assert label(smooth_s=seconds).rule("cat").smooth == frames
+
+    @pytest.mark.parametrize("seconds", [-0.01, 2.01, "nan", "1 s"])
+    def test_no_other_smoothing(self, seconds: float | str) -> None:
+        with pytest.raises(ValidationError, match="smooth_s"):
+            label(smooth_s=seconds)
+
+    def test_a_rhythm_is_not_smoothed(self) -> None:
+        assert label(pattern="T3").rule("smoke", Recommended(0.4, 0.6)).smooth == 1
+        assert label(pattern="T3", smooth_s=0.0).rule("smoke").smooth == 1
+        with pytest.raises(ValidationError, match="not with a rhythm"):
+            label(pattern="T3", smooth_s=0.6)
+
     def test_an_off_threshold_above_the_recommendation(self) -> None:
         with pytest.raises(ConfigError, match=r"labels\.cat\.off_threshold: 0\.55 .* 0\.3 "):
-            label(off_threshold=0.55).rule("cat", 0.3)
+            label(off_threshold=0.55).rule("cat", Recommended(0.3))
 
     @pytest.mark.parametrize(
         ("seconds", "frames"), [(0.0, 0), (0.019, 0), (0.02, 1), (0.06, 2), (0.14, 4), (0.1, 3)]
@@ -348,8 +385,8 @@ class TestRule:
         label(pattern={"times": 3, "within_s": 1.0}, min_off_s=0.2)
 
     def test_a_rhythm_has_a_threshold_of_its_own(self) -> None:
-        assert label(pattern="T3").rule("smoke", 0.4).threshold == 0.02
-        assert label(pattern="T3", threshold=0.3).rule("smoke", 0.4).threshold == 0.3
+        assert label(pattern="T3").rule("smoke", Recommended(0.4)).threshold == 0.02
+        assert label(pattern="T3", threshold=0.3).rule("smoke", Recommended(0.4)).threshold == 0.3
 
     def test_following(self) -> None:
         assert label().rule("cat").follow is label(follow=False).rule("cat").follow is None
@@ -358,7 +395,7 @@ class TestRule:
 
     def test_a_bound_below_the_threshold(self) -> None:
         with pytest.raises(ConfigError, match=r"labels\.cat\.follow\.highest: 0\.4 is below"):
-            label(follow={"highest": 0.4}).rule("cat", 0.45)
+            label(follow={"highest": 0.4}).rule("cat", Recommended(0.45))
 
 
 class TestHistory:

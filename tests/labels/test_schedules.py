@@ -12,7 +12,7 @@ from stand_ins import ScriptedSource, chunk, eventually, scorer
 
 from pe_stream.config import LabelSettings, LocationSettings
 from pe_stream.config.local_time import LocalTime
-from pe_stream.core.types import LabelRule, Phase, Reason
+from pe_stream.core.types import LabelRule, Phase, Reason, Recommended
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.labels.schedules import Schedules, changes
 
@@ -28,7 +28,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(f"2026-11-{text}").replace(tzinfo=UTC)
 
 
-def rule(settings: LabelSettings, moment: str, recommended: float | None = None) -> LabelRule:
+def rule(settings: LabelSettings, moment: str, recommended: Recommended | None = None) -> LabelRule:
     return settings.rule("loud", recommended, partial(LOCAL.holds, at=at(moment)))
 
 
@@ -50,9 +50,9 @@ class TestRule:
 
     def test_what_an_entry_does_not_say_stays(self) -> None:
         settings = label({"from": "22:00", "enabled": True}, enabled=False, off_threshold=0.1)
-        night = rule(settings, "20T22:00", recommended=0.6)
+        night = rule(settings, "20T22:00", recommended=Recommended(0.6))
         assert (night.threshold, night.off_threshold, night.enabled) == (0.6, 0.1, True)
-        assert not rule(settings, "20T21:00", recommended=0.6).enabled
+        assert not rule(settings, "20T21:00", recommended=Recommended(0.6)).enabled
 
     def test_an_own_off_threshold(self) -> None:
         settings = label(NIGHT | {"off_threshold": 0.65})
@@ -62,14 +62,14 @@ class TestRule:
         settings = label({"from": "22:00", "to": "06:00", "off_threshold": 0.6})
         said = r"labels\.loud\.schedule\[0\]\.off_threshold: 0\.6 is above .* 0\.5"
         with pytest.raises(ConfigError, match=said):
-            settings.rule("loud", 0.5)
-        assert settings.rule("loud", 0.6).off_threshold == pytest.approx(0.48)
+            settings.rule("loud", Recommended(0.5))
+        assert settings.rule("loud", Recommended(0.6)).off_threshold == pytest.approx(0.48)
 
 
 class TestSchedules:
     def test_changes_are_told_once(self) -> None:
         labels = {"loud": label(NIGHT), "quiet": label()}
-        schedules = Schedules(labels, {"loud": 0.4}, LOCAL, at("20T12:00"))
+        schedules = Schedules(labels, {"loud": Recommended(0.4)}, LOCAL, at("20T12:00"))
         told: list[tuple[int, str, float]] = []
         for hour in range(48):
             moment = at("20T12:00") + timedelta(hours=hour)
@@ -169,5 +169,5 @@ class TestChanges:
 
     def test_without_a_schedule_there_is_one_rule(self) -> None:
         since = at("20T05:59")
-        found = changes("loud", label(), 0.3, LOCAL, since=since, until=at("27T00:00"))
+        found = changes("loud", label(), Recommended(0.3), LOCAL, since=since, until=at("27T00:00"))
         assert [(when, rule.threshold) for when, rule in found] == [(since, 0.3)]

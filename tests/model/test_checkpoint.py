@@ -21,7 +21,7 @@ def test_embedded_checkpoint_describes_itself(embedded: Checkpoint) -> None:
     dtype = str(embedded.dtype).removeprefix("torch.")
     assert embedded.describe() == f"embedded (7.2 M parameters) on cpu, {dtype}"
     assert len(embedded.recommended) == 23
-    assert all(0 < threshold < 1 for threshold in embedded.recommended.values())
+    assert all(0 < each.threshold < 1 for each in embedded.recommended.values())
 
 
 @pytest.mark.parametrize("size", ["small", "base", "large"])

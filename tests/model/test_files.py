@@ -9,6 +9,7 @@ from model.damage import Change, both, edit, edit_codec, refused, remove, write
 from model.hub import COMMIT, serve
 
 from pe_stream.assets import EMBEDDED
+from pe_stream.core.types import Recommended
 from pe_stream.model.files import find, identity, read_config, read_recommended
 
 TINY = "someone/pe-a-frame-tiny"
@@ -105,7 +106,22 @@ def test_codecs_own_rate_gives_way_to_the_extractors(folder: Path) -> None:
 def test_recommended_thresholds_are_read(folder: Path) -> None:
     assert read_recommended("mine", folder) == {}
     (folder / "thresholds.json").write_text('{"labels": {"dog_bark": 0.42, "speech": 1}}')
-    assert read_recommended("mine", folder) == {"dog_bark": 0.42, "speech": 1.0}
+    assert read_recommended("mine", folder) == {
+        "dog_bark": Recommended(0.42),
+        "speech": Recommended(1.0),
+    }
+
+
+def test_recommended_smoothing_is_read(folder: Path) -> None:
+    (folder / "thresholds.json").write_text(
+        '{"labels": {"dog_bark": {"threshold": 0.56, "smooth_s": 0.6}, '
+        '"cough": {"threshold": 0.3}, "siren": 0.7}}'
+    )
+    assert read_recommended("mine", folder) == {
+        "dog_bark": Recommended(0.56, 0.6),
+        "cough": Recommended(0.3),
+        "siren": Recommended(0.7),
+    }
 
 
 @pytest.mark.parametrize(
@@ -119,6 +135,13 @@ def test_recommended_thresholds_are_read(folder: Path) -> None:
         '{"labels": {"a": true}}',
         '{"labels": {"a": "0.5"}}',
         '{"labels": {"a": NaN}}',
+        '{"labels": {"a": {}}}',
+        '{"labels": {"a": {"smooth_s": 0.6}}}',
+        '{"labels": {"a": {"threshold": 0.5, "smooth_s": 2.1}}}',
+        '{"labels": {"a": {"threshold": 0.5, "smooth_s": -0.1}}}',
+        '{"labels": {"a": {"threshold": 0.5, "smooth_s": "0.5"}}}',
+        '{"labels": {"a": {"threshold": 0.5, "smooth": 0.5}}}',
+        '{"labels": {"a": [0.5, 0.6]}}',
     ],
 )
 def test_wrong_thresholds_are_refused(text: str, folder: Path) -> None:

@@ -18,7 +18,7 @@ from pe_stream.config import ClipSettings, HistorySettings, SearchSettings, Sett
 from pe_stream.config.edit import ConfigFile, Edit
 from pe_stream.config.file import load
 from pe_stream.core.pooling import Probe
-from pe_stream.core.types import FrameEmbeddings, LabelRule
+from pe_stream.core.types import FrameEmbeddings, LabelRule, Recommended
 from pe_stream.errors import ConfigError
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embeddings import EmbeddingStore
@@ -119,7 +119,7 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         sources=lambda: [source_state(name) for name in house_of[0].settings.sources],
         rules=lambda: house_of[0].rules,
         rules_as_set=lambda: house_of[0].rules_as_set or house_of[0].rules,
-        recommended={"dog": 0.7},
+        recommended={"dog": Recommended(0.7)},
         broker=lambda: Broker(connected=True, waiting=3),
         config=ConfigFile(path),
         version=lambda: house_of[0].file.version,

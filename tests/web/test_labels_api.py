@@ -12,6 +12,7 @@ import pytest
 from web.houses import Standing
 
 from pe_stream.config import LabelSettings
+from pe_stream.core.types import Recommended
 from pe_stream.web import labels_api
 
 
@@ -179,6 +180,27 @@ def test_a_pattern_and_a_threshold_that_follows_are_labels_keys(house: Standing)
         assert "no label 'cat'" in done.text
 
 
+def test_smoothing_is_a_labels_key_and_null_what_is_recommended(house: Standing) -> None:
+    assert house.server._house is not None
+    house.server._house.recommended["dog"] = Recommended(0.5, 0.6)  # type: ignore[index]
+    bursts(house)
+    with house.client() as client:
+        version, found = labels(client)
+        assert found["dog"]["smooth_s"] is None
+        done = change(client, "PATCH", "dog", version, smooth_s=1.0)
+        assert done.json()["label"]["smooth_s"] == 1.0
+        assert "smooth_s: 1.0" in house.file.path.read_text("utf-8")
+        peaks = [
+            what_if(client, **keys).json()["events"][0]["peak"]
+            for keys in ({"smooth_s": 0.0}, {"smooth_s": None}, {})
+        ]
+    assert peaks == [
+        pytest.approx(0.8, abs=0.01),
+        pytest.approx(0.8, abs=0.01),
+        pytest.approx(0.66, abs=0.01),
+    ]
+
+
 def test_a_preview_counts_what_would_have_fired(house: Standing) -> None:
     house.history.relabel({"dog": "k", "knock": "k"})
     start_ns = time.time_ns() - 60 * 1_000_000_000
@@ -202,12 +224,18 @@ def test_a_preview_counts_what_would_have_fired(house: Standing) -> None:
         assert client.get("api/v1/labels/dog/preview", params=short).json()["count"] == 0
         bridged = {"threshold": 0.5, "min_off_s": 60}
         assert client.get("api/v1/labels/dog/preview", params=bridged).json()["count"] == 2
+        smooth = {"threshold": 0.6, "smooth_s": 1.0}  # 20 of 25 frames at 0.8, the others at 0.1
+        told = client.get("api/v1/labels/dog/preview", params=smooth).json()
+        assert [event["peak"] for event in told["events"]] == [pytest.approx(0.66, abs=0.01)]
+        assert told["events"][0]["onset"] == newest["onset"]
+        assert told["events"][0]["duration_s"] == pytest.approx(0.8)
         past = {"hours": 0.001}
         assert client.get("api/v1/labels/dog/preview", params=past).json()["covered_s"] == 0
         wrongs: list[dict[str, float]] = [
             {"threshold": 0.0},
             {"threshold": 0.4, "off_threshold": 0.5},
             {"hours": 1e9},
+            {"smooth_s": 2.1},
         ]
         for wrong in wrongs:
             answer = client.get("api/v1/labels/dog/preview", params=wrong)
@@ -292,7 +320,7 @@ def test_null_in_a_preview_is_the_default(house: Standing) -> None:
         assert what_if(client, threshold=0.2, off_threshold=None).json()["count"] == 3
         assert what_if(client, threshold=0.75, off_threshold=None).json()["count"] == 3
         assert what_if(client, threshold=None, off_threshold=None).json()["count"] == 3
-        house.server._house.recommended["dog"] = 0.85  # type: ignore[index]
+        house.server._house.recommended["dog"] = Recommended(0.85)  # type: ignore[index]
         assert what_if(client, threshold=None, off_threshold=None).json()["count"] == 0
 
 

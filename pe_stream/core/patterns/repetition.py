@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import replace
 
 from pe_stream.core.patterns.composite_event import Together, element_rule
+from pe_stream.core.smoothing import Raw
 from pe_stream.core.tracker import Detection, Tracker
 from pe_stream.core.types import LabelRule, Phase, Reason, Repetition
 
@@ -48,12 +49,12 @@ class RepetitionTracker:
         self._tracker.change(element_rule(replace(rule, enabled=True)))
         return [] if rule.enabled else self.close(Reason.STOPPED)
 
-    def step(self, frame: int, score: float) -> list[Detection]:
+    def step(self, frame: int, score: float, raw: Raw | None = None) -> list[Detection]:
         """Take the score of one frame; returns what it made of the event, in order."""
         if not self._rule.enabled:
             return []
         said: list[Detection] = []
-        for element in self._tracker.step(frame, score):
+        for element in self._tracker.step(frame, score, raw):
             if element.phase is Phase.END:
                 said += self._add(element)
         if self._series and self._too_late(frame):
@@ -95,7 +96,9 @@ class RepetitionTracker:
 
     def _too_late(self, frame: int) -> bool:
         """Whether no element that is under way, or still to come, belongs to the series."""
-        onset = frame + 1 if self._tracker.onset is None else self._tracker.onset
+        onset = self._tracker.onset
+        if onset is None:  # that of a smoothed element may lie before its frames
+            onset = frame + 1 - self._rule.smooth // 2
         return onset - self._series[-1].offset > min(self._pattern.gap[1], self._pattern.within)
 
     def _end(self, reason: Reason | None) -> list[Detection]:

@@ -11,6 +11,7 @@ from math import ceil
 
 from pe_stream.core.patterns.composite_event import Together
 from pe_stream.core.patterns.rhythm import ROWS, Cycle, Levels, RhythmFinder
+from pe_stream.core.smoothing import Raw
 from pe_stream.core.tracker import Detection
 from pe_stream.core.types import FRAME_S, LabelRule, Phase, Reason, Rhythm
 
@@ -86,7 +87,7 @@ class RhythmTracker:
             self._begin = self._now = frame
         self._cycles += self._finder.hear(rows)
 
-    def step(self, frame: int, score: float) -> list[Detection]:
+    def step(self, frame: int, score: float, raw: Raw | None = None) -> list[Detection]:  # noqa: ARG002 - see `Watcher`
         """Take the score of one frame; returns what it made of the event, in order."""
         if self._finder is None or not self._rule.enabled:
             return []

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pe_stream.core.patterns.composite_event import Together, element_rule
+from pe_stream.core.smoothing import Raw
 from pe_stream.core.tracker import Detection, Tracker
 from pe_stream.core.types import LabelRule, Phase, Reason, Sequence
 
@@ -47,10 +48,10 @@ class SequenceTracker:
         self._tracker.change(element_rule(replace(rule, enabled=True), update_every=1))
         return [] if rule.enabled else self.close(Reason.STOPPED)
 
-    def step(self, frame: int, score: float) -> list[Detection]:
+    def step(self, frame: int, score: float, raw: Raw | None = None) -> list[Detection]:
         """Take the score of one frame: what it makes of the elements. `follows` says the rest."""
         if self._rule.enabled:
-            for element in self._tracker.step(frame, score):
+            for element in self._tracker.step(frame, score, raw):
                 if self._firsts and self._firsts[-1].onset == element.onset:
                     self._firsts[-1] = element
                 elif element.phase is Phase.START and element.onset >= self._ready:

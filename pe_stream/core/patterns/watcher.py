@@ -13,6 +13,7 @@ from typing import Protocol
 from pe_stream.core.patterns.repetition import RepetitionTracker
 from pe_stream.core.patterns.rhythm_tracker import RhythmTracker
 from pe_stream.core.patterns.sequence import SequenceTracker
+from pe_stream.core.smoothing import Raw
 from pe_stream.core.tracker import Detection, Tracker
 from pe_stream.core.types import LabelRule, Reason, Repetition, Rhythm, Sequence
 
@@ -35,8 +36,11 @@ class Watcher(Protocol):
     def change(self, rule: LabelRule) -> list[Detection]:
         """Go on under another rule of the same pattern."""
 
-    def step(self, frame: int, score: float) -> list[Detection]:
-        """Take the score of one frame; returns what it made of the event, in order."""
+    def step(self, frame: int, score: float, raw: Raw | None = None) -> list[Detection]:
+        """Take the score of one frame; returns what it made of the event, in order.
+
+        raw: where `score` is a mean, what it is one of.
+        """
 
     def close(self, reason: Reason | None) -> list[Detection]:
         """End what is open, and forget what had begun."""

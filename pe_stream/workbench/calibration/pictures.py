@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from pe_stream.core.smoothing import smoothed
 from pe_stream.core.types import LabelRule, ScoreRun
 from pe_stream.errors import UnavailableError
 from pe_stream.workbench.calibration.propose import Proposal
@@ -27,8 +28,8 @@ def save(
     """Write a PNG, and its folder; raises UnavailableError where that cannot be done."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
-    scores = np.concatenate([run.scores for runs in streams for run in runs])
-    top.hist(scores, _BINS, log=True, color="#1b6ca8")
+    scores = [smoothed(run.scores, rule.smooth) for runs in streams for run in runs]
+    top.hist(np.concatenate(scores), _BINS, log=True, color="#1b6ca8")
     top.set_ylabel("frames")
     top.set_title(f"{label}   {found.hours:.3g} h", loc="left", fontsize=11)
     thresholds, rates = np.array(found.curve).T

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_stream.core.replay import Replayed, replay
+from pe_stream.core.smoothing import SmoothRun, smoothed
 from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, ScoreRun
 from pe_stream.workbench.calibration.rates import clusters, interval, share
 from pe_stream.workbench.calibration.tail import FEWEST, MOST, Tail
@@ -54,7 +55,7 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How the scores are distributed: half of them are below `middle`."""
+    """How the scores, smoothed as for events, are distributed: half are below `middle`."""
 
     middle: float
     high: float
@@ -99,6 +100,8 @@ def propose(streams: Sequence[Sequence[ScoreRun]], rule: LabelRule, a_day: float
     Raises TooLittleError.
     """
     rule = replace(rule, enabled=True)
+    if rule.smooth > 1:  # once, and not for every threshold
+        streams = [[SmoothRun.of(run, rule.smooth) for run in runs] for runs in streams]
     frames = sum(len(run.scores) for runs in streams for run in runs)
     days = frames * FRAME_S / _DAY_S / max(1, len(streams))
     wanted = a_day * days
@@ -145,7 +148,7 @@ def propose(streams: Sequence[Sequence[ScoreRun]], rule: LabelRule, a_day: float
         reached=rate <= a_day * 1.1 or threshold < HIGHEST,
         now=curve.count(rule.threshold) / days,
         share=part,
-        spread=_spread(streams),
+        spread=_spread(streams, rule.smooth),
         curve=tuple(
             (_score(level), count / days)
             for level, count in zip(curve.levels, curve.counts, strict=True)
@@ -276,8 +279,8 @@ class _Curve:
         return np.concatenate(found) if found else np.empty(0)
 
 
-def _spread(streams: Sequence[Sequence[ScoreRun]]) -> Spread:
-    scores = np.concatenate([run.scores for runs in streams for run in runs])
+def _spread(streams: Sequence[Sequence[ScoreRun]], smooth: int) -> Spread:
+    scores = np.concatenate([smoothed(run.scores, smooth) for runs in streams for run in runs])
     middle, high = np.quantile(scores, [0.5, 0.99])
     return Spread(float(middle), float(high), float(scores.max()))
 

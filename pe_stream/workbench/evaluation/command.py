@@ -108,7 +108,7 @@ def _judge_calibration(
     _refuse_unwritable(options)
     scorer = prepare(_model(options), settings)
     scored = hours.score(house, count, scorer)
-    rules = [label.rule(name, thresholds.DEFAULT) for name, label in settings.items()]
+    rules = [thresholds.at(rule, thresholds.DEFAULT) for rule in scorer.labels.rules]
     with tqdm(total=len(labels), unit="label", disable=None, leave=False) as progress:
         tracks = [
             [hours.heard(scenes, label, column) for scenes in scored]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pe_stream.config.labels import OFF_RATIO
-from pe_stream.core.tracker import Tracker
-from pe_stream.core.types import FRAME_S, LabelRule, Phase
+from pe_stream.core.replay import replay
+from pe_stream.core.smoothing import SmoothRun
+from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, ScoreRun
 from pe_stream.workbench.evaluation.scoring import Sounds, System
 from pe_stream.workbench.evaluation.truth import Span
 
@@ -40,34 +41,25 @@ class Tally:
 
 
 def runs(scores: NDArray[np.float32], rule: LabelRule) -> list[tuple[int, int]]:
-    """The tracker's events of (frames,) scores of one label: first frame, one past the last.
+    """The tracker's events of (frames,) scores of one label: first frame, one past the last."""
+    return _runs(ScoreRun(0, scores), rule)
 
-    The tracker is led from one frame above `off_threshold` to the next: where there is no run, it
-    does nothing with those between.
-    """
-    tracker = Tracker(rule)
-    exact = scores.astype(np.float64)  # as the detector compares them
-    above = np.flatnonzero(exact >= rule.off_threshold)
-    frames, values = len(exact), exact.tolist()
-    said = []
-    frame = 0
-    while frame < frames:
-        if tracker.onset is None:
-            following = int(np.searchsorted(above, frame))
-            if following == len(above):
-                break
-            frame = int(above[following])
-        said += tracker.step(frame, values[frame])
-        frame += 1
-    said += tracker.close(None)
-    return [(d.onset, d.offset) for d in said if d.phase is Phase.END]
+
+def _runs(track: ScoreRun, rule: LabelRule) -> list[tuple[int, int]]:
+    return [
+        (event.onset_ns // FRAME_NS, event.offset_ns // FRAME_NS) for event in replay([track], rule)
+    ]
 
 
 def detected(scores: NDArray[np.float32], rule: LabelRule, duration_s: float) -> list[Span]:
     """The same as `pe-stream detect` tells them: in seconds, none beyond the end of the file."""
+    return _detected(ScoreRun(0, scores), rule, duration_s)
+
+
+def _detected(track: ScoreRun, rule: LabelRule, duration_s: float) -> list[Span]:
     return [
         Span(onset * FRAME_S, min(offset * FRAME_S, duration_s))
-        for onset, offset in runs(scores, rule)
+        for onset, offset in _runs(track, rule)
     ]
 
 
@@ -90,14 +82,31 @@ def tally(sounds: Sounds, system: System, column: int, threshold: float | None =
 
     At another threshold the event ends at OFF_RATIO of it, as in the configuration.
     """
-    rule = system.rules[column]
+    return _tally(sounds, _tracks(system, column), system.rules[column], threshold)
+
+
+def sweep(sounds: Sounds, system: System, column: int) -> Iterator[tuple[float, Tally]]:
+    """The label's tally at each of SWEEP, lowest threshold first."""
+    tracks = _tracks(system, column)
+    for threshold in SWEEP:
+        yield float(threshold), _tally(sounds, tracks, system.rules[column], float(threshold))
+
+
+def _tracks(system: System, column: int) -> list[ScoreRun]:
+    """A label's scores of every file, smoothed once and not for every threshold."""
+    smooth = system.rules[column].smooth
+    tracks = [ScoreRun(0, scored.frames[:, column]) for scored in system.scored]
+    return [SmoothRun.of(track, smooth) for track in tracks] if smooth > 1 else tracks
+
+
+def _tally(
+    sounds: Sounds, tracks: Iterable[ScoreRun], rule: LabelRule, threshold: float | None
+) -> Tally:
     if threshold is not None:
         rule = replace(rule, threshold=threshold, off_threshold=OFF_RATIO * threshold)
     counts = Tally()
-    for scored, file, duration_s in zip(
-        system.scored, sounds.files, sounds.durations_s, strict=True
-    ):
-        found = detected(scored.frames[:, column], rule, duration_s)
+    for track, file, duration_s in zip(tracks, sounds.files, sounds.durations_s, strict=True):
+        found = _detected(track, rule, duration_s)
         true = file.true.get(rule.name, ())
         pairs = matches(found, true)
         around = (*true, *file.near.get(rule.name, ()))
@@ -108,9 +117,3 @@ def tally(sounds: Sounds, system: System, column: int, threshold: float | None =
         counts.false_empty += false if file.empty else 0
         counts.onset_errors_s += [f.onset_s - t.onset_s for f, t in pairs]
     return counts
-
-
-def sweep(sounds: Sounds, system: System, column: int) -> Iterator[tuple[float, Tally]]:
-    """The label's tally at each of SWEEP, lowest threshold first."""
-    for threshold in SWEEP:
-        yield float(threshold), tally(sounds, system, column, float(threshold))

@@ -112,7 +112,8 @@ def _track(path: Path, index: int, sounds: Sounds, systems: Sequence[System]) ->
         for place, (color, system) in enumerate(zip(COLORS, systems, strict=False)):
             scores = system.scored[index].frames[:, column]
             times = (np.arange(len(scores)) + 0.5) * FRAME_S
-            axes.plot(times, scores, color=color, linewidth=1.0, label=system.name)
+            compared = system.frames(system.scored[index], column)
+            axes.plot(times, compared, color=color, linewidth=1.0, label=system.name)
             bars = detected(scores, system.rules[column], duration_s)
             at = (-0.1 - 0.1 * place, 0.07)
             axes.broken_barh(

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pe_stream.audio import media
+from pe_stream.core.smoothing import smoothed
 from pe_stream.core.types import SAMPLE_RATE, FrameScores, LabelRule, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.pipeline.offline import detect
@@ -43,6 +45,11 @@ class System:
     rules: tuple[LabelRule, ...]
     scored: list[Scored] = field(default_factory=list)
     deaf: frozenset[str] = frozenset()
+
+    def frames(self, scored: Scored, column: int) -> NDArray[np.floating]:
+        """A label's scores of a file as its threshold is compared with them, (frames,)."""
+        scores, smooth = scored.frames[:, column], self.rules[column].smooth
+        return smoothed(scores, smooth) if smooth > 1 else scores
 
 
 @dataclass(frozen=True, slots=True)

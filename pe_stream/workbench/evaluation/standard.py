@@ -50,6 +50,9 @@ COLLAR = {"onset_collar": 0.2, "offset_collar": 0.2, "offset_collar_rate": 0.2}
 
 _NAME = "sed_scores_eval"
 
+Table = NDArray[np.floating]
+"""Scores as they are compared with thresholds, (frames, labels)."""
+
 
 def require() -> None:
     """Raise UnavailableError, saying what to install, where the library cannot be imported."""
@@ -104,7 +107,7 @@ def standard(sounds: Sounds, system: System) -> Standard | None:
     }
     durations = {str(i): duration_s for i, duration_s in enumerate(sounds.durations_s)}
     frames = _tables(
-        _masked(scored.frames[:, columns], file, names)
+        _masked(np.stack([system.frames(scored, c) for c in columns], axis=1), file, names)
         for scored, file in zip(system.scored, sounds.files, strict=True)
     )
     events = _tables(
@@ -145,7 +148,7 @@ def _named(figures: Any, names: Sequence[str]) -> dict[str, float]:
     return {name: float(figures[str(label)]) for label, name in enumerate(names)}
 
 
-def _tables(scores: Iterable[FrameScores]) -> dict[str, Any]:
+def _tables(scores: Iterable[Table]) -> dict[str, Any]:
     make = _library("base_modules.scores").create_score_dataframe
     return {
         str(i): make(
@@ -157,7 +160,7 @@ def _tables(scores: Iterable[FrameScores]) -> dict[str, Any]:
     }
 
 
-def _masked(scores: FrameScores, file: File, names: Sequence[str]) -> FrameScores:
+def _masked(scores: Table, file: File, names: Sequence[str]) -> Table:
     masked = scores.copy()
     for column, name in enumerate(names):
         left_out = frame_mask(file.near.get(name, ()), len(scores))
@@ -165,12 +168,12 @@ def _masked(scores: FrameScores, file: File, names: Sequence[str]) -> FrameScore
     return masked
 
 
-def _events(scores: FrameScores, file: File, rules: Mapping[int, LabelRule]) -> FrameScores:
+def _events(scores: FrameScores, file: File, rules: Mapping[int, LabelRule]) -> Table:
     """The tracker's events as scores of 0 and 1, (frames, labels).
 
     rules: by column of `scores`. Events over something near to the label alone are left out.
     """
-    table = np.zeros((len(scores), len(rules)), np.float32)
+    table = np.zeros((len(scores), len(rules)))
     for i, (column, rule) in enumerate(rules.items()):
         true, near = file.true.get(rule.name, ()), file.near.get(rule.name, ())
         for first, end in runs(scores[:, column], rule):

@@ -80,7 +80,9 @@ def frame_curves(sounds: Sounds, system: System) -> dict[str, Curve]:
     return curves
 
 
-def asked_frames(sounds: Sounds, system: System, column: int) -> tuple[NDArray[np.float32], Truths]:
+def asked_frames(
+    sounds: Sounds, system: System, column: int
+) -> tuple[NDArray[np.floating], Truths]:
     """Scores (n,) of a label, and whether it sounds: (n,), over the frames of all files.
 
     Those where something near to the label sounds, and not the label itself, are left out.
@@ -91,7 +93,7 @@ def asked_frames(sounds: Sounds, system: System, column: int) -> tuple[NDArray[n
         frames = len(scored.frames)
         true = frame_mask(file.true.get(name, ()), frames)
         asked = true | ~frame_mask(file.near.get(name, ()), frames)
-        scores.append(scored.frames[asked, column])
+        scores.append(system.frames(scored, column)[asked])
         truths.append(true[asked])
     return np.concatenate(scores), np.concatenate(truths)
 

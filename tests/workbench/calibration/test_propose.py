@@ -52,6 +52,20 @@ def test_a_rate_within_the_data_is_counted() -> None:
     assert now == pytest.approx(len(replay(runs, replace(rule, off_threshold=0.1))) * 4)
 
 
+def test_what_is_smoothed_is_calibrated_smoothed() -> None:
+    """Clicks reach 0.9; their means do not, and a threshold among the means keeps the rate."""
+    rng = np.random.default_rng(5)
+    scores = rng.uniform(0.0, 0.3, HOUR)
+    scores[rng.choice(HOUR, 500, replace=False)] = 0.9
+    smooth = replace(RULE, smooth=15, min_on=1)
+    found = propose([[run(scores)]], smooth, 240)
+    assert found.threshold < 0.4
+    assert propose([[run(scores)]], replace(smooth, smooth=1), 240).threshold > 0.8
+    assert found.spread.highest < 0.5
+    rule = replace(smooth, threshold=found.threshold, off_threshold=found.off_threshold)
+    assert found.rate == pytest.approx(24 * len(replay([run(scores)], rule)), abs=24)
+
+
 def test_thresholds_of_many_rooms_hold_what_they_promise() -> None:
     """One wanted in six hours, beyond what can be counted: most intervals hold the true rate."""
     held, rates = 0, []

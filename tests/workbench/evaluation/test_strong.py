@@ -100,6 +100,23 @@ def test_frames_asked_are_those_of_all_files_but_what_is_near() -> None:
     assert scores[:FRAMES].max() == 0.0  # the 0.9 was where a dog sounds, near to a cat
 
 
+def test_figures_are_of_smoothed_scores_where_the_rule_smooths() -> None:
+    """A dog that wavers, and clicks as high: only the means tell them apart."""
+    wavering = np.tile([0.9, 0.9, 0.1], 25)
+    scores = np.zeros(250)
+    scores[50:125] = wavering
+    scores[150:240:10] = 0.9
+    heard = sounds(file("0", {"dog": [(2.0, 5.0)]}))
+    raw = system(["dog"], scores[:, None].astype(np.float32))
+    smooth = replace(raw, rules=(replace(raw.rules[0], smooth=9, min_off=3),))
+    rough, means = (strong.figures(heard, of)["labels"]["dog"] for of in (raw, smooth))
+    assert means["frame_ap"] > 0.95 > rough["frame_ap"]
+    assert (means["false_alarms_per_hour"], rough["false_alarms_per_hour"] > 0) == (0, True)
+    assert means["psds1"] > rough["psds1"]
+    assert means["onset_error_median_s"] == pytest.approx(0)
+    assert means["f1"] == 1.0
+
+
 def test_background_by_hand() -> None:
     heard, of = made()
     found = strong.background(heard, of)

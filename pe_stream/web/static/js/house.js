@@ -15,7 +15,7 @@ export const house = {
   labels: new Map(),
   /** Version of the configuration that `labels` are of. */
   version: "",
-  /** Rules in force: source -> label -> {threshold, off_threshold, enabled}. */
+  /** Rules in force: source -> label -> {threshold, off_threshold, smooth_s, enabled}. */
   rules: new Map(),
   bandsHz: [],
 };

@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { sharp } from "./live/painting.js";
-import { drawScores } from "./score_plot.js";
+import { drawScores, smoothed } from "./score_plot.js";
 import { onTheme } from "./theme.js";
 import { score, spoken } from "./words.js";
 
@@ -74,10 +74,10 @@ export class Playback {
   }
 
   #paint(width, height) {
-    const { scores, frame_s: frame, threshold, off_threshold: offThreshold } = this.#scores;
+    const { scores, frame_s: frame, threshold, off_threshold: offThreshold, smooth_s: over } = this.#scores;
     drawScores(this.#canvas.getContext("2d"), {
       width, height, from: 0, to: scores.length, threshold, offThreshold,
-      scoreAt: (n) => scores[n] ?? NaN,
+      scoreAt: smoothed((n) => scores[n] ?? NaN, over),
       events: [{ from: -this.#from / frame, to: (this.#entry.duration_s - this.#from) / frame }],
     });
   }

@@ -15,6 +15,28 @@ import { palette } from "./theme.js";
  * @property {boolean} [dim] the label is switched off
  */
 
+const FRAME_S = 0.04;
+
+/** Scores as thresholds are compared with them: means over so many seconds, of the frames that there are. */
+export function smoothed(scoreAt, seconds) {
+  const half = Math.floor(Math.round((seconds ?? 0) / FRAME_S) / 2);
+  if (!half) return scoreAt;
+  return (frame) => {
+    if (Number.isNaN(scoreAt(frame))) return NaN;
+    let sum = 0;
+    let count = 0;
+    for (const way of [-1, 1]) {
+      for (let n = way < 0 ? frame : frame + 1; Math.abs(n - frame) <= half; n += way) {
+        const one = scoreAt(n);
+        if (Number.isNaN(one)) break; // nothing is known beyond a break
+        sum += one;
+        count += 1;
+      }
+    }
+    return sum / count;
+  };
+}
+
 /** @param {CanvasRenderingContext2D} context @param {Plot} plot */
 export function drawScores(context, plot) {
   const { width, height, from, to, threshold, offThreshold } = plot;

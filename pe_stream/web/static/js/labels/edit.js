@@ -23,8 +23,8 @@ export function view(box, { parts, query }, ends) {
   const preview = old && new Preview(old.name, (words, found) => showPreview(form.preview, words, found));
 
   function ask() {
-    const { threshold, off_threshold: off, min_on_s: minOn, min_off_s: minOff, pattern, follow } = form.values();
-    preview?.ask({ threshold, off_threshold: off, min_on_s: minOn, min_off_s: minOff, pattern, follow });
+    const { threshold, off_threshold: off, smooth_s: smooth, min_on_s: minOn, min_off_s: minOff, pattern, follow } = form.values();
+    preview?.ask({ threshold, off_threshold: off, smooth_s: smooth, min_on_s: minOn, min_off_s: minOff, pattern, follow });
   }
 
   async function submit(event) {

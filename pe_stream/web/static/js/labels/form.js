@@ -7,7 +7,7 @@ import { pattern } from "./pattern.js";
 import { schedule } from "./schedule.js";
 
 /** What a label has that nobody configured. */
-const NEW = { prompts: [], not: [], threshold: null, off_threshold: null, min_on_s: null, min_off_s: null, max_s: null,
+const NEW = { prompts: [], not: [], threshold: null, off_threshold: null, smooth_s: null, min_on_s: null, min_off_s: null, max_s: null,
   cooldown_s: null, update_s: null, sources: null, enabled: true, schedule: [], pattern: null, follow: null };
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -43,6 +43,7 @@ export class LabelForm {
     const recommended = () => Object.values(this.#base.now ?? {})[0]?.threshold ?? 0.5;
     const more = [
       number("off_threshold", "Off threshold", "Below it, an event ends. Empty: 0.8 of the threshold.", { max: 1 }),
+      number("smooth_s", "Smoothed over, s", "Thresholds go by the mean of so long; events come later by half of it. Empty: as recommended.", { max: 2 }),
       number("min_on_s", "Shortest sound, s", "Shorter ones are no event."),
       number("min_off_s", "Gaps bridged, s", "Shorter gaps do not end an event."),
       number("max_s", "Longest event, s", "It is closed then, and a new one may begin."),

@@ -7,7 +7,7 @@ import { onTheme } from "../theme.js";
 import { score, spoken } from "../words.js";
 import { DRAWN, KEPT } from "./heard.js";
 import { painting, repaint, roll, sharp } from "./painting.js";
-import { drawScores } from "../score_plot.js";
+import { drawScores, smoothed } from "../score_plot.js";
 import { thresholdSlider } from "./threshold.js";
 
 const WORDS_EVERY_MS = 5000;
@@ -44,15 +44,20 @@ export function track(label, source, heard, ends) {
     if (heard.end === shown || !size[0]) return;
     shown = heard.end;
     roll(canvas, heard.lag(now), size[0] / DRAWN);
-    const scores = heard.scores.get(label);
     const rule = ruleOf(source, label);
     drawScores(context, {
       width: size[0], height: size[1], from: heard.end - DRAWN, to: heard.end, threshold,
       offThreshold: rule ? Math.min(rule.off_threshold, threshold) : null,
       dim: rule ? !rule.enabled : false,
-      scoreAt: (n) => (scores && n >= heard.first && n < heard.end ? scores[n % KEPT] : NaN),
+      scoreAt: scoreAt(rule),
       events: events(),
     });
+  }
+
+  /** As the threshold is compared with it. */
+  function scoreAt(rule) {
+    const scores = heard.scores.get(label);
+    return smoothed((n) => (scores && n >= heard.first && n < heard.end ? scores[n % KEPT] : NaN), rule?.smooth_s);
   }
 
   function events() {
@@ -65,10 +70,9 @@ export function track(label, source, heard, ends) {
 
   /** With every hop: figures and state. */
   function hop() {
-    const scores = heard.scores.get(label);
-    const now = scores && heard.end ? scores[(heard.end + KEPT - 1) % KEPT] : NaN;
-    say(figure, Number.isNaN(now) ? "–" : score(now));
     const rule = ruleOf(source, label);
+    const now = scoreAt(rule)(heard.end - 1);
+    say(figure, Number.isNaN(now) ? "–" : score(now));
     const off = rule && !rule.enabled;
     const on = !off && [...heard.events.values()].some((event) => event.label === label && event.to === null);
     say(state, off ? "switched off" : "on now");
