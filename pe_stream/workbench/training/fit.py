@@ -80,7 +80,7 @@ def fit(
     batch: makes the batch of a number, all of which are different. group: processes that call
     this with the same arguments; each takes batches of its own.
     saved: where the state is kept while this runs; if it is there, it is gone on from.
-    report: called after each step with its number and loss.
+    report: called after each step with the number of the last batch it took, and the loss.
     """
     group = group or Group()
     weights = [weight for some in groups for weight in some]
@@ -119,7 +119,7 @@ def fit(
                     state.save(step + 1)
                     last_saved = time.monotonic()
             if group.first:
-                report(step * group.size, value.item())
+                report(min((step + 1) * group.size, plan.steps) - 1, value.item())
     average.write()
     for weight in weights:
         weight.requires_grad_(False)

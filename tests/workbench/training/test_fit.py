@@ -189,6 +189,7 @@ def test_more_or_fewer_processes_go_on_with_the_batches_not_yet_seen(
     monkeypatch.setattr(Group, "average", lambda *_: None)
     monkeypatch.setattr("pe_stream.workbench.training.group.EVERY", 1)
     rates: list[float] = []
+    told: list[int] = []
 
     class Noted(torch.optim.AdamW):
         def step(self, *given: Any, **more: Any) -> Any:
@@ -200,6 +201,8 @@ def test_more_or_fewer_processes_go_on_with_the_batches_not_yet_seen(
 
     def go_on(size: int, stop_at: int | None) -> list[int]:
         line, taken = Line(stop_at), []
+        told[:] = []
+        line.steps = told
 
         def batch(number: int) -> Tensor:
             taken.append(number)
@@ -218,9 +221,10 @@ def test_more_or_fewer_processes_go_on_with_the_batches_not_yet_seen(
         return taken
 
     with pytest.raises(KeyboardInterrupt):
-        go_on(before, 7 * before)
+        go_on(before, 8 * before - 1)
     rates.clear()
     assert go_on(after, None) == seen
+    assert told == [number + after - 1 for number in seen]
     # The first is still what was saved with the state.
     shares = [fitting._share(number, plan) for number in (8 * before, *seen[1:])]
     assert rates == pytest.approx([0.3 * share for share in shares])
