@@ -2,6 +2,6 @@
 
 import sys
 
-from pe_stream.cli.main import main
+from pe_stream.cli.main import program
 
-sys.exit(main())
+sys.exit(program())

@@ -29,10 +29,14 @@ exit codes:
   130  interrupted, 143 terminated"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code; see EXIT_CODES."""
-    options = _parser().parse_args(arguments)
-    _log_to_stderr(verbose=options.verbose)
+    return _outcome(_parser().parse_args(arguments))
+
+
+def program() -> int:
+    """Run the command of the command line, and return its exit code where Python can end."""
+    options = _parser().parse_args()
     code = _outcome(options)
     if options.leaves_threads and threading.active_count() > 1:
         # Left behind inside torch, a disk, or a service; Python would wait for it, or abort.
@@ -43,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _outcome(options: argparse.Namespace) -> int:
     """Run the command, whatever becomes of it; returns its exit code."""
+    _log_to_stderr(verbose=options.verbose)
     try:
         code: int = options.command(options)
         sys.stdout.flush()

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import sys
 import textwrap
 import threading
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from processes import Daemon, level_config, pe_stream
 from sounds import noise, write_float_wav
 
 import pe_stream as api
-from pe_stream.cli.main import main
+from pe_stream.cli.main import program
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.errors import ConfigError, UnavailableError
 
@@ -169,8 +170,9 @@ def test_a_thread_left_inside_torch_spoils_no_exit(
     monkeypatch.setattr("pe_stream.daemon.service.Daemon.run", run)
     monkeypatch.setattr(os, "_exit", codes.append)
     monkeypatch.setattr(logging, "shutdown", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["pe-stream", "run", "-c", str(config)])
     try:
-        assert main(["run", "-c", str(config)]) == code
+        assert program() == code
     finally:
         go_on.set()
     assert codes == [code]
