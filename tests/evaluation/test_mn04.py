@@ -37,7 +37,8 @@ class Session:
         assert windows.dtype == np.float32
         self.batches.append(windows.shape)
         level = np.sqrt(np.mean(np.square(windows), axis=1))
-        return [np.stack([level, np.full(len(windows), windows.shape[1] / RATE)], 1)]
+        seconds = np.full(len(windows), windows.shape[1] / RATE)
+        return [np.stack([level, seconds], 1).astype(np.float32)]
 
 
 def write(folder: Path) -> Path:
