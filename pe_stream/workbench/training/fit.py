@@ -93,7 +93,7 @@ def fit(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: _share(n * group.size, plan))
     average = Average(weights, plan.average)
-    state = _State(saved, weights, optimizer, schedule, average, group.size)
+    state = _State(saved, weights, optimizer, schedule, average, size=group.size)
     first = state.restore()
     last_saved = time.monotonic()
 
@@ -146,6 +146,7 @@ class _State:
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LambdaLR,
         average: Average,
+        *,
         size: int,
     ) -> None:
         """`size`: of the group, whose processes take a batch each in a step."""

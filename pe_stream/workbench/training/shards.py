@@ -133,7 +133,8 @@ def _made_by(processes: int, job: Job, size: int, numbers: Sequence[int]) -> Ite
     """Make shards in so many processes; says how many are done."""
     # Not multiprocessing.Pool, which waits for ever for what a killed process was to make.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, _begin, (job, size)) as pool:
+    workers = min(processes, len(numbers))
+    with ProcessPoolExecutor(workers, context, _begin, (job, size)) as pool:
         making = [pool.submit(_make_shard, number) for number in numbers]
         try:
             for done, made in enumerate(as_completed(making), 1):

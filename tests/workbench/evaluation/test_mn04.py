@@ -37,7 +37,9 @@ class Session:
         assert windows.dtype == np.float32
         self.batches.append(windows.shape)
         level = np.sqrt(np.mean(np.square(windows), axis=1))
-        return [np.stack([level, np.full(len(windows), windows.shape[1] / RATE)], 1)]
+        seconds = np.full(len(windows), windows.shape[1] / RATE)
+        said: NDArray[np.float32] = np.stack([level, seconds], 1).astype(np.float32)
+        return [said]
 
 
 def write(folder: Path) -> Path:
@@ -62,7 +64,8 @@ def model(tmp_path: Path, session: Session) -> Mn04:
 def ramp(seconds: float) -> Samples:
     """A tone whose level rises by 0.1 a second."""
     times = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
-    return (0.1 * times * np.sqrt(2) * np.sin(2 * np.pi * 400 * times)).astype(np.float32)
+    tone = np.sqrt(2) * np.sin(2 * np.pi * 400 * times)
+    return np.asarray(0.1 * times * tone, np.float32)
 
 
 def test_classes_are_those_of_the_table(model: Mn04) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -286,7 +287,7 @@ def test_what_one_surely_has_stays_where_the_other_is_unsure() -> None:
 def test_the_teacher_hears_the_softer_one_less() -> None:
     one, two = cut(stored({})), cut(stored({}))
     raised: NDArray[np.float32] = np.float32(5.0) + two.taught.numpy()
-    two = module.replace(two, taught=torch.from_numpy(raised))
+    two = replace(two, taught=torch.from_numpy(raised))
     assert torch.allclose(module._together(one, two, -12.0).taught, two.taught - 2)
     assert torch.allclose(module._together(two, one, 3.0).taught, two.taught - 0.5)
 

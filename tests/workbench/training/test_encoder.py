@@ -93,7 +93,7 @@ def test_frames_are_told_by_a_weighted_sigmoid_loss() -> None:
 
 def test_where_nothing_is_known_nothing_is_learned() -> None:
     logits = LOGITS.clone().requires_grad_()
-    encoder._frames(logits[..., LABELLED], batch()).backward()  # type: ignore[no-untyped-call]
+    encoder._frames(logits[..., LABELLED], batch()).backward()
     assert logits.grad is not None
     assert not logits.grad[0, :20].any()
     assert logits.grad[0, 20:, 2].any()
@@ -191,7 +191,7 @@ def test_without_a_teacher_its_parts_are_0_and_the_rest_is_learned() -> None:
     )
     assert [float(x) for x in (losses.present, losses.ranked, losses.free)] == [0, 0, 0]
     assert torch.allclose(losses.total, losses.frames + losses.single / 2)
-    losses.total.backward()  # type: ignore[no-untyped-call]
+    losses.total.backward()
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
     assert logits.grad.any()
@@ -206,7 +206,7 @@ def test_certain_answers_make_no_infinite_loss() -> None:
 @pytest.fixture(scope="module")
 def model() -> Any:
     """The shape of the checkpoint with one layer, all weights random and none of them 0."""
-    configuration = shape.configuration()
+    configuration: Any = shape.configuration()
     configuration.audio_config.num_hidden_layers = 1
     torch.manual_seed(0)
     made: Any = PeAudioFrameLevelModel(configuration).eval()

@@ -149,7 +149,8 @@ def test_each_group_of_weights_has_its_own_rate(tmp_path: Path) -> None:
         device=CPU,
         report=lambda *_: None,
     )
-    assert 0 < slow.item() < 1e-3 < 1e-2 < fast.item()
+    assert 0 < slow.item() < 1e-3
+    assert fast.item() > 1e-2
     assert fixed.item() == 0
 
 

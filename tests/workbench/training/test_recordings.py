@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sounds import noise, write_float_wav
 
+from pe_stream.audio import media
 from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.workbench.manifest import Clip
@@ -85,14 +86,14 @@ def test_long_clips_are_cut_and_not_decoded_to_their_end(
 ) -> None:
     monkeypatch.setattr(recordings, "LONGEST_S", 0.25)
     read: list[int] = []
-    media = recordings.media.read
+    whole = media.read
 
     def counted(path: str) -> object:
-        for chunk in media(path):
+        for chunk in whole(path):
             read.append(len(chunk.samples))
             yield chunk
 
-    monkeypatch.setattr(recordings.media, "read", counted)
+    monkeypatch.setattr(media, "read", counted)
     made = decoded(tmp_path, [clip(tmp_path, "a", noise((2.0, 0.1)))])
     assert made.all == (Recording("dog", 0, SAMPLE_RATE // 4, ((0, SAMPLE_RATE // 4),)),)
     assert sum(read) < SAMPLE_RATE

@@ -26,7 +26,7 @@ def head(wordings: Wordings) -> Head:
     head = Head(WIDTH, len(COUNTS), DIMENSIONS)
     with torch.no_grad():
         head.offsets.normal_()
-        head.bent[2].weight.normal_(std=0.05)
+        list(head.bent.parameters())[-1].normal_(std=0.05)
     return head
 
 
