@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from zlib import crc32
@@ -43,6 +43,8 @@ class Clip:
     sample_rate: int = 0
     """Of the file, Hz; 0 where the manifest does not say."""
     note: str = ""
+    also: tuple[str, ...] = ()
+    """What sounds in it besides its label; see `first_label`."""
 
 
 def read(folder: Path) -> list[Clip]:
@@ -68,6 +70,12 @@ def read(folder: Path) -> list[Clip]:
     if not clips:
         raise UnavailableError(f"{table}: has no rows")
     return clips
+
+
+def first_label(clip: Clip) -> Clip:
+    """The clip under the first of its labels, where it has several, separated by ";"."""
+    first, *others = (label.strip() for label in clip.label.split(";"))
+    return replace(clip, label=first, also=tuple(filter(None, others)))
 
 
 def of_folds(clips: Iterable[Clip], folds: Iterable[str]) -> list[Clip]:

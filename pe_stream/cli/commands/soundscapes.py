@@ -22,7 +22,16 @@ from pe_stream.workbench.evaluation import promptset
 from pe_stream.workbench.soundscapes import everyday, folder, smoke_alarm
 from pe_stream.workbench.soundscapes.sources import Sources
 
-SceneName = Literal["everyday", "smoke-alarm"]
+SceneName = Literal["everyday", "smoke-alarm", "smoke-alarm-music"]
+
+_COMPOSERS = {
+    "everyday": everyday.compose,
+    "smoke-alarm": smoke_alarm.compose,
+    "smoke-alarm-music": smoke_alarm.over_music,
+}
+
+ALL = "all"
+"""`--synthesised all`: every label that there is a formula of."""
 
 _SHORTEST_S, _LONGEST_S = 1.0, 3600.0
 
@@ -32,7 +41,7 @@ class SoundscapesOptions:
     """What the user asked for; see `pe-stream soundscapes --help`.
 
     part: the first of so many parts of the clips' recordings, by (1, parts), and so on.
-    synthesised: labels to mix in; None: those of SOUNDS that no clip has.
+    also: further folders with clips. synthesised: labels whose formulas to mix in.
     """
 
     manifest: Path
@@ -44,7 +53,8 @@ class SoundscapesOptions:
     part: tuple[int, int] = (1, 1)
     snr_db: tuple[float, float] = (0.0, 20.0)
     labels_from: tuple[str, ...] = ()
-    synthesised: tuple[str, ...] | None = None
+    also: tuple[Path, ...] = ()
+    synthesised: tuple[str, ...] = ()
     scene: SceneName = "everyday"
 
 
@@ -56,15 +66,16 @@ def run(options: SoundscapesOptions) -> int:
     """
     _refuse_nonsense(options)
     _refuse_full(options.out)
-    clips = manifest.of_folds(manifest.read(options.manifest), options.folds)
+    folders = (options.manifest, *options.also)
+    clips = [manifest.first_label(clip) for each in folders for clip in manifest.read(each)]
+    clips = manifest.of_folds(clips, options.folds)
     clips = manifest.of_part(manifest.without_doubles(clips), *options.part)
-    there = {clip.label for clip in clips}
-    made = SOUNDS.keys() - there if options.synthesised is None else _made(options.synthesised)
-    if options.scene == "smoke-alarm":
+    made = _made(options.synthesised)
+    if options.scene != "everyday":
         made = {*made, *smoke_alarm.COUNTER_EXAMPLES}
     wanted, related = _wanted(options.labels_from)
     sources = Sources(clips, made, wanted, related)
-    compose = smoke_alarm.compose if options.scene == "smoke-alarm" else everyday.compose
+    compose = _COMPOSERS[options.scene]
     rows: list[folder.Row] = []
     with _becoming(options.out) as made_folder:
         for index in tqdm(range(options.count), unit="file", disable=None, leave=False):
@@ -93,8 +104,10 @@ def _refuse_nonsense(options: SoundscapesOptions) -> None:
         raise UsageError(f"--seed {options.seed}: give 0 or more")
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise UsageError(f"--snr {low:g} {high:g}: give the lower figure (dB) first")
-    if options.scene == "smoke-alarm" and (options.labels_from or options.synthesised is not None):
-        raise UsageError("--scene smoke-alarm chooses its sounds: no --labels-from, --synthesised")
+    if options.scene != "everyday" and (options.labels_from or options.synthesised):
+        raise UsageError(
+            f"--scene {options.scene} chooses its sounds: no --labels-from, --synthesised"
+        )
 
 
 def _refuse_full(out: Path) -> None:
@@ -107,6 +120,8 @@ def _refuse_full(out: Path) -> None:
 def _made(names: Sequence[str]) -> set[str]:
     """Labels of SOUNDS, of names that may have underscores for spaces."""
     labels = {name.replace("_", " ") for name in names}
+    if labels == {ALL}:
+        return set(SOUNDS)
     for label in sorted(labels - SOUNDS.keys()):
         near = get_close_matches(label, SOUNDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(SOUNDS))}"

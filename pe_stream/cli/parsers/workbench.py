@@ -62,7 +62,9 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=values.threshold, help="for every label and system")
     parser.add_argument("--json", metavar="FILE", help="all figures; - instead of the table")
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write curves and scores")
-    parser.add_argument("--peer", type=Path, metavar="FOLDER", help="with yamnet.tflite")
+    parser.add_argument(
+        "--peer", type=Path, metavar="FOLDER", help="with yamnet.tflite, mn04_as.onnx or both"
+    )
     parser.add_argument(
         "--hop",
         type=float,
@@ -144,12 +146,24 @@ def _add_soundscapes(parser: argparse.ArgumentParser) -> None:
         help="events only of labels in everyday, esc50, or a prompt set's file; may be repeated",
     )
     parser.add_argument(
+        "--also",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="more clips, with a manifest of their own; may be repeated",
+    )
+    parser.add_argument(
         "--synthesised",
         nargs="*",
+        default=(),
         metavar="LABEL",
-        help="sounds made from formulas; default: those of which the manifest has no clip",
+        help="also sounds made from formulas, of these labels, or all; default: none, as training "
+        "uses the formulas; eval judges them apart",
     )
-    parser.add_argument("--scene", choices=("everyday", "smoke-alarm"), default="everyday")
+    parser.add_argument(
+        "--scene", choices=("everyday", "smoke-alarm", "smoke-alarm-music"), default="everyday"
+    )
 
 
 def _add_enroll(parser: argparse.ArgumentParser) -> None:
@@ -281,7 +295,8 @@ def _soundscapes(options: argparse.Namespace) -> int:
             part=options.part,
             snr_db=tuple(options.snr),
             labels_from=tuple(options.labels_from),
-            synthesised=None if options.synthesised is None else tuple(options.synthesised),
+            also=tuple(options.also),
+            synthesised=tuple(options.synthesised),
             scene=options.scene,
         )
     )

@@ -24,6 +24,7 @@ from pe_stream.workbench import manifest
 from pe_stream.workbench.evaluation import (
     clips,
     hours,
+    peers,
     pictures,
     promptset,
     report,
@@ -31,11 +32,10 @@ from pe_stream.workbench.evaluation import (
     thresholds,
     thresholds_table,
     truth,
-    yamnet,
 )
 from pe_stream.workbench.evaluation.options import STDOUT, EvalOptions, command_line
 from pe_stream.workbench.evaluation.promptset import Label
-from pe_stream.workbench.evaluation.scoring import Sounds, System, score
+from pe_stream.workbench.evaluation.scoring import Peer, Scored, Sounds, System, score
 from pe_stream.workbench.evaluation.standard import require
 from pe_stream.workbench.evaluation.truth import Truth
 from pe_stream.workbench.soundscapes.folder import background_of
@@ -67,15 +67,17 @@ def run(options: EvalOptions) -> int:
     chosen = _chosen(options)
     found = truth.find(chosen, labels, options.datasets)
     _say_left_out(found)
-    peer = _peer(options, labels, settings)
+    others = _peers(options, labels, settings)
     _refuse_unwritable(options)
     model = _model(options)
     scorer = prepare(model, settings)
     ours = System(report.OURS, scorer.labels.rules)
-    sounds = score(found, scorer, ours, peer)
-    systems = [ours, *([peer[1]] if peer else [])]
+    sounds = score(found, scorer, ours, others)
+    systems = [ours, *(system for _, system in others)]
     made = _report(options, found, sounds, systems, scorer)
     made["backgrounds"] = _backgrounds(chosen, sounds)
+    if found.strong and sounds.made:
+        made["made"] = _of_made(found, sounds, systems)
     _tell(options, made, report.as_table)
     if options.plot:
         with _writing(options.plot):
@@ -157,14 +159,14 @@ def _say_left_out(found: Truth) -> None:
         log.warning("%d rows left out: another data set has the same clip", found.doubles)
 
 
-def _peer(
+def _peers(
     options: EvalOptions, labels: Sequence[Label], settings: dict[str, LabelSettings]
-) -> tuple[yamnet.Yamnet, System] | None:
+) -> list[tuple[Peer, System]]:
     if options.peer is None:
-        return None
-    peer = yamnet.load(options.peer, labels, options.threads)
+        return []
+    found = peers.load(options.peer, labels, options.threads)
     rules = tuple(label.rule(name) for name, label in settings.items())
-    return peer, System(report.PEER, rules, deaf=peer.deaf)
+    return [(peer, System(name, rules, deaf=peer.deaf)) for name, peer in found.items()]
 
 
 def _report(
@@ -206,21 +208,41 @@ def _heading(options: EvalOptions, scorer: Scorer) -> dict[str, Any]:
 
 
 def _of_systems(found: Truth, sounds: Sounds, systems: Sequence[System]) -> dict[str, Any]:
-    """The figures of every system; of the first also those over the labels that all know."""
+    """The figures of every system, and of each those over the labels that all know."""
     made = {system.name: _figures(found, sounds, system) for system in systems}
-    ours, deaf = systems[0], frozenset[str]().union(*(system.deaf for system in systems))
-    if deaf:
-        of_ours = made[ours.name]
-        narrowed = replace(ours, deaf=deaf)
-        of_ours["both_know"] = {
+    deaf = frozenset[str]().union(*(system.deaf for system in systems))
+    for system in systems:
+        if system.deaf == deaf:
+            continue
+        figures, narrowed = made[system.name], replace(system, deaf=deaf)
+        figures["both_know"] = {
             "labels": [label for label in found.labels if label not in deaf],
             "summary": (
-                strong.summary(sounds, narrowed, of_ours["labels"])
+                strong.summary(sounds, narrowed, figures["labels"])
                 if found.strong
                 else _figures(found, sounds, narrowed)["summary"]
             ),
         }
     return made
+
+
+def _of_made(found: Truth, sounds: Sounds, systems: Sequence[System]) -> dict[str, Any]:
+    """The figures of events from formulas, which are in no other: of the labels that have any."""
+    columns = [i for i, rule in enumerate(systems[0].rules) if rule.name in sounds.made]
+    narrowed = [
+        replace(
+            system,
+            rules=tuple(system.rules[i] for i in columns),
+            scored=[
+                Scored(scored.frames[:, columns], scored.steps[:, columns])
+                for scored in system.scored
+            ],
+            deaf=system.deaf & set(sounds.made),
+        )
+        for system in systems
+    ]
+    labels = tuple(rule.name for rule in narrowed[0].rules)
+    return {"systems": _of_systems(replace(found, labels=labels), sounds.of_made(), narrowed)}
 
 
 def _backgrounds(chosen: Sequence[manifest.Clip], sounds: Sounds) -> dict[str, int]:

@@ -21,8 +21,8 @@ MAX_FILES = 16
 MAX_TRACKS = 12
 """Labels drawn of a file: those that truly sound, then those that came highest."""
 
-COLORS = ("#1b6ca8", "#c8553d")
-"""Of our system and of the peer."""
+COLORS = ("#1b6ca8", "#c8553d", "#c9a227", "#6a4c93")
+"""Of our system and of the peers."""
 
 _TRUE = "#3a7d44"
 _ACROSS = 5
@@ -115,7 +115,7 @@ def _track(path: Path, index: int, sounds: Sounds, systems: Sequence[System]) ->
             compared = system.frames(system.scored[index], column)
             axes.plot(times, compared, color=color, linewidth=1.0, label=system.name)
             bars = detected(scores, system.rules[column], duration_s)
-            at = (-0.1 - 0.1 * place, 0.07)
+            at = (-0.1 - 0.2 / len(systems) * place, 0.14 / len(systems))
             axes.broken_barh(
                 [(bar.onset_s, bar.offset_s - bar.onset_s) for bar in bars], at, color=color
             )

@@ -7,7 +7,8 @@ A set is a YAML mapping of labels:
       related: [wolf howl]             # too near: neither right nor a false alarm
       plain: a dog barking             # the prompt
       unseen: [puppy yapping, ...]     # other words for it
-      yamnet: [Dog, Bark]              # AudioSet classes; YAMNet's score is their maximum
+      yamnet: [Dog, Bark]              # AudioSet classes; a peer's score is their maximum
+      mn04: [Dog, Bark, Yip]           # the same for mn04; default: those of yamnet
     siren: an emergency siren          # in short, where sounds is [siren]
 """
 
@@ -28,7 +29,7 @@ Name = Literal["everyday", "esc50"]
 Phrasing: TypeAlias = Literal["plain", "unseen"] | int
 """`plain`; `unseen`: all other words of a label, their embeddings averaged; N: the Nth of them."""
 
-_LISTS = ("sounds", "related", "unseen", "yamnet")
+_LISTS = ("sounds", "related", "unseen", "yamnet", "mn04")
 _KEYS = (*_LISTS, "plain")
 
 
@@ -42,6 +43,7 @@ class Label:
     related: tuple[str, ...] = ()
     unseen: tuple[str, ...] = ()
     yamnet: tuple[str, ...] = ()
+    mn04: tuple[str, ...] = ()
 
     def prompts(self, phrasing: Phrasing) -> tuple[str, ...]:
         """The words to embed; raises UsageError where the label has none of that phrasing."""

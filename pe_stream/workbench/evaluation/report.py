@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-OURS, PEER = "pe_stream", "yamnet"
-"""Names of the systems in the report."""
+from pe_stream.workbench.evaluation import peers
 
-_TITLES = {OURS: "ours", PEER: "YAMNet"}
+OURS = "pe_stream"
+"""Name of our system in the report."""
+
+_TITLES = {OURS: "ours", **peers.TITLES}
 
 _MAIN = {"weak": "ap", "strong": "auroc"}
 """What decides which system is ahead for a label: it needs no threshold."""
 
 _COLUMNS: dict[str, dict[str, str]] = {
     "weak": {"ap": "AP", "top1": "top-1"},
-    "strong": {
-        "auroc": "AUROC",
-        "psds1": "PSDS1",
-        "best_f1": "best F1",
-        "recall_at_1_per_hour": "recall at 1/h",
-    },
+    "strong": {"auroc": "AUROC", "recall_at_1_per_hour": "recall at 1/h"},
 }
-"""Shown for both systems, side by side."""
+"""Shown for all systems, side by side."""
 
 _OWN_COLUMNS: dict[str, dict[str, str]] = {
     "weak": {},
     "strong": {
+        "psds1": "PSDS1",
+        "best_f1": "best F1",
         "threshold": "threshold",
         "f1": "F1",
         "recall": "recall",
@@ -36,7 +35,7 @@ _OWN_COLUMNS: dict[str, dict[str, str]] = {
         "onset_error_median_s": "onset error (s)",
     },
 }
-"""Shown of our system only."""
+"""Shown of our system only, in a table of their own where there are peers."""
 
 _SUMMARY: dict[str, tuple[str, bool | None]] = {
     "top1": ("top-1", True),
@@ -57,8 +56,13 @@ _SUMMARY: dict[str, tuple[str, bool | None]] = {
 }
 """Title of a figure of the summary, and whether more of it is better.
 
-None: it depends on a threshold, which may be tuned for our system and is not for the peer.
+None: it depends on a threshold, which may be tuned for our system and is not for a peer.
 """
+
+_MADE = (
+    "Made sounds, apart: events from formulas that training uses too. They are in no figure above,"
+    " neither right nor false."
+)
 
 _COUNTS = {"weak": "clips", "strong": "events"}
 
@@ -70,29 +74,39 @@ def as_json(report: Mapping[str, Any]) -> str:
 
 def as_table(report: Mapping[str, Any]) -> str:
     """The report as Markdown: what was evaluated, the summary, a row for every label."""
-    mode = report["labels"]
-    systems = [name for name in (OURS, PEER) if name in report["systems"]]
-    found = [report["systems"][name] for name in systems]
-    parts = [
-        _heading(report),
-        grid(*_summary(found, systems, mode)),
-        *_beneath_summary(found, mode),
-        grid(*_labels([system["labels"] for system in found], systems, mode)),
-    ]
-    absent = _absent(found[0]["labels"], mode)
-    if absent:
-        parts.append(f"No {_COUNTS[mode][:-1]} of: {', '.join(absent)}.")
-    if PEER in systems:
-        parts.append(_losses(found[0]["labels"], found[1]["labels"], mode))
+    parts = [_heading(report), *_tables(report["systems"], report["labels"])]
+    if "made" in report:
+        parts += [_MADE, *_tables(report["made"]["systems"], report["labels"])]
     return "\n\n".join(parts)
 
 
-def better(ours: float | None, theirs: float | None, *, more: bool) -> str:
-    """Who is ahead by what is printed: a title of _TITLES, "=" or "" where one has no figure."""
-    if ours is None or theirs is None:
+def ahead(figures: Mapping[str, float | None], *, more: bool) -> str:
+    """Who is ahead by what is printed, of the figures by title.
+
+    One title or several, "=" where all that have a figure are level, "" where fewer than two do.
+    """
+    there = {
+        title: float(number(value)) * (1 if more else -1)
+        for title, value in figures.items()
+        if value is not None
+    }
+    if len(there) < 2:
         return ""
-    a, b = (float(number(value)) * (1 if more else -1) for value in (ours, theirs))
-    return "=" if a == b else _TITLES[OURS if a > b else PEER]
+    best = [title for title, value in there.items() if value == max(there.values())]
+    return "=" if len(best) == len(there) else ", ".join(best)
+
+
+def _tables(systems: Mapping[str, Mapping[str, Any]], mode: str) -> Iterator[str]:
+    """Summary and labels of these systems, ours first, and what is to be said beneath them."""
+    found = {_TITLES[name]: systems[name] for name in _TITLES if name in systems}
+    ours = found[_TITLES[OURS]]
+    yield grid(*_summary(found, mode))
+    yield from _beneath_summary(found, mode)
+    yield from _labels(found, mode)
+    if absent := _absent(ours["labels"], mode):
+        yield f"No {_COUNTS[mode][:-1]} of: {', '.join(absent)}."
+    if losses := list(_losses(found, mode)):
+        yield "\n".join(losses)
 
 
 def _heading(report: Mapping[str, Any]) -> str:
@@ -108,52 +122,61 @@ def _heading(report: Mapping[str, Any]) -> str:
 
 
 def _summary(
-    found: Sequence[Mapping[str, Any]], systems: Sequence[str], mode: str
+    found: Mapping[str, Mapping[str, Any]], mode: str
 ) -> tuple[list[str], list[list[str]]]:
-    """The peer is compared with `both_know`, our figures over the labels that it knows too."""
-    summaries = [system["summary"] for system in found]
-    titles = [_TITLES[name] for name in systems]
-    if shared := found[0].get("both_know"):
-        count = len(_shared(found[0], mode))
-        summaries.insert(1, shared["summary"])
-        titles[1:] = [f"{title} ({count})" for title in titles]
-    head = ["figure", *titles]
-    if len(systems) > 1:
+    """Systems are compared over the labels that all know; ours come first over all labels too."""
+    columns = {title: system["summary"] for title, system in found.items()}
+    compared = dict(columns)
+    if (shared := _shared(found, mode)) is not None:
+        ours = next(iter(found))
+        compared = {
+            f"{title} ({len(shared)})": system.get("both_know", system)["summary"]
+            for title, system in found.items()
+        }
+        columns = {ours: columns[ours], **compared}
+    head = ["figure", *columns]
+    if len(found) > 1:
         head.append("ahead")
     rows = []
     for key, (title, more) in _SUMMARY.items():
-        values = [summary.get(key) for summary in summaries]
+        values = [summary.get(key) for summary in columns.values()]
         if all(value is None for value in values):
             continue
         row = [title, *map(number, values)]
-        if len(systems) > 1:
-            row.append("" if more is None else better(values[-2], values[-1], more=more))
+        if len(found) > 1:
+            of_all = dict(zip(found, (each.get(key) for each in compared.values()), strict=True))
+            row.append("" if more is None else ahead(of_all, more=more))
         rows.append(row)
     return head, rows
 
 
-def _beneath_summary(found: Sequence[Mapping[str, Any]], mode: str) -> list[str]:
-    lines = []
+def _beneath_summary(found: Mapping[str, Mapping[str, Any]], mode: str) -> Iterator[str]:
+    ours = next(iter(found.values()))
     if len(found) > 1 and any(
-        more is None and found[0]["summary"].get(key) is not None
-        for key, (_, more) in _SUMMARY.items()
+        more is None and ours["summary"].get(key) is not None for key, (_, more) in _SUMMARY.items()
     ):
-        lines.append(
+        yield (
             "Rows that depend on a threshold name no winner: the checkpoint may recommend its own,"
-            " and nobody has tuned YAMNet's."
+            " and nobody has tuned a peer's."
         )
-    if "both_know" in found[0]:
-        shared = _shared(found[0], mode)
-        deaf = [name for name in found[0]["labels"] if name not in found[0]["both_know"]["labels"]]
-        lines.append(
-            f"({len(shared)}): over the labels that both know;"
-            f" YAMNet has no class for {', '.join(deaf)}."
-        )
-    return lines
+    if (shared := _shared(found, mode)) is not None:
+        all_of = "both" if len(found) == 2 else "all"
+        lacks = [
+            f"{title} has no class for {', '.join(system['deaf'])}"
+            for title, system in found.items()
+            if system.get("deaf")
+        ]
+        yield f"({len(shared)}): over the labels that {all_of} know; {'; '.join(lacks)}."
 
 
-def _shared(ours: Mapping[str, Any], mode: str) -> list[str]:
-    """The labels that means over what both know are over: those that sound somewhere."""
+def _shared(found: Mapping[str, Mapping[str, Any]], mode: str) -> list[str] | None:
+    """The labels that means over what all know are over: those that sound somewhere.
+
+    None where all systems know all labels.
+    """
+    ours = next(iter(found.values()))
+    if "both_know" not in ours:
+        return None
     return [name for name in ours["both_know"]["labels"] if ours["labels"][name][_COUNTS[mode]]]
 
 
@@ -161,40 +184,61 @@ def _absent(labels: Mapping[str, Mapping[str, Any]], mode: str) -> list[str]:
     return [name for name, values in labels.items() if not values[_COUNTS[mode]]]
 
 
-def _labels(
-    labels: Sequence[Mapping[str, Any]], systems: Sequence[str], mode: str
-) -> tuple[list[str], list[list[str]]]:
-    count = _COUNTS[mode]
+def _labels(found: Mapping[str, Mapping[str, Any]], mode: str) -> Iterator[str]:
+    """A row a label: ours alone in one table; with peers, what is compared in one before it."""
+    names = list(next(iter(found.values()))["labels"])
+    ours, count = next(iter(found.values()))["labels"], _COUNTS[mode]
     head = ["label", count]
-    for title in _COLUMNS[mode].values():
-        head += [title if name == OURS else f"{title} {_TITLES[name]}" for name in systems]
-    head += _OWN_COLUMNS[mode].values()
-    if len(systems) > 1:
-        head.append("ahead")
-    rows = []
-    for name in labels[0]:
-        mine = [of_system[name] for of_system in labels]
-        row = [name, str(mine[0][count])]
-        for key in _COLUMNS[mode]:
-            row += [number(values[key]) for values in mine]
-        row += [number(mine[0][key]) for key in _OWN_COLUMNS[mode]]
-        if len(mine) > 1:
-            row.append(better(*(values[_MAIN[mode]] for values in mine), more=True))
-        rows.append(row)
-    return head, rows
+    rows = [[name, str(ours[name][count])] for name in names]
+    own = _OWN_COLUMNS[mode]
+    if len(found) == 1:
+        shown = {**_COLUMNS[mode], **own}
+        yield grid([*head, *shown.values()], _with(rows, names, ours, shown))
+        return
+    compared = [list(row) for row in rows]
+    for key, title in _COLUMNS[mode].items():
+        head += [f"{title}: {next(iter(found))}", *list(found)[1:]]
+        for system in found.values():
+            compared = _with(compared, names, system["labels"], {key: title})
+    main = _MAIN[mode]
+    for row, name in zip(compared, names, strict=True):
+        of_all = {title: system["labels"][name][main] for title, system in found.items()}
+        row.append(ahead(of_all, more=True))
+    yield grid([*head, "ahead"], compared)
+    if own:
+        yield f"{next(iter(found)).capitalize()} alone:"
+        yield grid(["label", count, *own.values()], _with(rows, names, ours, own))
 
 
-def _losses(ours: Mapping[str, Any], theirs: Mapping[str, Any], mode: str) -> str:
+def _with(
+    rows: Sequence[Sequence[str]],
+    names: Sequence[str],
+    labels: Mapping[str, Mapping[str, Any]],
+    columns: Mapping[str, str],
+) -> list[list[str]]:
+    return [
+        [*row, *(number(labels[name][key]) for key in columns)]
+        for row, name in zip(rows, names, strict=True)
+    ]
+
+
+def _losses(found: Mapping[str, Mapping[str, Any]], mode: str) -> Iterator[str]:
+    """Of each peer, where it is ahead of ours."""
     key = _MAIN[mode]
-    ahead = [better(ours[name][key], theirs[name][key], more=True) for name in ours]
-    lost = [name for name, who in zip(ours, ahead, strict=True) if who == _TITLES[PEER]]
-    told = sum(bool(who) for who in ahead)
-    if not lost:
-        return f"YAMNet is ahead for none of {told} labels ({_COLUMNS[mode][key]})."
-    return (
-        f"YAMNet is ahead for {len(lost)} of {told} labels ({_COLUMNS[mode][key]}):"
-        f" {', '.join(lost)}."
-    )
+    (mine, ours), *others = found.items()
+    for title, system in others:
+        pairs = {
+            name: {mine: ours["labels"][name][key], title: system["labels"][name][key]}
+            for name in ours["labels"]
+        }
+        who = {name: ahead(pair, more=True) for name, pair in pairs.items()}
+        lost = [name for name, first in who.items() if first == title]
+        told = sum(bool(first) for first in who.values())
+        over = f"of {told} labels ({_COLUMNS[mode][key]})"
+        if lost:
+            yield f"{title} is ahead of {mine} for {len(lost)} {over}: {', '.join(lost)}."
+        else:
+            yield f"{title} is ahead of {mine} for none {over}."
 
 
 def number(value: Any) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from pe_stream.errors import UnavailableError
 from pe_stream.pipeline.offline import detect
 from pe_stream.pipeline.scorer import Scorer
 from pe_stream.workbench.evaluation.truth import File, Span, Truth
-from pe_stream.workbench.evaluation.yamnet import Yamnet
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,21 @@ class Scored:
 
     frames: (frames, labels), one for every 40 ms.
     steps: (steps, labels): as the system makes them, for scores of whole clips. Ours makes a
-        score a frame, YAMNet one a window.
+        score a frame, peers one a window or one for the clip.
     """
 
     frames: FrameScores
     steps: FrameScores
+
+
+class Peer(Protocol):
+    """Another system that hears the same audio."""
+
+    deaf: frozenset[str]
+    """Labels that it has no class for."""
+
+    def hear(self, samples: Samples, count: int) -> Scored:
+        """Scores of (n,) samples at 48 kHz, over `count` frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +70,15 @@ class Sounds:
     durations_s: tuple[float, ...]
     unreadable: tuple[str, ...]
 
+    def of_made(self, labels: Collection[str] | None = None) -> Sounds:
+        """The same files, judged by what is made of these labels, or of all; see `File.of_made`."""
+        return replace(self, files=tuple(file.of_made(labels) for file in self.files))
+
+    @property
+    def made(self) -> tuple[str, ...]:
+        """The labels of which something is made."""
+        return tuple(dict.fromkeys(label for file in self.files for label in file.made))
+
     @property
     def hours(self) -> float:
         """Length of all files together."""
@@ -72,8 +91,10 @@ class Sounds:
         return sum(duration_s for file, duration_s in both if file.empty) / 3600
 
 
-def score(truth: Truth, scorer: Scorer, ours: System, peer: tuple[Yamnet, System] | None) -> Sounds:
-    """Fill `ours` (and the peer's system) with the scores of every file that can be read.
+def score(
+    truth: Truth, scorer: Scorer, ours: System, peers: Sequence[tuple[Peer, System]] = ()
+) -> Sounds:
+    """Fill `ours` (and the peers' systems) with the scores of every file that can be read.
 
     A file that cannot be read, or that ends before an event that the manifest has in it, is named
     on stderr and left out. Raises UnavailableError where none is left.
@@ -100,10 +121,8 @@ def score(truth: Truth, scorer: Scorer, ours: System, peer: tuple[Yamnet, System
             finally:
                 progress.update()
             ours.scored.append(Scored(frames, frames))
-            if peer is not None:
-                yamnet, system = peer
-                windows = yamnet.score(samples)
-                system.scored.append(Scored(yamnet.frames(windows, len(frames)), windows))
+            for peer, system in peers:
+                system.scored.append(peer.hear(samples, len(frames)))
             durations_s.append(duration_s)
             files.append(cut)
     if not files:
@@ -141,4 +160,5 @@ def _cut(file: File, duration_s: float) -> File:
         {label: cut(spans) for label, spans in file.true.items()},
         {label: cut(spans) for label, spans in file.near.items()},
         file.empty,
+        {label: cut(spans) for label, spans in file.made.items()},
     )

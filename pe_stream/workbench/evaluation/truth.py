@@ -1,5 +1,8 @@
 """A manifest and a prompt set to what truly sounds where.
 
+Events that soundscapes have from formulas are kept apart: training uses the same formulas, so what
+is heard of them says little of real sounds.
+
 Whether labels are strong (`onset_s` and `offset_s` filled) is decided for the whole manifest. A
 clip with a weak label is taken to sound from its beginning to its end.
 """
@@ -7,8 +10,8 @@ clip with a weak label is taken to sound from its beginning to its end.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from pe_stream.errors import UnavailableError
 from pe_stream.workbench import manifest
 from pe_stream.workbench.evaluation.promptset import Label
 from pe_stream.workbench.manifest import Clip
+from pe_stream.workbench.soundscapes.folder import is_made
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,6 +40,7 @@ class File:
 
     true: by label, when it sounds; in order, none touching another.
     near: by label, when something sounds that is too near to it to be right or wrong.
+    made: by label, when it sounds from a formula; in `near` too.
     empty: the manifest says that nothing sounds in it, of whatever label.
     """
 
@@ -44,6 +49,20 @@ class File:
     true: Mapping[str, tuple[Span, ...]]
     near: Mapping[str, tuple[Span, ...]]
     empty: bool
+    made: Mapping[str, tuple[Span, ...]] = field(default_factory=dict)
+
+    def of_made(self, labels: Collection[str] | None = None) -> File:
+        """The same where what is made is true and what is real near, of these labels or all."""
+
+        def chosen(label: str) -> bool:
+            return labels is None or label in labels
+
+        true = {label: spans for label, spans in self.true.items() if not chosen(label)}
+        near = dict(self.near)
+        for label in filter(chosen, self.true):
+            near[label] = merged((*self.near.get(label, ()), *self.true[label]))
+        made = {label: spans for label, spans in self.made.items() if chosen(label)}
+        return replace(self, true=true | made, near=near)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +98,7 @@ def find(clips: Sequence[Clip], labels: Sequence[Label], order: Sequence[str] = 
     for clip in kept:
         rows.setdefault(clip.key, []).append(clip)
     files = tuple(_file(mine, labels, strong=strong) for mine in rows.values())
-    if not any(file.true for file in files) and not any(file.empty for file in files):
+    if not any(file.true or file.made or file.empty for file in files):
         there = ", ".join(sorted({c.label for c in clips})[:5])
         raise UnavailableError(
             f"no clip is of any label in the set ({len(labels)} labels, such as"
@@ -90,21 +109,32 @@ def find(clips: Sequence[Clip], labels: Sequence[Label], order: Sequence[str] = 
 
 
 def _file(rows: Sequence[Clip], labels: Sequence[Label], *, strong: bool) -> File:
-    spans = [(row.label, _span(row, strong=strong)) for row in rows if row.label]
+    spans = [(row.label, _span(row, strong=strong), is_made(row.note)) for row in rows if row.label]
     if spans and len(spans) < len(rows):
         raise UnavailableError(f"{rows[0].key}: the manifest has it with and without a label")
 
-    def of(sounds: Iterable[str]) -> tuple[Span, ...]:
+    def of(sounds: Iterable[str], *, made: bool) -> Iterator[Span]:
         wanted = set(sounds)
-        return merged(span for label, span in spans if label in wanted)
+        return (span for label, span, is_so in spans if label in wanted and is_so == made)
 
+    true, near, made = {}, {}, {}
+    for label in labels:
+        true[label.name] = merged(of(label.sounds, made=False))
+        made[label.name] = merged(of(label.sounds, made=True))
+        related = (*of(label.related, made=False), *of(label.related, made=True))
+        near[label.name] = merged((*related, *made[label.name]))
     return File(
         path=rows[0].path,
         key=rows[0].key,
-        true={label.name: found for label in labels if (found := of(label.sounds))},
-        near={label.name: found for label in labels if (found := of(label.related))},
+        true=_there(true),
+        near=_there(near),
         empty=not spans,
+        made=_there(made),
     )
+
+
+def _there(spans: Mapping[str, tuple[Span, ...]]) -> dict[str, tuple[Span, ...]]:
+    return {label: own for label, own in spans.items() if own}
 
 
 def _span(row: Clip, *, strong: bool) -> Span:

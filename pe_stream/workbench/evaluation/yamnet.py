@@ -8,7 +8,7 @@ that the prompt set names for it.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -44,7 +44,8 @@ class Yamnet:
         Raises ConfigError where a label names a class that there is not.
         """
         self._classify = classify
-        self._columns = [_indices(label, classes) for label in labels]
+        named = {label.name: label.yamnet for label in labels}
+        self._columns = columns(named, classes, key="yamnet", title="YAMNet")
         self.deaf = frozenset(label.name for label in labels if not label.yamnet)
 
     def score(self, samples: Samples) -> FrameScores:
@@ -53,8 +54,8 @@ class Yamnet:
         count = max(1, -(-(len(audio) - WINDOW) // HOP) + 1)
         audio = np.pad(audio, (0, (count - 1) * HOP + WINDOW - len(audio)))
         classes = np.stack([self._classify(audio[i * HOP :][:WINDOW]) for i in range(count)])
-        columns = [classes[:, own].max(axis=1, initial=0.0) for own in self._columns]
-        return np.stack(columns, axis=1).astype(np.float32)
+        scores = [classes[:, own].max(axis=1, initial=0.0) for own in self._columns]
+        return np.stack(scores, axis=1).astype(np.float32)
 
     @staticmethod
     def frames(windows: FrameScores, count: int) -> FrameScores:
@@ -76,6 +77,22 @@ def load(folder: Path, labels: Sequence[Label], threads: int | None = None) -> Y
     """
     classify, classes = classifier(folder, threads)
     return Yamnet(classify, classes, labels)
+
+
+def columns(
+    named: Mapping[str, Sequence[str]], classes: Sequence[str], *, key: str, title: str
+) -> list[list[int]]:
+    """The numbers of the classes that labels name under `key` of their prompt set.
+
+    Raises ConfigError where the model (`title`) has no such class.
+    """
+    for label, names in named.items():
+        for name in names:
+            if name not in classes:
+                near = get_close_matches(name, classes, n=1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                raise ConfigError(f"{label}.{key}: {title} has no class {name!r}{hint}")
+    return [[classes.index(name) for name in names] for names in named.values()]
 
 
 def classifier(folder: Path, threads: int | None = None) -> tuple[Classify, list[str]]:
@@ -115,12 +132,3 @@ def _classifier(path: Path, classes: int, threads: int) -> Classify:
         return scores
 
     return classify
-
-
-def _indices(label: Label, classes: Sequence[str]) -> list[int]:
-    for name in label.yamnet:
-        if name not in classes:
-            near = get_close_matches(name, classes, n=1)
-            hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise ConfigError(f"{label.name}.yamnet: YAMNet has no class {name!r}{hint}")
-    return [classes.index(name) for name in label.yamnet]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pe_stream.core.types import SAMPLE_RATE
@@ -51,7 +53,7 @@ def add(rng: np.random.Generator, scene: Scene, sound: Sound, snr_db: float) -> 
     What is longer than the scene is cut to it.
     """
     longest_s = len(scene) / SAMPLE_RATE
-    sound = Sound(sound.label, trimmed(sound.samples, longest_s), sound.clip)
+    sound = replace(sound, samples=trimmed(sound.samples, longest_s))
     ended = scene.heard(sound)[1]
     for _ in range(_TRIES):
         start = int(rng.integers(max(1, len(scene) - ended + 1)))

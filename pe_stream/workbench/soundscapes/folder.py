@@ -37,6 +37,10 @@ _BACKGROUND = "background: "
 """Begins the note of every row; the name follows."""
 
 
+_OF, _MADE = "of ", "synthesised"
+"""End the note of an event: where its sound is from."""
+
+
 def add(folder: Path, index: int, soundscape: Soundscape, fold: str) -> list[Row]:
     """Write the audio of one soundscape; returns its rows for `write_manifest`.
 
@@ -78,6 +82,11 @@ def background_of(note: str) -> str:
     return name.removeprefix(_BACKGROUND) if name.startswith(_BACKGROUND) else ""
 
 
+def is_made(note: str) -> bool:
+    """Whether the event whose note this is was made from a formula."""
+    return note.startswith(_BACKGROUND) and note.rpartition("; ")[2] == f"{_OF}{_MADE}"
+
+
 def _events(soundscape: Soundscape) -> Iterator[Row]:
     for event in soundscape.events:
         yield {
@@ -89,5 +98,5 @@ def _events(soundscape: Soundscape) -> Iterator[Row]:
 
 
 def _origin(event: Event) -> str:
-    of = event.clip.key if event.clip else "synthesised"
-    return f"SNR {event.snr_db:.1f} dB; of {of}"
+    of = event.clip.key if event.clip else "several clips"
+    return f"SNR {event.snr_db:.1f} dB; {_OF}{_MADE if event.made else of}"

@@ -41,13 +41,17 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One label of the truth; `start` and `end` in samples, `snr_db` against the background."""
+    """One label of the truth; `start` and `end` in samples, `snr_db` against the background.
+
+    clip: of which it is; None where it is of several. made: it is of none, but from a formula.
+    """
 
     label: str
     start: int
     end: int
     snr_db: float
     clip: Clip | None
+    made: bool = False
 
     @property
     def onset_s(self) -> float:
@@ -124,7 +128,8 @@ class Scene:
         track *= np.sqrt(10 ** (snr_db / 10) * reference / _power(track[window]))
         self._mixed += track
         told_db = 10 * np.log10(_power(track[start:end]) / _power(self._quiet[start:end]))
-        self.events.append(Event(sound.label, start, end, float(told_db), sound.clip))
+        event = Event(sound.label, start, end, float(told_db), sound.clip, sound.made)
+        self.events.append(event)
         if sound.clip:
             self._clips.append(sound.clip)
         return track

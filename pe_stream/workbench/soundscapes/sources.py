@@ -42,12 +42,13 @@ _EDGE_S = 0.004
 class Sound:
     """One event by itself: (n,) float32 at 48 kHz, audible from its first to its last sample.
 
-    clip: where it was cut from; None for what was made from a formula.
+    clip: where it was cut from, if from one. made: from a formula.
     """
 
     label: str
     samples: Samples
     clip: Clip | None = None
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ class Sources:
 
     made: labels of `synthesis.SOUNDS` to mix in. wanted: labels that events may have, all where
     it is empty; a background is of none of them. related: labels too near to those to be a
-    background, though nobody wants them.
+    background, though nobody wants them. A clip in which something that is wanted sounds besides
+    its label is left out: nobody could tell when.
 
     Raises UnavailableError where no sound is left.
     """
@@ -80,10 +82,14 @@ class Sources:
         self._backgrounds: list[Clip] = []
         for clip in clips:
             behind = clip.dataset == AMBIENCES or clip.label in BACKGROUNDS or not clip.label
-            heard = clip.label in related or any(_alike(clip.label, label) for label in wanted)
+            heard = any(
+                name in related or any(_alike(name, label) for label in wanted)
+                for name in (clip.label, *clip.also)
+            )
             if behind and not heard:
                 self._backgrounds.append(clip)
-            if clip.label and clip.dataset != AMBIENCES:
+            mixed = any(name in wanted or name in related for name in clip.also)
+            if clip.label and clip.dataset != AMBIENCES and not mixed:
                 self.clips.setdefault(clip.label, []).append(clip)
         self.made = frozenset(made)
         chosen = [label for label in (*self.clips, *self.made) if not wanted or label in wanted]
@@ -167,7 +173,8 @@ def cut(rng: np.random.Generator, clip: Clip) -> Sound:
 def made(label: str, samples: Samples) -> Sound:
     """A sound from a formula as one event, pauses and all, without silence before and after."""
     stretches = active(samples)
-    return Sound(label, trimmed(samples[stretches[0][0] : stretches[-1][1]], LONGEST_S))
+    whole = samples[stretches[0][0] : stretches[-1][1]]
+    return Sound(label, trimmed(whole, LONGEST_S), made=True)
 
 
 def trimmed(samples: Samples, longest_s: float) -> Samples:

@@ -47,12 +47,12 @@ _LOWEST, _HIGHEST = 0.001, 0.999
 
 
 def scenes(folder: Path) -> Truth:
-    """What the soundscapes of a folder hold of the everyday labels.
+    """What the soundscapes of a folder hold of the everyday labels, real or made.
 
     Raises UnavailableError where there are none with known onsets.
     """
     found = truth.find(manifest.read(folder), promptset.shipped("everyday"))
-    if not found.strong or not any(file.true for file in found.files):
+    if not found.strong or not any(file.true or file.made for file in found.files):
         raise UnavailableError(
             f"{folder}: no everyday sound with a known onset; make some with pe-stream soundscapes"
         )
@@ -65,8 +65,9 @@ def calibrate(checkpoint: Path, found: Truth, device: str, threads: int | None) 
     settings = {label.name: LabelSettings(prompts=(label.plain,)) for label in labels}
     model = ModelSettings(checkpoint=str(checkpoint), hop_s=HOP_S, device=device, threads=threads)
     scorer = prepare(model, settings)
-    system = System(str(checkpoint), scorer.labels.rules)
-    sounds = score(found, scorer, system, None)
+    system = System(str(checkpoint), tuple(replace(r, smooth=1) for r in scorer.labels.rules))
+    sounds = score(found, scorer, system)
+    sounds = made_where_none_is_real(sounds)
     slope, offset = fit_logits(*_logits(sounds, system))
     # 0.5 is to be what half of the labels need: the middle of the thresholds that find something.
     chosen = _choices(sounds, _rescaled(system, slope, offset))
@@ -76,24 +77,59 @@ def calibrate(checkpoint: Path, found: Truth, device: str, threads: int | None) 
     log.info("logits times %.3f plus %.3f", slope, offset)
     rescale(checkpoint / "model.safetensors", slope, offset)
     chosen = _choices(sounds, _rescaled(system, slope, offset))
-    thresholds = {name: round(choice.threshold, 3) for name, choice in chosen.items()}
-    text = json.dumps({"labels": thresholds}, indent=2) + "\n"
+    recommended = {name: choice.recommended for name, choice in chosen.items()}
+    text = json.dumps({"labels": recommended}, indent=2) + "\n"
     (checkpoint / THRESHOLDS).write_text(text, "utf-8")
+
+
+SMOOTH_S = (0.0, 0.6, 1.0)
+"""Means of scores that are tried (s)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A threshold, and the F1 of events that it reaches."""
+    """A threshold, and the F1 of events that it reaches, over means of so many seconds."""
 
     threshold: float
     f1: float
+    smooth_s: float = 0.0
+
+    @property
+    def recommended(self) -> float | dict[str, float]:
+        """As in thresholds.json."""
+        threshold = round(self.threshold, 3)
+        if not self.smooth_s:
+            return threshold
+        return {"threshold": threshold, "smooth_s": self.smooth_s}
+
+
+def made_where_none_is_real(sounds: Sounds) -> Sounds:
+    """Judged by made sounds where a label has no real ones: better than no threshold at all."""
+    real = {label for file in sounds.files for label in file.true}
+    return sounds.of_made(set(sounds.made) - real)
+
+
+def smoothest(sounds: Sounds, system: System, column: int) -> Choice | None:
+    """The threshold to recommend for a label, and the least of SMOOTH_S that is about the best."""
+    best: Choice | None = None
+    for smooth_s in SMOOTH_S:
+        rules = list(system.rules)
+        smooth = LabelSettings(smooth_s=smooth_s).rule("").smooth
+        rules[column] = replace(rules[column], smooth=smooth)
+        smoothed = replace(system, rules=tuple(rules))
+        choice = best_threshold(list(sweep(sounds, smoothed, column)))
+        if choice is None:
+            return None
+        if best is None or choice.f1 > best.f1 / _NEAR_BEST:
+            best = replace(choice, smooth_s=smooth_s)
+    return best
 
 
 def _choices(sounds: Sounds, system: System) -> dict[str, Choice]:
     """What to recommend for each label that sounds in the files."""
     chosen = {}
     for column, rule in enumerate(system.rules):
-        choice = best_threshold(list(sweep(sounds, system, column)))
+        choice = smoothest(sounds, system, column)
         if choice is None:
             log.warning("%s never sounds in these files: no threshold to recommend", rule.name)
             continue

@@ -121,7 +121,7 @@ def test_strong_labels(strong: Path, level: Path, prompts: Path, peer: Path) -> 
     assert made["versions"]["sed_scores_eval"]
     assert made["systems"]["yamnet"]["labels"]["bang"]["auroc"] < bang["auroc"]
     assert "| bang" in done.stdout
-    assert "YAMNet is ahead for none of 1 labels (AUROC)." in done.stdout
+    assert "YAMNet is ahead of ours for none of 1 labels (AUROC)." in done.stdout
     names = {path.name for path in plots.iterdir()}
     assert names == {
         "alarms.png",
@@ -133,6 +133,42 @@ def test_strong_labels(strong: Path, level: Path, prompts: Path, peer: Path) -> 
     for path in plots.iterdir():
         with Image.open(path) as picture:
             assert picture.format == "PNG"
+
+
+def test_made_sounds_stand_in_a_table_of_their_own(
+    strong: Path, level: Path, prompts: Path, peer: Path, tmp_path: Path
+) -> None:
+    """The same folder, its second bang from a formula, and a third that is quiet too."""
+    folder = tmp_path / "made"
+    shutil.copytree(strong, folder)
+    note = "background: room; SNR 9.0 dB; of "
+    (folder / "manifest.csv").write_text(
+        "path,label,onset_s,offset_s,fold,note\n"
+        f"a/bang.wav,bang,1.0,1.6,1,{note}x.wav\n"
+        f"a/bang.wav,bang,2.4,3.0,1,{note}synthesised\n"
+        f"quiet.wav,bang,1.0,2.0,1,{note}synthesised\n",
+        "utf-8",
+    )
+    out = tmp_path / "out.json"
+    done = evaluate(folder, level, "--prompts", prompts, "--peer", peer, "--json", out)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(out.read_text("utf-8"))
+    real = found["systems"]["pe_stream"]
+    made = found["made"]["systems"]["pe_stream"]
+    assert (real["labels"]["bang"]["events"], made["labels"]["bang"]["events"]) == (1, 2)
+    assert real["summary"]["recall"] == 1.0
+    assert made["summary"]["recall"] == 0.5
+    assert real["labels"]["bang"]["false_alarms_per_hour"] == 0.0, "the made one is no false alarm"
+    assert made["labels"]["bang"]["false_alarms_per_hour"] == 0.0, "nor is the real one"
+    assert real["labels"]["bang"]["auroc"] > 0.99 > made["labels"]["bang"]["auroc"]
+    assert list(made["labels"]) == ["bang"]
+    assert set(found["made"]["systems"]) == {"pe_stream", "yamnet"}
+    above, below = done.stdout.split("Made sounds, apart: ")
+    assert "| bang  |      1 |" in above
+    assert "| bang  |      2 |" in below
+    assert "hush" not in below
+    plain = json.loads(evaluate(strong, level, "--prompts", prompts, "--json", "-").stdout)
+    assert "made" not in plain
 
 
 def test_weak_labels(weak: Path, level: Path, prompts: Path, peer: Path) -> None:
@@ -347,7 +383,7 @@ def test_what_is_missing_is_one_line(strong: Path, level: Path, tmp_path: Path) 
     assert "manifest.csv" in done.stderr
     done = evaluate(strong, level, "--peer", tmp_path)
     assert done.returncode == 69
-    assert "there is no yamnet.tflite" in done.stderr
+    assert "there is no yamnet.tflite, and no mn04_as.onnx" in done.stderr
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("bang: [a bang]\n", "utf-8")
     done = evaluate(strong, level, "--prompts", wrong)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pe_stream.workbench.evaluation.report import as_json, as_table, better
+from pe_stream.workbench.evaluation.report import ahead as who_is_ahead
+from pe_stream.workbench.evaluation.report import as_json, as_table
 
 
 def weak(*, peer: bool) -> dict[str, Any]:
@@ -55,15 +56,15 @@ def test_the_peer_stands_beside_and_where_it_is_ahead_it_is_said() -> None:
         "| top-1  | 0.500 |  0.250 |   ours |",
         "| mAP    | 0.610 |  0.620 | YAMNet |",
         "",
-        "| label | clips |    AP | AP YAMNet | top-1 | top-1 YAMNet |  ahead |",
-        "| ----- | ----: | ----: | --------: | ----: | -----------: | -----: |",
-        "| dog   |    12 | 0.700 |     0.700 | 1.000 |        0.500 |      = |",
-        r"| a\|b  |     0 |     - |         - |     - |            - |        |",
-        "| cat   |     3 | 0.200 |     0.300 | 0.250 |        0.500 | YAMNet |",
+        "| label | clips | AP: ours | YAMNet | top-1: ours | YAMNet |  ahead |",
+        "| ----- | ----: | -------: | -----: | ----------: | -----: | -----: |",
+        "| dog   |    12 |    0.700 |  0.700 |       1.000 |  0.500 |      = |",
+        r"| a\|b  |     0 |        - |      - |           - |      - |        |",
+        "| cat   |     3 |    0.200 |  0.300 |       0.250 |  0.500 | YAMNet |",
         "",
         "No clip of: a|b.",
         "",
-        "YAMNet is ahead for 1 of 2 labels (AP): cat.",
+        "YAMNet is ahead of ours for 1 of 2 labels (AP): cat.",
     ]
 
 
@@ -134,6 +135,7 @@ def test_a_peer_without_some_classes_is_compared_over_the_labels_that_both_know(
         "labels": ["a|b", "cat"],
         "summary": {"top1": 0.25, "map": 0.2, "auroc": None},
     }
+    report["systems"]["yamnet"]["deaf"] = ["dog"]
     assert as_table(report).split("\n\n")[1:3] == [
         (
             "| figure |  ours | ours (1) | YAMNet (1) |  ahead |\n"
@@ -158,18 +160,91 @@ def test_without_a_peer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "more", "who"),
+    ("ours", "yamnet", "mn04", "more", "who"),
     [
-        (0.5, 0.4, True, "ours"),
-        (0.5, 0.4, False, "YAMNet"),
-        (0.50001, 0.5, True, "="),
-        (None, 0.5, True, ""),
-        (0.5, None, True, ""),
-        (120.0, 3.0, False, "YAMNet"),
+        (0.5, 0.4, None, True, "ours"),
+        (0.5, 0.4, None, False, "YAMNet"),
+        (0.50001, 0.5, None, True, "="),
+        (None, 0.5, None, True, ""),
+        (0.5, None, None, True, ""),
+        (120.0, 3.0, None, False, "YAMNet"),
+        (0.5, 0.4, 0.6, True, "mn04"),
+        (0.5, 0.6, 0.6, True, "YAMNet, mn04"),
+        (0.6, 0.6, 0.6, True, "="),
+        (None, 0.4, 0.6, True, "mn04"),
+        (0.5, None, 0.5, True, "="),
     ],
 )
-def test_who_is_ahead(ours: float | None, theirs: float | None, more: bool, who: str) -> None:  # noqa: FBT001
-    assert better(ours, theirs, more=more) == who
+def test_who_is_ahead(
+    ours: float | None,
+    yamnet: float | None,
+    mn04: float | None,
+    more: bool,  # noqa: FBT001
+    who: str,
+) -> None:
+    figures = {"ours": ours, "YAMNet": yamnet, "mn04": mn04}
+    assert who_is_ahead(figures, more=more) == who
+
+
+def three(mode: str) -> dict[str, Any]:
+    """A report with two peers more."""
+    report = weak(peer=True) if mode == "weak" else strong(peer=True)
+    systems = report["systems"]
+    best = json.loads(json.dumps(systems["yamnet"]))
+    best["labels"]["dog"] |= {"ap": 0.9, "auroc": 0.9, "recall_at_1_per_hour": 0.25}
+    systems |= {"mn04": best, "mn04_1s": systems["yamnet"]}
+    return report
+
+
+def test_several_peers_stand_side_by_side_in_one_order() -> None:
+    text = as_table(three("strong"))
+    heads = [line for line in text.splitlines() if line.startswith(("| figure", "| label"))]
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in heads] == [
+        ["figure", "ours", "YAMNet", "mn04 1 s", "mn04", "ahead"],
+        [
+            *("label", "events"),
+            *("AUROC: ours", "YAMNet", "mn04 1 s", "mn04"),
+            *("recall at 1/h: ours", "YAMNet", "mn04 1 s", "mn04"),
+            "ahead",
+        ],
+        [
+            *("label", "events", "PSDS1", "best F1", "threshold", "F1", "recall"),
+            *("false alarms/h", "onset error (s)"),
+        ],
+    ]
+    dog = next(line for line in text.splitlines() if line.startswith("| dog"))
+    assert [cell.strip() for cell in dog.strip("|").split("|")] == [
+        *("dog", "3", "0.500", "0.500", "0.500", "0.900", "0.500", "0.500", "0.500", "0.250"),
+        "mn04",
+    ]
+    assert "\n\nOurs alone:\n\n" in text
+    assert max(map(len, text.splitlines()[4:])) <= 140
+    assert text.endswith(
+        "YAMNet is ahead of ours for none of 2 labels (AUROC).\n"
+        "mn04 1 s is ahead of ours for none of 2 labels (AUROC).\n"
+        "mn04 is ahead of ours for 1 of 2 labels (AUROC): dog."
+    )
+    assert "Ours alone" not in as_table(three("weak"))
+
+
+def test_peers_that_know_different_labels_are_compared_over_those_that_all_know() -> None:
+    report = three("weak")
+    systems = report["systems"]
+    for name, deaf in {"yamnet": ["dog"], "mn04_1s": ["dog"], "mn04": ["cat"]}.items():
+        systems[name] = systems[name] | {"deaf": deaf}
+    shared = {"labels": ["a|b"], "summary": {"top1": 0.125, "map": 0.25, "auroc": None}}
+    for name in systems:
+        systems[name] = systems[name] | {"both_know": shared}
+    table, said = as_table(report).split("\n\n")[1:3]
+    assert table.splitlines()[0].split("|")[1:-1] == [
+        *(" figure ", "  ours ", " ours (0) ", " YAMNet (0) ", " mn04 1 s (0) ", " mn04 (0) "),
+        " ahead ",
+    ]
+    assert table.splitlines()[2].count("0.125") == 4
+    assert said == (
+        "(0): over the labels that all know; YAMNet has no class for dog;"
+        " mn04 1 s has no class for dog; mn04 has no class for cat."
+    )
 
 
 def test_json_has_no_numbers_that_are_none() -> None:

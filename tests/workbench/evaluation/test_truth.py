@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
@@ -95,3 +96,36 @@ def test_spans_that_touch_are_one() -> None:
     assert merged(spans) == (Span(0, 2), Span(3, 4))
     assert not Span(0, 1).overlaps(Span(1, 2))
     assert Span(0, 1.1).overlaps(Span(1, 2))
+
+
+def test_what_is_made_is_apart_from_what_is_real() -> None:
+    note = "background: rain; SNR 3.0 dB; of "
+
+    def noted(of: str, label: str, *times: float) -> Clip:
+        return replace(clip("a", label, *times), note=note + of)
+
+    rows = [
+        noted("a/dog.flac", "dog", 1, 2),
+        noted("synthesised", "dog", 3, 4),
+        noted("synthesised", "wolf", 6, 7),
+        noted("synthesised", "cat", 8, 9),
+        noted("several clips", "cat", 10, 11),
+    ]
+    (file,) = find(rows, [DOG, CAT]).files
+    assert file.true == {"dog_bark": (Span(1, 2),), "cat": (Span(10, 11),)}
+    assert file.near == {"dog_bark": (Span(3, 4), Span(6, 7)), "cat": (Span(8, 9),)}
+    assert file.made == {"dog_bark": (Span(3, 4),), "cat": (Span(8, 9),)}
+    made = file.of_made()
+    assert made.true == file.made
+    assert made.near["dog_bark"] == (Span(1, 2), Span(3, 4), Span(6, 7))
+    assert made.near["cat"] == (Span(8, 9), Span(10, 11))
+    some = file.of_made({"cat"})
+    assert some.true == {"dog_bark": (Span(1, 2),), "cat": (Span(8, 9),)}
+    assert some.near["dog_bark"] == file.near["dog_bark"]
+    assert file.of_made(()).true == file.true
+
+
+def test_a_folder_of_made_sounds_alone_can_be_judged() -> None:
+    row = replace(clip("a", "dog", 1, 2), note="background: rain; SNR 3.0 dB; of synthesised")
+    (file,) = find([row], [DOG]).files
+    assert (file.true, set(file.made), file.empty) == ({}, {"dog_bark"}, False)

@@ -12,14 +12,14 @@ from processes import Done, pe_stream
 from sounds import write_float_wav
 
 from pe_stream.audio import media
-from pe_stream.audio.synthesis import room_response
+from pe_stream.audio.synthesis import SOUNDS, room_response
 from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.workbench import manifest
 from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.soundscapes import hours
 from pe_stream.workbench.soundscapes.everyday import add
-from pe_stream.workbench.soundscapes.folder import background_of
+from pe_stream.workbench.soundscapes.folder import background_of, is_made
 from pe_stream.workbench.soundscapes.hours import Hours
 from pe_stream.workbench.soundscapes.scene import Room, Scene
 from pe_stream.workbench.soundscapes.sources import ROOM, Background, Sound, Sources, cut
@@ -289,19 +289,63 @@ def test_columns_and_rows(made: list[Clip]) -> None:
     assert first[4:7] == ["1+2", "8.000", "48000"]
 
 
-def test_made_sounds_fill_in_for_labels_without_clips(clips: Path, tmp_path: Path) -> None:
+def test_sounds_are_made_from_formulas_only_where_asked_for(clips: Path, tmp_path: Path) -> None:
+    ours = {"", "beep", "peep", "speech", "chirping birds"}
     everything = ["--count", "12", "--seconds", "12"]
-    done = pe_stream("soundscapes", clips, tmp_path / "all", *everything)
-    assert done.returncode == 0
-    labels = {clip.label for clip in manifest.read(tmp_path / "all")}
-    assert len(labels - {"", "beep", "peep", "speech", "chirping birds"}) > 5
-    done = pe_stream(
-        "soundscapes", clips, tmp_path / "two", *everything, "--synthesised", "smoke_alarm", "siren"
+    for name, given, made in (
+        ("none", [], set()),
+        ("two", ["--synthesised", "smoke_alarm", "siren"], {"smoke alarm", "siren"}),
+        ("all", ["--synthesised", "all"], set(SOUNDS)),
+    ):
+        done = pe_stream("soundscapes", clips, tmp_path / name, *everything, *given)
+        assert done.returncode == 0
+        rows = manifest.read(tmp_path / name)
+        there = {clip.label for clip in rows} - ours
+        assert there <= made
+        assert len(there) >= min(2, len(made))
+        assert {clip.label for clip in rows if is_made(clip.note)} == there
+    assert len(there) > 5
+
+
+def test_several_folders_are_mixed_together(clips: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    write_float_wav(more / "gong.wav", tone(700, 1.0))
+    write_float_wav(more / "hiss.wav", hiss(3.0, 7))
+    (more / manifest.NAME).write_text(
+        "path,label,fold,dataset\ngong.wav,gong; door,1,new\nhiss.wav,rain,1,background\n", "utf-8"
     )
-    assert done.returncode == 0
-    labels = {clip.label for clip in manifest.read(tmp_path / "two")}
-    assert labels >= {"smoke alarm", "siren"}
-    assert labels <= {"", "beep", "peep", "speech", "chirping birds", "smoke alarm", "siren"}
+    rows = make(clips, tmp_path / "both", "--also", more, "--count", "12")
+    assert {clip.label for clip in rows} == {"beep", "peep", "gong", ""}, "a clip's first label"
+    assert {"hiss", "rain"} <= {background_of(clip.note) for clip in rows}
+    done = pe_stream("soundscapes", clips, tmp_path / "o", "--also", tmp_path / "no")
+    assert_refused(done, 69, f"{tmp_path / 'no' / manifest.NAME}: No such file")
+
+
+def test_clips_of_which_nobody_knows_when_are_left_out(clips: Path) -> None:
+    """Wanted besides the first label: neither an event, whose time were unknown, nor behind one."""
+    path = next(clip for clip in manifest.read(clips) if clip.label == "peep").path
+    rows = [
+        manifest.first_label(Clip(path, label, label, dataset=dataset))
+        for label, dataset in (
+            ("gong; dog", ""),
+            ("dog ; wind", ""),
+            ("dog", ""),
+            ("hiss;dog", "background"),
+            ("hum; wolf", "background"),
+            ("hum;", "background"),
+        )
+    ]
+    assert [(clip.label, clip.also) for clip in rows[:2]] == [
+        ("gong", ("dog",)),
+        ("dog", ("wind",)),
+    ]
+    sources = Sources(rows, (), {"gong", "dog"}, {"wolf"})
+    assert [clip.key for clip in sources.clips["dog"]] == ["dog ; wind", "dog"]
+    assert "gong" not in sources.clips
+    rng = np.random.default_rng(0)
+    drawn = [sources.draw_background(rng, SAMPLE_RATE) for _ in range(30)]
+    assert {each.clip.key for each in drawn if each.clip} == {"hum;"}
 
 
 def test_labels_from_prompt_sets(clips: Path, tmp_path: Path) -> None:
@@ -312,8 +356,8 @@ def test_labels_from_prompt_sets(clips: Path, tmp_path: Path) -> None:
         *("soundscapes", clips, tmp_path / "none", "--labels-from", "esc50"),
         *("--count", "4", "--seconds", "10"),
     )
-    assert done.returncode == 0  # its labels that can be made
-    assert "peep" not in {clip.label for clip in manifest.read(tmp_path / "none")}
+    assert done.returncode == 0
+    assert {clip.label for clip in manifest.read(tmp_path / "none")} == {"chirping birds"}
 
 
 def test_what_a_set_calls_related_is_no_background(clips: Path, tmp_path: Path) -> None:
@@ -417,6 +461,60 @@ def test_smoke_alarms_sound_in_every_other_file(smoke: list[Clip]) -> None:
             assert found <= {"microwave beep", "single beep", "chirping birds"}
 
 
+def test_alarms_are_made_and_what_they_are_heard_over_is_not(smoke: list[Clip]) -> None:
+    made = {clip.label for clip in smoke if is_made(clip.note)}
+    real = {clip.label for clip in smoke if clip.label and not is_made(clip.note)}
+    assert made == {"smoke alarm", "microwave beep", "single beep"}
+    assert real == {"speech", "chirping birds"}
+    assert all("of several clips" in clip.note for clip in smoke if clip.label == "speech")
+    assert not is_made("a sound of synthesised"), "of somebody's own manifest"
+
+
+def test_smoke_alarms_over_music(clips: Path, tmp_path: Path) -> None:
+    """As loud as it: 0 dB over the alarm, low music against a high alarm."""
+    options = (
+        "--scene",
+        "smoke-alarm-music",
+        "--count",
+        "8",
+        "--seconds",
+        "15",
+        "--snr",
+        "30",
+        "30",
+    )
+    done = pe_stream("soundscapes", clips, tmp_path / "none", *options)
+    assert_refused(done, 69, "the scene needs clips of music; the manifest has none")
+    more = tmp_path / "more"
+    more.mkdir()
+    write_float_wav(more / "tune.wav", rumbling_speech(4.0, 9))
+    write_float_wav(more / "beat.wav", tone(4000, 2.0))
+    (more / manifest.NAME).write_text(
+        "path,label,fold,dataset\ntune.wav,piano music,3,x\nbeat.wav,drum,3,music\n", "utf-8"
+    )
+    done = pe_stream(
+        *("soundscapes", clips, tmp_path / "o", "--also", more, "--fold", "3"), *options
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = manifest.read(tmp_path / "o")
+    labels: dict[str, set[str]] = {}
+    for clip in rows:
+        labels.setdefault(clip.key, set()).add(clip.label)
+    assert list(labels.values())[::2] == [{"smoke alarm", "music"}] * 4
+    for clip in [clip for clip in rows if clip.label == "smoke alarm"][::2]:
+        samples = audio(clip.path)[span(clip)]
+        power = np.abs(np.fft.rfft(samples)) ** 2
+        hz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
+        ratio_db = 10 * np.log10(power[hz > 2000].sum() / power[hz < 2000].sum())
+        assert ratio_db == pytest.approx(0, abs=0.5)
+    for clip in rows:
+        if clip.label == "music":
+            length = span(clip)
+            quiet = np.abs(audio(clip.path)[length]).reshape(-1)[: -SAMPLE_RATE // 2]
+            assert np.median(quiet) > 0, "without a pause"
+            assert not is_made(clip.note)
+
+
 def test_smoke_alarms_are_as_loud_as_the_speech(smoke: list[Clip]) -> None:
     """Powers below and above 2 kHz over the alarm's duration; speech and alarm share neither."""
     high = [clip for clip in smoke if clip.label == "smoke alarm"][::2]
@@ -459,7 +557,9 @@ def assert_refused(done: Done, code: int, reason: str) -> None:
         (["--seed", "-1"], 2, "--seed -1: give 0 or more"),
         (["--synthesised", "smok_alarm"], 2, "did you mean 'smoke alarm'?"),
         (["--labels-from", "none.yaml"], 78, "none.yaml: cannot be read"),
+        (["--synthesised", "all", "smoke_alarm"], 2, "no formula for 'all'"),
         (["--scene", "smoke-alarm", "--synthesised", "tone"], 2, "chooses its sounds"),
+        (["--scene", "smoke-alarm-music", "--labels-from", "esc50"], 2, "chooses its sounds"),
     ],
 )
 def test_bad_arguments_are_refused_in_a_line(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from workbench.evaluation.made import file, sounds, system
 
 from pe_stream.errors import UnavailableError
 from pe_stream.workbench.evaluation.events import Tally
+from pe_stream.workbench.evaluation.scoring import Sounds, System
+from pe_stream.workbench.evaluation.truth import Span
 from pe_stream.workbench.training import calibration
 
 
@@ -101,3 +105,36 @@ def test_the_weights_are_rescaled_and_nothing_else(tmp_path: Path) -> None:
     assert after["text_audio_logit_bias"].item() == pytest.approx(-8.5, rel=1e-3)
     assert torch.equal(after["other"], before["other"])
     assert {tensor.dtype for tensor in after.values()} == {half}
+
+
+def heard(*scores: np.ndarray) -> tuple[Sounds, System]:
+    """Scores of "dog" in two files of 10 s: it sounds from 2 to 5 s, and in the second not."""
+    files = sounds(file("0", {"dog": [(2.0, 5.0)]}), file("1"))
+    return files, system(["dog"], *(each[:, None].astype(np.float32) for each in scores))
+
+
+def test_smoothing_is_recommended_where_it_finds_more() -> None:
+    clicks, wavering = np.zeros(250), np.zeros(250)
+    clicks[10:240:30] = 0.9
+    wavering[50:125] = np.tile([0.9, 0.9, 0.2], 25)
+    found = calibration.smoothest(*heard(wavering, clicks), 0)
+    assert found is not None
+    assert (found.smooth_s, found.f1) == (0.6, 1.0)
+    threshold = round(found.threshold, 3)
+    assert found.recommended == {"threshold": threshold, "smooth_s": 0.6}
+
+
+def test_steady_scores_are_not_smoothed() -> None:
+    steady = np.zeros(250)
+    steady[50:125] = 0.9
+    found = calibration.smoothest(*heard(steady, np.zeros(250)), 0)
+    assert found is not None
+    assert (found.smooth_s, found.f1) == (0.0, 1.0)
+    assert found.recommended == round(found.threshold, 3)
+    assert calibration.smoothest(sounds(file("1")), system(["dog"], np.zeros((250, 1))), 0) is None
+
+
+def test_made_sounds_count_only_where_a_label_has_no_real_ones() -> None:
+    both = replace(file("0", {"dog": [(2, 5)]}), made={"dog": (Span(6, 7),), "bell": (Span(1, 2),)})
+    (judged,) = calibration.made_where_none_is_real(sounds(both)).files
+    assert judged.true == {"dog": (Span(2, 5),), "bell": (Span(1, 2),)}
