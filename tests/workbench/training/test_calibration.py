@@ -131,7 +131,10 @@ def test_steady_scores_are_not_smoothed() -> None:
     assert found is not None
     assert (found.smooth_s, found.f1) == (0.0, 1.0)
     assert found.recommended == round(found.threshold, 3)
-    assert calibration.smoothest(sounds(file("1")), system(["dog"], np.zeros((250, 1))), 0) is None
+    assert (
+        calibration.smoothest(sounds(file("1")), system(["dog"], np.zeros((250, 1), np.float32)), 0)
+        is None
+    )
 
 
 def test_made_sounds_count_only_where_a_label_has_no_real_ones() -> None:
