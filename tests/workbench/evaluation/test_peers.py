@@ -99,7 +99,7 @@ def test_other_classes_may_be_named_for_mn04() -> None:
     found = peer(Model(), 1.0, labels=(told, only))
     assert found.deaf == frozenset()
     heard = found.hear(noise((1.0, 0.1)), 25)
-    assert heard.steps[1].tolist() == pytest.approx([probability(1.0), probability(-5.0)])
+    assert heard.steps[0].tolist() == pytest.approx([probability(0.0), probability(-5.0)])
     with pytest.raises(ConfigError, match=r"dog.mn04: mn04 has no class 'Bork' .*'Bark'"):
         peer(Model(), 1.0, labels=(Label("dog", "a dog", ("dog",), mn04=("Bork",)),))
 
