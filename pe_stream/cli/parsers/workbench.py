@@ -100,7 +100,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         metavar="FILE",
-        help="YAML: steps, sizes, seed; or embedded: that of the checkpoint that comes with this",
+        help="YAML: steps, sizes, seed; or embedded: that of the next checkpoint to come with this",
     )
     parser.add_argument(
         "--teacher",
