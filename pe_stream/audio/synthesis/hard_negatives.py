@@ -106,7 +106,7 @@ def clapping(rng: np.random.Generator) -> Samples:
     parts: list[Part] = []
     for _ in range(people):
         period_s = rng.uniform(0.18, 0.6)
-        hollow_hz, width = log_uniform(rng, 500, 2500), rng.uniform(0.3, 1.0)
+        hollow_hz, width = log_uniform(rng, 500, 2500), rng.uniform(0.6, 1.4)
         loud, fall_s = rng.uniform(0.4, 1.0), log_uniform(rng, 0.004, 0.02)
         onset_s = rng.uniform(0, period_s)
         while onset_s < lasts_s:

@@ -185,7 +185,7 @@ def test_clapping_is_short_bursts_without_a_pitch() -> None:
         beeps, _ = rhythm(samples)
         assert np.median(beeps) < 0.15  # claps of several people overlap
         assert 1 < len(beeps) / (len(samples) / SAMPLE_RATE) < 15
-        assert tonal(samples) < 0.3
+        assert tonal(samples) < 0.45  # a whistle has over 0.6
 
 
 def tonal(samples: Samples) -> float:
