@@ -24,6 +24,7 @@ from web.houses import Standing, standing
 from pe_stream.config.patterns import RHYTHM_THRESHOLD, FollowSettings
 from pe_stream.core.clipper import ClipOutcome, Piece
 from pe_stream.core.detector import Heard
+from pe_stream.core.smoothing import smoothed
 from pe_stream.core.types import FRAME, FRAME_NS, Phase
 from pe_stream.web.passwords import hash_password
 from pe_stream.web.times import utc
@@ -206,6 +207,39 @@ def test_a_threshold_that_follows_the_room(chromium: Browser, house: Standing) -
         field(opened, "follow").uncheck()
         save(opened)
         assert "follow" not in configured(house, "dog")
+
+
+def test_smoothing_is_set_and_taken_back(chromium: Browser, house: Standing) -> None:
+    with at(chromium, house, "label/dog") as opened:
+        opened.get_by_test_id("more").locator("summary").click()
+        with opened.expect_request(
+            lambda sent: '"smooth_s":0.6' in (sent.post_data or "")
+        ) as asked:
+            field(opened, "smooth_s").fill("0.6")
+        assert asked.value.url.endswith("labels/dog/preview")
+        save(opened)
+        assert configured(house, "dog")["smooth_s"] == 0.6
+        field(opened, "smooth_s").fill("")
+        save(opened)
+    assert "smooth_s" not in configured(house, "dog")
+
+
+def test_tracks_are_drawn_as_thresholds_see_them(chromium: Browser, house: Standing) -> None:
+    """To the digit what the daemon compares: of the frames there are, none beyond a break."""
+    scores = [0.0, 0.5, 1.0, 0.25, None, 0.75, 0.25]
+    with at(chromium, house, "labels") as opened:
+        drawn, plain = opened.evaluate(
+            """async (scores) => {
+              const { smoothed } = await import(new URL("js/score_plot.js", location));
+              const at = (n) => scores[n] ?? NaN;
+              const all = (seconds) => scores.map((_, n) => smoothed(at, seconds)(n));
+              return [all(0.12), all(0)].map((told) => told.map((x) => Number.isNaN(x) ? null : x));
+            }""",
+            scores,
+        )
+    assert plain == scores
+    means = [*smoothed(np.array(scores[:4], float), 3), None, *smoothed(np.array(scores[5:]), 3)]
+    assert drawn == [None if mean is None else pytest.approx(mean) for mean in means]
 
 
 def test_a_new_label_may_have_both(chromium: Browser, house: Standing) -> None:
