@@ -52,6 +52,9 @@ def test_it_learns(tmp_path: Path) -> None:
     assert line.weight.item() == pytest.approx(3, abs=0.2)
     assert line.steps == list(range(60))
     assert not line.weight.requires_grad
+    state = torch.load(tmp_path / "state.pt")
+    assert line.weight.item() == state["average"][0].item()
+    assert line.weight.item() != state["weights"][0].item()
 
 
 def test_interrupted_and_resumed_it_ends_the_same(
