@@ -51,16 +51,6 @@ def test_an_error_of_the_first_is_raised_as_it_is_and_ends_the_others(tmp_path: 
     assert not multiprocessing.active_children()
 
 
-def test_a_group_left_behind_is_no_hindrance(tmp_path: Path) -> None:
-    """The file of a run that was killed is there, and says that all have come."""
-    store = torch.distributed.FileStore(  # type: ignore[attr-defined]
-        str(tmp_path / "meet"), SIZE
-    )
-    store.set("here 1", "")
-    run(SIZE, tmp_path / "meet", group_work.average, tmp_path)
-    assert (tmp_path / "1.pt").exists()
-
-
 def test_alone_nothing_is_started_or_changed(tmp_path: Path) -> None:
     seen: list[object] = []
     run(1, tmp_path / "no such folder" / "meet", lambda *given: seen.extend(given), "argument")

@@ -227,6 +227,9 @@ def test_vectors_are_made_once_by_the_first_and_waited_for_by_all(
     encoder: Encoder, tmp_path: Path
 ) -> None:
     encoder.asked.clear()
+    with pytest.raises(FileNotFoundError):  # the first has made none, and this is not the first
+        trainer(tmp_path, None, Counting(1))._words()
+    assert encoder.asked == []
     waits = []
     for rank in (0, 1, 0, 1):
         group = Counting(rank)
