@@ -219,6 +219,9 @@ def test_smoothing_is_set_and_taken_back(chromium: Browser, house: Standing) -> 
         assert asked.value.url.endswith("labels/dog/preview")
         save(opened)
         assert configured(house, "dog")["smooth_s"] == 0.6
+        opened.reload()
+        opened.get_by_test_id("more").locator("summary").click()
+        expect(field(opened, "smooth_s")).to_have_value("0.6")
         field(opened, "smooth_s").fill("")
         save(opened)
     assert "smooth_s" not in configured(house, "dog")
