@@ -7,9 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -18,6 +16,7 @@ from pe_stream.assets import EVERYDAY
 from pe_stream.audio import media
 from pe_stream.audio.spectrogram import Spectrogram
 from pe_stream.cli import plot
+from pe_stream.cli.options import DetectFormat, DetectOptions
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
 from pe_stream.core.types import FRAME_S, SAMPLE_RATE, Event, FrameScores, Samples
@@ -28,23 +27,8 @@ from pe_stream.pipeline.scorer import Scorer, prepare
 
 log = logging.getLogger(__name__)
 
-Format = Literal["jsonl", "tsv", "audacity"]
 
 _TSV_HEADER = "file\tonset_s\toffset_s\tlabel\tpeak\tmean"
-
-
-@dataclass(frozen=True, slots=True)
-class DetectOptions:
-    """What the user asked for; see `pe-stream detect --help`."""
-
-    files: tuple[str, ...]
-    config: Path | None = None
-    prompts: tuple[str, ...] = ()
-    checkpoint: str | None = None
-    threshold: float | None = None
-    format: Format = "jsonl"
-    scores: Path | None = None
-    plot: Path | None = None
 
 
 def run(options: DetectOptions) -> int:
@@ -188,7 +172,7 @@ def _audacity(_: str, event: Event) -> str:
     return f"{event.onset_s:.6f}\t{event.offset_s:.6f}\t{event.label}"
 
 
-_LINES: dict[Format, Callable[[str, Event], str]] = {
+_LINES: dict[DetectFormat, Callable[[str, Event], str]] = {
     "jsonl": _jsonl,
     "tsv": _tsv,
     "audacity": _audacity,

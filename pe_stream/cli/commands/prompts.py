@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_stream.assets import COMMON_SOUNDS
+from pe_stream.cli.options import PromptsOptions
 from pe_stream.config import LabelSettings
 from pe_stream.config.file import find, load
 from pe_stream.core.types import FrameEmbeddings
@@ -38,15 +39,6 @@ _ODD = 0.8
 
 _MOVES = 0.01
 """Words that move no score by as much are told with --json alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptsOptions:
-    """What the user asked for; see `pe-stream prompts --help`."""
-
-    config: Path | None = None
-    clips: tuple[str, ...] = ()
-    json: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from pe_stream.cli.options import ReplayOptions
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
 from pe_stream.config.local_time import LocalTime, moment
@@ -30,19 +31,6 @@ NOW, OTHER, BOTH = "now", "other", "both"
 
 MOST_LISTED = 50
 """Events that the table lists; the other formats have all."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayOptions:
-    """What the user asked for; see `pe-stream replay --help`. `against`: a second configuration."""
-
-    config: Path | None = None
-    against: Path | None = None
-    since: str = "24h"
-    until: str | None = None
-    source: str | None = None
-    label: str | None = None
-    format: Literal["table", "jsonl", "csv"] = "table"
 
 
 @dataclass(frozen=True, slots=True)

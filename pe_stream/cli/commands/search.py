@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pe_stream.cli.options import SearchOptions
 from pe_stream.config import (
     ClipSettings,
     LocationSettings,
@@ -34,19 +35,6 @@ from pe_stream.storage.event_queries import EventQueries
 from pe_stream.storage.search import Found, Overlap
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """What the user asked for; see `pe-stream search --help`."""
-
-    text: str
-    config: Path | None = None
-    since: str = "24h"
-    until: str | None = None
-    source: str | None = None
-    limit: int = 20
-    format: str = "table"
 
 
 @dataclass(frozen=True, slots=True)

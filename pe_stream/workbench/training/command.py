@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +17,13 @@ from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.training import calibration, card, concepts, group, teachers, text
 from pe_stream.workbench.training.export import save
 from pe_stream.workbench.training.group import Group
+from pe_stream.workbench.training.options import TrainOptions
 from pe_stream.workbench.training.pipeline import Recipe, Trainer, clips_for, of_concepts
 
 log = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).with_name("embedded.yaml")
 """The recipe of the checkpoint that comes with the package."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """What the user asked for; see `pe-stream train --help`."""
-
-    data: Path
-    out: Path
-    more: tuple[Path, ...] = ()
-    folds: tuple[str, ...] = ()
-    every_licence: bool = False
-    recipe: str | None = None
-    teacher: Path | None = None
-    calibrate: Path | None = None
-    device: str = "auto"
-    threads: int | None = None
 
 
 def run(options: TrainOptions) -> int:

@@ -19,6 +19,7 @@ from pe_stream.audio.synthesis.random_sounds import SOUNDS
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.checkpoint import load
 from pe_stream.workbench.training import card, command, group
+from pe_stream.workbench.training.options import TrainOptions
 from pe_stream.workbench.training.pipeline import Recipe, Trainer
 
 RECIPE = """\
@@ -168,7 +169,7 @@ def test_another_recipe_is_refused_in_the_same_folder(trained: Path, data: Path)
 def test_a_folder_begun_before_a_setting_was_there_is_gone_on_in(
     data: Path, tmp_path: Path
 ) -> None:
-    options = command.TrainOptions(data=data, out=tmp_path)
+    options = TrainOptions(data=data, out=tmp_path)
     command._remember(options, Recipe())
     path = tmp_path / "work" / "recipe.json"
     before = json.loads(path.read_text("utf-8"))
@@ -185,7 +186,7 @@ def test_a_folder_begun_before_a_setting_was_there_is_gone_on_in(
 def test_the_recipe_of_the_checkpoint_that_comes_with_it(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = command.TrainOptions(data=data, out=tmp_path, folds=("1",), recipe="embedded")
+    options = TrainOptions(data=data, out=tmp_path, folds=("1",), recipe="embedded")
     recipe = command._recipe(options)
     shipped = yaml.safe_load(command.EMBEDDED.read_text("utf-8"))
     assert recipe == Recipe(folds=("1",), **shipped)
@@ -194,7 +195,7 @@ def test_the_recipe_of_the_checkpoint_that_comes_with_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "embedded").write_text("joint_steps: 1", "utf-8")
     assert command._recipe(options) == recipe
-    assert command._recipe(command.TrainOptions(data=data, out=tmp_path)) == Recipe()
+    assert command._recipe(TrainOptions(data=data, out=tmp_path)) == Recipe()
 
 
 def test_threads_asked_for_are_as_many_processes(
