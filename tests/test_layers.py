@@ -61,7 +61,7 @@ LIBRARIES = {
     "huggingface_hub": {"model"},
     "itsdangerous": {"web.passwords"},
     "limits": {"web"},
-    "matplotlib": {"audio.spectrogram", "cli.plot", "workbench"},
+    "matplotlib": {"cli.plot", "workbench"},
     "onnxruntime": {"workbench.evaluation"},
     "paho": {"cli.commands.demo", "outputs.mqtt", "workbench.bench"},
     "platformdirs": {"config.paths", "labels.examples", "pipeline.scorer", "workbench.bench"},

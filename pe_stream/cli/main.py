@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import partial
 
 from pe_stream.cli import options as o
-from pe_stream.errors import PeStreamError, UnavailableError, UsageError
+from pe_stream.errors import PeStreamError, UsageError, not_installed
 from pe_stream.version import __version__
 from pe_stream.workbench.arguments import add_command
 from pe_stream.workbench.bench.options import BenchOptions
@@ -263,9 +263,7 @@ def _hash_password(_: o.NoOptions) -> int:
     try:
         from pe_stream.web.passwords import hash_password
     except ImportError as error:
-        raise UnavailableError(
-            f"{error.name} is not installed: pip install 'pe-stream[web]'"
-        ) from error
+        raise not_installed(error.name, "web") from error
 
     if sys.stdin.isatty():
         password = getpass.getpass("password: ")

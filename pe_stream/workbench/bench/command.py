@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from pe_stream.config import ModelSettings
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.windows import Framing
-from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.errors import UnavailableError, UsageError, require_plot
 from pe_stream.labels.prepare import Labels
 from pe_stream.model.checkpoint import Checkpoint, load, resolve_device
 from pe_stream.model.compiled import use_cache
@@ -273,6 +273,8 @@ def _terminable() -> Iterator[None]:
 
 def _refuse_unwritable(options: BenchOptions) -> None:
     """Find out before the long run, not after it."""
+    if options.plot is not None:
+        require_plot()
     for path in (options.json, options.plot):
         if path not in (None, STDOUT):
             with _writing(Path(str(path))) as opened, opened.open("ab"):

@@ -20,7 +20,7 @@ from pe_stream.config.local_time import moment
 from pe_stream.config.paths import state_folder
 from pe_stream.core.replay import untold
 from pe_stream.core.types import ScoreRun
-from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.errors import UnavailableError, UsageError, require_plot
 from pe_stream.labels.fingerprint import Known, look_up
 from pe_stream.workbench.calibration import report
 from pe_stream.workbench.calibration.calibrated import Calibrated
@@ -82,6 +82,8 @@ def run(options: CalibrateOptions) -> int:
 
 
 def _refuse_clashes(options: CalibrateOptions) -> None:
+    if options.plot is not None:
+        require_plot()
     if options.recordings and options.listen is not None:
         raise UsageError("--recordings and --listen: give one of the two")
     if (options.recordings or options.listen is not None) and (options.since or options.until):
