@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.version import __version__
-from pe_stream.web import schemas
+from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.gate import Turns
 from pe_stream.web.guard import address
@@ -89,7 +89,7 @@ def scores(
     label: Annotated[str, Query(max_length=100)],
     since: schemas.Moment,
     until: Annotated[schemas.Moment | None, Query()] = None,
-) -> schemas.Runs:
+) -> event_schemas.Runs:
     """Stored scores of a label, at most an hour; without `until`, up to now."""
     _require(daemon, source, label)
     if daemon.history is None:
@@ -99,10 +99,10 @@ def scores(
     if not 0 < until_ns - since_ns <= LONGEST_S * 1_000_000_000 + _SLACK_NS:
         raise HTTPException(422, f"until is after since, by {LONGEST_S} s at most")
     runs = [
-        schemas.Run(start=utc_of(run.start_ns), scores=shown(run.scores))
+        event_schemas.Run(start=utc_of(run.start_ns), scores=shown(run.scores))
         for run in daemon.history.runs(source, label, since_ns, until_ns)
     ]
-    return schemas.Runs(source=source, label=label, frame_s=FRAME_S, runs=runs)
+    return event_schemas.Runs(source=source, label=label, frame_s=FRAME_S, runs=runs)
 
 
 @router.post("/try", responses=_PROBLEMS)

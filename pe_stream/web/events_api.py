@@ -18,7 +18,7 @@ from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.storage import event_queries
 from pe_stream.storage.event_queries import MOST, EventFilter, EventQueries
 from pe_stream.storage.events_table import write_csv
-from pe_stream.web import schemas
+from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_api import shown
 from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.pictures import Pictures
@@ -50,7 +50,7 @@ def events(
     verdict: Literal["right", "wrong", "any", "none"] | None = None,
     limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
     before: Annotated[str | None, Query(max_length=200)] = None,
-) -> schemas.Entries:
+) -> event_schemas.Entries:
     """The newest first."""
     asked = EventFilter(
         since=utc_or_none(since),
@@ -63,7 +63,7 @@ def events(
         found, following = _timeline(daemon).page(asked, limit=limit, before=before)
     except ValueError as error:
         raise HTTPException(422, str(error)) from None
-    return schemas.Entries(events=[_entry(daemon, each) for each in found], next=following)
+    return event_schemas.Entries(events=[_entry(daemon, each) for each in found], next=following)
 
 
 @router.get("/timeline")
@@ -76,7 +76,7 @@ def counts(
     label: Filter = None,
     by: Literal["hour", "day"] = "hour",
     timezone: Annotated[str, Query(max_length=64)] = "UTC",
-) -> schemas.Buckets:
+) -> event_schemas.Buckets:
     """How many events began in each local hour or day; empty ones are left out."""
     try:
         zone = ZoneInfo(timezone)
@@ -86,19 +86,21 @@ def counts(
         since=utc_or_none(since), until=utc_or_none(until), source=source, label=label
     )
     buckets = [
-        schemas.Bucket(start=utc(b.start), total=sum(b.labels.values()), labels=dict(b.labels))
+        event_schemas.Bucket(
+            start=utc(b.start), total=sum(b.labels.values()), labels=dict(b.labels)
+        )
         for b in _timeline(daemon).counts(asked, by=by, zone=zone)
     ]
-    return schemas.Buckets(by=by, timezone=timezone, buckets=buckets)
+    return event_schemas.Buckets(by=by, timezone=timezone, buckets=buckets)
 
 
 @router.get("/events/{event_id}", responses=_MISSING)
-def event(daemon: DaemonDep, event_id: EventId) -> schemas.OneEntry:
+def event(daemon: DaemonDep, event_id: EventId) -> event_schemas.OneEntry:
     """A single event."""
     entry = one(daemon, event_id)
     previous, following = _timeline(daemon).beside(entry.event)
     shown = _entry(daemon, entry).model_dump(by_alias=True)
-    return schemas.OneEntry(
+    return event_schemas.OneEntry(
         **shown,
         previous=previous,
         following=following,
@@ -107,13 +109,15 @@ def event(daemon: DaemonDep, event_id: EventId) -> schemas.OneEntry:
 
 
 @router.put("/events/{event_id}/verdict", responses=_MISSING)
-def judge(daemon: DaemonDep, event_id: EventId, said: schemas.Judgement) -> schemas.Entry:
+def judge(
+    daemon: DaemonDep, event_id: EventId, said: event_schemas.Judgement
+) -> event_schemas.Entry:
     """Say whether an event was right; such events are kept for good."""
     return _judged(daemon, event_id, said.verdict, said.note)
 
 
 @router.delete("/events/{event_id}/verdict", responses=_MISSING)
-def unjudge(daemon: DaemonDep, event_id: EventId) -> schemas.Entry:
+def unjudge(daemon: DaemonDep, event_id: EventId) -> event_schemas.Entry:
     """Take that back."""
     return _judged(daemon, event_id, None, "")
 
@@ -153,7 +157,7 @@ def spectrogram(daemon: DaemonDep, event_id: EventId) -> Any:
 @router.get("/events/{event_id}/scores", responses=_MISSING)
 def track(
     daemon: DaemonDep, event_id: EventId, around_s: Annotated[float, Query(ge=0, le=60)] = 10.0
-) -> schemas.Track:
+) -> event_schemas.Track:
     """Scores of the event's label from before it to after it."""
     return _track(daemon, one(daemon, event_id).event, around_s)
 
@@ -172,13 +176,15 @@ def one(daemon: DaemonView, event_id: str) -> event_queries.Entry:
     return entry
 
 
-def _entry(daemon: DaemonView, entry: event_queries.Entry) -> schemas.Entry:
+def _entry(daemon: DaemonView, entry: event_queries.Entry) -> event_schemas.Entry:
     has_clip = daemon.clips.find(entry.event) is not None
     said = {"verdict": entry.verdict, "note": entry.note, "has_clip": has_clip}
-    return schemas.Entry.model_validate(entry.event | said)
+    return event_schemas.Entry.model_validate(entry.event | said)
 
 
-def _judged(daemon: DaemonView, event_id: str, verdict: str | None, note: str) -> schemas.Entry:
+def _judged(
+    daemon: DaemonView, event_id: str, verdict: str | None, note: str
+) -> event_schemas.Entry:
     one(daemon, event_id)
     store = daemon.store
     if store is None or not store.judge(event_id, verdict, note):
@@ -210,7 +216,7 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _track(daemon: DaemonView, event: dict[str, Any], around_s: float) -> schemas.Track:
+def _track(daemon: DaemonView, event: dict[str, Any], around_s: float) -> event_schemas.Track:
     source, label = event["source"], event["label"]
     if daemon.history is None:
         raise HTTPException(404, "no scores are kept: history.enabled is false")
@@ -232,7 +238,7 @@ def _track(daemon: DaemonView, event: dict[str, Any], around_s: float) -> schema
     rules = {rule.name: rule for rule in daemon.rules().get(source, ())}
     rule = rules.get(label)
     off = None if rule is None else rule.off_threshold / rule.threshold * event["threshold"]
-    return schemas.Track(
+    return event_schemas.Track(
         start=utc_of(start_ns),
         frame_s=FRAME_S,
         label=label,

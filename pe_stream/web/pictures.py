@@ -17,7 +17,7 @@ FINE_S = 60.0
 
 
 class Pictures:
-    """Draws one at a time: matplotlib takes a core for half a second."""
+    """Draws one at a time: decoding a clip and drawing it takes a core."""
 
     def __init__(self) -> None:
         """Begin with none."""
