@@ -90,7 +90,8 @@ def _colors(decibels: NDArray[np.float32]) -> NDArray[np.uint8]:
     at = np.clip(level, 0, 1) * (len(_MAGMA) - 1)
     steps = np.arange(len(_MAGMA))
     channels = [np.interp(at, steps, channel) for channel in _MAGMA.T]
-    return np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    colors: NDArray[np.uint8] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    return colors
 
 
 def _png(colors: NDArray[np.uint8]) -> bytes:

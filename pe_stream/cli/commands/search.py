@@ -26,8 +26,8 @@ from pe_stream.config.local_time import moment as moment_of
 from pe_stream.core.peak_picking import Moment
 from pe_stream.core.pooling import Probe
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
-from pe_stream.model.checkpoint import load as load_checkpoint
 from pe_stream.model.prompts import probe
+from pe_stream.pipeline.scorer import configured_checkpoint
 from pe_stream.storage import embeddings, events, search
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embedding_files import Piece, stored
@@ -128,13 +128,7 @@ def _search(model: ModelSettings, pieces: list[Piece], text: str, limit: int) ->
 
 
 def _probe(model: ModelSettings, text: str) -> Probe:
-    checkpoint = load_checkpoint(
-        model.checkpoint,
-        revision=model.revision,
-        cache=Path(model.cache) if model.cache else None,
-        device=model.device,
-        threads=model.threads,
-    )
+    checkpoint = configured_checkpoint(model)
     try:
         return probe(checkpoint, text)
     except ConfigError as error:
