@@ -23,7 +23,7 @@ from pe_stream.audio.synthesis import in_room, room_noise, room_response
 from pe_stream.audio.synthesis.random_sounds import SOUNDS
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples
 from pe_stream.workbench.training.frontend import HOP, kernel
-from pe_stream.workbench.training.recordings import Recording, Recordings
+from pe_stream.workbench.training.recordings import DecodedClip, DecodedClips
 
 FRAMES = 250
 """Of a mixture: 10 s."""
@@ -122,18 +122,18 @@ class Composer:
     """Makes mixtures of `recordings` and formulas; those of one seed and number are the same."""
 
     def __init__(
-        self, recordings: Recordings, seed: int, concept_of: Mapping[str, str] | None = None
+        self, recordings: DecodedClips, seed: int, concept_of: Mapping[str, str] | None = None
     ) -> None:
         """Take recordings; `concept_of`: labels that mean the same come up as often as one."""
         self._recordings = recordings
         self._seed = seed
         self._filterbank = Filterbank()
-        self._by_label: dict[str, list[Recording]] = {}
+        self._by_label: dict[str, list[DecodedClip]] = {}
         for recording in recordings.all:
             self._by_label.setdefault(recording.label, []).append(recording)
         self.labels: tuple[str, ...] = tuple(sorted({*self._by_label, *SOUNDS}))
         self._shares = self._labels_shares(concept_of or {})
-        textures: dict[str, list[Recording]] = {}
+        textures: dict[str, list[DecodedClip]] = {}
         for recording in recordings.all:
             long = recording.count >= _SHORTEST_TEXTURE_S * SAMPLE_RATE
             if long and recording.sounding >= _TEXTURE:

@@ -207,7 +207,9 @@ class Trainer:
         vectors = self._vectors("wordings.pt", texts, lambda: text.minilm(self._device))
         return Words(Wordings.of(vectors.to(self._device), [*map(len, phrasings)]), texts)
 
-    def _vectors(self, name: str, texts: list[str], teacher: Callable[[], text.Teacher]) -> Tensor:
+    def _vectors(
+        self, name: str, texts: list[str], teacher: Callable[[], text.SentenceEncoder]
+    ) -> Tensor:
         """The sentence encoder's vectors of `texts`, made by the first process and kept.
 
         All processes come here and wait, or the next that they wait for would be another.
@@ -273,7 +275,7 @@ class Trainer:
 
     def _lessons(
         self, learned: _Learned, words: Words
-    ) -> tuple[text.Lessons, PreTrainedTokenizerFast]:
+    ) -> tuple[text.TextBatches, PreTrainedTokenizerFast]:
         """What the text tower is taught: texts, and where the trained head places them."""
         recipe = self._recipe
         teacher = text.minilm(self._device)
@@ -288,7 +290,7 @@ class Trainer:
         placed = text.own_targets(learned.head, words.wordings)
         # The phrasings themselves are a fifth of the lessons.
         often = max(1, len(texts) // (4 * len(own)))
-        return text.Lessons(
+        return text.TextBatches(
             tokenizer := text.tokenizer_for([*texts, *words.texts]),
             [*texts, *([words.texts[i] for i in own] * often)],
             torch.cat([targets, *([placed[own]] * often)]),

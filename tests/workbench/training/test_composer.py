@@ -26,7 +26,7 @@ from pe_stream.workbench.training.composer import (
     bridged,
 )
 from pe_stream.workbench.training.frontend import CHANNELS, HOP, centres_hz
-from pe_stream.workbench.training.recordings import Recordings, decode
+from pe_stream.workbench.training.recordings import DecodedClips, decode
 
 COUNT = FRAMES * FRAME
 LOW_HZ, HIGH_HZ = 300.0, 3000.0
@@ -59,7 +59,7 @@ def few_sounds() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> Recordings:
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> DecodedClips:
     """Two tones, people who speak and rain; none of them silent where it sounds."""
     folder = tmp_path_factory.mktemp("clips")
     clips = []
@@ -76,7 +76,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Recordings:
 
 
 @pytest.fixture(scope="module")
-def composer(recordings: Recordings) -> Composer:
+def composer(recordings: DecodedClips) -> Composer:
     return Composer(recordings, seed=3)
 
 
@@ -145,7 +145,7 @@ def test_a_click_comes_out_of_the_filterbank_where_it_is(filterbank: Filterbank)
 
 
 def test_the_same_seed_and_number_make_the_same_mixture(
-    recordings: Recordings, composer: Composer, mixtures: list[Mixture]
+    recordings: DecodedClips, composer: Composer, mixtures: list[Mixture]
 ) -> None:
     again = Composer(recordings, seed=3).mixture(7)
     np.testing.assert_array_equal(again.samples, mixtures[7].samples)
@@ -316,12 +316,12 @@ def test_of_a_long_clip_a_stretch_is_taken_that_sounds(composer: Composer) -> No
         def read(self, recording: object) -> Samples:
             return samples
 
-    from pe_stream.workbench.training.recordings import Recording
+    from pe_stream.workbench.training.recordings import DecodedClip
 
     span = (55 * SAMPLE_RATE, 56 * SAMPLE_RATE)
     alone = Composer.__new__(Composer)
     alone._recordings = One()  # type: ignore[assignment]
-    alone._by_label = {"low": [Recording("low", 0, len(samples), (span,))]}
+    alone._by_label = {"low": [DecodedClip("low", 0, len(samples), (span,))]}
     for seed in range(12):
         taken, spans = alone._recorded(np.random.default_rng(seed), "low", COUNT)
         assert len(taken) <= COUNT
@@ -332,7 +332,7 @@ def test_of_a_long_clip_a_stretch_is_taken_that_sounds(composer: Composer) -> No
             assert inside == pytest.approx(0.125, rel=0.05)
 
 
-def test_all_concepts_come_about_equally_often(recordings: Recordings) -> None:
+def test_all_concepts_come_about_equally_often(recordings: DecodedClips) -> None:
     """Two labels of one concept share what a third has alone; formulas count as some clips."""
     alone = Composer(recordings, 0)
     assert alone.labels == tuple(sorted({"low", "high", "speech", "rain", *SOUNDS}))
@@ -368,7 +368,7 @@ def test_pauses_belong_to_the_event() -> None:
 def test_without_recordings_there_are_still_made_sounds(tmp_path: Path) -> None:
     (tmp_path / "recordings.json").write_text("[]", "utf-8")
     (tmp_path / "samples.f16").write_bytes(b"\0\0")
-    bare = Composer(Recordings(tmp_path), 0)
+    bare = Composer(DecodedClips(tmp_path), 0)
     labels = {part.label for number in range(12) for part in bare.mixture(number).parts}
     assert labels <= set(SOUNDS)
     assert labels

@@ -79,7 +79,7 @@ def encoder() -> Iterator[Encoder]:
         known = concepts.read(without=pipeline.unseen_phrasings(), most=RECIPE.phrasings)
         patched.setattr(concepts, "read", lambda **_: known)  # it takes a second
         words = ("table", "spoon", "carpet")
-        patched.setattr(text, "minilm", lambda _: text.Teacher(encoder.encode, words))
+        patched.setattr(text, "minilm", lambda _: text.SentenceEncoder(encoder.encode, words))
         patched.setattr(
             teachers, "load", lambda folder: Loudness() if folder else teachers._Nobody()
         )
@@ -292,9 +292,9 @@ def test_the_phrasings_held_out_are_no_lessons(
     out = {made.concepts[3].name: words.texts[-1]}
     monkeypatch.setattr(concepts, "held_out", lambda _: out)
     seen: list[str] = []
-    lessons = text.Lessons
+    lessons = text.TextBatches
 
-    def noted(tokenizer: Any, texts: list[str], targets: Tensor, seed: int) -> text.Lessons:
+    def noted(tokenizer: Any, texts: list[str], targets: Tensor, seed: int) -> text.TextBatches:
         seen.extend(texts)
         assert len(texts) == len(targets)
         return lessons(tokenizer, texts, targets, seed)
