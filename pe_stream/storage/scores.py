@@ -35,8 +35,8 @@ def read_runs(
     """Stored scores of frames that begin in since_ns..until_ns (UTC), also beside a daemon.
 
     source, label: as configured, or as in topics. key: what made the scores, see
-    `labels.prepare.PreparedLabels`; None is what made the newest. Raises UnavailableError where there is no
-    such database.
+    `labels.prepare.PreparedLabels`; None is what made the newest. Raises UnavailableError where
+    there is no such database.
     """
     return _joined(stored(path, source, label, since_ns, until_ns, key=key), since_ns, until_ns)
 
