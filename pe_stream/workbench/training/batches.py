@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 
-from pe_stream.workbench.training.composer import FRAMES, STEPS, bridged
 from pe_stream.workbench.training.concepts import Concept, named
 from pe_stream.workbench.training.frontend import BANDS
+from pe_stream.workbench.training.mixture import FRAMES, STEPS, bridged
 from pe_stream.workbench.training.shards import HOP_FRAMES, Shards, Stored
 
 LENGTHS = (38, 50, 100, 150, 250)

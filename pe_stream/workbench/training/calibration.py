@@ -44,7 +44,10 @@ FALSE_ALARMS_PER_HOUR = 0.5
 
 _MARGINS = (4, 2, 1, 0)
 """Steps of the sweep, of 0.25 in the logit each, that a threshold is above false alarms: other
-backgrounds will be somewhat louder. The first at which anything is found."""
+backgrounds will be somewhat louder."""
+
+_WORTH = 0.7
+"""The most of them that leaves this part of the F1 that is reached without."""
 
 _LOWEST, _HIGHEST = 0.001, 0.999
 """Thresholds beyond are for scores that say nothing."""
@@ -181,26 +184,35 @@ def best_threshold(points: Sequence[tuple[float, Tally]], empty_hours: float) ->
     """Of a label's tallies by threshold, the threshold to recommend; None where it never sounds.
 
     Only thresholds count that raise at most FALSE_ALARMS_PER_HOUR in the `empty_hours` of empty
-    files, as do those some steps below (_MARGINS). Of these it is the middle of those of about the
-    best F1 of events. Where none of them finds anything, it is the lowest of them, or, where there
-    are none, the highest of all: a label that cannot be told from background is to be quiet.
+    files, if it does not cost too much also some steps below (_MARGINS, _WORTH). Of these it is the
+    middle of those of about the best F1 of events. Where none of them finds anything, it is the
+    lowest of them, or, where there are none, the highest of all: a label that cannot be told from
+    background is to be quiet.
     """
     if not any(counts.true for _, counts in points):
         return None
     most = FALSE_ALARMS_PER_HOUR * empty_hours
-    quiet: list[tuple[float, Tally]] = []
-    for margin in _MARGINS:
-        quiet = [
+
+    def quiet(margin: int) -> list[tuple[float, Tally]]:
+        return [
             (at, counts)
             for i, (at, counts) in enumerate(points)
             if _LOWEST <= at <= _HIGHEST and points[max(0, i - margin)][1].false_empty <= most
         ]
-        if any(counts.found for _, counts in quiet):
-            best = max(_f1(counts) for _, counts in quiet)
-            good = [(at, counts) for at, counts in quiet if _f1(counts) >= _NEAR_BEST * best]
-            return _choice(good[len(good) // 2], empty_hours)
-    usable = [(at, counts) for at, counts in points if _LOWEST <= at <= _HIGHEST]
-    return _choice(quiet[0] if quiet else usable[-1], empty_hours)
+
+    bare = quiet(0)
+    reached = _best(bare)
+    if not reached:
+        usable = [point for point in points if _LOWEST <= point[0] <= _HIGHEST]
+        return _choice(bare[0] if bare else usable[-1], empty_hours)
+    margins = (quiet(margin) for margin in _MARGINS)
+    chosen = next(some for some in margins if _best(some) >= _WORTH * reached)
+    good = [point for point in chosen if _f1(point[1]) >= _NEAR_BEST * _best(chosen)]
+    return _choice(good[len(good) // 2], empty_hours)
+
+
+def _best(points: Sequence[tuple[float, Tally]]) -> float:
+    return max((_f1(counts) for _, counts in points), default=0.0)
 
 
 def _choice(point: tuple[float, Tally], empty_hours: float) -> Choice:

@@ -18,7 +18,8 @@ from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.training import calibration, card, concepts, group, teachers, text
 from pe_stream.workbench.training.export import save
 from pe_stream.workbench.training.group import Group
-from pe_stream.workbench.training.pipeline import Recipe, Trainer, clips_for, of_concepts
+from pe_stream.workbench.training.pipeline import Trainer
+from pe_stream.workbench.training.recipe import Recipe, clips_for, of_concepts
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from pe_stream.errors import UnavailableError
 from pe_stream.workbench.training import teachers
-from pe_stream.workbench.training.composer import FRAMES, MOST_SOUNDS, STEPS, Composer, Mixture
+from pe_stream.workbench.training.composer import Composer
 from pe_stream.workbench.training.frontend import CHANNELS
+from pe_stream.workbench.training.mixture import FRAMES, MOST_SOUNDS, STEPS, Mixture
 from pe_stream.workbench.training.recordings import DecodedClips
 from pe_stream.workbench.training.teachers import Teacher
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from pe_stream.workbench.training import batches as module
 from pe_stream.workbench.training.batches import LENGTHS, Batch, Batches
-from pe_stream.workbench.training.composer import FRAMES, MOST_SOUNDS, STEPS
 from pe_stream.workbench.training.concepts import Concept
 from pe_stream.workbench.training.frontend import BANDS, CHANNELS
+from pe_stream.workbench.training.mixture import FRAMES, MOST_SOUNDS, STEPS
 from pe_stream.workbench.training.shards import HOP_FRAMES, Stored
 
 CONCEPTS = [

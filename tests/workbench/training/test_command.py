@@ -19,7 +19,8 @@ from pe_stream.audio.synthesis.random_sounds import SOUNDS
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.checkpoint import load
 from pe_stream.workbench.training import card, command, group
-from pe_stream.workbench.training.pipeline import Recipe, Trainer
+from pe_stream.workbench.training.pipeline import Trainer
+from pe_stream.workbench.training.recipe import Recipe
 
 RECIPE = """\
 mixtures: 2
