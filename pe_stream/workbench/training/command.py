@@ -103,6 +103,10 @@ def _recipe(options: TrainOptions) -> Recipe:
         if key not in known or key in {"folds", "every_licence"}:
             steps = [name for name in known if name not in {"folds", "every_licence"}]
             raise ConfigError(f"{options.recipe}: unknown key {key!r}; known: {', '.join(steps)}")
+        if key == "start":
+            if not isinstance(value, str):
+                raise ConfigError(f"{options.recipe}: start: not a checkpoint: {value!r}")
+            continue
         least = 0 if key == "seed" else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(

@@ -32,6 +32,7 @@ from pe_stream.workbench.training import (
     recordings,
     shape,
     shards,
+    start,
     teachers,
     text,
 )
@@ -156,9 +157,12 @@ class Trainer:
     def _ideal(self, learned: Learned, words: Words, batches: Batches) -> None:
         """Teach encoder and head of the texts, on the features that the read-out is to give."""
         if not self._done("ideal"):
-            examples = [batches.batch(number).outputs.to(self._device) for number in range(24)]
-            seen = torch.cat([frontend.features(some).flatten(0, 1) for some in examples])
-            encoder.whiten(self.model, seen)
+            if self._recipe.start is not None:
+                start.begin_with(self.model, self._recipe.start)
+            else:
+                examples = [batches.batch(number).outputs.to(self._device) for number in range(24)]
+                seen = torch.cat([frontend.features(some).flatten(0, 1) for some in examples])
+                encoder.whiten(self.model, seen)
 
         def loss(batch: Batch) -> Tensor:
             batch = batch.to(self._device)
