@@ -21,7 +21,7 @@ from pe_stream.workbench import manifest
 from pe_stream.workbench.evaluation import promptset
 from pe_stream.workbench.evaluation.options import SetName
 from pe_stream.workbench.soundscapes import everyday, folder, smoke_alarm
-from pe_stream.workbench.soundscapes.sources import Sources
+from pe_stream.workbench.soundscapes.sources import SoundLibrary
 
 _COMPOSERS = {
     "everyday": everyday.compose,
@@ -51,7 +51,7 @@ def run(options: SoundscapesOptions) -> int:
     if options.scene != "everyday":
         made = {*made, *smoke_alarm.COUNTER_EXAMPLES}
     wanted, related = _wanted(options.labels_from)
-    sources = Sources(clips, made, wanted, related)
+    sources = SoundLibrary(clips, made, wanted, related)
     compose = _COMPOSERS[options.scene]
     rows: list[folder.Row] = []
     with _becoming(options.out) as made_folder:
