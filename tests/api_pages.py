@@ -5,19 +5,20 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import pdoc
 
 import pe_stream
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, package: ModuleType = pe_stream) -> None:
     """Write them as HTML; raises a Warning where a name or an annotation leads nowhere."""
-    for name in pe_stream.__all__:
-        getattr(pe_stream, name)  # pdoc looks for what is there already
+    for name in package.__all__:
+        getattr(package, name, None)  # pdoc looks for what is there already
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        pdoc.pdoc("pe_stream", output_directory=folder)
+        pdoc.pdoc(package.__name__, output_directory=folder)
 
 
 if __name__ == "__main__":

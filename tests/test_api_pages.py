@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from html import unescape
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,8 @@ def test_everything_public_is_on_the_page(tmp_path: Path) -> None:
 def test_a_name_that_leads_nowhere_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pe_stream, "__all__", [*pe_stream.__all__, "missing"])
-    monkeypatch.setattr(pe_stream, "__getattr__", lambda _: None)
+    (tmp_path / "package_of_nothing.py").write_text('__all__ = ["missing"]', "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    package = import_module("package_of_nothing")
     with pytest.raises(UserWarning, match="'missing'"):
-        build(tmp_path)
+        build(tmp_path / "pages", package)

@@ -237,7 +237,7 @@ def _label(daemon: DaemonView, name: str, settings: LabelSettings) -> schemas.La
         for rule in rules
         if rule.name == name and daemon.settings().hears(source, name)
     }
-    return schemas.LabelState(name=name, now=now, **kept)
+    return schemas.LabelState.model_validate({"name": name, "now": now, **kept})
 
 
 def _times(entry: ScheduleSettings) -> dict[str, Any]:

@@ -163,7 +163,8 @@ def _taken(key: str) -> Any:
 
 
 if TYPE_CHECKING:
-    _LabelKeys = _LabelChanges = BaseModel
+    _LabelKeys = BaseModel
+    _LabelChanges = BaseModel
 else:
     _LabelKeys = create_model(
         "_LabelKeys", name=(str, ...), **{key: _told(key) for key in (*_WORDS, *_KEYS)}
