@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,3 +52,21 @@ def test_deptry_finds_what_is_undeclared_unused_or_only_for_tests(
     done = deptry(tmp_path, "package")
     assert done.returncode == 1
     assert told in done.stderr
+
+
+def test_everything_declared_is_pinned_within_its_range_and_torch_is_not() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    declared = map(
+        Requirement, [*project["dependencies"], *(one for each in extras for one in each)]
+    )
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    pinned = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in pins}
+    assert all(str(pin.specifier).startswith("==") for pin in pins)
+    for wanted in declared:
+        name = canonicalize_name(wanted.name)
+        if name not in {"pe-stream", "torch"}:
+            assert wanted.specifier.contains(pinned[name], prereleases=True), name
+    # Its build is the Makefile's to choose; nothing may bring another one, or CUDA.
+    assert not [name for name in pinned if name.startswith(("torch", "nvidia", "cuda", "triton"))]
