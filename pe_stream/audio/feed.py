@@ -13,6 +13,7 @@ from enum import Enum, auto
 
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import Source
+from pe_stream.core.backoff import delay_s
 from pe_stream.core.timebase import Segment
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
 from pe_stream.errors import RefusedError, UnavailableError
@@ -31,12 +32,6 @@ LONGEST_S = 4.0
 
 REFUSED_S = 60.0
 """The same where a server will not have us: cameras lock out who tries too often."""
-
-
-def pause_s(failures: int, longest_s: float) -> float:
-    """1, 2, 4 ... s, less up to a quarter by chance, so that not all come back at once."""
-    doubled = 2.0 ** min(failures - 1, 30)  # a float has no room for a thousand doublings
-    return min(doubled, longest_s) * (1 - random.random() / 4)  # noqa: S311 - no secret
 
 
 class Mark(Enum):
@@ -154,7 +149,7 @@ class Feed:
                 failures = failures + 1 if self._next == before else 1
                 self._miss(f"{error}; trying again")
                 longest_s = REFUSED_S if isinstance(error, RefusedError) else LONGEST_S
-                self._stopping.wait(pause_s(failures, longest_s))
+                self._stopping.wait(delay_s(failures, longest_s, random.random()))  # noqa: S311
             else:
                 self._mark(Mark.ENDED)
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import random
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from pe_stream.config import MqttSettings
+from pe_stream.core.backoff import delay_s
 from pe_stream.core.messages import Message, Topics, slug
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs.mqtt.commands import ALLOWED, SetCommand, parse_set
@@ -30,21 +32,18 @@ _log = logging.getLogger(__name__)
 FLUSH_S = 2.0
 """How long `stop` waits for the broker to acknowledge what is left."""
 
+LONGEST_S = 60.0
+"""The longest pause before the next attempt to connect."""
+
 _STEADY_S = 10.0
 """A connection that held this long was a good one: the next attempt begins with short delays."""
 
 _DROP_WARNING_S = 10.0
 
 
-def backoff(draw: Callable[[], float] = random.random) -> Iterator[float]:
-    """Delays before the next attempt (s): 1, 2, 4 ... 60, each less up to half of it by chance.
-
-    Chance keeps a house full of clients from coming back all at once. `draw` is in 0..1.
-    """
-    longest = 1.0
-    while True:
-        yield longest * (1 - draw() / 2)
-        longest = min(2 * longest, 60.0)
+def backoff() -> Iterator[float]:
+    """Delays before the next attempt (s), without end."""
+    return (delay_s(attempt, LONGEST_S, random.random()) for attempt in itertools.count(1))  # noqa: S311
 
 
 class Publisher:
