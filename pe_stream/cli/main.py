@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import json
 import logging
@@ -40,6 +41,8 @@ def program() -> int:
     code = _outcome(options)
     if options.leaves_threads and threading.active_count() > 1:
         # Left behind inside torch, a disk, or a service; Python would wait for it, or abort.
+        with contextlib.suppress(OSError):  # nobody reads it
+            sys.stdout.flush()
         logging.shutdown()
         os._exit(code)
     return code
@@ -87,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--loop", action="store_true", help="again and again, to look at the page meanwhile"
     )
-    demo.set_defaults(command=_demo)
+    demo.set_defaults(command=_demo, leaves_threads=True)
 
     detect = commands.add_parser("detect", help="the same on files, as fast as it goes")
     _add_detect(detect)

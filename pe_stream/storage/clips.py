@@ -12,7 +12,6 @@ import contextlib
 import logging
 import queue
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import IO, Any
 from pe_stream.audio.encode import Encoder, read_tags
 from pe_stream.config import ClipSettings
 from pe_stream.config.paths import state_folder
+from pe_stream.config.worker import Worker
 from pe_stream.core.clipper import ClipOutcome, ClipRule, Piece
 from pe_stream.core.messages import slug
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
@@ -109,7 +109,6 @@ class Clips:
         while that cannot be told.
         """
         self.kept = self.withheld = self.lost = 0
-        self._on_failure = on_failure
         self._on_done = on_done
         self._judged = judged
         self._lock: IO[str] | None = None
@@ -122,7 +121,11 @@ class Clips:
         self._open: dict[str, Encoder] = {}
         self._spoilt: set[str] = set()
         self._given_up: deque[str] = deque()  # what the thread has still to forget
-        self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
+        self._worker = Worker("clips", self._work, on_failure)
+
+    def counts(self) -> dict[str, int]:
+        """How many clips had which fate."""
+        return {"kept": self.kept, "withheld": self.withheld, "lost": self.lost}
 
     def start(self) -> None:
         """Begin to write, if the folder can be written and is nobody else's."""
@@ -134,14 +137,14 @@ class Clips:
             log.error("no clips are kept: %s", error)  # noqa: TRY400
             self._rule = None
             return
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         """Write what has come, for a while; what is not complete then is no clip."""
-        if self._thread.is_alive():
+        if self._worker.running:
             with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=STOP_S)
-            self._thread.join(STOP_S)
+            self._worker.join(STOP_S)
         for clip in list(self._paths):  # what was not complete, or not begun
             if self._paths.pop(clip, None) is not None:
                 self._on_done(clip, None)
@@ -201,12 +204,6 @@ class Clips:
     def _place(self, source: str, label: str, onset: str, event_id: str, form: str) -> Path:
         when = onset.replace("-", "").replace(":", "")
         return self._folder / slug(source) / slug(label) / f"{when}-{event_id}.{form}"
-
-    def _run(self) -> None:
-        try:
-            self._work()
-        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
-            self._on_failure(error)
 
     def _work(self) -> None:
         for left in self._files(hidden=True):

@@ -17,7 +17,7 @@ def add(commands: Any) -> None:
         "calibrate", help="thresholds for the false alarms a day that one can live with"
     )
     _add_calibrate(calibrate)
-    calibrate.set_defaults(command=_calibrate)
+    calibrate.set_defaults(command=_calibrate, leaves_threads=True)  # with --listen
 
     replay = commands.add_parser(
         "replay", help="which events the stored scores would have given, or others would"

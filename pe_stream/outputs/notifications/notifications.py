@@ -18,7 +18,9 @@ from uuid6 import uuid7
 
 from pe_stream.config import NotificationSettings, Settings, local_time
 from pe_stream.config.local_time import LocalTime
+from pe_stream.config.worker import Worker
 from pe_stream.core.backoff import delay_s
+from pe_stream.core.listener import Listener
 from pe_stream.core.types import Event, Phase
 from pe_stream.core.utc import utc_text
 from pe_stream.errors import RefusedError, UnavailableError, UsageError
@@ -48,7 +50,7 @@ STOP_S = 2.0
 _TURN_S = 1.0
 
 
-class Notifications:
+class Notifications(Listener):
     """All notifications of a daemon.
 
     Raises ConfigError or UnavailableError where one can never be sent.
@@ -142,10 +144,10 @@ class _Notifier:
         self._waiting: dict[str, _Waiting] = {}
         self._guard = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"sending {name}", daemon=True)
+        self._worker = Worker(f"sending {name}", self._work, around.on_failure)
 
     def start(self) -> None:
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -153,13 +155,11 @@ class _Notifier:
             self._queue.put_nowait(None)
 
     def join(self, timeout_s: float) -> None:
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        if self._worker.join(timeout_s):
+            self._service.close()
+        else:
             left = self._queue.qsize()
             log.error("notification %s: not sent before the end: %d", self._name, left)
-        else:
-            self._service.close()
 
     def event(self, event: Event) -> None:
         with self._guard:
@@ -211,12 +211,6 @@ class _Notifier:
     def _not_told(self, event: Event) -> None:
         """Nobody was told: the next one of that source and label is, whatever the cooldown."""
         self._last_s.pop((event.source, event.label), None)
-
-    def _run(self) -> None:
-        try:
-            self._work()
-        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
-            self._around.on_failure(error)
 
     def _work(self) -> None:
         while True:
