@@ -91,7 +91,8 @@ class ActiveLabels:
     def reload(self) -> None:
         """Have labels, prompts and thresholds taken anew from the configuration, if it is right.
 
-        On a thread of its own: embedding prompts and examples takes a while.
+        From any thread; it is done on a thread of its own, as embedding prompts and examples takes
+        a while.
         """
         if self._none_waits.acquire(blocking=False):
             Worker("reload", self._reload_in_turn, self._on_failure).start()
@@ -99,7 +100,7 @@ class ActiveLabels:
     def edit(self, edit: Edit, version: str) -> str:
         """Change a label in the configuration file and go on with it; see `DaemonView.change`.
 
-        What MQTT has set of other labels stays.
+        What MQTT has set of other labels stays. On a thread of the page, which waits for it.
         """
         file = self._file
         if file is None:
@@ -139,7 +140,7 @@ class ActiveLabels:
             log.info("set: %s %s: %s", source, label, said)
 
     def follow(self, at: datetime) -> None:
-        """Put labels under the rules of that moment (aware). Never waits.
+        """Put labels under the rules of that moment (aware); on the main thread. Never waits.
 
         What is left, where labels are just being changed, is done the next time. Raises
         UnavailableError once scoring has ended.

@@ -124,11 +124,11 @@ class Clips:
         self._worker = Worker("clips", self._work, on_failure)
 
     def counts(self) -> dict[str, int]:
-        """How many clips had which fate."""
+        """How many clips had which fate; on any thread."""
         return {"kept": self.kept, "withheld": self.withheld, "lost": self.lost}
 
     def start(self) -> None:
-        """Begin to write, if the folder can be written and is nobody else's."""
+        """Begin to write, if the folder can be written and is nobody else's; on the main thread."""
         if self._rule is None:
             return
         try:
@@ -140,7 +140,10 @@ class Clips:
         self._worker.start()
 
     def stop(self) -> None:
-        """Write what has come, for a while; what is not complete then is no clip."""
+        """Write what has come, for a while; what is not complete then is no clip.
+
+        On the main thread, once nothing more is named or taken.
+        """
         if self._worker.running:
             with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=STOP_S)
@@ -155,7 +158,7 @@ class Clips:
     def named(self, event: Event) -> Event:
         """The event with the place of its clip, if it gets one. Every phase has the same.
 
-        Once it is known to be lost, none has it any more.
+        Once it is known to be lost, none has it any more. On the scoring thread.
         """
         if self._rule is None or not self._rule.wants(event.label):
             return event
@@ -171,7 +174,7 @@ class Clips:
         return replace(event, clip=f"{url.rstrip('/')}/{relative}")
 
     def take(self, pieces: Sequence[Piece]) -> None:
-        """Take audio of clips. Never waits."""
+        """Take audio of clips; on the scoring thread. Never waits."""
         for piece in pieces:
             if piece.id in self._spoilt:
                 if piece.fate is not ClipOutcome.OPEN:
@@ -184,7 +187,7 @@ class Clips:
                 self._given_up.append(piece.id)
 
     def find(self, event: Mapping[str, Any]) -> Path | None:
-        """The clip of a stored event, if there is one, of whatever format."""
+        """The clip of a stored event, if there is one, of whatever format; on any thread."""
         for form in ("flac", "opus"):
             path = self._place(event["source"], event["label"], event["onset"], event["id"], form)
             if path.is_file():
@@ -192,7 +195,7 @@ class Clips:
         return None
 
     def before_s(self, clip: Path) -> float:
-        """Seconds from the beginning of a clip to the onset of its event."""
+        """Seconds from the beginning of a clip to the onset of its event; on any thread."""
         with contextlib.suppress(OSError, ValueError):
             return float(read_tags(clip).get(_BEFORE, self._settings.before_s))
         return self._settings.before_s

@@ -73,11 +73,24 @@ def threads(folder: Path, made: Daemon) -> list[str]:
     return names
 
 
+class Files(SimpleHTTPRequestHandler):
+    """Serves files, silently."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class FileServer(ThreadingHTTPServer):
+    """Its clients leave in the middle."""
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
-def web_server(folder: Path) -> Iterator[str]:
+def file_server(folder: Path) -> Iterator[str]:
     """Serves the files of a folder; yields its address."""
-    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
-    with ThreadingHTTPServer((HOST, 0), handler) as server:
+    with FileServer((HOST, 0), partial(Files, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://{HOST}:{server.server_address[1]}"
@@ -95,7 +108,7 @@ def test_the_page_lists_these_threads_and_no_other() -> None:
 def test_a_daemon_with_everything_has_these_threads(tmp_path: Path, level: Path) -> None:
     sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (58, 0.001)))
     page, figures = free_port(), free_port()
-    with House() as house, web_server(tmp_path) as address:
+    with House() as house, file_server(tmp_path) as address:
         url = f"{address}/{sound.name}"
         config = level_config(
             level,
@@ -118,7 +131,7 @@ notifications: {{hook: {{webhook: '{house.url()}'}}}}
             httpx.get(f"http://{HOST}:{figures}/metrics").raise_for_status()
             with (
                 httpx.Client(base_url=f"http://{HOST}:{page}/api/v1/", timeout=20) as client,
-                client.stream("GET", "live") as live,
+                client.stream("GET", "live?source=kitchen") as live,
             ):
                 next(line for line in live.iter_lines() if line == "event: past")
                 client.get("labels").raise_for_status()
