@@ -14,7 +14,7 @@ class Worker:
     """
 
     def __init__(
-        self, name: str, work: Callable[[], None], on_failure: Callable[[BaseException], None]
+        self, name: str, work: Callable[[], None], on_failure: Callable[[BaseException], object]
     ) -> None:
         """Prepare; nothing is done before `start`.
 

@@ -287,8 +287,6 @@ def reloading(reader: Reader, failures: list[BaseException]) -> ActiveLabels:
         file=None,
         version="",
         read=reader,
-        changed=lambda *_: None,
-        applied=lambda: None,
         on_failure=failures.append,
     )
 

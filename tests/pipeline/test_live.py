@@ -32,14 +32,14 @@ class Told(Listener):
         self.end: list[BaseException | None] = []
         self.embeddings: list[FrameEmbeddings | None] = []
         self.names: tuple[str, ...] = ()
-        self.thresholds: list[float] = []
+        self.ruled: list[LabelRule] = []
         self.order: list[str] = []
 
     def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:
         self.order.append(f"labels {dict(of)} {dict(keys)}")
 
     def rules(self, source: str, rules: Sequence[LabelRule]) -> None:
-        self.thresholds.append(rules[0].threshold)
+        self.ruled.append(rules[0])
         self.order.append(f"rules of {source}")
 
     def event(self, event: Event) -> None:
@@ -125,7 +125,7 @@ def test_thresholds_that_follow_are_told_once_they_move(monkeypatch: pytest.Monk
     monkeypatch.setattr("pe_stream.core.adaptive_threshold.MINUTE", 20)
     source, rule = ScriptedSource(), replace(LOUD, follow=Follow(quantile=0.5))
     with listening({"a": [source]}, scorer([rule, OTHER])) as (live, listener):
-        told = listener.thresholds
+        told = listener.ruled
         source.give(chunk(0, 60, 0.45, anchor_ns=0))
         assert eventually(lambda: len(told) == 2)
         live.set_rule("a", "other", 0.8, enabled=None)
@@ -135,9 +135,10 @@ def test_thresholds_that_follow_are_told_once_they_move(monkeypatch: pytest.Monk
         live.set_rule("a", "loud", 0.9, enabled=None)
         assert eventually(lambda: len(told) == 5)
         assert [rule.threshold for rule in live.rules["a"]] == [0.9, 0.8]
-    assert told[0] == 0.5
-    assert 0.55 < told[1] < 0.6
-    assert told[2:] == [told[1], told[1], 0.9], "what is set is the least, and stays so"
+    first, raised, *later = [rule.threshold for rule in told]
+    assert first == 0.5
+    assert 0.55 < raised < 0.6
+    assert later == [raised, raised, 0.9], "what is set is the least, and stays so"
 
 
 def test_stop_closes_open_events_even_while_a_scoring_hangs(
