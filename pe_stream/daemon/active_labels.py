@@ -19,7 +19,7 @@ from pe_stream.core.messages import slug
 from pe_stream.core.types import LabelRule
 from pe_stream.daemon.watchdog import tell_systemd
 from pe_stream.errors import PeStreamError, UnavailableError, UnfinishedError
-from pe_stream.labels.prepare import Labels, prepare_labels
+from pe_stream.labels.prepare import PreparedLabels, prepare_labels
 from pe_stream.labels.schedules import Schedules
 from pe_stream.outputs.mqtt import SetCommand
 from pe_stream.pipeline.live import Live
@@ -39,7 +39,7 @@ force, which is between two scorings."""
 class _Prepared:
     """Labels as of a moment, and schedules that begin then."""
 
-    labels: Labels
+    labels: PreparedLabels
     schedules: Schedules
 
 

@@ -51,8 +51,8 @@ FLUSH_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What a daemon runs with.
+class RunContext:
+    """What a daemon runs with; nothing of it changes.
 
     at: the moment (aware) whose schedules the labels of `scorer` are under. file: where the page
     may edit labels; version: of it, as it was read. read: reads the configuration again; raises
@@ -73,7 +73,7 @@ class Setting:
 class Running:
     """All parts of a daemon. Its methods are for the main thread."""
 
-    def __init__(self, stack: ExitStack, given: Setting) -> None:
+    def __init__(self, stack: ExitStack, given: RunContext) -> None:
         """Start every part but the listening, from top to bottom; `stack` stops them in reverse.
 
         Raises ConfigError, and UnavailableError where a port cannot be had.
@@ -199,7 +199,7 @@ class Running:
         )
         return publisher, f"{settings.host}:{settings.port}"
 
-    def _serve_page(self, stack: ExitStack, given: Setting) -> Server | None:
+    def _serve_page(self, stack: ExitStack, given: RunContext) -> Server | None:
         if not self._settings.web.enabled:
             return None
         parts = PageParts(

@@ -22,7 +22,7 @@ from typing import Any
 from pe_stream.config import Settings, local_time
 from pe_stream.config.edit import ConfigFile
 from pe_stream.config.local_time import LocalTime
-from pe_stream.daemon.running import Running, Setting
+from pe_stream.daemon.running import RunContext, Running
 from pe_stream.daemon.watchdog import tell_systemd
 from pe_stream.errors import PeStreamError
 from pe_stream.outputs.notifications import Notifications
@@ -95,7 +95,7 @@ class Daemon:
         self._error = self._error or error
         self._over.set()
 
-    def _load(self) -> Setting:
+    def _load(self) -> RunContext:
         settings, at = self._settings, local_time.now()
         scorer = prepare(
             settings.model,
@@ -103,7 +103,7 @@ class Daemon:
             streams=len(settings.sources),
             holds=partial(self._local.holds, at=at),
         )
-        return Setting(
+        return RunContext(
             settings,
             scorer,
             self._local,

@@ -27,7 +27,7 @@ from pe_stream.core.rule_change import RuleChange
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import Event, LabelRule, Reason, Window
 from pe_stream.errors import UnavailableError
-from pe_stream.labels.prepare import Labels
+from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.pipeline.channel import Channel
 from pe_stream.pipeline.mailbox import Requests
 from pe_stream.pipeline.scorer import Scorer
@@ -162,7 +162,7 @@ class Live:
 
     def change(
         self,
-        labels: Labels,
+        labels: PreparedLabels,
         hears: Callable[[str, str], bool],
         *,
         keep: Collection[str] = (),
@@ -310,7 +310,9 @@ class Live:
                     self._tell_rules(name)
 
 
-def _rules(labels: Labels, source: str, hears: Callable[[str, str], bool]) -> list[LabelRule]:
+def _rules(
+    labels: PreparedLabels, source: str, hears: Callable[[str, str], bool]
+) -> list[LabelRule]:
     """One rule a column; labels that the source does not listen for are switched off."""
     return [
         rule if hears(source, rule.name) else replace(rule, enabled=False) for rule in labels.rules

@@ -23,7 +23,13 @@ from pe_stream.core.messages import slug
 from pe_stream.core.pooling import Pool, Rows
 from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import FrameEmbeddings
-from pe_stream.storage.embedding_files import EmbeddingFiles, Made, Piece, default_folder, stored
+from pe_stream.storage.embedding_files import (
+    EmbeddingFiles,
+    EmbeddingRows,
+    Made,
+    default_folder,
+    stored,
+)
 from pe_stream.storage.write_queue import WriteQueue
 
 CHUNK = 150
@@ -68,19 +74,19 @@ class EmbeddingStore(Listener):
         self._identity = self._checkpoint = ""
         self._lock = threading.Lock()
         self._gathered: dict[str, _Gathered] = {}
-        self._spool = WriteQueue[Piece](
+        self._queue = WriteQueue[EmbeddingRows](
             "embeddings", "minutes of what was heard", lambda piece: piece.rows.nbytes, on_failure
         )
 
     @property
     def unavailable_reason(self) -> str | None:
         """Why nothing can be written at present, in words; None while it can."""
-        return self._spool.unavailable_reason
+        return self._queue.unavailable_reason
 
     @property
     def lost(self) -> int:
         """Chunks (of up to a minute of a source) that could not be kept."""
-        return self._spool.lost
+        return self._queue.lost
 
     def status(self) -> StoreStatus:
         """How it does."""
@@ -93,7 +99,7 @@ class EmbeddingStore(Listener):
         """
         self._identity, self._checkpoint = identity, checkpoint[:_LONGEST_NAME]
         if self.enabled:
-            self._spool.start(self._store, self._store.keep)
+            self._queue.start(self._store, self._store.keep)
 
     def stop(self) -> None:
         """Write all there is, for a while; what the disk does not take then is lost."""
@@ -101,7 +107,7 @@ class EmbeddingStore(Listener):
             for source, gathered in self._gathered.items():
                 gathered.rows += gathered.pool.flush()
                 self._close(source, gathered)
-        self._spool.stop()
+        self._queue.stop()
 
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:  # noqa: ARG002
         """Keep the embeddings of the frames."""
@@ -124,14 +130,16 @@ class EmbeddingStore(Listener):
                 if len(gathered.rows) == CHUNK:
                     self._close(source, gathered)
 
-    def pieces(self, since_ns: int, until_ns: int, source: str | None = None) -> Iterator[Piece]:
+    def pieces(
+        self, since_ns: int, until_ns: int, source: str | None = None
+    ) -> Iterator[EmbeddingRows]:
         """Rows that begin in since_ns..until_ns (UTC), also unwritten ones; some may come twice.
 
         source: as configured, or as in topics; None is all. Raises UnavailableError where the
         folder cannot be read.
         """
         with self._lock:
-            held = self._spool.waiting
+            held = self._queue.waiting
             held += [
                 self._piece(name, gathered)
                 for name, gathered in self._gathered.items()
@@ -142,13 +150,13 @@ class EmbeddingStore(Listener):
             starts_ns = piece.rows["start_ns"]
             wanted = (starts_ns >= since_ns) & (starts_ns < until_ns)
             if source in (None, piece.made.source) or slug(str(source)) == slug(piece.made.source):
-                yield Piece(piece.made, piece.rows[wanted])
+                yield EmbeddingRows(piece.made, piece.rows[wanted])
         yield from stored(self._folder, since_ns, until_ns, source=source)
 
-    def _piece(self, source: str, gathered: _Gathered) -> Piece:
+    def _piece(self, source: str, gathered: _Gathered) -> EmbeddingRows:
         rows = np.concatenate(gathered.rows)
         width = rows.dtype["code"].shape[0]
-        return Piece(Made(source, self._identity, self._checkpoint, width), rows)
+        return EmbeddingRows(Made(source, self._identity, self._checkpoint, width), rows)
 
     def _close(self, source: str, gathered: _Gathered) -> None:
         """Have what was gathered of a source written."""
@@ -156,4 +164,4 @@ class EmbeddingStore(Listener):
             return
         piece = self._piece(source, gathered)
         gathered.rows = []
-        self._spool.put(piece)
+        self._queue.put(piece)

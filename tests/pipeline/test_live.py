@@ -15,7 +15,7 @@ from pe_stream.core.ledger import SourceState
 from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.types import Event, Follow, FrameEmbeddings, LabelRule, Phase, Reason
 from pe_stream.errors import UnavailableError
-from pe_stream.labels.prepare import Labels
+from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.scorer import Scorer
 
@@ -251,7 +251,7 @@ def test_labels_change_without_losing_a_frame() -> None:
         source.give(chunk(0, 20, 0.9, anchor_ns=0))
         assert eventually(lambda: told.said)
         embeddings = LevelEngine(["other", "loud"]).labels
-        new = Labels(embeddings, (OTHER, replace(LOUD, threshold=0.8)))  # type: ignore[arg-type]
+        new = PreparedLabels(embeddings, (OTHER, replace(LOUD, threshold=0.8)))  # type: ignore[arg-type]
         assert live.change(new, lambda _s, _l: True).result(5) is None
         source.give(chunk(20, 20, 0.9), None)
         assert eventually(lambda: told.end)
@@ -284,7 +284,7 @@ def test_labels_are_told_after_the_events_they_end_and_before_their_rules() -> N
         sources["a"][0].give(chunk(0, 20, 0.9, anchor_ns=0))
         assert eventually(lambda: told.said)
         del told.order[1:]
-        new = Labels(LevelEngine(["other"]).labels, (OTHER,), {"other": "k"})  # type: ignore[arg-type]
+        new = PreparedLabels(LevelEngine(["other"]).labels, (OTHER,), {"other": "k"})  # type: ignore[arg-type]
         assert live.change(new, hears).result(5) is None
         assert told.order[1:] == [
             "end loud",
@@ -302,7 +302,7 @@ def test_labels_that_are_kept_keep_what_was_set() -> None:
         live.set_rule("a", "loud", 0.25, enabled=None)
         live.set_rule("a", "other", 0.25, enabled=None)
         embeddings = LevelEngine(["loud", "other"]).labels
-        new = Labels(embeddings, (LOUD, replace(OTHER, threshold=0.9)))  # type: ignore[arg-type]
+        new = PreparedLabels(embeddings, (LOUD, replace(OTHER, threshold=0.9)))  # type: ignore[arg-type]
         assert live.change(new, lambda _s, _l: True, keep={"loud"}).result(5) is None
         rules = live._channels["a"].detector.rules
         assert [rule.threshold for rule in rules] == [0.25, 0.9]
@@ -414,7 +414,7 @@ def test_changes_of_rules_and_labels_keep_their_order() -> None:
         live.set_rule("a", "loud", 0.2, enabled=None)
         live.set_rule("a", "other", 0.2, enabled=None)
         embeddings = LevelEngine(["loud", "other"]).labels
-        new = Labels(embeddings, (LOUD, OTHER))  # type: ignore[arg-type]
+        new = PreparedLabels(embeddings, (LOUD, OTHER))  # type: ignore[arg-type]
         over = live.change(new, lambda _s, _l: True, keep={"other"})
         live.set_rule("a", "loud", 0.3, enabled=None)
         go_on.set()

@@ -30,7 +30,7 @@ from pe_stream.core.types import (
 )
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
-from pe_stream.labels.prepare import Labels
+from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.model.codec import Stream
 from pe_stream.outputs.mqtt import Publisher
 from pe_stream.outputs.mqtt.embedded_broker import HOST, EmbeddedBroker
@@ -135,7 +135,7 @@ def measure(scorer: Scorer, seconds: float) -> dict[str, Any]:
         scorer,
         engine=cast("Any", Ears(scorer.engine)),
         framing=framing,
-        labels=Labels(scorer.engine.labels, rules),
+        labels=PreparedLabels(scorer.engine.labels, rules),
     )
     beacon = Beacon(framing.window, seconds)
     with ExitStack() as stack:

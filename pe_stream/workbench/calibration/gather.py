@@ -11,7 +11,7 @@ from tqdm import tqdm
 from pe_stream.config import Settings
 from pe_stream.core.types import FRAME_S, ScoreRun
 from pe_stream.core.utc import utc_ns, utc_text
-from pe_stream.labels.fingerprint import Known
+from pe_stream.labels.fingerprint import CheckpointFacts
 from pe_stream.storage import events
 from pe_stream.storage.event_queries import EventFilter, EventQueries
 from pe_stream.workbench.calibration.propose import STILL_S, moving
@@ -49,7 +49,7 @@ class Material:
 
 def stored(
     settings: Settings,
-    known: Known,
+    known: CheckpointFacts,
     labels: Sequence[str],
     sources: Sequence[str],
     stretch: TimeRange,
