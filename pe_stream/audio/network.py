@@ -18,6 +18,7 @@ from pe_stream.audio.decode import Block, open_network
 from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.config.addresses import masked_url
+from pe_stream.config.worker import Worker
 from pe_stream.core.types import AudioChunk, Samples
 from pe_stream.errors import UnavailableError
 
@@ -77,9 +78,9 @@ class NetworkStream:
         self._channel = channel
         self._timeout_s = timeout_s
         self._closed = threading.Event()
-        self._received: queue.Queue[_TimedBlock | Exception | None] = queue.Queue(_MOST_BLOCKS)
+        self._received: queue.Queue[_TimedBlock | BaseException | None] = queue.Queue(_MOST_BLOCKS)
         self._chunks = self._listen(Numbering(first_sample, at_s))
-        threading.Thread(target=self._receive, name=f"receive {self.describe}", daemon=True).start()
+        Worker(f"receive {self.describe}", self._receive, self._hand_over).start()
 
     def __iter__(self) -> Self:
         return self
@@ -92,22 +93,19 @@ class NetworkStream:
         self._closed.set()
 
     def _receive(self) -> None:
-        """The receiving thread."""
-        try:
-            decoder = open_network(self._url, timeout_s=self._timeout_s)
-            due_s = time.monotonic()
-            for block in decoder.blocks():
-                if decoder.duration_s:
-                    due_s += block.duration_s
-                    self._closed.wait(max(0.0, due_s - time.monotonic()))
-                if not self._hand_over(_TimedBlock(block, time.monotonic(), time.time_ns())):
-                    return
-            ended = UnavailableError(f"{self.describe}: the stream ended")
-            self._hand_over(None if decoder.duration_s else ended)
-        except Exception as error:  # noqa: BLE001 - raised again by the iterator
-            self._hand_over(error)
+        """Read until the stream ends or is closed; what else ends it is raised by the iterator."""
+        decoder = open_network(self._url, timeout_s=self._timeout_s)
+        due_s = time.monotonic()
+        for block in decoder.blocks():
+            if decoder.duration_s:
+                due_s += block.duration_s
+                self._closed.wait(max(0.0, due_s - time.monotonic()))
+            if not self._hand_over(_TimedBlock(block, time.monotonic(), time.time_ns())):
+                return
+        ended = UnavailableError(f"{self.describe}: the stream ended")
+        self._hand_over(None if decoder.duration_s else ended)
 
-    def _hand_over(self, item: _TimedBlock | Exception | None) -> bool:
+    def _hand_over(self, item: _TimedBlock | BaseException | None) -> bool:
         """Queue `item`, None at the end; False once the stream is closed."""
         while not self._closed.is_set():
             try:
@@ -123,7 +121,7 @@ class NetworkStream:
                 item = self._received.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
-            if isinstance(item, Exception):
+            if isinstance(item, BaseException):
                 raise item
             if item is None:
                 return

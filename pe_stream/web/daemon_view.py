@@ -34,8 +34,8 @@ class Broker:
 class DaemonView:
     """The daemon as the page sees it; all of it may be used from any thread.
 
-    settings, sources, rules, broker: as they are at the moment; changes later are not seen in them.
-    sources: health of each, as on MQTT, with its name and labels.
+    settings, health, rules, broker: as they are at the moment; changes later are not seen in them.
+    health: of each source, as on MQTT.
     rules_as_set: the same before the room raises their thresholds.
     recommended: by the checkpoint, by label.
     config: the file that labels are edited in; None where there is none.
@@ -51,7 +51,7 @@ class DaemonView:
 
     checkpoint: str
     settings: Callable[[], Settings]
-    sources: Callable[[], list[dict[str, Any]]]
+    health: Callable[[], Mapping[str, Mapping[str, Any]]]
     rules: Callable[[], Mapping[str, Sequence[LabelRule]]]
     rules_as_set: Callable[[], Mapping[str, Sequence[LabelRule]]]
     recommended: Mapping[str, Recommended]
@@ -68,6 +68,15 @@ class DaemonView:
     timeline: EventQueries | None
     history: ScoreStore | None
     memory: EmbeddingStore | None
+
+    def sources(self) -> list[dict[str, Any]]:
+        """The health of each source, with its name and labels."""
+        return [self.shown(source, health) for source, health in self.health().items()]
+
+    def shown(self, source: str, health: Mapping[str, Any]) -> dict[str, Any]:
+        """The same of one source."""
+        labels = list(self.settings().labels_of(source))
+        return {"name": source, **health, "labels": labels}
 
 
 def _view(request: Request) -> DaemonView:

@@ -21,7 +21,8 @@ from pe_stream.storage.events_table import write_csv
 from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_api import shown
 from pe_stream.web.daemon_view import DaemonDep, DaemonView
-from pe_stream.web.pictures import Pictures
+from pe_stream.web.gate import Turns
+from pe_stream.web.pictures import picture
 from pe_stream.web.times import ns_of, utc, utc_of, utc_or_none
 
 EventId = Annotated[str, InPath(pattern="^[0-9A-Za-z-]{1,64}$")]
@@ -34,8 +35,6 @@ MOST_TRACK_NS = 600 * 1_000_000_000
 """Of an event that is longer, so much is shown (ns)."""
 
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Trouble}}
-_pictures = Pictures()
-
 router = APIRouter(tags=["events"])
 
 
@@ -147,10 +146,10 @@ def clip(daemon: DaemonDep, event_id: EventId) -> Any:
 
 
 @router.get("/events/{event_id}/spectrogram", response_class=FileResponse, responses=_MISSING)
-def spectrogram(daemon: DaemonDep, event_id: EventId) -> Any:
+def spectrogram(daemon: DaemonDep, gate: Turns, event_id: EventId) -> Any:
     """A picture (PNG) of that; made when first asked for, and kept beside the clip."""
     told = one(daemon, event_id).event
-    path = _pictures.of(clip_of(daemon, told), told["duration_s"])
+    path = picture(clip_of(daemon, told), told["duration_s"], gate)
     return FileResponse(path, media_type="image/png")
 
 
