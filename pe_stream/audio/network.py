@@ -127,7 +127,7 @@ class NetworkStream:
                 return
             yield item
 
-    def _listen(self, timeline: Numbering) -> Iterator[AudioChunk]:
+    def _listen(self, numbering: Numbering) -> Iterator[AudioChunk]:
         continuity = _Continuity()
         resampler: Resampler | None = None
         before_s = 0.0
@@ -137,21 +137,21 @@ class NetworkStream:
             # A server sends what it has stored at once; that is over when a block takes its time.
             burst = received.at_s - before_s < block.duration_s / 2
             before_s = received.at_s
-            mistimed = timeline.begun and not burst and timeline.ahead(begin_ns)
+            mistimed = numbering.begun and not burst and numbering.ahead(begin_ns)
             if continuity.broken_by(received) or mistimed or resampler is None:
                 if resampler is not None and len(rest := resampler.flush()):
-                    yield timeline.chunk(rest, received.at_s - block.duration_s)
+                    yield numbering.chunk(rest, received.at_s - block.duration_s)
                 resampler = Resampler(block.rate)
-                timeline.begin(
+                numbering.begin(
                     received.at_s - block.duration_s,
                     begin_ns,
                     lost=True,
                 )
             samples = resampler.feed(self._mix(block))
             if len(samples):
-                yield timeline.chunk(samples, received.at_s)
+                yield numbering.chunk(samples, received.at_s)
         if resampler is not None and len(rest := resampler.flush()):
-            yield timeline.chunk(rest, time.monotonic())
+            yield numbering.chunk(rest, time.monotonic())
 
     def _mix(self, block: Block) -> Samples:
         if self._channel is not None and self._channel >= len(block.planes):

@@ -81,9 +81,9 @@ def page(
         report=lambda name: list(report(scorer.checkpoint, labels.settings.labels, name)),
         recent=parts.recent,
         clips=parts.clips,
-        store=parts.events,
-        timeline=EventQueries(events_module.path_of(settings.store)) if stored else None,
-        history=parts.scores if settings.history.enabled else None,
-        memory=parts.embeddings if settings.search.enabled else None,
+        events=parts.events,
+        event_queries=EventQueries(events_module.path_of(settings.store)) if stored else None,
+        scores=parts.scores if settings.history.enabled else None,
+        embeddings=parts.embeddings if settings.search.enabled else None,
     )
     return Server(settings.web, view, on_failure=on_failure)

@@ -93,19 +93,19 @@ def search(pieces: Iterable[EmbeddingRows], probe: Probe, limit: int) -> SearchR
 
 
 def overlap(
-    moment: Moment, timeline: EventQueries | None, clips: Clips | None
+    moment: Moment, queries: EventQueries | None, clips: Clips | None
 ) -> EventAtMoment | None:
     """The event at a moment, of several one with a clip first, then the one that peaked highest.
 
     Raises UnavailableError where events cannot be read.
     """
-    if timeline is None:
+    if queries is None:
         return None
     start, end = utc_moment(moment.start_ns), utc_moment(moment.end_ns)
     since = utc_text(start - LONGEST_EVENT)
     asked = EventFilter(since=since, until=utc_text(end), source=moment.source)
     there: list[EventAtMoment] = []
-    for entry in timeline.events(asked):
+    for entry in queries.events(asked):
         event = entry.event
         onset = datetime.fromisoformat(event["onset"])
         if onset + timedelta(seconds=event["duration_s"]) > start:

@@ -46,7 +46,7 @@ class DaemonView:
     compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
     probe: a text to search with; raises ConfigError.
     report: lines on what a label with examples hears; takes a while; raises UnavailableError.
-    store, timeline, history, memory: None where nothing is kept.
+    events, event_queries, scores, embeddings: None where nothing is kept.
     """
 
     checkpoint: str
@@ -64,10 +64,10 @@ class DaemonView:
     report: Callable[[str], list[str]]
     recent: RecentEmbeddings
     clips: Clips
-    store: EventStore | None
-    timeline: EventQueries | None
-    history: ScoreStore | None
-    memory: EmbeddingStore | None
+    events: EventStore | None
+    event_queries: EventQueries | None
+    scores: ScoreStore | None
+    embeddings: EmbeddingStore | None
 
     def sources(self) -> list[dict[str, Any]]:
         """The health of each source, with its name and labels."""

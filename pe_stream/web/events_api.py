@@ -162,9 +162,9 @@ def track(
 
 
 def _timeline(daemon: DaemonView) -> EventQueries:
-    if daemon.timeline is None:
+    if daemon.event_queries is None:
         raise HTTPException(409, "no events are stored: store.enabled is false")
-    return daemon.timeline
+    return daemon.event_queries
 
 
 def one(daemon: DaemonView, event_id: str) -> event_queries.EventRecord:
@@ -185,7 +185,7 @@ def _judged(
     daemon: DaemonView, event_id: str, verdict: str | None, note: str
 ) -> event_schemas.Entry:
     one(daemon, event_id)
-    store = daemon.store
+    store = daemon.events
     if store is None or not store.judge(event_id, verdict, note):
         unavailable_reason = None if store is None else store.unavailable_reason
         raise HTTPException(
@@ -217,15 +217,13 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def _track(daemon: DaemonView, event: dict[str, Any], around_s: float) -> event_schemas.Track:
     source, label = event["source"], event["label"]
-    if daemon.history is None:
+    if daemon.scores is None:
         raise HTTPException(404, "no scores are kept: history.enabled is false")
     onset_ns = ns_of(datetime.fromisoformat(event["onset"]))
     around_ns = round(around_s * 1e9)
     # What lasts for hours is shown from its beginning.
     length_ns = min(round(event["duration_s"] * 1e9), MOST_TRACK_NS)
-    runs = daemon.history.runs(
-        source, label, onset_ns - around_ns, onset_ns + length_ns + around_ns
-    )
+    runs = daemon.scores.runs(source, label, onset_ns - around_ns, onset_ns + length_ns + around_ns)
     if not runs:
         raise HTTPException(404, "no scores are kept of that time")
     start_ns = runs[0].start_ns

@@ -69,10 +69,10 @@ class Server(Listener):
         Raises ConfigError where the password or token cannot be used.
         """
         self._settings = settings
-        self._house = daemon
+        self._daemon = daemon
         self.gate = Gate()
-        self._audience = Viewers(settings.viewers, self.gate)
-        self._app = build(settings, daemon, self._audience, self.gate)
+        self._viewers = Viewers(settings.viewers, self.gate)
+        self._app = build(settings, daemon, self._viewers, self.gate)
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
         self._worker = Worker("web", self._run, on_failure)
@@ -81,7 +81,7 @@ class Server(Listener):
     @property
     def viewers(self) -> int:
         """Pages that are open."""
-        return self._audience.count
+        return self._viewers.count
 
     def start(self) -> None:
         """Listen. Raises UnavailableError where the port or a certificate cannot be had."""
@@ -121,30 +121,30 @@ class Server(Listener):
     def stop(self) -> None:
         """Send everybody away."""
         if self._server is not None:
-            self._audience.end()  # the server waits for them
+            self._viewers.end()  # the server waits for them
             self._server.should_exit = True
             self._worker.join(STOP_S)
             self._server = None
 
     def event(self, event: Event) -> None:
         """A phase of an event."""
-        self._audience.tell("event", event.to_dict)
+        self._viewers.tell("event", event.to_dict)
 
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Frames that became final."""
-        self._audience.hop(source, names, heard)
+        self._viewers.hop(source, names, heard)
 
     def health(self, source: str, health: Mapping[str, Any]) -> None:
         """How a source does."""
-        self._audience.tell("health", lambda: self._house.shown(source, health))
+        self._viewers.tell("health", lambda: self._daemon.shown(source, health))
 
     def rules(self, source: str, rules: Sequence[LabelRule]) -> None:
         """The rules of a source as they are now."""
-        self._audience.tell("rules", lambda: rules_shown(source, rules))
+        self._viewers.tell("rules", lambda: rules_shown(source, rules))
 
     def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002
         """The labels are others than before, and in force."""
-        self._audience.tell("labels", lambda: {"version": self._house.version()})
+        self._viewers.tell("labels", lambda: {"version": self._daemon.version()})
 
     def _run(self) -> None:
         try:
@@ -155,7 +155,7 @@ class Server(Listener):
 
     async def _serve(self) -> None:
         assert self._server is not None  # noqa: S101 - for the type checker
-        self._audience.attend(asyncio.get_running_loop())
+        self._viewers.attend(asyncio.get_running_loop())
         self._ready.set()
         await self._server.serve([self._socket])
 

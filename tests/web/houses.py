@@ -129,10 +129,10 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         report=lambda label: [f"what {label} takes for itself:", "  0.70  a kettle"],
         recent=recent,
         clips=kept,
-        store=store,
-        timeline=EventQueries(folder / "events.db"),
-        history=history,
-        memory=memory,
+        events=store,
+        event_queries=EventQueries(folder / "events.db"),
+        scores=history,
+        embeddings=memory,
     )
     failed: list[BaseException] = []
     server = Server(settings.web, house, on_failure=failed.append)

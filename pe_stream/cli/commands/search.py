@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _House:
+class _Sections:
     """The settings that a search needs."""
 
     model: ModelSettings
@@ -66,13 +66,13 @@ def run(options: SearchOptions) -> int:
         raise UsageError(str(error)) from None
     if since_ns >= until_ns:
         raise UsageError("--until is not after --since")
-    house = _house(options.config)
-    pieces = _pieces(house.search, since_ns, until_ns, options)
-    found = _search(house.model, pieces, text, options.limit)
-    clips = Clips(house.clips)
-    timeline = _timeline(house.store)
-    told = [(each, search.overlap(each, timeline, clips)) for each in found.moments]
-    local = LocalTime(house.location)
+    sections = _sections(options.config)
+    pieces = _pieces(sections.search, since_ns, until_ns, options)
+    found = _search(sections.model, pieces, text, options.limit)
+    clips = Clips(sections.clips)
+    queries = _queries(sections.store)
+    told = [(each, search.overlap(each, queries, clips)) for each in found.moments]
+    local = LocalTime(sections.location)
     if options.format == "jsonl":
         for each, there in told:
             print(json.dumps(_line(each, there, clips, local), ensure_ascii=False))
@@ -181,22 +181,22 @@ def _print_table(
         print("  ".join(cells).rstrip())
 
 
-def _house(config: Path | None) -> _House:
+def _sections(config: Path | None) -> _Sections:
     """Settings of the configuration; the defaults where there is none."""
     try:
         settings: Settings = load(config or find())
     except ConfigError:
         if config is not None:
             raise
-        return _House(
+        return _Sections(
             ModelSettings(), SearchSettings(), StoreSettings(), ClipSettings(), LocationSettings()
         )
-    return _House(
+    return _Sections(
         settings.model, settings.search, settings.store, settings.clips, settings.location
     )
 
 
-def _timeline(settings: StoreSettings) -> EventQueries | None:
+def _queries(settings: StoreSettings) -> EventQueries | None:
     path = events.path_of(settings)
     return EventQueries(path) if settings.enabled and path.is_file() else None
 
