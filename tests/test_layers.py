@@ -69,7 +69,6 @@ LIBRARIES = {
     "pydantic": {"config", "web", "workbench.bench", "workbench.evaluation"},
     "pydantic_core": {"config", "web"},
     "safetensors": {"model", "workbench.training"},
-    "sdnotify": {"daemon.watchdog"},
     "sounddevice": {"audio.portaudio"},
     "soxr": {"audio", "workbench"},
     "starlette": {"web"},

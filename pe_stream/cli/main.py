@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import json
 import logging
@@ -44,6 +45,8 @@ def program() -> int:
     code = _outcome(options)
     if options.leaves_threads and threading.active_count() > 1:
         # Left behind inside torch, a disk, or a service; Python would wait for it, or abort.
+        with contextlib.suppress(OSError):  # nobody reads it
+            sys.stdout.flush()
         logging.shutdown()
         os._exit(code)
     return code
@@ -83,20 +86,21 @@ def _parser() -> argparse.ArgumentParser:
         add_command, parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     )
     run = add("run", o.ConfigOptions, _run, "the daemon")
-    run.set_defaults(leaves_threads=True)
-    add(
+    demo = add(
         "demo",
         o.DemoOptions,
         _demo,
         "a bundled recording through everything, to a real MQTT subscriber",
     )
     add("detect", o.DetectOptions, _detect, "the same on files, as fast as it goes")
-    add(
+    calibrate = add(
         "calibrate",
         CalibrateOptions,
         _calibrate,
         "thresholds for the false alarms a day that one can live with",
     )
+    for alive in (run, demo, calibrate):  # calibrate with --listen
+        alive.set_defaults(leaves_threads=True)
     add(
         "replay",
         o.ReplayOptions,

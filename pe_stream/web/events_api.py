@@ -21,7 +21,8 @@ from pe_stream.storage.events_table import write_csv
 from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_api import shown
 from pe_stream.web.daemon_view import DaemonDep, DaemonView
-from pe_stream.web.pictures import Pictures
+from pe_stream.web.gate import Turns
+from pe_stream.web.pictures import picture
 from pe_stream.web.times import ns_of, utc, utc_of, utc_or_none
 
 EventId = Annotated[str, InPath(pattern="^[0-9A-Za-z-]{1,64}$")]
@@ -34,8 +35,6 @@ MOST_TRACK_NS = 600 * 1_000_000_000
 """Of an event that is longer, so much is shown (ns)."""
 
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Trouble}}
-_pictures = Pictures()
-
 router = APIRouter(tags=["events"])
 
 
@@ -147,10 +146,10 @@ def clip(daemon: DaemonDep, event_id: EventId) -> Any:
 
 
 @router.get("/events/{event_id}/spectrogram", response_class=FileResponse, responses=_MISSING)
-def spectrogram(daemon: DaemonDep, event_id: EventId) -> Any:
+def spectrogram(daemon: DaemonDep, gate: Turns, event_id: EventId) -> Any:
     """A picture (PNG) of that; made when first asked for, and kept beside the clip."""
     told = one(daemon, event_id).event
-    path = _pictures.of(clip_of(daemon, told), told["duration_s"])
+    path = picture(clip_of(daemon, told), told["duration_s"], gate)
     return FileResponse(path, media_type="image/png")
 
 
@@ -163,9 +162,9 @@ def track(
 
 
 def _timeline(daemon: DaemonView) -> EventQueries:
-    if daemon.timeline is None:
+    if daemon.event_queries is None:
         raise HTTPException(409, "no events are stored: store.enabled is false")
-    return daemon.timeline
+    return daemon.event_queries
 
 
 def one(daemon: DaemonView, event_id: str) -> event_queries.EventRecord:
@@ -186,7 +185,7 @@ def _judged(
     daemon: DaemonView, event_id: str, verdict: str | None, note: str
 ) -> event_schemas.Entry:
     one(daemon, event_id)
-    store = daemon.store
+    store = daemon.events
     if store is None or not store.judge(event_id, verdict, note):
         unavailable_reason = None if store is None else store.unavailable_reason
         raise HTTPException(
@@ -218,15 +217,13 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
 
 def _track(daemon: DaemonView, event: dict[str, Any], around_s: float) -> event_schemas.Track:
     source, label = event["source"], event["label"]
-    if daemon.history is None:
+    if daemon.scores is None:
         raise HTTPException(404, "no scores are kept: history.enabled is false")
     onset_ns = ns_of(datetime.fromisoformat(event["onset"]))
     around_ns = round(around_s * 1e9)
     # What lasts for hours is shown from its beginning.
     length_ns = min(round(event["duration_s"] * 1e9), MOST_TRACK_NS)
-    runs = daemon.history.runs(
-        source, label, onset_ns - around_ns, onset_ns + length_ns + around_ns
-    )
+    runs = daemon.scores.runs(source, label, onset_ns - around_ns, onset_ns + length_ns + around_ns)
     if not runs:
         raise HTTPException(404, "no scores are kept of that time")
     start_ns = runs[0].start_ns

@@ -46,7 +46,7 @@ def search(
     limit: Annotated[int, Query(ge=1, le=searching.MOST)] = 20,
 ) -> event_schemas.Moments:
     """When it sounded most like a text, the best first; without `since`, of the last day."""
-    if daemon.memory is None:
+    if daemon.embeddings is None:
         raise HTTPException(409, f"nothing that was heard is kept: {searching.TURN_ON}")
     if source is not None and source not in daemon.settings().sources:
         raise HTTPException(404, f"there is no source {source!r}")
@@ -59,7 +59,7 @@ def search(
         raise HTTPException(429, "too often: wait a little", headers={"Retry-After": "10"})
     with gate.turn():
         probe = daemon.probe(wanted)
-        found = searching.search(daemon.memory.pieces(since_ns, until_ns, source), probe, limit)
+        found = searching.search(daemon.embeddings.pieces(since_ns, until_ns, source), probe, limit)
     return event_schemas.Moments(
         text=wanted,
         since=utc_of(since_ns),
@@ -74,7 +74,7 @@ def search(
 
 
 def _shown(daemon: DaemonView, moment: Moment) -> event_schemas.Sounding:
-    there = searching.overlap(moment, daemon.timeline, daemon.clips)
+    there = searching.overlap(moment, daemon.event_queries, daemon.clips)
     return event_schemas.Sounding(
         source=moment.source,
         start=utc_of(moment.start_ns),
