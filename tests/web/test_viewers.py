@@ -151,7 +151,7 @@ def test_a_viewer_that_does_not_read_is_dropped_and_nobody_else_notices(
 
 
 def test_there_are_not_too_many_viewers(house: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(house.server._audience, "_most", 2)
+    monkeypatch.setattr(house.server._viewers, "_most", 2)
     for reader in [Reader(house) for _ in range(2)]:
         reader.wait("hello")
     with house.client() as client:
