@@ -49,9 +49,9 @@ _TAPS = 320
 
 
 def build(embedder: Any) -> None:
-    """Write the front end into `embedder`'s DAC encoder of 6 channels with `RATIOS`, and bottleneck.
+    """Write the front end into `embedder`: a DAC encoder of 6 channels with `RATIOS`, a bottleneck.
 
-    All their weights are set; those that no feature depends on are 0.
+    All weights of both are set; those that no feature depends on are 0.
     """
     dac = embedder.dac_encoder
     with torch.no_grad():

@@ -1,13 +1,13 @@
 """The logarithm of a band's energy, made of the codec's own Snakes and convolutions.
 
-A Snake, x + sin^2(a x) / a, passes its input and bends it; a weighted sum of a few of them can bend
-the line c, for c in 0..1, to about R c / (1 + (R - 1) c): R times as steep at 0, and flat towards 1.
-With c = E / (E + X), where E is the energy, that curve is E / (E + X / R): the same saturating curve
-at a level that is R times lower. From layer to layer the curve so reaches further down, by 6 to
-13 dB each, over seven layers of Snakes from full scale to -80 dBFS. And the sum of saturating curves
-at levels evenly spaced in dB is the logarithm: at any energy those below it are full, those above
-it empty. So three of the four channels that a band has carry the newest curve, bent by the next
-Snakes, and the fourth carries the sum so far.
+A Snake, x + sin^2(a x) / a, passes its input and bends it. A weighted sum of a few of them can bend
+the line c, for c in 0..1, to about R c / (1 + (R - 1) c): R times as steep at 0, flat towards 1.
+Where c = E / (E + X), with E the energy, that is E / (E + X / R): the same saturating curve, R
+times further down. So from layer to layer the curve reaches down by 7 to 14 dB more, over seven
+layers of Snakes from full scale to -80 dBFS. And the sum of saturating curves at levels evenly
+spaced in dB is the logarithm: at any energy those of lower levels are full, those of higher ones
+empty. So three of the four channels that a band has carry the newest curve, for the next Snakes to
+bend, and the fourth carries the sum so far.
 
 The first four layers have no biases, so that silence is exactly 0 in them: they make it some ten
 thousand times steeper, and the rounding of a bias too. All numbers are in `logarithm.yaml`, as fp16
@@ -15,14 +15,14 @@ holds them; `python -m pe_stream.workbench.training.fit_logarithm` finds them.
 
 How a band b of B uses the sixth block of the DAC encoder (4 B channels at 100 Hz):
 
-    input       real and imaginary part of the filter's output, and both negated (tiny: `SCALE`)
+    input       real and imaginary part of the filter's output, and both negated
     unit 1      snake1 squares: those of a part and of its negative leave 2 sin^2(a x) / a, about
-                2 a x^2; conv1 adds the parts and three steps (1/4, 1/2, 1/4) to the energy; the rest
-                is the first layer: snake2 of four channels, which conv2 adds to the input, beside
-                which that is too small to matter
+                2 a x^2; conv1 adds the parts, and three steps by 1/4, 1/2 and 1/4, to the energy;
+                snake2 of four channels is the first layer; conv2 adds it to the input, which is
+                so small (`SCALE`) that it does not matter there
     unit 2, 3   two layers each, by the middle taps only
-    the end     snake1, then the strided convolution to two channels for each of the four steps, their
-                Snakes, and their sum: a feature
+    the end     snake1; the strided convolution to two channels for each of the four steps; their
+                Snakes; and their sum, a feature
 """
 
 from __future__ import annotations
@@ -33,13 +33,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
-from numpy.typing import NDArray
 from torch import Tensor
-
-Array = NDArray[np.float64]
 
 SCALE = 2.0**-16
 """Of the filters' outputs where they enter the sixth block."""
@@ -49,8 +45,12 @@ WIDTH = 4
 
 FILE = Path(__file__).with_name("logarithm.yaml")
 
-_SQUARE = 0.25
-"""Alpha of the Snakes that square, for outputs of scale 1: a full-scale sine is off by 0.1 dB."""
+SQUARE = 0.5
+"""Alpha of the Snakes that square, for outputs of scale 1.
+
+A square is sin^2(a x) / a^2. So the energy of a full-scale sine is too low by 0.3 dB, and no input
+makes more than 2 / a^2 = 8, up to which the logarithm is fitted.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,57 +62,58 @@ class Logarithm:
     from); bias: (to,).
     """
 
-    first_alpha: Array
-    first_out: Array
-    first_bias: Array
-    second_alpha_in: Array
-    second_into: Array
-    second_alpha: Array
-    second_out: Array
-    second_bias: Array
-    third_alpha_in: Array
-    third_into: Array
-    third_into_bias: Array
-    third_alpha: Array
-    third_out: Array
-    third_bias: Array
-    last_alpha_in: Array
-    last_into: Array
-    last_into_bias: Array
-    last_alpha: Array
-    last_out: Array
-    last_bias: Array
+    first_alpha: Tensor
+    first_out: Tensor
+    first_bias: Tensor
+    second_alpha_in: Tensor
+    second_into: Tensor
+    second_alpha: Tensor
+    second_out: Tensor
+    second_bias: Tensor
+    third_alpha_in: Tensor
+    third_into: Tensor
+    third_into_bias: Tensor
+    third_alpha: Tensor
+    third_out: Tensor
+    third_bias: Tensor
+    last_alpha_in: Tensor
+    last_into: Tensor
+    last_into_bias: Tensor
+    last_alpha: Tensor
+    last_out: Tensor
+    last_bias: Tensor
 
-    def __call__(self, energy: Array) -> Array:
+    def __call__(self, energy: Tensor) -> Tensor:
         """Features of energies (n,): about (10 log10(E + 1e-8) + 50) / 15."""
-        half = np.repeat(energy[:, None] / 2, WIDTH, 1)
+        half = energy[:, None] / 2
         state = snake(half, self.first_alpha) @ self.first_out.T + self.first_bias
         inner = snake(state, self.second_alpha_in) @ self.second_into.T
         state = state + snake(inner, self.second_alpha) @ self.second_out.T + self.second_bias
         inner = snake(state, self.third_alpha_in) @ self.third_into.T + self.third_into_bias
         state = state + snake(inner, self.third_alpha) @ self.third_out.T + self.third_bias
         inner = snake(state, self.last_alpha_in) @ self.last_into.T + self.last_into_bias
-        made: Array = snake(inner, self.last_alpha) @ self.last_out + self.last_bias
-        return made
+        return snake(inner, self.last_alpha) @ self.last_out + self.last_bias
 
 
-def snake(x: Array, alpha: Array) -> Array:
+def snake(x: Tensor, alpha: Tensor) -> Tensor:
     """The codec's activation: x + sin^2(alpha x) / alpha."""
-    return x + np.sin(alpha * x) ** 2 / alpha
+    return x + torch.sin(alpha * x) ** 2 / alpha
 
 
 @functools.cache
 def read() -> Logarithm:
-    """The logarithm as it was written down."""
+    """The logarithm as it was written down, in float64."""
     kept: Mapping[str, Any] = yaml.safe_load(FILE.read_text("utf-8"))
-    return Logarithm(**{each.name: np.array(kept[each.name]) for each in fields(Logarithm)})
+    return Logarithm(
+        *(torch.tensor(kept[each.name], dtype=torch.float64) for each in fields(Logarithm))
+    )
 
 
 def write(embedder: Any, bands: int, steps: int) -> None:
     """Write the logarithm of each of `bands` into the sixth block of a codec, and what follows.
 
-    steps: of the block's stride. Features are in the order of `frontend.features`. All weights of
-    these layers are to be 0; so are the gradients' flags.
+    steps: the block's stride. Features are in the order of `frontend.features`. All other weights
+    of these layers are to be 0 before.
     """
     kept = read()
     dac = embedder.dac_encoder
@@ -121,10 +122,10 @@ def write(embedder: Any, bands: int, steps: int) -> None:
     # Channels of band b: 2 b, 2 b + 1, and the same again for the negatives.
     own = torch.arange(2 * bands).reshape(bands, 2)
     own = torch.cat([own, own + 2 * bands], 1)
-    first.snake1.alpha.fill_(_SQUARE / SCALE)
-    # The four squares' sum is E times 2 _SQUARE SCALE; taps of fp16 make it E / 2.
+    first.snake1.alpha.fill_(SQUARE / SCALE)
+    # The four squares' sum is E times 2 SQUARE SCALE; taps of fp16 make it E / 2.
     for tap, part in ((2, 0.25), (3, 0.5), (4, 0.25)):
-        ones = np.full((WIDTH, WIDTH), part / (4 * _SQUARE * SCALE))
+        ones = torch.full((WIDTH, WIDTH), part / (4 * SQUARE * SCALE))
         _set(first.conv1.weight[..., tap], own, own, ones)
     _end_of_unit(first, own, kept.first_alpha, kept.first_out, kept.first_bias)
     _set(second.conv1.weight[..., 3], own, own, kept.second_into)
@@ -145,27 +146,23 @@ def write(embedder: Any, bands: int, steps: int) -> None:
         _set(dac.conv2.weight[..., 1], features[:, None], pairs, kept.last_out[None])
         _add(dac.conv2.bias, features[:, None], kept.last_bias)
     each = torch.arange(width)[:, None]
-    _set(embedder.bottleneck.weight[..., 0], each, each, np.ones((1, 1)))
+    _set(embedder.bottleneck.weight[..., 0], each, each, torch.ones(1, 1))
 
 
-def _end_of_unit(unit: Any, own: Tensor, alpha: Array, out: Array, bias: Array) -> None:
+def _end_of_unit(unit: Any, own: Tensor, alpha: Tensor, out: Tensor, bias: Tensor) -> None:
     _bend(unit.snake2, own, alpha)
     _set(unit.conv2.weight[..., 0], own, own, out)
     _add(unit.conv2.bias, own, bias)
 
 
-def _bend(snake1d: Any, channels: Tensor, alpha: Array) -> None:
-    snake1d.alpha[0, channels, 0] = _like(alpha, snake1d.alpha)
+def _bend(snake1d: Any, channels: Tensor, alpha: Tensor) -> None:
+    snake1d.alpha[0, channels, 0] = alpha.to(snake1d.alpha)
 
 
-def _set(weight: Tensor, to: Tensor, source: Tensor, values: Array) -> None:
-    """The same `values` (m, n) for each band, from channels `source` (bands, n) to `to` (bands, m)."""
-    weight[to[:, :, None], source[:, None]] = _like(values, weight)
+def _set(weight: Tensor, to: Tensor, source: Tensor, values: Tensor) -> None:
+    """For each band the same `values` (m, n): to channels (bands, m), from `source` (bands, n)."""
+    weight[to[:, :, None], source[:, None]] = values.to(weight)
 
 
-def _add(bias: Tensor, to: Tensor, values: Array) -> None:
-    bias[to] = _like(values, bias)
-
-
-def _like(values: Array, other: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(other)
+def _add(bias: Tensor, to: Tensor, values: Tensor) -> None:
+    bias[to] = values.to(bias)
