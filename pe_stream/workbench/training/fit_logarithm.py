@@ -15,6 +15,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,18 +25,18 @@ from pe_stream.workbench.training.logarithm import FILE, Logarithm, snake
 
 log = logging.getLogger(__name__)
 
-RATIOS = (18.0, 10.0, 18.0, 10.0, 24.0, 16.0, 5.0)
+RATIOS = (16.0, 9.0, 16.0, 9.0, 20.0, 14.0, 4.0)
 """How much further down each layer's curve reaches than the one before, as energy."""
 
-LOUDEST, QUIETEST = 8.0, 3e-10
-"""Energies to fit for: a full-scale sine has 1, the floor of the features is 1e-8.
+QUIETEST, LOUDEST = 3e-10, (2.0, 4.0, 8.0)
+"""Energies to fit for, more in each round: a full-scale sine has 1, the features' floor is 1e-8.
 
 8 is what squares made of sines reach at most (`logarithm.SQUARE`): beyond the range of the fit, the
 sum of Snakes is no logarithm but rises by powers of ten.
 """
 
 STEPS = 160
-"""Of the fit of all layers together."""
+"""Of each round of the fit of all layers together."""
 
 _LOUDER = 16.0
 """The next unit's curve, beside the one before it in the same channel."""
@@ -62,12 +63,12 @@ def levenberg(
     """Fit the `free` ones (indices) of `weights` (n,); returns all of them, and the error (RMS).
 
     function: of weights and one point, a number. sample: points and what is wanted there; drawn
-    anew every ten steps, so that nothing is fitted between them. decay: of the first half of
+    anew every ten steps, so that nothing is fitted between them. decay: of the first third of
     `free`, as a penalty.
     """
     values, slopes = vmap(function, (None, 0)), vmap(grad(function), (None, 0))
     penalty = torch.zeros(len(free)).double()
-    penalty[: len(free) // 2] = decay**2
+    penalty[: len(free) // 3] = decay**2
     damping, cost = 1e-2, math.inf
     for step in range(steps):
         if step % 10 == 0:
@@ -97,51 +98,65 @@ def levenberg(
 
 @dataclass(frozen=True)
 class Curve:
-    """A weighted sum of Snakes, 0 at 0. out, alpha, shift: (n,)."""
+    """A weighted sum of Snakes. out, alpha, shift: (n,); offset: its value at 0."""
 
     out: Tensor
     alpha: Tensor
     shift: Tensor
+    offset: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
         """The sum at each x (...)."""
         bent = snake(x[..., None] + self.shift, self.alpha) - snake(self.shift, self.alpha)
-        return (bent * self.out).sum(-1)
+        return (bent * self.out).sum(-1) + self.offset
+
+    @property
+    def bias(self) -> Tensor:
+        """What is to be added to the sum of Snakes of x + shift."""
+        return self.offset - snake(self.shift, self.alpha) @ self.out
 
 
 def curve(
     x: Tensor, wanted: Tensor, count: int, generator: torch.Generator, *, shifts: bool
 ) -> Curve:
-    """The best of several `count` Snakes for `wanted` (n,) at `x` (n,)."""
+    """The best of several of `count` Snakes for `wanted` (n,) at `x` (n,).
+
+    shifts: whether Snakes may be shifted; else the curve is exactly 0 at 0.
+    """
+
+    def made(weights: Tensor) -> Curve:
+        return Curve(*weights[:-1].reshape(3, count), weights[-1])
 
     def value(weights: Tensor, point: Tensor) -> Tensor:
-        return Curve(*weights.reshape(3, count))(point)
+        return made(weights)(point[0]) * point[1]
 
     def draw(low: float, high: float) -> Tensor:
         return low + (high - low) * torch.rand(count, generator=generator)
 
-    best, least = None, math.inf
+    heavier = 0.15 / wanted.clamp(0.05, 0.15)  # the slope at 0 is the next layers' level
+    points, aim = torch.stack([x, heavier], 1), wanted * heavier
+    decay = 1e-4 * float(x.max() / wanted.max())
+    best, least = torch.zeros(0), math.inf
     for _ in range(12):
         alpha = (draw(0, 1.9) * torch.arange(1, count + 1) + 0.15) / x.max()
-        sign = torch.where(draw(0, 3) < 2, -1.0, 1.0)
+        alpha = torch.where(draw(0, 3) < 2, -alpha, alpha)
         shift = draw(-math.pi, math.pi) / (2 * alpha) if shifts else torch.zeros(count)
-        weights = torch.cat([draw(-4, 4), alpha * sign, shift])
-        free = torch.arange((3 if shifts else 2) * count)
-        decay = 1e-4 * float(x.max() / wanted.max())
-        weights, error = levenberg(value, weights, free, lambda: (x, wanted), steps=70, decay=decay)
+        weights = torch.cat([draw(-4, 4), alpha, shift, torch.zeros(1)])
+        free = torch.arange(3 * count + 1 if shifts else 2 * count)
+        weights, error = levenberg(
+            value, weights, free, lambda: (points, aim), steps=70, decay=decay
+        )
         if error < least:
-            best, least = Curve(*weights.reshape(3, count)), error
-    if best is None:
-        raise ArithmeticError("no curve was found")
+            best, least = weights, error
     log.info("%d Snakes: error %.3f of the curve's height", count, least)
-    return best
+    return made(best)
 
 
 def first_guess(seed: int) -> Logarithm:
     """Layer by layer: three channels carry the newest curve, the fourth the sum so far."""
     generator = torch.Generator().manual_seed(seed)
-    energy = torch.logspace(-9, math.log10(LOUDEST), 400)
-    levels = 3 / torch.tensor([1.0, *RATIOS]).cumprod(0)
+    energy = torch.logspace(-9, math.log10(LOUDEST[0]), 400)
+    levels = torch.tensor([1.0, *RATIOS]).cumprod(0).reciprocal()
 
     def saturating(layer: int) -> Tensor:
         return energy / (energy + levels[layer])
@@ -178,9 +193,9 @@ def first_guess(seed: int) -> Logarithm:
     bent = snake(seen[:, None] + made.shift, made.alpha)
     total, offset = _least_squares(bent, so_far(5) - state[:, 3])
     louder = _LOUDER**2
-    newest = bent @ made.out - snake(made.shift, made.alpha) @ made.out
+    newest = bent @ made.out + made.bias
     last = next_curve(state[:, 0] / louder + newest, 6, 3)
-    third_bias = louder * (last.shift - snake(made.shift, made.alpha) @ made.out)
+    third_bias = louder * (last.shift + made.bias)
     third = (
         made.alpha,
         torch.stack([louder * made.out] * 3 + [total]),
@@ -244,7 +259,7 @@ def like(weights: Tensor, shapes: Logarithm) -> Logarithm:
 
 def error_db(made: Logarithm) -> float:
     """RMS error over all levels."""
-    energy = torch.logspace(math.log10(QUIETEST), math.log10(LOUDEST), 5001)
+    energy = torch.logspace(math.log10(QUIETEST), math.log10(LOUDEST[-1]), 5001)
     return 15 * float((made(energy) - _wanted(energy)).square().mean().sqrt())
 
 
@@ -252,9 +267,9 @@ def fitted(guess: Logarithm, seed: int, *, steps: int, settle: int) -> Logarithm
     """All layers together, then rounded to fp16 group by group, with `settle` steps after each."""
     generator = torch.Generator().manual_seed(seed)
 
-    def sample() -> tuple[Tensor, Tensor]:
+    def sample(loudest: float = LOUDEST[-1]) -> tuple[Tensor, Tensor]:
         even = (torch.arange(600) + torch.rand(600, generator=generator)) / 600
-        energy = QUIETEST * (LOUDEST / QUIETEST) ** even
+        energy = QUIETEST * (loudest / QUIETEST) ** even
         return energy, _wanted(energy)
 
     def value(weights: Tensor, energy: Tensor) -> Tensor:
@@ -265,9 +280,13 @@ def fitted(guess: Logarithm, seed: int, *, steps: int, settle: int) -> Logarithm
     kept = {int(getattr(numbered, name)[3]) for name in _KEPT}
     # What is 0 stays so: the first layers' biases, and the sum so far where curves are bent.
     free = {i for i in range(len(weights)) if weights[i] != 0 and i not in kept}
-    weights, _ = levenberg(value, weights, torch.tensor(sorted(free)), sample, steps=steps)
+    for loudest in LOUDEST:
+        left = torch.tensor(sorted(free))
+        weights, _ = levenberg(value, weights, left, partial(sample, loudest), steps=steps)
     log.info("all together: %.3f dB", error_db(like(weights, guess)))
     for group in _groups(numbered):
+        if not weights[group].any():
+            continue
         free -= set(group.tolist())
         best, least = weights, math.inf
         for rounded in _ways(weights[group]):

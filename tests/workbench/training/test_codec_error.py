@@ -33,6 +33,6 @@ def test_the_table_has_means_and_the_worst() -> None:
     assert codec_error.as_table({}) == ""
     text = codec_error.as_table({"tones": [0.3, 0.4], "noise": [0.2, 0.9]})
     assert text == (
-        "From -80 to -10 dBFS they are off by (dB, RMS): tones 0.35, noise 0.65; at the level where "
-        "that is most, 0.90."
+        "From -80 to -10 dBFS they are off by (dB, RMS): tones 0.35, noise 0.65; "
+        "at the level where that is most, 0.90."
     )
