@@ -274,7 +274,7 @@ def test_what_no_feature_depends_on_is_left_out(embedder: Any) -> None:
     assert smaller < weights
 
 
-@pytest.mark.parametrize("taps", [[3], [2, 3, 4], [1, 3, 4], [0, 3], []])
+@pytest.mark.parametrize("taps", [[3], [2, 3, 4], [1, 3, 4], [0, 3]])
 def test_outer_taps_that_are_nothing_are_left_out(embedder: Any, taps: list[int]) -> None:
     """On both sides alike, and the features stay as they are."""
     cut = copy.deepcopy(embedder)
@@ -282,9 +282,10 @@ def test_outer_taps_that_are_nothing_are_left_out(embedder: Any, taps: list[int]
     kept = torch.zeros(7).double()
     kept[taps] = 1
     unit.conv1.weight.data *= kept
-    block = lean(cut).blocks[-1].layers
+    block = lean(cut).blocks[-2].layers
     (made,) = (part for part in block.modules() if getattr(part, "dilation", 1) == (1, 3))
-    outer = max([abs(tap - 3) for tap in taps], default=0)
+    used = unit.conv1.weight.abs().amax((0, 1)).nonzero().flatten()
+    outer = int((used - 3).abs().max())
     assert made.kernel_size == (1, 2 * outer + 1)
     audio = noise(30)
     with torch.inference_mode():

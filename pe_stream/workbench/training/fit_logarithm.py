@@ -15,7 +15,6 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -28,15 +27,15 @@ log = logging.getLogger(__name__)
 RATIOS = (16.0, 9.0, 16.0, 9.0, 20.0, 14.0, 4.0)
 """How much further down each layer's curve reaches than the one before, as energy."""
 
-QUIETEST, LOUDEST = 3e-10, (2.0, 4.0, 8.0)
-"""Energies to fit for, more in each round: a full-scale sine has 1, the features' floor is 1e-8.
+QUIETEST, LOUDEST = 3e-10, 2.0
+"""Energies to fit for: a full-scale sine has 1, the features' floor is 1e-8.
 
-8 is what squares made of sines reach at most (`logarithm.SQUARE`): beyond the range of the fit, the
+2 is what squares made of sines reach at most (`logarithm.SQUARE`): beyond the range of the fit, the
 sum of Snakes is no logarithm but rises by powers of ten.
 """
 
-STEPS = 160
-"""Of each round of the fit of all layers together."""
+STEPS = 320
+"""Of the fit of all layers together."""
 
 _LOUDER = 16.0
 """The next unit's curve, beside the one before it in the same channel."""
@@ -155,7 +154,7 @@ def curve(
 def first_guess(seed: int) -> Logarithm:
     """Layer by layer: three channels carry the newest curve, the fourth the sum so far."""
     generator = torch.Generator().manual_seed(seed)
-    energy = torch.logspace(-9, math.log10(LOUDEST[0]), 400)
+    energy = torch.logspace(-9, math.log10(LOUDEST), 400)
     levels = torch.tensor([1.0, *RATIOS]).cumprod(0).reciprocal()
 
     def saturating(layer: int) -> Tensor:
@@ -259,7 +258,7 @@ def like(weights: Tensor, shapes: Logarithm) -> Logarithm:
 
 def error_db(made: Logarithm) -> float:
     """RMS error over all levels."""
-    energy = torch.logspace(math.log10(QUIETEST), math.log10(LOUDEST[-1]), 5001)
+    energy = torch.logspace(math.log10(QUIETEST), math.log10(LOUDEST), 5001)
     return 15 * float((made(energy) - _wanted(energy)).square().mean().sqrt())
 
 
@@ -267,9 +266,9 @@ def fitted(guess: Logarithm, seed: int, *, steps: int, settle: int) -> Logarithm
     """All layers together, then rounded to fp16 group by group, with `settle` steps after each."""
     generator = torch.Generator().manual_seed(seed)
 
-    def sample(loudest: float = LOUDEST[-1]) -> tuple[Tensor, Tensor]:
+    def sample() -> tuple[Tensor, Tensor]:
         even = (torch.arange(600) + torch.rand(600, generator=generator)) / 600
-        energy = QUIETEST * (loudest / QUIETEST) ** even
+        energy = QUIETEST * (LOUDEST / QUIETEST) ** even
         return energy, _wanted(energy)
 
     def value(weights: Tensor, energy: Tensor) -> Tensor:
@@ -280,9 +279,7 @@ def fitted(guess: Logarithm, seed: int, *, steps: int, settle: int) -> Logarithm
     kept = {int(getattr(numbered, name)[3]) for name in _KEPT}
     # What is 0 stays so: the first layers' biases, and the sum so far where curves are bent.
     free = {i for i in range(len(weights)) if weights[i] != 0 and i not in kept}
-    for loudest in LOUDEST:
-        left = torch.tensor(sorted(free))
-        weights, _ = levenberg(value, weights, left, partial(sample, loudest), steps=steps)
+    weights, _ = levenberg(value, weights, torch.tensor(sorted(free)), sample, steps=steps)
     log.info("all together: %.3f dB", error_db(like(weights, guess)))
     for group in _groups(numbered):
         if not weights[group].any():

@@ -37,7 +37,7 @@ import torch
 import yaml
 from torch import Tensor
 
-SCALE = 2.0**-16
+SCALE = 2.0**-15
 """Of the filters' outputs where they enter the sixth block."""
 
 WIDTH = 4
@@ -45,11 +45,12 @@ WIDTH = 4
 
 FILE = Path(__file__).with_name("logarithm.yaml")
 
-SQUARE = 0.5
+SQUARE = 1.0
 """Alpha of the Snakes that square, for outputs of scale 1.
 
-A square is sin^2(a x) / a^2. So the energy of a full-scale sine is too low by 0.3 dB, and no input
-makes more than 2 / a^2 = 8, up to which the logarithm is fitted.
+A square is sin^2(a x) / a^2. So no input, however loud, makes an energy of more than 2 / a^2 = 2,
+up to which the logarithm is fitted. The energy of a sine at -10 dBFS is 0.1 dB too low, and that of one
+at full scale 1 dB.
 """
 
 
