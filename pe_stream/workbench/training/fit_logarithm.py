@@ -2,8 +2,8 @@
 
     python -m pe_stream.workbench.training.fit_logarithm
 
-It takes some minutes and writes `logarithm.yaml`, which `pe_stream.workbench.training.logarithm`
-reads. Layer after layer is fitted to its saturating curve; then all of them together, by
+It takes minutes, and writes `logarithm.yaml` for `pe_stream.workbench.training.logarithm`. Layer
+after layer is fitted to its saturating curve; then all of them together, by
 Levenberg and Marquardt's method, to the logarithm; then groups of weights are rounded to fp16 one
 after the other, and what is not rounded yet makes up for each.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 from torch.func import grad, vmap
+from torch.nn import functional as F  # noqa: N812 - as everywhere
 
 from pe_stream.workbench.training.logarithm import FILE, Logarithm, snake
 
@@ -38,7 +39,7 @@ STEPS = 320
 """Of the fit of all layers together."""
 
 _LOUDER = 16.0
-"""The next unit's curve, beside the one before it in the same channel."""
+"""Gain of the next unit's curve over the one before it in the same channel."""
 
 _KEPT = ("second_alpha_in", "third_alpha_in")
 """Snakes whose fourth channel, the sum so far, is passed; as it is, and not changed."""
@@ -90,7 +91,7 @@ def levenberg(
                 break
             damping = min(4 * damping, 1e8)
         else:
-            if len(free) < 20:  # a layer by itself: nothing better is near
+            if len(free) < 20:  # a layer by itself: no better one is near
                 break
     return weights, math.sqrt(cost)
 
@@ -124,7 +125,8 @@ def curve(
     """
 
     def made(weights: Tensor) -> Curve:
-        return Curve(*weights[:-1].reshape(3, count), weights[-1])
+        out, alpha, shift = weights[:-1].reshape(3, count)
+        return Curve(out, alpha, shift, weights[-1])
 
     def value(weights: Tensor, point: Tensor) -> Tensor:
         return made(weights)(point[0]) * point[1]
@@ -232,12 +234,11 @@ def _least_squares(columns: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _fourth(value: Tensor) -> Tensor:
-    return torch.cat([torch.zeros(3), value[None]])
+    return F.pad(value[None], (3, 0))
 
 
 def _padded(rows: Tensor) -> Tensor:
-    """(4, 3) to (4, 4): nothing from the fourth channel."""
-    return torch.cat([rows, torch.zeros(4, 1)], 1)
+    return F.pad(rows, (0, 1))  # nothing from the fourth channel
 
 
 def _wanted(energy: Tensor) -> Tensor:
@@ -245,7 +246,7 @@ def _wanted(energy: Tensor) -> Tensor:
 
 
 def flat(made: Logarithm) -> Tensor:
-    """All its numbers, in their order."""
+    """All numbers, in their order."""
     return torch.cat([getattr(made, name).flatten() for name in _NAMES])
 
 
@@ -340,7 +341,7 @@ def main() -> int:
     """Fit from a few first guesses, and write the best down."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_default_dtype(torch.float64)
-    made = [fitted(first_guess(seed), seed, steps=STEPS, settle=25) for seed in range(3)]
+    made = (fitted(first_guess(seed), seed, steps=STEPS, settle=25) for seed in range(3))
     best = min(made, key=error_db)
     FILE.write_text(written(best), "utf-8")
     log.info("%s: %.3f dB", FILE, error_db(best))

@@ -60,8 +60,8 @@ def build(embedder: Any) -> None:
                 if hasattr(module, "alpha"):
                     module.alpha.fill_(_PASS)
         for module in _convolutions(embedder):
-            module.weight.zero_()
-            module.bias.zero_()
+            for weight in module.parameters():
+                weight.zero_()
         _write_lowpass(dac, lowpass_stages())
         used = _write_delays(dac)
         kernels = filters().reshape(CHANNELS, 8, used)
