@@ -14,7 +14,15 @@ import yaml
 
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.workbench.manifest import Clip
-from pe_stream.workbench.training import calibration, card, concepts, group, teachers, text
+from pe_stream.workbench.training import (
+    calibration,
+    card,
+    codec_error,
+    concepts,
+    group,
+    teachers,
+    text,
+)
 from pe_stream.workbench.training.export import save
 from pe_stream.workbench.training.group import Group
 from pe_stream.workbench.training.options import TrainOptions
@@ -53,7 +61,7 @@ def run(options: TrainOptions) -> int:
         "calibrated": scenes is not None,
         "teacher": teacher.name,
     }
-    card.write(options.out, made, clips)
+    card.write(options.out, made, clips, codec_error.measured(options.out, clips))
     print(options.out)
     return 0
 

@@ -30,7 +30,6 @@ phrasings: 1
 corpus: 10
 ideal_steps: 2
 text_steps: 2
-readout_steps: 2
 joint_steps: 2
 """
 
@@ -88,7 +87,7 @@ def trained(data: Path, more: Path, recipe: Path, tmp_path_factory: pytest.TempP
     """Two processes that were stopped once and went on."""
     out = tmp_path_factory.mktemp("trained") / "checkpoint"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Trainer, "_read_out", interrupt)
+        patched.setattr(Trainer, "_joint", interrupt)
         done = train(data, more, recipe, out, "--threads", "1")
     assert done.returncode == 130
     assert not (out / "model.safetensors").exists()
@@ -140,6 +139,14 @@ def test_the_card_names_sources_and_authors(trained: Path) -> None:
     assert "| made | CC-BY | 2 |" in text
     assert "| joint_steps | 2 |" in text
     assert "A teacher, " not in text
+    facts = json.loads((trained / "training.json").read_text("utf-8"))
+    assert {kind: len(errors) for kind, errors in facts["codec"].items()} == {
+        "tones": 8,
+        "noise": 8,
+        "clips": 8,
+    }
+    assert max(max(errors) for errors in facts["codec"].values()) < 1
+    assert "From -80 to -10 dBFS they are off by (dB, RMS): tones 0." in text
     assert "<!--" not in text
     assert "Only clips that may be redistributed" in text
     assert "not calibrated" in text
@@ -152,7 +159,7 @@ def test_a_finished_training_is_not_begun_anew(
     before = (trained / "model.safetensors").read_bytes()
     done = train(data, more, recipe, trained, "--threads", "1")
     assert done.returncode == 0, done.stderr
-    assert "readout: " not in done.stderr
+    assert "joint: " not in done.stderr
     assert (trained / "model.safetensors").read_bytes() == before
 
 
