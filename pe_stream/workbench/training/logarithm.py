@@ -49,8 +49,8 @@ SQUARE = 1.0
 """Alpha of the Snakes that square, for outputs of scale 1.
 
 A square is sin^2(a x) / a^2. So no input, however loud, makes an energy of more than 2 / a^2 = 2,
-up to which the logarithm is fitted. The energy of a sine at -10 dBFS is 0.1 dB too low, and that of one
-at full scale 1 dB.
+up to which the logarithm is fitted. The energy of a sine at -10 dBFS is 0.1 dB too low, and that of
+one at full scale 1 dB.
 """
 
 
