@@ -45,9 +45,7 @@ _KEPT = ("second_alpha_in", "third_alpha_in")
 """Snakes whose fourth channel, the sum so far, is passed; as it is, and not changed."""
 
 _PASS = 1e-3
-
 _NAMES = tuple(field.name for field in fields(Logarithm))
-
 Sample = Callable[[], tuple[Tensor, Tensor]]
 
 
