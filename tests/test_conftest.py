@@ -1,4 +1,4 @@
-"""A skip is a failure where CI=true, and only there."""
+"""A skip is a failure where CI=true, and only there, also where tests run side by side."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ from pathlib import Path
 import pytest
 
 CASES = {
-    "in a test": "import pytest\ndef test_it():\n    pytest.skip('no broker')\n",
-    "by a mark": "import pytest\n@pytest.mark.skip('no broker')\ndef test_it():\n    pass\n",
-    "of a module": "import pytest\npytest.importorskip('no_such_module', reason='no broker')\n",
+    "test_in_a_test.py": "import pytest\ndef test_it():\n    pytest.skip('no broker')\n",
+    "test_by_a_mark.py": "import pytest\n@pytest.mark.skip('no mixer')\ndef test_it():\n    pass\n",
+    "test_module.py": "import pytest\npytest.importorskip('no_such_module', reason='no camera')\n",
 }
 
 
-@pytest.mark.parametrize("source", CASES.values(), ids=CASES.keys())
+@pytest.mark.parametrize("workers", ["0", "2"])
 @pytest.mark.parametrize("ci", ["true", ""])
-def test_skip_fails_in_ci_only(tmp_path: Path, source: str, ci: str) -> None:
+def test_skip_fails_in_ci_only(tmp_path: Path, ci: str, workers: str) -> None:
     (tmp_path / "conftest.py").write_text(Path(__file__).with_name("conftest.py").read_text())
-    (tmp_path / "test_it.py").write_text(source)
+    for name, source in CASES.items():
+        (tmp_path / name).write_text(source)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rfEs", "-n", workers]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rs", str(tmp_path)],
-        env=os.environ | {"CI": ci},
+        [*command, "--continue-on-collection-errors", str(tmp_path)],
+        env=os.environ | {"CI": ci, "PYTHONPATH": os.pathsep.join(sys.path)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert "no broker" in result.stdout
-    failed = result.returncode not in {0, pytest.ExitCode.NO_TESTS_COLLECTED}
-    assert failed == (ci == "true"), result.stdout
+    summary = result.stdout.partition("short test summary info")[2]
+    for why in ("no broker", "no mixer", "no camera"):
+        assert why in result.stdout
+    if ci:
+        for name in CASES:
+            assert f" {name}" in summary
+        assert " skipped" not in summary
+    else:
+        assert result.returncode in {0, pytest.ExitCode.NO_TESTS_COLLECTED}, result.stdout

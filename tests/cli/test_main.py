@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import virtual_microphone
 import yaml
-from mosquitto import HOST, Mosquitto, free_port
+from mosquitto import Mosquitto
+from ports import HOST, free_port
 from processes import Daemon, level_config, pe_stream
 from sounds import noise, write_float_wav
 

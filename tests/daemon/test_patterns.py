@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mosquitto import HOST, Mosquitto, wait_until
+from mosquitto import Mosquitto, wait_until
+from ports import HOST
 from processes import Daemon, MosquittoSub, level_config, pe_stream
 from sounds import noise, write_float_wav
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import virtual_microphone
 from faults.bench import Bench
+from timing import within
 
 
 @pytest.mark.timeout(400)
@@ -21,5 +22,5 @@ def test_whatever_breaks_nothing_is_lost(tmp_path: Path) -> None:
     assert outcome.events > 20
     assert outcome.late > 0
     back_s = {fault.what: fault.recovered_s for fault in outcome.faults}
-    assert back_s["microphone unplugged"] < 5  # 2.3 s seen on a quiet machine
-    assert back_s["recording process frozen"] < 10
+    assert back_s["microphone unplugged"] < within(5)  # 2.3 s seen on a quiet machine
+    assert back_s["recording process frozen"] < within(10)

@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import numpy as np
-from mosquitto import free_port
 from numpy.typing import NDArray
+from ports import free_port
 
 from pe_stream.config import ClipSettings, HistorySettings, SearchSettings, Settings
 from pe_stream.config.edit import ConfigFile, Edit

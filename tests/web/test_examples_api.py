@@ -13,7 +13,8 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from mosquitto import Mosquitto, free_port, wait_until
+from mosquitto import Mosquitto, wait_until
+from ports import free_port
 from processes import Daemon, level_config
 from sounds import noise, write_float_wav
 from stand_ins import event

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import virtual_microphone
-from mosquitto import Mosquitto, free_port
+from mosquitto import Mosquitto
 from playwright.sync_api import expect, sync_playwright
+from ports import free_port
 from processes import Daemon, level_config
 from web.browser import CHROMIUM
 

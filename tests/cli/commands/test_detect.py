@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from processes import pe_stream
 from sounds import noise, write_float_wav
+from timing import within
 
 from pe_stream.core.messages import event_schema
 
@@ -204,7 +205,7 @@ def test_a_reader_that_goes_away_is_no_fault(config: Path, wav: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=within(100),
     )
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
