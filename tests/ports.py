@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import os
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -35,16 +36,11 @@ def _ours() -> Iterator[int]:
     folder = Path(tempfile.gettempdir()) / "pe-stream-test-ports"
     folder.mkdir(exist_ok=True)
     for first in _BLOCKS:
-        lock = (folder / str(first)).open("wb")
+        lock = os.open(folder / str(first), os.O_WRONLY | os.O_CREAT)  # and never closed
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.close()
+            os.close(lock)
             continue
-        _locks.append(lock)
         return itertools.cycle(range(first, first + _BLOCK))
     raise RuntimeError(f"all ports for tests are taken: {folder}")
-
-
-_locks: list[object] = []
-"""Open for as long as the process lives."""

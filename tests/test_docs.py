@@ -376,6 +376,7 @@ def sounds() -> dict[str, Samples]:
 RUNNABLE = [path for path in ALL if any("runnable" in info for info, _ in blocks(path))]
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", RUNNABLE, ids=named)
 def test_what_is_marked_runs(path: Path, shell: Shell, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ from pe_stream.audio.microphone import Absent, Microphone
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import UnavailableError
 
+pytestmark = pytest.mark.realtime
+
 
 @pytest.fixture
 def virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualMicrophone]:

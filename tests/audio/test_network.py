@@ -20,6 +20,8 @@ from pe_stream.audio.numbering import Numbering
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import UnavailableError
 
+pytestmark = pytest.mark.realtime
+
 
 def receive(stream: NetworkStream) -> tuple[list[AudioChunk], str]:
     """Everything up to the loss of the stream, and the message of the loss."""

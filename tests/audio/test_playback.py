@@ -14,6 +14,8 @@ from timing import within
 from pe_stream.audio.playback import Playback
 from pe_stream.errors import UnavailableError
 
+pytestmark = pytest.mark.realtime
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:

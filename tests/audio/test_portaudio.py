@@ -42,6 +42,7 @@ def test_a_broken_sound_configuration_is_reported(tmp_path: Path) -> None:
     assert done.stdout.startswith("UnavailableError PortAudio does not work: ")
 
 
+@pytest.mark.realtime
 def test_what_is_plugged_in_later_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def names() -> list[str]:
         return [device["name"] for device in portaudio.query()[0]]

@@ -20,6 +20,8 @@ from pe_stream.audio.source import Source, open_source
 from pe_stream.config import SourceSettings
 from pe_stream.core.types import AudioChunk
 
+pytestmark = pytest.mark.realtime
+
 PYTHON = "/usr/bin/python3"
 PACKAGES = (
     "apt install gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base "

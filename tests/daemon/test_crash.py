@@ -17,6 +17,7 @@ EVENTS = "pe_stream/test_node/kitchen/events"
 STATE = "pe_stream/test_node/kitchen/loud/state"
 
 
+@pytest.mark.realtime
 def test_a_crash_during_an_outage_loses_nothing(
     tmp_path: Path, level: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_crash_during_an_outage_loses_nothing(
     assert rows[1]["reason"] == "restart"
 
 
+@pytest.mark.realtime
 def test_a_store_that_cannot_be_written_is_told_and_stops_nothing(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:

@@ -20,6 +20,8 @@ from pe_stream.core.replay import replay
 from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.storage.scores import read_runs
 
+pytestmark = pytest.mark.realtime
+
 EVER = (0, 1 << 62)
 
 LABELS = """

@@ -34,6 +34,8 @@ from pe_stream.core.messages import Topics, event_message
 from pe_stream.storage.event_queries import EventFilter, EventQueries
 from pe_stream.storage.events import EventStore
 
+pytestmark = pytest.mark.realtime
+
 LISTENER = """
 import sys, time, sounddevice, numpy
 def callback(data, frames, when, status):

@@ -9,6 +9,8 @@ import virtual_microphone
 from faults.bench import Bench
 from timing import within
 
+pytestmark = pytest.mark.realtime
+
 
 @pytest.mark.timeout(400)
 def test_whatever_breaks_nothing_is_lost(tmp_path: Path) -> None:

@@ -156,6 +156,7 @@ def test_nothing_is_told_unless_it_is_asked_for() -> None:
     assert ours.scores("kitchen", ["x"], np.ones((1, 1), np.float32)) == []
 
 
+@pytest.mark.realtime
 def test_the_daemon_is_found_and_obeys_what_home_assistant_would_send(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
@@ -206,6 +207,7 @@ def test_the_daemon_is_found_and_obeys_what_home_assistant_would_send(
     assert not [topic for topic in kept if "/other/" in topic]
 
 
+@pytest.mark.realtime
 def test_without_it_nothing_is_published_there(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:

@@ -46,6 +46,7 @@ def families(port: int) -> list[Metric]:
         return list(text_string_to_metric_families(answer.read().decode()))
 
 
+@pytest.mark.realtime
 def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
     sound = write_float_wav(
         tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (2, 0), (1, 0.2), (60, 0.001))
@@ -90,6 +91,7 @@ def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mo
     assert now["pe_stream_events_dropped_total",] == 0
 
 
+@pytest.mark.realtime
 def test_nothing_listens_unless_it_is_asked_to(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
@@ -104,6 +106,7 @@ def test_nothing_listens_unless_it_is_asked_to(
             socket.create_connection((HOST, port), timeout=1)
 
 
+@pytest.mark.realtime
 def test_a_port_that_is_taken_is_an_error_at_the_start(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
@@ -156,6 +159,7 @@ def test_what_is_kept_and_who_looks_is_read_when_asked() -> None:
     assert now["pe_stream_viewers",] == 3
 
 
+@pytest.mark.realtime
 def test_the_dashboard_is_one_and_shows_what_there_is(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:

@@ -336,6 +336,7 @@ def test_a_slow_disk_holds_up_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert files(tmp_path) == [Path(str(named[1].clip)).name]
 
 
+@pytest.mark.realtime
 def test_a_clip_holds_the_sound_where_the_event_says(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
@@ -363,6 +364,7 @@ def test_a_clip_holds_the_sound_where_the_event_says(
     assert len(files(tmp_path / "clips")) == 2
 
 
+@pytest.mark.realtime
 def test_no_audio_is_written_unless_it_is_asked_for(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
@@ -376,6 +378,7 @@ def test_no_audio_is_written_unless_it_is_asked_for(
     assert not list(tmp_path.rglob("*.flac*"))
 
 
+@pytest.mark.realtime
 def test_a_killed_daemon_leaves_no_half_a_clip(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:

@@ -271,6 +271,7 @@ def daemon(tmp_path: Path, level: Path, broker: Mosquitto) -> Iterator[tuple[Dae
         yield running, f"http://127.0.0.1:{port}/api/v1/"
 
 
+@pytest.mark.realtime
 def test_the_daemon_goes_on_with_what_it_learned(daemon: tuple[Daemon, str]) -> None:
     running, api = daemon
     found: list[dict[str, Any]] = []

@@ -21,6 +21,8 @@ from web.houses import Standing, standing
 
 from pe_stream.web import daemon_api, guard, search_api
 
+pytestmark = pytest.mark.heavy
+
 CASES = 15
 TOKEN = "t0ken-of-more-than-twenty-characters"
 

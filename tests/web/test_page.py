@@ -23,6 +23,8 @@ from sounds import noise, write_float_wav
 from timing import within
 from web.browser import Demo, browser, demo, page
 
+pytestmark = pytest.mark.realtime
+
 DARK: dict[str, Any] = {"color_scheme": "dark"}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 VIEWS = ["live", "events", "labels", "label/dog_bark", "try", "search", "health", "nothing"]

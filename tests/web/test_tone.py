@@ -13,6 +13,8 @@ from ports import free_port
 from processes import Daemon, level_config
 from web.browser import CHROMIUM
 
+pytestmark = pytest.mark.realtime
+
 
 def test_a_microphone_that_hears_the_test_tone_is_named(
     tmp_path: Path, level: Path, broker: Mosquitto

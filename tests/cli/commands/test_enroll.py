@@ -363,6 +363,7 @@ def virtual(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualMicrophone]:
         yield running
 
 
+@pytest.mark.realtime
 def test_recording_from_the_configured_microphone(
     config: Path, tmp_path: Path, virtual: VirtualMicrophone
 ) -> None:
@@ -383,6 +384,7 @@ def test_recording_from_the_configured_microphone(
     assert np.abs(kept).max() == pytest.approx(0.2, abs=0.05)
 
 
+@pytest.mark.realtime
 def test_recording_silence_writes_nothing(config: Path, virtual: VirtualMicrophone) -> None:
     done = pe_stream("enroll", "ring", "--record", "--seconds", "1", "-c", config)
     assert done.returncode == 69

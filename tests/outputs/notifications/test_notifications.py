@@ -611,6 +611,7 @@ notifications:
     return level_config(level, broker.port, sound, told)
 
 
+@pytest.mark.realtime
 def test_a_burst_is_one_call_with_the_event(
     tmp_path: Path, level: Path, broker: Mosquitto, house: House
 ) -> None:
@@ -648,6 +649,7 @@ metrics: {{enabled: true, port: {port}}}
     assert "hunter2" not in daemon.log
 
 
+@pytest.mark.realtime
 def test_the_end_does_not_wait_for_a_house_that_is_silent(
     tmp_path: Path, level: Path, broker: Mosquitto, house: House
 ) -> None:
@@ -662,6 +664,7 @@ def test_the_end_does_not_wait_for_a_house_that_is_silent(
     assert "not sent before the end" in daemon.log
 
 
+@pytest.mark.realtime
 def test_a_schedule_switches_a_label_in_the_daemon(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:

@@ -26,6 +26,8 @@ from pe_stream.storage.scores import read_runs
 from pe_stream.workbench.calibration import listening, propose
 from pe_stream.workbench.calibration.gather import SILENT, Material
 
+pytestmark = pytest.mark.heavy
+
 END = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 END_NS = round(END.timestamp() * 1e9)
 SPAN = ("--since", "2026-11-20T12:00Z", "--until", "2026-11-21T12:00Z")

@@ -23,6 +23,8 @@ from pe_stream.workbench.evaluation import command, thresholds, yamnet
 from pe_stream.workbench.evaluation.options import FLAGS, EvalOptions, command_line
 from pe_stream.workbench.soundscapes import hours
 
+pytestmark = pytest.mark.heavy
+
 QUIET, LOUD = 0.001, 0.2
 
 

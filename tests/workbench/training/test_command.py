@@ -21,6 +21,8 @@ from pe_stream.model.checkpoint import load
 from pe_stream.workbench.training import card, command, group
 from pe_stream.workbench.training.pipeline import Recipe, Trainer
 
+pytestmark = pytest.mark.heavy
+
 RECIPE = """\
 mixtures: 2
 frames: 40

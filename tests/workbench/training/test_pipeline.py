@@ -29,6 +29,8 @@ from pe_stream.workbench.training.group import Group
 from pe_stream.workbench.training.pipeline import Recipe, Trainer, clips_for, of_concepts
 from pe_stream.workbench.training.shards import Shards
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 RECIPE = Recipe(
     mixtures=3,
