@@ -199,6 +199,12 @@ class Bench:
         wrong += self._unaccounted() + self._not_late()
         return outcome
 
+    @property
+    def warnings(self) -> str:
+        """What every daemon warned of, life by life."""
+        lines = [line for log in self._logs for line in log.splitlines()]
+        return "\n".join(line for line in lines if " INFO " not in line)
+
     # What must hold
 
     def _told(self) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ def test_whatever_breaks_nothing_is_lost(tmp_path: Path) -> None:
     with Bench(tmp_path, seed=4) as bench:
         outcome = bench.run(10)
     print(outcome.table())
+    print(bench.warnings)
     assert outcome.wrong == []
     assert len(outcome.faults) == 10
     assert outcome.events > 20
