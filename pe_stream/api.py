@@ -81,10 +81,10 @@ def listen(config: str | PathLike[str] | Settings) -> Iterator[Event]:
     scorer = prepare(settings.model, settings.labels, holds=holds)
     live = Live(openers(settings), scorer, inbox, node=settings.node, hears=settings.hears)
     schedules = Schedules(settings.labels, scorer.checkpoint.recommended, local, at)
-    return _events_of(live, inbox, _Clock(settings, schedules, live, inbox))
+    return _events_of(live, inbox, _ScheduleClock(settings, schedules, live, inbox))
 
 
-def _events_of(live: Live, inbox: _Inbox, clock: _Clock) -> Iterator[Event]:
+def _events_of(live: Live, inbox: _Inbox, clock: _ScheduleClock) -> Iterator[Event]:
     try:
         live.open()
         live.start()
@@ -95,7 +95,7 @@ def _events_of(live: Live, inbox: _Inbox, clock: _Clock) -> Iterator[Event]:
         live.stop()
 
 
-class _Clock:
+class _ScheduleClock:
     """Puts labels under the rules of the time, however long the caller thinks about an event."""
 
     def __init__(self, settings: Settings, schedules: Schedules, live: Live, inbox: _Inbox) -> None:

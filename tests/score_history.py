@@ -43,7 +43,7 @@ def keep(
         for (source, label), scores in tracks.items():
             start_ns = end_ns - len(scores) * FRAME_NS
             history.add(source, [label], [label], start_ns, scores[:, None])
-        assert eventually(lambda: not history._spool.waiting, 60)
+        assert eventually(lambda: not history._queue.waiting, 60)
     finally:
         history.stop()
     assert not history.lost

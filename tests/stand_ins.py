@@ -28,7 +28,7 @@ from pe_stream.core.types import (
 )
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
-from pe_stream.labels.prepare import Labels
+from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.model.codec import Stream
 from pe_stream.pipeline.scorer import Scorer
 
@@ -141,7 +141,7 @@ def scorer(
         checkpoint=cast("Any", SimpleNamespace(name="level")),
         engine=cast("Any", engine),
         framing=framing,
-        labels=Labels(cast("Any", engine.labels), tuple(rules)),
+        labels=PreparedLabels(cast("Any", engine.labels), tuple(rules)),
     )
 
 

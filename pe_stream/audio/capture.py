@@ -73,7 +73,7 @@ class _Captured:
     after_gap: bool
 
 
-class _Recording:
+class _Microphone:
     """An open microphone; iterate over its blocks. Raises UnavailableError, also while iterating.
 
     channel: the one that is wanted, from 0; None is all.
@@ -114,7 +114,7 @@ class _Recording:
             yield captured
             patience_s = SILENT_S
 
-    def _open(self, device: devices.Device, channel: int | None) -> Any:
+    def _open(self, device: devices.InputDevice, channel: int | None) -> Any:
         channels = _channels(device, channel)
         refused = None
         for rate in dict.fromkeys((float(SAMPLE_RATE), device.rate)):
@@ -143,7 +143,7 @@ class _Recording:
         self._captured.put(_Captured(indata.copy(), time.monotonic(), time.time_ns(), after_gap))
 
 
-def _channels(device: devices.Device, channel: int | None) -> int:
+def _channels(device: devices.InputDevice, channel: int | None) -> int:
     """How many channels to open."""
     if channel is not None and channel >= device.channels:
         raise UnavailableError(
@@ -178,7 +178,7 @@ def _record(device: str | int, channel: int | None) -> None:
     while True:
         recording = None
         try:
-            recording = _Recording(device, channel)
+            recording = _Microphone(device, channel)
             said = json.dumps({"describe": recording.describe, "rate": recording.rate})
             _tell(OPENED, said.encode())
             for captured in recording:

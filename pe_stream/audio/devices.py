@@ -18,7 +18,7 @@ from pe_stream.errors import UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class InputDevice:
     """A microphone.
 
     index: PortAudio's, good until the next start. id: stays, for the configuration. name: as
@@ -35,7 +35,7 @@ class Device:
     default: bool
 
 
-def list_devices(*, root: Path = Path("/")) -> list[Device]:
+def list_devices(*, root: Path = Path("/")) -> list[InputDevice]:
     """Everything that sound can be recorded from. Raises UnavailableError without PortAudio.
 
     root: where /proc/asound and /dev/snd are looked for.
@@ -45,7 +45,7 @@ def list_devices(*, root: Path = Path("/")) -> list[Device]:
     defaults = [api["default_input_device"] for api in hostapis]
     default = next((index for index in defaults if index >= 0), -1)  # as PortAudio chooses
     return [
-        Device(
+        InputDevice(
             index=index,
             id=_stable_id(device["name"], hostapis[device["hostapi"]]["name"], cards),
             name=device["name"],
@@ -59,7 +59,7 @@ def list_devices(*, root: Path = Path("/")) -> list[Device]:
     ]
 
 
-def find(wanted: str | int, devices: Sequence[Device]) -> Device:
+def find(wanted: str | int, devices: Sequence[InputDevice]) -> InputDevice:
     """The device that `wanted` means: its index, "default", its id, its name, or a part of it.
 
     Raises UnavailableError with the names that come near, or with all that match.
@@ -78,7 +78,7 @@ def find(wanted: str | int, devices: Sequence[Device]) -> Device:
     )
 
 
-def _matches(wanted: str | int, devices: Sequence[Device]) -> list[list[Device]]:
+def _matches(wanted: str | int, devices: Sequence[InputDevice]) -> list[list[InputDevice]]:
     """What each way of meaning a device finds, the most exact way first."""
     if isinstance(wanted, int):
         return [[d for d in devices if d.index == wanted]]
@@ -91,7 +91,7 @@ def _matches(wanted: str | int, devices: Sequence[Device]) -> list[list[Device]]
     ]
 
 
-def _nearest(wanted: str, devices: Sequence[Device]) -> str:
+def _nearest(wanted: str, devices: Sequence[InputDevice]) -> str:
     names = [name for d in devices for name in (d.name, d.id)]
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

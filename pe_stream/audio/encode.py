@@ -22,7 +22,7 @@ _PIECE = {"flac": 4096, "opus": 960}
 """Samples handed to the encoder at a time: one frame of its own."""
 
 
-class Encoder:
+class AudioWriter:
     """A recording being written; a context manager. Same samples, same bytes.
 
     What is beyond -1..1 is clipped. Raises OSError where the file cannot be written.
@@ -101,6 +101,6 @@ def read_tags(path: Path) -> dict[str, str]:
 
 
 def write(path: Path, samples: Samples, form: Format = "flac") -> None:
-    """Write a whole recording, as an Encoder does."""
-    with Encoder(path, form) as encoder:
+    """Write a whole recording, as an AudioWriter does."""
+    with AudioWriter(path, form) as encoder:
         encoder.write(samples)

@@ -35,7 +35,7 @@ _CLOCK_SET_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class _Received:
+class _TimedBlock:
     """A block and when it came: monotonic (s) and UTC (ns), both for its end."""
 
     block: Block
@@ -77,7 +77,7 @@ class NetworkStream:
         self._channel = channel
         self._timeout_s = timeout_s
         self._closed = threading.Event()
-        self._received: queue.Queue[_Received | Exception | None] = queue.Queue(_MOST_BLOCKS)
+        self._received: queue.Queue[_TimedBlock | Exception | None] = queue.Queue(_MOST_BLOCKS)
         self._chunks = self._listen(Numbering(first_sample, at_s))
         threading.Thread(target=self._receive, name=f"receive {self.describe}", daemon=True).start()
 
@@ -100,14 +100,14 @@ class NetworkStream:
                 if decoder.duration_s:
                     due_s += block.duration_s
                     self._closed.wait(max(0.0, due_s - time.monotonic()))
-                if not self._hand_over(_Received(block, time.monotonic(), time.time_ns())):
+                if not self._hand_over(_TimedBlock(block, time.monotonic(), time.time_ns())):
                     return
             ended = UnavailableError(f"{self.describe}: the stream ended")
             self._hand_over(None if decoder.duration_s else ended)
         except Exception as error:  # noqa: BLE001 - raised again by the iterator
             self._hand_over(error)
 
-    def _hand_over(self, item: _Received | Exception | None) -> bool:
+    def _hand_over(self, item: _TimedBlock | Exception | None) -> bool:
         """Queue `item`, None at the end; False once the stream is closed."""
         while not self._closed.is_set():
             try:
@@ -117,7 +117,7 @@ class NetworkStream:
             return True
         return False
 
-    def _arrivals(self) -> Iterator[_Received]:
+    def _arrivals(self) -> Iterator[_TimedBlock]:
         while not self._closed.is_set():
             try:
                 item = self._received.get(timeout=_POLL_S)
@@ -173,7 +173,7 @@ class _Continuity:
         self._due_s: float | None = None
         self._clock_s = 0.0
 
-    def broken_by(self, received: _Received) -> bool:
+    def broken_by(self, received: _TimedBlock) -> bool:
         """Whether a new segment begins with this block: the first does."""
         block = received.block
         clock_s = received.utc_ns / 1e9 - received.at_s

@@ -20,7 +20,7 @@ from pe_stream.config.values import (
     Section,
     frames,
 )
-from pe_stream.core.hours import Span
+from pe_stream.core.hours import WeeklySpan
 from pe_stream.core.types import SMOOTHEST_S, LabelRule, Recommended, Rhythm
 from pe_stream.errors import ConfigError
 
@@ -132,7 +132,7 @@ class LabelSettings(Section):
             return self
         return self.model_copy(update={"prompts": (re.sub(r"[_-]+", " ", name).strip(),)})
 
-    def scheduled(self, holds: Callable[[Span], bool]) -> int | None:
+    def scheduled(self, holds: Callable[[WeeklySpan], bool]) -> int | None:
         """Which entry of the schedule is in force; None is none.
 
         holds: whether it is the time of a span.
@@ -144,7 +144,7 @@ class LabelSettings(Section):
         self,
         name: str,
         recommended: Recommended | None = None,
-        holds: Callable[[Span], bool] = lambda _: False,
+        holds: Callable[[WeeklySpan], bool] = lambda _: False,
     ) -> LabelRule:
         """What the tracker goes by: durations in frames, rounded half up, max_length at least 1.
 

@@ -10,7 +10,7 @@ from astral import Observer
 from astral import sun as astral_sun
 
 from pe_stream.config import LocationSettings
-from pe_stream.core.hours import Span, holds
+from pe_stream.core.hours import WeeklySpan, holds
 from pe_stream.core.relative_time import ago
 from pe_stream.errors import ConfigError, UsageError
 
@@ -55,7 +55,7 @@ class LocalTime:
         """A moment (aware) as the clocks there show it."""
         return moment.astimezone(self.zone)
 
-    def holds(self, span: Span, at: datetime) -> bool:
+    def holds(self, span: WeeklySpan, at: datetime) -> bool:
         """Whether `at` (aware) is within the span.
 
         Raises ConfigError where the span goes by the sun and the place is not known.

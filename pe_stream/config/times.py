@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from pe_stream.config.values import Matching, Section, Text, listed
-from pe_stream.core.hours import TIME_OF_DAY, Span, TimeOfDay
+from pe_stream.core.hours import TIME_OF_DAY, TimeOfDay, WeeklySpan
 
 _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAYS = {day: {number} for number, day in enumerate(_WEEK)}
@@ -81,7 +81,7 @@ class HoursSettings(Section):
     """When it ends, on the next day where that is not after `from`; the same: a whole day."""
 
     @property
-    def span(self) -> Span:
+    def span(self) -> WeeklySpan:
         """The same for `pe_stream.core.hours`."""
         days = frozenset().union(*(_DAYS[day] for day in self.days))
-        return Span(days, TimeOfDay.parse(self.begin), TimeOfDay.parse(self.end))
+        return WeeklySpan(days, TimeOfDay.parse(self.begin), TimeOfDay.parse(self.end))

@@ -76,7 +76,7 @@ def read(text: str) -> Document:
     Raises NotYamlError, whose message never quotes values: they may be secrets.
     """
     try:
-        composer = _Composer(text)
+        composer = _BoundedComposer(text)
         root = composer.get_single_node()
     except ReaderError as error:
         before = text[: error.position]
@@ -104,7 +104,7 @@ _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}")
 _KINDS = {"null": "nothing", "bool": "true or false", "int": "a number", "float": "a number"}
 
 
-class _Composer(yaml.SafeLoader):
+class _BoundedComposer(yaml.SafeLoader):
     """Composes nodes within bounds: PyYAML recurses once for every level."""
 
     def __init__(self, text: str) -> None:
@@ -125,7 +125,7 @@ class _Composer(yaml.SafeLoader):
 class _Builder:
     """Makes data of nodes; notes places and problems on the way."""
 
-    def __init__(self, composer: _Composer) -> None:
+    def __init__(self, composer: _BoundedComposer) -> None:
         self._composer = composer
         self.places: dict[Keys, Place] = {}
         self.problems: list[Problem] = []

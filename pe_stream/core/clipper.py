@@ -62,7 +62,7 @@ class Piece:
 
 
 @dataclass(slots=True)
-class _Clip:
+class _OpenClip:
     """A clip under way, in absolute samples. told: up to where it was told; end: inf if open."""
 
     id: str
@@ -73,7 +73,7 @@ class _Clip:
 
 
 @dataclass(slots=True)
-class _Span:
+class _WithheldSpan:
     """Where a label of `never_when` was heard."""
 
     id: str
@@ -87,16 +87,16 @@ class Clipper:
     def __init__(self, rule: ClipRule) -> None:
         """Begin without any."""
         self._rule = rule
-        self._clips: list[_Clip] = []
-        self._spans: list[_Span] = []
+        self._clips: list[_OpenClip] = []
+        self._spans: list[_WithheldSpan] = []
 
     def opened(self, event_id: str, label: str, onset: int, ring: Ring) -> None:
         """An event began at the sample `onset`; `ring` holds the audio until now."""
         if label in self._rule.never_when:
-            self._spans.append(_Span(event_id, onset))
+            self._spans.append(_WithheldSpan(event_id, onset))
         if self._rule.wants(label):
             begin = max(onset - self._rule.before, ring.start)
-            self._clips.append(_Clip(event_id, onset, begin, begin))
+            self._clips.append(_OpenClip(event_id, onset, begin, begin))
 
     def closed(self, event_id: str, offset: int) -> None:
         """That event ended at the sample `offset`."""
@@ -134,5 +134,5 @@ class Clipper:
             clip.end = min(clip.end, ring.end)
         return self.take(ring, ring.end)
 
-    def _overheard(self, clip: _Clip) -> bool:
+    def _overheard(self, clip: _OpenClip) -> bool:
         return any(span.begin < clip.end and span.end > clip.begin for span in self._spans)

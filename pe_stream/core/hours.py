@@ -63,7 +63,7 @@ class TimeOfDay:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class WeeklySpan:
     """From `begin` to `end`, which is not part of it, on days of the week (0 is Monday)."""
 
     days: frozenset[int]
@@ -87,7 +87,7 @@ class Span:
         return self.end.range[1] <= self.begin.range[0]
 
 
-def holds(span: Span, at: datetime, zone: tzinfo | None, sun: Sun) -> bool:
+def holds(span: WeeklySpan, at: datetime, zone: tzinfo | None, sun: Sun) -> bool:
     """Whether `at` (aware) is within the span.
 
     zone: what local time is; None is the system's. sun: asked only where the span goes by it.

@@ -52,7 +52,7 @@ def replay(
     for run in runs:
         said: list[Detection] = []
         done, followed, size = 0, 0, len(run.scores)
-        track = _Track.of(run, rule, first)
+        track = _TrackInput.of(run, rule, first)
         while done < size:
             while waiting and waiting[0][0] <= run.start_ns + done * FRAME_NS:
                 said += tracker.change(replace(waiting.popleft()[1], update_every=0))
@@ -111,7 +111,7 @@ class _Following:
 
 
 @dataclass(frozen=True, slots=True)
-class _Track:
+class _TrackInput:
     """What a tracker is led over: scores, or their means, of frames from `first` on.
 
     behind: by so many frames a mean is known later than its score.
@@ -123,7 +123,7 @@ class _Track:
     behind: int = 0
 
     @classmethod
-    def of(cls, run: ScoreRun, rule: LabelRule, first: int) -> _Track:
+    def of(cls, run: ScoreRun, rule: LabelRule, first: int) -> _TrackInput:
         """That of a run; where the threshold follows the room, the ensemble does the smoothing."""
         if rule.smooth == 1 or rule.follow is not None:
             return cls(run.scores, first)
@@ -133,7 +133,7 @@ class _Track:
 
 
 def _follow(
-    tracker: Watcher | _Following, track: _Track, begin: int, end: int
+    tracker: Watcher | _Following, track: _TrackInput, begin: int, end: int
 ) -> Iterable[Detection]:
     """Step through what may matter of the frames from `begin` until before `end`."""
     off = tracker.rule.off_threshold

@@ -49,7 +49,7 @@ class Detection:
 
 
 @dataclass(slots=True)
-class _Run:
+class _OpenRun:
     """Frames since the score rose to `off_threshold`; `offset` is one past the last above it.
 
     begun: the frame with which it did; the onset, where scores are not smoothed. frames: from it
@@ -97,7 +97,7 @@ class Tracker:
     def __init__(self, rule: LabelRule) -> None:
         """Start with nothing heard."""
         self._rule = rule
-        self._run: _Run | None = None
+        self._run: _OpenRun | None = None
         self._ready = 0
 
     @property
@@ -134,7 +134,7 @@ class Tracker:
             if not rises or not rule.enabled or min(frame, offset - 1) < self._ready:
                 return []
             onset = max(onset, self._ready)
-            run = self._run = _Run(frame, onset, onset, rule.threshold)
+            run = self._run = _OpenRun(frame, onset, onset, rule.threshold)
         said = self._rise(run, frame, score, offset) if rises else self._fall(run, frame, score)
         if self._run is not None and frame + 1 - run.onset >= rule.max_length:
             run.offset = min(run.offset, run.onset + rule.max_length)
@@ -149,7 +149,7 @@ class Tracker:
         self._ready = run.offset + self._rule.cooldown
         return [run.detection(Phase.END, reason)]
 
-    def _rise(self, run: _Run, frame: int, score: float, offset: int) -> list[Detection]:
+    def _rise(self, run: _OpenRun, frame: int, score: float, offset: int) -> list[Detection]:
         rule = self._rule
         run.rise(frame, score, offset)
         if run.said is not None:
@@ -163,7 +163,7 @@ class Tracker:
             return [run.detection(Phase.START)]
         return []
 
-    def _fall(self, run: _Run, frame: int, score: float) -> list[Detection]:
+    def _fall(self, run: _OpenRun, frame: int, score: float) -> list[Detection]:
         gap = frame + 1 - run.offset
         if run.candidate and gap < max(1, self._rule.min_off):
             run.gap_total += score

@@ -209,10 +209,16 @@ class LabelRule:
 
 @dataclass(frozen=True, slots=True)
 class Recommended:
-    """What a checkpoint recommends for a label: a threshold, over so many seconds (s)."""
+    """What a checkpoint recommends for a label: a threshold, over so many seconds (s).
+
+    recall: part of such sounds that it finds in scenes with them. false_alarms_per_hour: that it
+    raises on background alone. None where nobody measured.
+    """
 
     threshold: float
     smooth_s: float = 0.0
+    recall: float | None = None
+    false_alarms_per_hour: float | None = None
 
 
 SMOOTHEST_S = 2.0

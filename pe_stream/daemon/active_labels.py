@@ -18,7 +18,7 @@ from pe_stream.core.messages import slug
 from pe_stream.core.types import LabelRule
 from pe_stream.daemon.watchdog import tell_systemd
 from pe_stream.errors import PeStreamError, UnavailableError, UnfinishedError
-from pe_stream.labels.prepare import Labels, prepare_labels
+from pe_stream.labels.prepare import PreparedLabels, prepare_labels
 from pe_stream.labels.schedules import Schedules
 from pe_stream.outputs.mqtt import SetCommand
 from pe_stream.pipeline.live import Live
@@ -38,7 +38,7 @@ force, which is between two scorings."""
 class _Prepared:
     """Labels as of a moment, and schedules that begin then."""
 
-    labels: Labels
+    labels: PreparedLabels
     schedules: Schedules
 
 
@@ -69,7 +69,7 @@ class ActiveLabels:
         file: ConfigFile | None,
         version: str,
         read: Callable[[], Settings],
-        changed: Callable[[BySource, Labels], None],
+        changed: Callable[[BySource, PreparedLabels], None],
         applied: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:

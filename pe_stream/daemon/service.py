@@ -34,7 +34,7 @@ from pe_stream.daemon.health import Health
 from pe_stream.daemon.watchdog import Watchdog, tell_systemd
 from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.labels.enrolment_report import report
-from pe_stream.labels.prepare import Labels
+from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.outputs.home_assistant import HomeAssistant
 from pe_stream.outputs.metrics import Kept, Metrics
 from pe_stream.outputs.mqtt import Publisher
@@ -384,7 +384,7 @@ class Daemon:
         log.critical("a thread has died", exc_info=self._error)
         return 1
 
-    def _changed(self, wanted: BySource, labels: Labels) -> None:
+    def _changed(self, wanted: BySource, labels: PreparedLabels) -> None:
         """Other labels are in force, but for their rules; on the scoring thread."""
         self._history.relabel(labels.keys)
         self._wanted = wanted

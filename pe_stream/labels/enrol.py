@@ -27,7 +27,7 @@ FOLDER = "examples"
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class ExampleAudio:
     """A sound that is to be an example: an event's id, and its samples (n,)."""
 
     event_id: str
@@ -91,7 +91,7 @@ def keys(
     return new
 
 
-def of_clip(clip: Path, event_id: str, onset_s: float, duration_s: float) -> Sound:
+def of_clip(clip: Path, event_id: str, onset_s: float, duration_s: float) -> ExampleAudio:
     """The sound of an event in its clip, where it begins at `onset_s`; without what lies around it.
 
     Raises UnavailableError: unreadable, too long, silent.
@@ -101,14 +101,14 @@ def of_clip(clip: Path, event_id: str, onset_s: float, duration_s: float) -> Sou
         samples = examples.read(str(clip), begin_s, onset_s + duration_s + MARGIN_S)
     except UnavailableError as error:
         raise UnavailableError(str(error).replace(str(clip), "the clip")) from error
-    return Sound(event_id, trimmed(samples, "the clip"))
+    return ExampleAudio(event_id, trimmed(samples, "the clip"))
 
 
 def enroll(
     file: ConfigFile,
     label: str,
     known: LabelSettings | None,
-    sound: Sound,
+    sound: ExampleAudio,
     *,
     prompts: Sequence[str],
     change: Callable[[Edit], str],

@@ -15,7 +15,7 @@ from pe_stream.labels.learn import Lesson, lesson, teach, words_of
 from pe_stream.labels.overlaps import overlaps
 from pe_stream.labels.prepare import label_prompts
 from pe_stream.model.checkpoint import Checkpoint
-from pe_stream.model.few_shot import Learned, Space, learn, left_out, space_of
+from pe_stream.model.few_shot import FewShotLabel, Space, learn, left_out, space_of
 from pe_stream.model.prompts import LabelEmbeddings, embed_labels
 
 MOST = 5
@@ -31,7 +31,7 @@ def report(checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], name: st
     taught = teach(checkpoint, words, labels)
     embedder = Embedder(checkpoint)
     space, mine = space_of(checkpoint), lesson(checkpoint, name, labels[name])
-    alone = Learned(words_of(words, name))
+    alone = FewShotLabel(words_of(words, name))
     learned = learn(alone.row, mine.sounds, mine.against, space)
     threshold = labels[name].rule(name, checkpoint.recommended.get(name)).threshold
     yield from _of_examples(mine, alone, learned, space=space, threshold=threshold)
@@ -58,7 +58,7 @@ def report(checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], name: st
 
 
 def _of_examples(
-    lesson: Lesson, alone: Learned, learned: Learned, *, space: Space, threshold: float
+    lesson: Lesson, alone: FewShotLabel, learned: FewShotLabel, *, space: Space, threshold: float
 ) -> Iterator[str]:
     mine = lesson.examples
     without = left_out(alone.row, lesson.sounds, lesson.against, space)
@@ -82,7 +82,7 @@ def _short(path: str) -> str:
 
 
 def _of_background(
-    embedder: Embedder, paths: Sequence[str], learned: Learned, space: Space
+    embedder: Embedder, paths: Sequence[str], learned: FewShotLabel, space: Space
 ) -> Iterator[tuple[str, float]]:
     """The moment of each recording that comes nearest, and its score."""
     for path in paths:
@@ -98,7 +98,7 @@ def _others_on(
     found = {}
     for column, other in enumerate(labels.names):
         if other != name:
-            vector = Learned(words_of(labels, other), labels.offsets[column].item())
+            vector = FewShotLabel(words_of(labels, other), labels.offsets[column].item())
             found[other] = float(np.mean([_peak(space, each.sound, vector) for each in mine]))
     return found
 
@@ -108,5 +108,5 @@ def _nearest(scores: Mapping[str, float]) -> list[str]:
     return [f"  {scores[what]:.2f}  {what}" for what in highest]
 
 
-def _peak(space: Space, frames: FrameEmbeddings, vector: Learned) -> float:
+def _peak(space: Space, frames: FrameEmbeddings, vector: FewShotLabel) -> float:
     return float(space.scores(frames, vector).max())

@@ -18,14 +18,14 @@ METHOD = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CheckpointFacts:
     """A checkpoint as its files tell it: see `model.files.identity` and `read_recommended`."""
 
     identity: str
     recommended: Mapping[str, Recommended]
 
 
-def look_up(model: ModelSettings) -> Known:
+def look_up(model: ModelSettings) -> CheckpointFacts:
     """The configured checkpoint, found (a hub's: downloaded) and not loaded.
 
     Raises UnavailableError.
@@ -33,7 +33,7 @@ def look_up(model: ModelSettings) -> Known:
     cache = Path(model.cache) if model.cache else None
     folder = files.find(model.checkpoint, model.revision, cache)
     recommended = files.read_recommended(model.checkpoint, folder)
-    return Known(files.identity(folder), recommended)
+    return CheckpointFacts(files.identity(folder), recommended)
 
 
 def fingerprint(identity: str, label: LabelSettings) -> str:

@@ -15,7 +15,7 @@ from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.labels import background, examples
 from pe_stream.labels.examples import Embedder, Example
 from pe_stream.model.checkpoint import Checkpoint
-from pe_stream.model.few_shot import Learned, learn, space_of, with_learned
+from pe_stream.model.few_shot import FewShotLabel, learn, space_of, with_learned
 from pe_stream.model.prompts import LabelEmbeddings
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def teach(
     An example that repeats another counts once, with a warning: the label hears as it should, which
     is no reason for a daemon not to start. Raises UnavailableError naming the label and the file.
     """
-    learned: dict[str, Learned] = {}
+    learned: dict[str, FewShotLabel] = {}
     embedder = Embedder(checkpoint)
     for name, label in labels.items():
         if label.examples:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pe_stream.config import LabelSettings
-from pe_stream.core.hours import Span
+from pe_stream.core.hours import WeeklySpan
 from pe_stream.core.types import LabelRule
 from pe_stream.core.words import has_control_characters
 from pe_stream.errors import ConfigError
@@ -17,7 +17,7 @@ from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, embed_labels
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class PreparedLabels:
     """Labels ready for use: what the engine multiplies with, and when a score makes an event.
 
     rules: one for each column of the engine, in its order.
@@ -29,11 +29,11 @@ class Labels:
     keys: Mapping[str, str] = field(default_factory=dict)
 
 
-Holds = Callable[[Span], bool]
+Holds = Callable[[WeeklySpan], bool]
 """Whether it is the time of a span."""
 
 
-def never(_: Span) -> bool:
+def never(_: WeeklySpan) -> bool:
     """No schedule counts, as for files: they have no local time."""
     return False
 
@@ -57,7 +57,7 @@ def labels_from_prompts(
 
 def prepare_labels(
     checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], holds: Holds = never
-) -> Labels:
+) -> PreparedLabels:
     """Embed the labels' prompts, learn from their examples and settle their thresholds.
 
     Raises ConfigError, and UnavailableError naming an example that cannot be used.
@@ -66,7 +66,7 @@ def prepare_labels(
     rules = (label.rule(name, recommended.get(name), holds) for name, label in labels.items())
     embeddings = teach(checkpoint, embed_labels(checkpoint, label_prompts(labels)), labels)
     keys = {name: fingerprint(checkpoint.identity, label) for name, label in labels.items()}
-    return Labels(embeddings, tuple(rules), keys)
+    return PreparedLabels(embeddings, tuple(rules), keys)
 
 
 def label_prompts(labels: Mapping[str, LabelSettings]) -> dict[str, LabelPrompts]:

@@ -8,7 +8,7 @@ from functools import partial
 
 from pe_stream.config import LabelSettings
 from pe_stream.config.local_time import LocalTime
-from pe_stream.core.hours import Span
+from pe_stream.core.hours import WeeklySpan
 from pe_stream.core.types import LabelRule, Recommended
 
 
@@ -66,7 +66,7 @@ def changes(
     cannot be followed.
     """
 
-    def holds(span: Span) -> bool:
+    def holds(span: WeeklySpan) -> bool:
         return local.holds(span, at)
 
     at = since

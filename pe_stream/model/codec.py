@@ -170,7 +170,7 @@ class Codec:
         return made
 
 
-class _Place(NamedTuple):
+class _Position(NamedTuple):
     """Where a block is, counted from the stream's beginning.
 
     begin: first of its inputs that is needed again. final: outputs that no later audio can change.
@@ -198,7 +198,7 @@ class _StatefulCodec(nn.Module):
         while not all(place.begin > 0 for place in self.plan(self.steady_after)):
             self.steady_after += 1
 
-    def plan(self, frames_seen: int) -> list[_Place]:
+    def plan(self, frames_seen: int) -> list[_Position]:
         """Where each block is."""
         made = []
         given = frames_seen * FRAME
@@ -206,7 +206,7 @@ class _StatefulCodec(nn.Module):
             final = (given - 1 - block.after) // block.stride + 1
             final = max(0, min(final, given // block.stride))
             begin = max(0, final - math.ceil(block.before / block.stride)) * block.stride
-            made.append(_Place(begin, final))
+            made.append(_Position(begin, final))
             given = final
         return made
 

@@ -30,7 +30,7 @@ def lean(embedder: Any) -> Layers:
     dac = embedder.dac_encoder
     live = torch.arange(embedder.bottleneck.out_channels)
     layers: list[nn.Module] = []
-    blocks: list[Block] = []
+    blocks: list[CodecBlock] = []
 
     def convolution(conv: nn.Conv1d) -> None:
         nonlocal live
@@ -42,7 +42,7 @@ def lean(embedder: Any) -> Layers:
     convolution(dac.conv2)
     layers.append(_Snake(dac.snake1, live))
     for block in reversed(dac.block):
-        blocks.append(Block(layers[::-1]))
+        blocks.append(CodecBlock(layers[::-1]))
         layers.clear()
         convolution(block.conv1)
         layers.append(_Snake(block.snake1, live))
@@ -52,7 +52,7 @@ def lean(embedder: Any) -> Layers:
                 layers.append(kept)
                 live = kept.read
     layers.append(_convolution(dac.conv1, live, torch.zeros(1, dtype=torch.long)))
-    blocks.append(Block(layers[::-1]))
+    blocks.append(CodecBlock(layers[::-1]))
     return Layers(blocks[::-1])
 
 
@@ -66,9 +66,9 @@ def convolving(*, cudnn: bool) -> Iterator[None]:
 class Layers(nn.Module):
     """The codec: (B, samples) to features (B, samples / FRAME, D)."""
 
-    def __init__(self, blocks: list[Block]) -> None:
+    def __init__(self, blocks: list[CodecBlock]) -> None:
         super().__init__()
-        self.blocks = cast("list[Block]", nn.ModuleList(blocks))
+        self.blocks = cast("list[CodecBlock]", nn.ModuleList(blocks))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -88,7 +88,7 @@ class Layers(nn.Module):
         return image[:, :, 0].transpose(1, 2)
 
 
-class Block(nn.Module):
+class CodecBlock(nn.Module):
     """Layers up to where the rate falls: images (B, C, 1, n) to (B, D, 1, n / stride).
 
     Output j depends on the inputs stride * j - before .. stride * j + after.

@@ -55,18 +55,18 @@ class Space:
     scale: float
     bias: float
 
-    def logits(self, frames: FrameEmbeddings | Vector, learned: Learned) -> Vector:
+    def logits(self, frames: FrameEmbeddings | Vector, learned: FewShotLabel) -> Vector:
         """Logits (frames,) of embeddings (frames, D)."""
         logits: Vector = frames @ learned.row * self.scale + self.bias + learned.offset
         return logits
 
-    def scores(self, frames: FrameEmbeddings | Vector, learned: Learned) -> Vector:
+    def scores(self, frames: FrameEmbeddings | Vector, learned: FewShotLabel) -> Vector:
         """Scores (frames,) in 0..1."""
         return _sigmoid(self.logits(frames, learned))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Learned:
+class FewShotLabel:
     """A label's row (D,), and what is added to its logits."""
 
     row: Vector
@@ -84,7 +84,7 @@ def learn(
     examples: Sequence[FrameEmbeddings],
     background: Sequence[FrameEmbeddings],
     space: Space,
-) -> Learned:
+) -> FewShotLabel:
     """The vector of a label whose prompts have the mean embedding `words` (D,).
 
     examples: one or more, (frames, D) each, of the parts in which the sound is heard; every one
@@ -94,8 +94,8 @@ def learn(
     reach that without, and where the background reaches as high as they do.
     """
     if not examples:
-        return Learned(words)
-    alone = Learned(words)
+        return FewShotLabel(words)
+    alone = FewShotLabel(words)
     others = [each[space.scores(each, alone) < _OWN].astype(np.float64) for each in background]
     others = [each for each in others if len(each)]
     if not others:
@@ -103,7 +103,7 @@ def learn(
     known = float(np.mean([space.scores(each, alone).max() for each in examples]))
     weight = _WEIGHT * len(examples) / (len(examples) + _HALF) * (1 - known) ** _TRUST
     row = words + weight * _direction(words, examples, others)
-    return Learned(row, _offset(Learned(row), examples, others, space))
+    return FewShotLabel(row, _offset(FewShotLabel(row), examples, others, space))
 
 
 def left_out(
@@ -121,7 +121,9 @@ def left_out(
     ]
 
 
-def with_learned(embeddings: LabelEmbeddings, learned: Mapping[str, Learned]) -> LabelEmbeddings:
+def with_learned(
+    embeddings: LabelEmbeddings, learned: Mapping[str, FewShotLabel]
+) -> LabelEmbeddings:
     """The same labels, some with vectors that were learned."""
     rows, offsets = embeddings.rows.clone(), embeddings.offsets.clone()
     for name, each in learned.items():
@@ -150,7 +152,7 @@ def _direction(
 
 
 def _offset(
-    learned: Learned,
+    learned: FewShotLabel,
     examples: Sequence[FrameEmbeddings],
     background: Sequence[Vector],
     space: Space,

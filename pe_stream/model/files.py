@@ -97,9 +97,10 @@ def read_config(name: str, folder: Path) -> PeAudioConfig:
 def read_recommended(name: str, folder: Path) -> Mapping[str, Recommended]:
     """Read what is recommended by label: `{"labels": {"dog_bark": 0.42}}`.
 
-    Instead of a threshold alone there may be `{"threshold": 0.42, "smooth_s": 0.6}`. They are in
-    `thresholds.json`, which a checkpoint may lack: then there are none. Raises UnavailableError if
-    the file is there and wrong.
+    Instead of a threshold alone there may be `{"threshold": 0.42, "smooth_s": 0.6, "recall": 0.7,
+    "false_alarms_per_hour": 0.2}`, all but the first optional. They are in `thresholds.json`, which
+    a checkpoint may lack: then there are none. Raises UnavailableError if the file is there and
+    wrong.
     """
     if not (folder / "thresholds.json").exists():
         return MappingProxyType({})
@@ -115,7 +116,7 @@ def read_recommended(name: str, folder: Path) -> Mapping[str, Recommended]:
             name,
             f'its thresholds.json is not {{"labels": {{name: number from 0 to 1, ...}}}}{which};'
             ' for a number there may be {"threshold": number, "smooth_s": seconds from 0 to'
-            f" {SMOOTHEST_S:g}}}",
+            f' {SMOOTHEST_S:g}, "recall": from 0 to 1, "false_alarms_per_hour": number}}',
         )
     return MappingProxyType({label: value for label, value in found.items() if value is not None})
 
@@ -208,15 +209,23 @@ def _sampling_rate(name: str, folder: Path, default: object) -> object:
     return extractor.get("sampling_rate", default)
 
 
+_MOST = {
+    "threshold": 1.0,
+    "smooth_s": SMOOTHEST_S,
+    "recall": 1.0,
+    "false_alarms_per_hour": math.inf,
+}
+"""What may be recommended for a label, from 0 to this."""
+
+
 def _recommended(value: object) -> Recommended | None:
     """What is recommended for a label; None where it is wrong."""
     given: dict[str, Any] = value if isinstance(value, dict) else {"threshold": value}
-    if not {"threshold"} <= given.keys() <= {"threshold", "smooth_s"}:
+    if "threshold" not in given or not given.keys() <= _MOST.keys():
         return None
-    threshold, smooth_s = given["threshold"], given.get("smooth_s", 0.0)
-    if not (_is_number(threshold, 1) and _is_number(smooth_s, SMOOTHEST_S)):
+    if not all(_is_number(number, _MOST[key]) for key, number in given.items()):
         return None
-    return Recommended(float(threshold), float(smooth_s))
+    return Recommended(**{key: float(number) for key, number in given.items()})
 
 
 def _is_number(value: object, most: float) -> bool:

@@ -30,7 +30,7 @@ from pe_stream.core.rule_change import RuleChange
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import FRAME_S, Event, LabelRule, Reason, Window
 from pe_stream.errors import UnavailableError
-from pe_stream.labels.prepare import Labels
+from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.model.codec import Stream
 from pe_stream.pipeline.mailbox import Requests
 from pe_stream.pipeline.scorer import Scorer
@@ -232,7 +232,7 @@ class Live:
 
     def change(
         self,
-        labels: Labels,
+        labels: PreparedLabels,
         hears: Callable[[str, str], bool],
         done: Callable[[], None],
         *,
@@ -389,7 +389,9 @@ def openers(settings: Settings) -> dict[str, Opener]:
     return {name: opener(spec) for name, spec in settings.sources.items()}
 
 
-def _rules(labels: Labels, source: str, hears: Callable[[str, str], bool]) -> list[LabelRule]:
+def _rules(
+    labels: PreparedLabels, source: str, hears: Callable[[str, str], bool]
+) -> list[LabelRule]:
     """One rule a column; labels that the source does not listen for are switched off."""
     return [
         rule if hears(source, rule.name) else replace(rule, enabled=False) for rule in labels.rules

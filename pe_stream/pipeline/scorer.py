@@ -15,7 +15,7 @@ from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings
 from pe_stream.core.windows import Framing
-from pe_stream.labels.prepare import Holds, Labels, never, prepare_labels
+from pe_stream.labels.prepare import Holds, PreparedLabels, never, prepare_labels
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
@@ -31,7 +31,7 @@ class Scorer:
     checkpoint: Checkpoint
     engine: Engine
     framing: Framing
-    labels: Labels
+    labels: PreparedLabels
 
     def compare(self, embeddings: FrameEmbeddings, text: str) -> NDArray[np.float32]:
         """Scores (frames,) of frame embeddings for any text; raises ConfigError."""

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from pe_stream.audio.encode import Encoder, read_tags
+from pe_stream.audio.encode import AudioWriter, read_tags
 from pe_stream.config import ClipSettings
 from pe_stream.config.paths import state_folder
 from pe_stream.core.clipper import ClipOutcome, ClipRule, Piece
@@ -119,7 +119,7 @@ class Clips:
         self._folder = folder_of(settings)
         self._queue: queue.Queue[Piece | None] = queue.Queue(MOST_PIECES)
         self._paths: dict[str, Path] = {}
-        self._open: dict[str, Encoder] = {}
+        self._open: dict[str, AudioWriter] = {}
         self._spoilt: set[str] = set()
         self._given_up: deque[str] = deque()  # what the thread has still to forget
         self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
@@ -242,7 +242,7 @@ class Clips:
                 folder.mkdir(mode=0o700, exist_ok=True)
             before_s = (piece.onset - piece.start) / SAMPLE_RATE
             tags = {_BEFORE: f"{before_s:.6f}"}
-            self._open[piece.id] = Encoder(_part(path), self._settings.format, tags)
+            self._open[piece.id] = AudioWriter(_part(path), self._settings.format, tags)
         self._open[piece.id].write(piece.samples)
         if piece.fate is ClipOutcome.KEPT:
             self._open.pop(piece.id).close()

@@ -54,7 +54,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class EmbeddingRows:
     """Rows of one file, or of memory."""
 
     made: Made
@@ -100,7 +100,7 @@ class EmbeddingFiles:
         """How long it is to be left alone, after it failed (s)."""
         return write_queue.RETRY_S
 
-    def keep(self, piece: Piece) -> bool:
+    def keep(self, piece: EmbeddingRows) -> bool:
         """Write rows, in order; whether that was done. Forgets what is then too much."""
         hours = piece.rows["start_ns"] // _HOUR_NS
         try:
@@ -188,7 +188,7 @@ class EmbeddingFiles:
 
 def stored(
     folder: Path, since_ns: int, until_ns: int, *, source: str | None = None
-) -> Iterator[Piece]:
+) -> Iterator[EmbeddingRows]:
     """Rows that begin in since_ns..until_ns (UTC), file by file, also beside a daemon.
 
     source: as configured, or as in topics; None is all. What is damaged is left out, and said.
@@ -214,7 +214,7 @@ def stored(
             log.warning("%s is left out: %s", path, error)
             continue
         if piece is not None:
-            yield Piece(piece.made, _wanted(path, piece.rows, since_ns, until_ns))
+            yield EmbeddingRows(piece.made, _wanted(path, piece.rows, since_ns, until_ns))
 
 
 def _wanted(path: Path, rows: Rows, since_ns: int, until_ns: int) -> Rows:
@@ -238,7 +238,7 @@ def _files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _read(path: Path) -> Piece | None:
+def _read(path: Path) -> EmbeddingRows | None:
     """None where there are no rows yet. Raises ValueError on what is no such file."""
     size = path.stat().st_size
     if not size:
@@ -251,7 +251,7 @@ def _read(path: Path) -> Piece | None:
     count = (size - HEADER) // kind.itemsize
     if count <= 0:
         return None
-    return Piece(made, np.memmap(path, kind, "r", HEADER, (count,)))
+    return EmbeddingRows(made, np.memmap(path, kind, "r", HEADER, (count,)))
 
 
 def _header(made: Made) -> bytes:

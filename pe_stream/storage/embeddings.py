@@ -20,7 +20,13 @@ from pe_stream.config import SearchSettings
 from pe_stream.core.messages import slug
 from pe_stream.core.pooling import Pool, Rows
 from pe_stream.core.types import FrameEmbeddings
-from pe_stream.storage.embedding_files import EmbeddingFiles, Made, Piece, default_folder, stored
+from pe_stream.storage.embedding_files import (
+    EmbeddingFiles,
+    EmbeddingRows,
+    Made,
+    default_folder,
+    stored,
+)
 from pe_stream.storage.write_queue import WriteQueue
 
 CHUNK = 150
@@ -65,19 +71,19 @@ class EmbeddingStore:
         self._identity = self._checkpoint = ""
         self._lock = threading.Lock()
         self._gathered: dict[str, _Gathered] = {}
-        self._spool = WriteQueue[Piece](
+        self._queue = WriteQueue[EmbeddingRows](
             "memory", "minutes of what was heard", lambda piece: piece.rows.nbytes, on_failure
         )
 
     @property
     def unavailable_reason(self) -> str | None:
         """Why nothing can be written at present, in words; None while it can."""
-        return self._spool.unavailable_reason
+        return self._queue.unavailable_reason
 
     @property
     def lost(self) -> int:
         """Chunks (of up to a minute of a source) that could not be kept."""
-        return self._spool.lost
+        return self._queue.lost
 
     def start(self, identity: str, checkpoint: str) -> None:
         """Begin to write what a checkpoint hears; does not fail: see `unavailable_reason`.
@@ -86,7 +92,7 @@ class EmbeddingStore:
         """
         self._identity, self._checkpoint = identity, checkpoint[:_LONGEST_NAME]
         if self.enabled:
-            self._spool.start(self._store, self._store.keep)
+            self._queue.start(self._store, self._store.keep)
 
     def stop(self) -> None:
         """Write all there is, for a while; what the disk does not take then is lost."""
@@ -94,7 +100,7 @@ class EmbeddingStore:
             for source, gathered in self._gathered.items():
                 gathered.rows += gathered.pool.flush()
                 self._close(source, gathered)
-        self._spool.stop()
+        self._queue.stop()
 
     def add(self, source: str, start_ns: int, embeddings: FrameEmbeddings) -> None:
         """Take the next final frames (n, D) of a source. Never waits for the disk.
@@ -112,14 +118,16 @@ class EmbeddingStore:
                 if len(gathered.rows) == CHUNK:
                     self._close(source, gathered)
 
-    def pieces(self, since_ns: int, until_ns: int, source: str | None = None) -> Iterator[Piece]:
+    def pieces(
+        self, since_ns: int, until_ns: int, source: str | None = None
+    ) -> Iterator[EmbeddingRows]:
         """Rows that begin in since_ns..until_ns (UTC), also unwritten ones; some may come twice.
 
         source: as configured, or as in topics; None is all. Raises UnavailableError where the
         folder cannot be read.
         """
         with self._lock:
-            held = self._spool.waiting
+            held = self._queue.waiting
             held += [
                 self._piece(name, gathered)
                 for name, gathered in self._gathered.items()
@@ -130,13 +138,13 @@ class EmbeddingStore:
             starts_ns = piece.rows["start_ns"]
             wanted = (starts_ns >= since_ns) & (starts_ns < until_ns)
             if source in (None, piece.made.source) or slug(str(source)) == slug(piece.made.source):
-                yield Piece(piece.made, piece.rows[wanted])
+                yield EmbeddingRows(piece.made, piece.rows[wanted])
         yield from stored(self._folder, since_ns, until_ns, source=source)
 
-    def _piece(self, source: str, gathered: _Gathered) -> Piece:
+    def _piece(self, source: str, gathered: _Gathered) -> EmbeddingRows:
         rows = np.concatenate(gathered.rows)
         width = rows.dtype["code"].shape[0]
-        return Piece(Made(source, self._identity, self._checkpoint, width), rows)
+        return EmbeddingRows(Made(source, self._identity, self._checkpoint, width), rows)
 
     def _close(self, source: str, gathered: _Gathered) -> None:
         """Have what was gathered of a source written."""
@@ -144,4 +152,4 @@ class EmbeddingStore:
             return
         piece = self._piece(source, gathered)
         gathered.rows = []
-        self._spool.put(piece)
+        self._queue.put(piece)

@@ -44,7 +44,7 @@ class EventFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EventRecord:
     """An event as it was last told, and what somebody said of it."""
 
     event: dict[str, Any]
@@ -53,7 +53,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class EventCount:
     """How many events began from `start` (UTC, on a local hour or day) on, by label."""
 
     start: datetime
@@ -70,7 +70,7 @@ class EventQueries:
         """Take the path; nothing is opened yet."""
         self._path = path
 
-    def events(self, asked: EventFilter) -> Iterator[Entry]:
+    def events(self, asked: EventFilter) -> Iterator[EventRecord]:
         """All of them, in the order of their onsets."""
         with self._database() as database:
             clauses, values = _where(database, asked)
@@ -83,7 +83,7 @@ class EventQueries:
 
     def page(
         self, asked: EventFilter, *, limit: int, before: str | None = None
-    ) -> tuple[list[Entry], str | None]:
+    ) -> tuple[list[EventRecord], str | None]:
         """The newest first, at most `limit`, and where to go on (`before`); None at the end.
 
         Raises ValueError where `before` is not what a page gave.
@@ -101,7 +101,7 @@ class EventQueries:
         last = entries[-1].event
         return entries, f"{last['onset']}_{last['id']}"
 
-    def one(self, event_id: str) -> Entry | None:
+    def one(self, event_id: str) -> EventRecord | None:
         """A single event, None where there is none of that id."""
         with self._database() as database:
             query = (
@@ -125,7 +125,7 @@ class EventQueries:
 
     def counts(
         self, asked: EventFilter, *, by: Literal["hour", "day"], zone: tzinfo
-    ) -> list[Bucket]:
+    ) -> list[EventCount]:
         """How many began in each local hour or day; those without any are left out.
 
         Counted in whole quarters of an hour, also those that `since` and `until` lie in. Verdicts
@@ -143,7 +143,7 @@ class EventQueries:
                 if start not in starts:
                     starts[start] = _bucket(start, by, zone)
                 found[starts[start]][label] += count
-        return [Bucket(start, dict(labels)) for start, labels in found.items()]
+        return [EventCount(start, dict(labels)) for start, labels in found.items()]
 
     def _database(self) -> AbstractContextManager[sqlite3.Connection]:
         return reading(self._path, "events")
@@ -233,5 +233,5 @@ def _bucket(start: str, by: Literal["hour", "day"], zone: tzinfo) -> datetime:
     return local.astimezone(UTC) - timedelta(minutes=local.minute)
 
 
-def _entry(event: str, verdict: Verdict | None, note: str | None) -> Entry:
-    return Entry(json.loads(event), verdict, note)
+def _entry(event: str, verdict: Verdict | None, note: str | None) -> EventRecord:
+    return EventRecord(json.loads(event), verdict, note)

@@ -90,8 +90,8 @@ class EventStore:
         self._numbers = itertools.count(-1, -1)
         self._rows: dict[int, int] = {}
         # Full (32 MB) when the disk refuses for long: what comes then is only sent.
-        self._spool = WriteQueue[_Write]("store", "events", lambda write: write.size, on_failure)
-        self._spool.start(self._disk, self._write)
+        self._queue = WriteQueue[_Write]("store", "events", lambda write: write.size, on_failure)
+        self._queue.start(self._disk, self._write)
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -105,7 +105,7 @@ class EventStore:
 
     def close(self) -> None:
         """Write what waits, for a while, and leave it to others."""
-        self._spool.stop()
+        self._queue.stop()
 
     def record(self, event: Event, messages: Sequence[Message]) -> list[Message]:
         """Write a phase of an event and its messages; returns these as they are to be sent.
@@ -184,13 +184,13 @@ class EventStore:
 
     def retry(self) -> None:
         """Have it tried again, if it failed; does not wait."""
-        if self.unavailable_reason is not None and not self._spool.waiting:
-            self._spool.put(_Write(probe, _LEAST_BYTES))
+        if self.unavailable_reason is not None and not self._queue.waiting:
+            self._queue.put(_Write(probe, _LEAST_BYTES))
 
     def _soon(self, use: Use, *, patience_s: float, size: int = 0) -> _Write | None:
         """Have something written in turn, and wait for it a little; None where too much waits."""
         write = _Write(use, size + _LEAST_BYTES)
-        if not self._spool.put(write):
+        if not self._queue.put(write):
             return None
         behind = self._last is not None and self._last.rows is None
         self._last = write

@@ -35,8 +35,8 @@ def read_runs(
     """Stored scores of frames that begin in since_ns..until_ns (UTC), also beside a daemon.
 
     source, label: as configured, or as in topics. key: what made the scores, see
-    `labels.prepare.Labels`; None is what made the newest. Raises UnavailableError where there is no
-    such database.
+    `labels.prepare.PreparedLabels`; None is what made the newest. Raises UnavailableError where
+    there is no such database.
     """
     return _joined(stored(path, source, label, since_ns, until_ns, key=key), since_ns, until_ns)
 
@@ -85,17 +85,17 @@ class ScoreStore:
         self._keys: dict[str, str] = {}
         self._lock = threading.Lock()
         self._gathered: dict[str, _Chunk] = {}
-        self._spool = WriteQueue[_Chunk]("history", "chunks of scores", _size, on_failure)
+        self._queue = WriteQueue[_Chunk]("history", "chunks of scores", _size, on_failure)
 
     @property
     def unavailable_reason(self) -> str | None:
         """Why nothing can be written at present, in words; None while it can."""
-        return self._spool.unavailable_reason
+        return self._queue.unavailable_reason
 
     @property
     def lost(self) -> int:
         """Chunks (of up to a minute of a source) that could not be kept."""
-        return self._spool.lost
+        return self._queue.lost
 
     def start(self) -> None:
         """Open the database and begin to write; does not fail: see `unavailable_reason`."""
@@ -107,19 +107,19 @@ class ScoreStore:
                 max_gb=settings.max_gb,
                 clock=self._clock,
             )
-            self._spool.start(store, lambda chunk: store.keep(chunk.rows()))
+            self._queue.start(store, lambda chunk: store.keep(chunk.rows()))
 
     def stop(self) -> None:
         """Write all there is, for a while; what the disk does not take then is lost."""
         with self._lock:
             for source in list(self._gathered):
                 self._close(source)
-        self._spool.stop()
+        self._queue.stop()
 
     def relabel(self, keys: Mapping[str, str]) -> None:
         """Say what makes the scores of each label from now on; other labels are not kept.
 
-        keys: fingerprints by label, see `labels.prepare.Labels`.
+        keys: fingerprints by label, see `labels.prepare.PreparedLabels`.
         """
         with self._lock:
             for source in list(self._gathered):
@@ -167,7 +167,7 @@ class ScoreStore:
             key = self._keys.get(label)
             held = [
                 (chunk, list(chunk.pieces))
-                for chunk in (*self._spool.waiting, *self._gathered.values())
+                for chunk in (*self._queue.waiting, *self._gathered.values())
                 if chunk.source == source and label in chunk.labels
             ]
         if key is None:
@@ -178,7 +178,7 @@ class ScoreStore:
             if chunk.keys[column] == key:
                 found[chunk.start_ns] = np.concatenate([piece[:, column] for piece in pieces])
         # After memory: what was written between the two is there twice, and nothing is left out.
-        if self._spool.writes:
+        if self._queue.writes:
             path = path_of(self._settings)
             found |= stored(path, source, label, since_ns, until_ns, key=key)
         return _joined(found, since_ns, until_ns)
@@ -195,7 +195,7 @@ class ScoreStore:
     def _close(self, source: str) -> None:
         """Have what was gathered of a source written."""
         if (chunk := self._gathered.pop(source, None)) is not None:
-            self._spool.put(chunk)
+            self._queue.put(chunk)
 
 
 def _size(chunk: _Chunk) -> int:

@@ -18,7 +18,7 @@ from pe_stream.core.pooling import Probe, Rows
 from pe_stream.core.types import FRAME_S
 from pe_stream.errors import ConfigError
 from pe_stream.storage.clips import Clips
-from pe_stream.storage.embedding_files import Piece
+from pe_stream.storage.embedding_files import EmbeddingRows
 from pe_stream.storage.event_queries import EventFilter, EventQueries
 
 LONGEST_TEXT = 500
@@ -35,7 +35,7 @@ TURN_ON = "set search.enabled to true in the configuration, and start pe-stream 
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """What a search gave.
 
     moments: of all sources, the best first. searched_s: how much was compared, of `sources`.
@@ -50,7 +50,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Overlap:
+class EventAtMoment:
     """An event that was there at a moment. clip_s: where in its clip that is; None without one."""
 
     event: dict[str, Any]
@@ -67,7 +67,7 @@ def checked(text: str) -> str:
     return bare
 
 
-def search(pieces: Iterable[Piece], probe: Probe, limit: int) -> Found:
+def search(pieces: Iterable[EmbeddingRows], probe: Probe, limit: int) -> SearchResult:
     """The `limit` best moments in what was heard, in any order, with rows twice or not."""
     of: dict[str, list[Rows]] = defaultdict(list)
     others: dict[str, float] = defaultdict(float)
@@ -88,10 +88,12 @@ def search(pieces: Iterable[Piece], probe: Probe, limit: int) -> Found:
         found += moments(source, starts_ns, frames[once], logits[once], limit)
     found.sort(key=lambda moment: (-moment.peak, moment.start_ns))
     searched = sorted(source for source, parts in of.items() if any(map(len, parts)))
-    return Found(found[:limit], round(searched_s, 2), searched, dict(others))
+    return SearchResult(found[:limit], round(searched_s, 2), searched, dict(others))
 
 
-def overlap(moment: Moment, timeline: EventQueries | None, clips: Clips | None) -> Overlap | None:
+def overlap(
+    moment: Moment, timeline: EventQueries | None, clips: Clips | None
+) -> EventAtMoment | None:
     """The event at a moment, of several one with a clip first, then the one that peaked highest.
 
     Raises UnavailableError where events cannot be read.
@@ -101,12 +103,12 @@ def overlap(moment: Moment, timeline: EventQueries | None, clips: Clips | None) 
     start, end = utc(moment.start_ns), utc(moment.end_ns)
     since = _text(start - LONGEST_EVENT)
     asked = EventFilter(since=since, until=_text(end), source=moment.source)
-    there: list[Overlap] = []
+    there: list[EventAtMoment] = []
     for entry in timeline.events(asked):
         event = entry.event
         onset = datetime.fromisoformat(event["onset"])
         if onset + timedelta(seconds=event["duration_s"]) > start:
-            there.append(Overlap(event, _clip_s(moment, event, clips)))
+            there.append(EventAtMoment(event, _clip_s(moment, event, clips)))
     return max(there, key=lambda each: (each.clip_s is not None, each.event["peak"]), default=None)
 
 

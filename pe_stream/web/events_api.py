@@ -164,7 +164,7 @@ def _timeline(daemon: DaemonView) -> EventQueries:
     return daemon.timeline
 
 
-def one(daemon: DaemonView, event_id: str) -> event_queries.Entry:
+def one(daemon: DaemonView, event_id: str) -> event_queries.EventRecord:
     """A stored event. Answers 404 where there is none."""
     entry = _timeline(daemon).one(event_id)
     if entry is None:
@@ -172,7 +172,7 @@ def one(daemon: DaemonView, event_id: str) -> event_queries.Entry:
     return entry
 
 
-def _entry(daemon: DaemonView, entry: event_queries.Entry) -> schemas.Entry:
+def _entry(daemon: DaemonView, entry: event_queries.EventRecord) -> schemas.Entry:
     has_clip = daemon.clips.find(entry.event) is not None
     said = {"verdict": entry.verdict, "note": entry.note, "has_clip": has_clip}
     return schemas.Entry.model_validate(entry.event | said)

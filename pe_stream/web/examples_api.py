@@ -52,7 +52,7 @@ def add_example(
     return schemas.Enrolled(version=now, label=shown_label(daemon, wanted.label), report=report)
 
 
-def _sound(clip: Path, event_id: str, onset_s: float, duration_s: float) -> enrol.Sound:
+def _sound(clip: Path, event_id: str, onset_s: float, duration_s: float) -> enrol.ExampleAudio:
     try:
         return enrol.of_clip(clip, event_id, onset_s, duration_s)
     except UnavailableError as error:

@@ -36,7 +36,7 @@ class RecentStretch:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _KeptBlock:
     pieces: deque[tuple[float, RecentStretch]] = field(default_factory=deque)
     frames: int = 0
 
@@ -48,7 +48,7 @@ class RecentAudio:
         """Begin with nothing. clock: seconds, by which it is told what was long ago."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _KeptBlock] = {}
         self._count = 0
 
     def add(self, source: str, names: Sequence[str], heard: Heard) -> int:
@@ -57,7 +57,7 @@ class RecentAudio:
             source, tuple(names), heard.start_ns, heard.scores.copy(), heard.samples
         )
         with self._lock:
-            kept = self._kept.setdefault(source, _Kept())
+            kept = self._kept.setdefault(source, _KeptBlock())
             kept.pieces.append((self._clock(), piece))
             kept.frames += len(piece.scores)
             while kept.frames - len(kept.pieces[0][1].scores) >= KEPT:

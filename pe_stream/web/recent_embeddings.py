@@ -15,7 +15,7 @@ KEPT_S = 60
 
 
 @dataclass(slots=True)
-class _Run:
+class _EmbeddingRun:
     """Frames without a break, from `start_ns` (UTC) on."""
 
     start_ns: int
@@ -29,14 +29,14 @@ class RecentEmbeddings:
     def __init__(self) -> None:
         """Begin with nothing."""
         self._lock = threading.Lock()
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, _EmbeddingRun] = {}
 
     def add(self, source: str, start_ns: int, embeddings: FrameEmbeddings) -> None:
         """Take the next frames (n, D) of a source; a break forgets what was before it."""
         with self._lock:
             run = self._runs.get(source)
             if run is None or abs(run.start_ns + run.frames * FRAME_NS - start_ns) > FRAME_NS // 2:
-                run = self._runs[source] = _Run(start_ns)
+                run = self._runs[source] = _EmbeddingRun(start_ns)
             run.pieces.append(embeddings)
             run.frames += len(embeddings)
             most = KEPT_S * 1_000_000_000 // FRAME_NS

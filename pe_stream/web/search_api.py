@@ -12,7 +12,7 @@ from limits.strategies import MovingWindowRateLimiter
 
 from pe_stream.core.peak_picking import Moment
 from pe_stream.storage import search as searching
-from pe_stream.storage.search import Overlap
+from pe_stream.storage.search import EventAtMoment
 from pe_stream.web import schemas
 from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.gate import Turns
@@ -85,5 +85,5 @@ def _shown(daemon: DaemonView, moment: Moment) -> schemas.Sounding:
     )
 
 
-def _event(there: Overlap) -> schemas.There:
+def _event(there: EventAtMoment) -> schemas.There:
     return schemas.There(id=there.event["id"], label=there.event["label"], clip_s=there.clip_s)

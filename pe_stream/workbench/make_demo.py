@@ -39,7 +39,7 @@ _AUDIBLE_DB = -40.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class DemoSound:
     """Something put into the recording.
 
     samples: (n,) mono float32 at 48 kHz, peak 1, without the room.
@@ -82,24 +82,26 @@ def main(folder: Path) -> None:
             )
 
 
-def arrange(rng: np.random.Generator) -> list[Sound]:
+def arrange(rng: np.random.Generator) -> list[DemoSound]:
     """Everything that happens, in order of onset; `rng` decides the details of the sounds."""
     evening = say("en-gb", "Good evening. Somebody is at the door, I will open it.")
     dinner = say("en-us+f3", "Dinner is ready, please come to the kitchen.")
     return [
-        Sound(1.5, "door_knock", "four knocks on a door", -8, synthesis.knocks(rng)),
-        Sound(5.5, "glass_break", "a pane breaks", -8, synthesis.glass_breaking(rng)),
-        Sound(9.5, "dog_bark", "a dog barks three times", -10, synthesis.dog_barks(rng)),
-        Sound(13.5, "rooster", "a rooster crows", -12, synthesis.rooster(rng)),
-        Sound(18.0, "car_horn", "a car horn, twice", -12, synthesis.car_horn()),
-        Sound(22.5, "telephone", "a telephone rings twice", -14, synthesis.telephone()),
-        Sound(30.0, "siren", "a siren wails", -14, synthesis.siren()),
-        Sound(39.0, "speech", "a man speaks", -8, evening),
-        Sound(44.5, "speech", "a woman speaks ...", -8, dinner),
-        Sound(45.5, "door_knock", "... while somebody knocks", -10, synthesis.knocks(rng)),
-        Sound(50.0, "clock_alarm", "an alarm clock beeps", -16, synthesis.alarm_clock()),
-        Sound(55.5, "smoke_alarm", "a smoke alarm beeps three times", -12, synthesis.smoke_alarm()),
-        Sound(60.5, "tone", "a plain tone of 1 kHz, no label's", -16, synthesis.tone()),
+        DemoSound(1.5, "door_knock", "four knocks on a door", -8, synthesis.knocks(rng)),
+        DemoSound(5.5, "glass_break", "a pane breaks", -8, synthesis.glass_breaking(rng)),
+        DemoSound(9.5, "dog_bark", "a dog barks three times", -10, synthesis.dog_barks(rng)),
+        DemoSound(13.5, "rooster", "a rooster crows", -12, synthesis.rooster(rng)),
+        DemoSound(18.0, "car_horn", "a car horn, twice", -12, synthesis.car_horn()),
+        DemoSound(22.5, "telephone", "a telephone rings twice", -14, synthesis.telephone()),
+        DemoSound(30.0, "siren", "a siren wails", -14, synthesis.siren()),
+        DemoSound(39.0, "speech", "a man speaks", -8, evening),
+        DemoSound(44.5, "speech", "a woman speaks ...", -8, dinner),
+        DemoSound(45.5, "door_knock", "... while somebody knocks", -10, synthesis.knocks(rng)),
+        DemoSound(50.0, "clock_alarm", "an alarm clock beeps", -16, synthesis.alarm_clock()),
+        DemoSound(
+            55.5, "smoke_alarm", "a smoke alarm beeps three times", -12, synthesis.smoke_alarm()
+        ),
+        DemoSound(60.5, "tone", "a plain tone of 1 kHz, no label's", -16, synthesis.tone()),
     ]
 
 
@@ -122,7 +124,7 @@ def say(voice: str, text: str) -> Samples:
     return np.asarray(samples / np.abs(samples).max(), np.float32)
 
 
-def mix(sounds: list[Sound], rng: np.random.Generator) -> Samples:
+def mix(sounds: list[DemoSound], rng: np.random.Generator) -> Samples:
     """The sounds in one room over its noise, (n,) float32 at 48 kHz."""
     count = round(_LENGTH_S * SAMPLE_RATE)
     out = _gain(_NOISE_DBFS) * synthesis.room_noise(rng, count)

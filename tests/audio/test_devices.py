@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pe_stream.audio import portaudio
-from pe_stream.audio.devices import Device, find, list_devices
+from pe_stream.audio.devices import InputDevice, find, list_devices
 from pe_stream.errors import UnavailableError
 
 CARDS = """ 0 [PCH            ]: HDA-Intel - HDA Intel PCH
@@ -34,7 +34,7 @@ def described(name: str, hostapi: int = 0, channels: int = 2) -> dict[str, objec
 
 
 @pytest.fixture
-def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Device]:
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[InputDevice]:
     (tmp_path / "proc/asound").mkdir(parents=True)
     (tmp_path / "proc/asound/cards").write_text(CARDS)
     for folder, name, card in (
@@ -57,7 +57,7 @@ def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Device]:
     return list_devices(root=tmp_path)
 
 
-def test_ids_come_from_serial_then_port_then_card_then_name(devices: list[Device]) -> None:
+def test_ids_come_from_serial_then_port_then_card_then_name(devices: list[InputDevice]) -> None:
     assert [(d.index, d.id) for d in devices] == [
         (0, "alsa:PCH,0"),
         (2, "alsa:usb-Blue_Yeti_797-00,0"),
@@ -87,7 +87,7 @@ def test_a_machine_that_tells_nothing_of_its_cards(tmp_path: Path) -> None:
     ],
 )
 def test_a_device_is_found_by_whatever_means_it(
-    devices: list[Device], wanted: str | int, index: int
+    devices: list[InputDevice], wanted: str | int, index: int
 ) -> None:
     assert find(wanted, devices).index == index
 
@@ -104,7 +104,7 @@ def test_a_device_is_found_by_whatever_means_it(
     ],
 )
 def test_what_is_not_there_or_not_one_is_explained(
-    devices: list[Device], wanted: str | int, message: str
+    devices: list[InputDevice], wanted: str | int, message: str
 ) -> None:
     with pytest.raises(UnavailableError, match=message):
         find(wanted, devices)
@@ -117,7 +117,7 @@ def test_without_any_microphone() -> None:
 
 def test_an_exact_name_wins_over_a_part_of_others() -> None:
     many = [
-        Device(i, f"alsa:{name}", name, "ALSA", 1, 48_000.0, default=False)
+        InputDevice(i, f"alsa:{name}", name, "ALSA", 1, 48_000.0, default=False)
         for i, name in enumerate(("mic", "mic 2"))
     ]
     assert find("mic", many).index == 0

@@ -139,7 +139,7 @@ def test_a_burst_of_stored_audio_does_not_put_later_sounds_in_the_future(
     # 10 s at once, then in real time
     arrivals = [0.0] * 100 + [0.1 * i for i in range(1, 21)]
     received = [
-        network._Received(Block(tenth, 48_000, None), 100 + at_s, round((1000 + at_s) * 1e9))
+        network._TimedBlock(Block(tenth, 48_000, None), 100 + at_s, round((1000 + at_s) * 1e9))
         for at_s in arrivals
     ]
     monkeypatch.setattr(stream, "_arrivals", lambda: iter(received))

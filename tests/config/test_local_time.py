@@ -10,11 +10,11 @@ import pytest
 
 from pe_stream.config import HoursSettings, LocationSettings
 from pe_stream.config.local_time import LocalTime
-from pe_stream.core.hours import Span
+from pe_stream.core.hours import WeeklySpan
 from pe_stream.errors import ConfigError
 
 
-def span(begin: str, end: str) -> Span:
+def span(begin: str, end: str) -> WeeklySpan:
     return HoursSettings.model_validate({"from": begin, "to": end}).span
 
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pe_stream.core.hours import Base, Span, TimeOfDay, holds
+from pe_stream.core.hours import Base, TimeOfDay, WeeklySpan, holds
 
 BERLIN = ZoneInfo("Europe/Berlin")
 EVERY = range(7)
 
 
-def span(begin: str, end: str, days: range | set[int] = EVERY) -> Span:
-    return Span(frozenset(days), TimeOfDay.parse(begin), TimeOfDay.parse(end))
+def span(begin: str, end: str, days: range | set[int] = EVERY) -> WeeklySpan:
+    return WeeklySpan(frozenset(days), TimeOfDay.parse(begin), TimeOfDay.parse(end))
 
 
 def local(text: str, *, fold: int = 0) -> datetime:
@@ -37,7 +37,7 @@ def sun(rises: int, sets: int) -> object:
     return of
 
 
-def during(each: Span, at: datetime, by: object = no_sun) -> bool:
+def during(each: WeeklySpan, at: datetime, by: object = no_sun) -> bool:
     return holds(each, at.astimezone(UTC), BERLIN, by)  # type: ignore[arg-type]
 
 

@@ -27,7 +27,7 @@ from pe_stream.daemon import active_labels
 from pe_stream.daemon.active_labels import ActiveLabels
 from pe_stream.errors import ConfigError, UnavailableError, UnfinishedError
 from pe_stream.labels import enrol
-from pe_stream.labels.prepare import Labels
+from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.outputs.mqtt import SetCommand
 from pe_stream.pipeline.live import Live
 
@@ -123,9 +123,9 @@ def rules_of(settings: Settings) -> list[LabelRule]:
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    def prepared(_checkpoint: object, labels: Any, _holds: object) -> Labels:
+    def prepared(_checkpoint: object, labels: Any, _holds: object) -> PreparedLabels:
         rules = [label.rule(name) for name, label in labels.items()]
-        return Labels(cast("Any", LevelEngine([*labels]).labels), tuple(rules))
+        return PreparedLabels(cast("Any", LevelEngine([*labels]).labels), tuple(rules))
 
     monkeypatch.setattr(active_labels, "prepare_labels", prepared)
     made = Desk(tmp_path / "config.yaml")
@@ -173,7 +173,7 @@ def test_an_example_stays_where_its_label_does_and_goes_where_it_does_not(
     """However many changes wait: what the file names is there, what it does not name is not."""
     monkeypatch.setattr(active_labels, "ADOPT_S", 0.2)
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
-    sound = enrol.Sound("id-1", noise((0.5, 0.001), (0.5, 0.2)).astype(np.float32))
+    sound = enrol.ExampleAudio("id-1", noise((0.5, 0.001), (0.5, 0.2)).astype(np.float32))
 
     def use() -> str:
         return enrol.enroll(

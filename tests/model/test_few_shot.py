@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pe_stream.core.types import FRAME, Samples
 from pe_stream.model.checkpoint import load
 from pe_stream.model.engine import Engine
-from pe_stream.model.few_shot import Learned, Space, learn, left_out, space_of, with_learned
+from pe_stream.model.few_shot import FewShotLabel, Space, learn, left_out, space_of, with_learned
 from pe_stream.model.prompts import LabelPrompts, embed_labels
 
 SPACE = Space(scale=0.5, bias=-3.0)
@@ -31,7 +31,7 @@ def background() -> list[Frames]:
     return [cloud(np.array(each), 10 + number) for number, each in enumerate(middles)]
 
 
-def mean(frames: Frames, learned: Learned) -> float:
+def mean(frames: Frames, learned: FewShotLabel) -> float:
     return float(SPACE.scores(frames, learned).mean())
 
 
@@ -44,7 +44,7 @@ def test_without_examples_or_background_the_words_stay() -> None:
 
 def test_examples_that_the_words_do_not_know_are_learned() -> None:
     unseen = cloud(SOUND, 99)
-    assert mean(unseen, Learned(WORDS)) < 0.1
+    assert mean(unseen, FewShotLabel(WORDS)) < 0.1
     found = []
     for count in (1, 3, 10):
         learned = learn(WORDS, [cloud(SOUND, n) for n in range(count)], background(), SPACE)
@@ -57,7 +57,7 @@ def test_examples_that_the_words_do_not_know_are_learned() -> None:
 def test_what_the_words_know_well_stays_with_the_words() -> None:
     known = np.array([4.0, 0, 0, 4.0])
     learned = learn(WORDS, [cloud(known, n) for n in range(10)], background(), SPACE)
-    assert mean(cloud(known, 5), Learned(WORDS)) > 0.9
+    assert mean(cloud(known, 5), FewShotLabel(WORDS)) > 0.9
     assert np.linalg.norm(learned.row - WORDS) < 1e-3
     assert learned.offset == 0
 
@@ -76,7 +76,9 @@ def test_what_the_words_take_most_for_the_sound_is_told_apart_however_short() ->
     with_peak = np.concatenate([plain, cloud(hard, 21, count=2)])
     examples = [cloud(np.array([0.0, 2.0, 2.0, 4.0]), n) for n in range(5)]
     found = [
-        mean(cloud(hard, 30), Learned(learn(WORDS, examples, [*background(), each], SPACE).row))
+        mean(
+            cloud(hard, 30), FewShotLabel(learn(WORDS, examples, [*background(), each], SPACE).row)
+        )
         for each in (plain, with_peak)
     ]
     assert found[1] < found[0] - 0.02
@@ -115,7 +117,7 @@ def test_left_out_is_by_the_others_alone() -> None:
     by_others = learn(WORDS, examples[1:], background(), SPACE)
     assert found[0] == pytest.approx(SPACE.scores(examples[0], by_others))
     (alone,) = left_out(WORDS, examples[:1], background(), SPACE)
-    assert alone == pytest.approx(SPACE.scores(examples[0], Learned(WORDS)))
+    assert alone == pytest.approx(SPACE.scores(examples[0], FewShotLabel(WORDS)))
 
 
 def test_a_background_without_any_spread_teaches_nothing() -> None:
@@ -137,7 +139,7 @@ def test_the_engine_scores_with_what_was_learned() -> None:
     window: Samples = rng.normal(0, 0.1, 25 * FRAME).astype(np.float32)
     (before,) = engine.score([window])
     row = words.rows[1].double().numpy() * 1.1
-    engine.labels = with_learned(words, {"cat": Learned(row, 1.5)})
+    engine.labels = with_learned(words, {"cat": FewShotLabel(row, 1.5)})
     (after,) = engine.score([window])
     assert after[:, 0].tolist() == before[:, 0].tolist()
     space = space_of(checkpoint)

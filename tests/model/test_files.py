@@ -115,11 +115,11 @@ def test_recommended_thresholds_are_read(folder: Path) -> None:
 def test_recommended_smoothing_is_read(folder: Path) -> None:
     (folder / "thresholds.json").write_text(
         '{"labels": {"dog_bark": {"threshold": 0.56, "smooth_s": 0.6}, '
-        '"cough": {"threshold": 0.3}, "siren": 0.7}}'
+        '"cough": {"threshold": 0.3, "recall": 0.2, "false_alarms_per_hour": 1.5}, "siren": 0.7}}'
     )
     assert read_recommended("mine", folder) == {
         "dog_bark": Recommended(0.56, 0.6),
-        "cough": Recommended(0.3),
+        "cough": Recommended(0.3, recall=0.2, false_alarms_per_hour=1.5),
         "siren": Recommended(0.7),
     }
 
@@ -141,6 +141,8 @@ def test_recommended_smoothing_is_read(folder: Path) -> None:
         '{"labels": {"a": {"threshold": 0.5, "smooth_s": -0.1}}}',
         '{"labels": {"a": {"threshold": 0.5, "smooth_s": "0.5"}}}',
         '{"labels": {"a": {"threshold": 0.5, "smooth": 0.5}}}',
+        '{"labels": {"a": {"threshold": 0.5, "recall": 1.1}}}',
+        '{"labels": {"a": {"threshold": 0.5, "false_alarms_per_hour": -1}}}',
         '{"labels": {"a": [0.5, 0.6]}}',
     ],
 )

@@ -14,7 +14,7 @@ from pe_stream.core.detector import Heard
 from pe_stream.core.ledger import SourceState
 from pe_stream.core.types import Event, Follow, FrameEmbeddings, LabelRule, Phase, Reason
 from pe_stream.errors import UnavailableError
-from pe_stream.labels.prepare import Labels
+from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.scorer import Scorer
 
@@ -248,7 +248,7 @@ def test_labels_change_without_losing_a_frame() -> None:
         assert eventually(lambda: told.said)
         embeddings = LevelEngine(["other", "loud"]).labels
         done = threading.Event()
-        new = Labels(embeddings, (OTHER, replace(LOUD, threshold=0.8)))  # type: ignore[arg-type]
+        new = PreparedLabels(embeddings, (OTHER, replace(LOUD, threshold=0.8)))  # type: ignore[arg-type]
         live.change(new, lambda _s, _l: True, done.set)
         assert done.wait(5)
         assert live.labels == ("other", "loud")
@@ -266,7 +266,7 @@ def test_labels_that_are_kept_keep_what_was_set() -> None:
         live.set_rule("a", "loud", 0.25, enabled=None)
         live.set_rule("a", "other", 0.25, enabled=None)
         embeddings = LevelEngine(["loud", "other"]).labels
-        new = Labels(embeddings, (LOUD, replace(OTHER, threshold=0.9)))  # type: ignore[arg-type]
+        new = PreparedLabels(embeddings, (LOUD, replace(OTHER, threshold=0.9)))  # type: ignore[arg-type]
         assert live.change(new, lambda _s, _l: True, lambda: None, keep={"loud"}).result(5) is None
         rules = live._channels["a"].detector.rules
         assert [rule.threshold for rule in rules] == [0.25, 0.9]
@@ -378,7 +378,7 @@ def test_changes_of_rules_and_labels_keep_their_order() -> None:
         live.set_rule("a", "loud", 0.2, enabled=None)
         live.set_rule("a", "other", 0.2, enabled=None)
         embeddings = LevelEngine(["loud", "other"]).labels
-        new = Labels(embeddings, (LOUD, OTHER))  # type: ignore[arg-type]
+        new = PreparedLabels(embeddings, (LOUD, OTHER))  # type: ignore[arg-type]
         over = live.change(new, lambda _s, _l: True, lambda: None, keep={"other"})
         live.set_rule("a", "loud", 0.3, enabled=None)
         go_on.set()

@@ -101,7 +101,7 @@ def test_the_fate_of_every_clip_is_told_once(
     clips.take([piece(), piece(ClipOutcome.KEPT)])
     clips.take([piece(number=2), piece(ClipOutcome.WITHHELD, number=2)])
     wait_until(lambda: len(done.told) == 2, "kept and withheld")
-    monkeypatch.setattr(clips_module, "Encoder", lambda *_: (tmp_path / "a" / "b").open())
+    monkeypatch.setattr(clips_module, "AudioWriter", lambda *_: (tmp_path / "a" / "b").open())
     clips.take([piece(number=3), piece(ClipOutcome.KEPT, number=3)])
     wait_until(lambda: len(done.told) == 3, "lost to the disk")
     monkeypatch.undo()

@@ -88,7 +88,7 @@ def add(
 
 
 def written(memory: EmbeddingStore) -> bool:
-    return eventually(lambda: not memory._spool.waiting)
+    return eventually(lambda: not memory._queue.waiting)
 
 
 def starts(

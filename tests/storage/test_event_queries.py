@@ -12,7 +12,7 @@ from stand_ins import ONSET, event
 
 from pe_stream.core.types import Event, Phase
 from pe_stream.errors import UnavailableError
-from pe_stream.storage.event_queries import Entry, EventFilter, EventQueries
+from pe_stream.storage.event_queries import EventFilter, EventQueries, EventRecord
 from pe_stream.storage.events import EventStore
 from pe_stream.storage.events_db import _MIGRATIONS
 
@@ -36,7 +36,7 @@ def tell(store: EventStore, *events: Event) -> None:
         store.record(each, [])
 
 
-def ids(entries: Iterator[Entry] | list[Entry]) -> list[str]:
+def ids(entries: Iterator[EventRecord] | list[EventRecord]) -> list[str]:
     return [entry.event["id"] for entry in entries]
 
 

@@ -214,7 +214,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(
     full = [number for number in range(2, 60) if broken(store, number)]
     assert full
     # Space comes back with the next connection.
-    assert eventually(lambda: store.unavailable_reason is None and not store._spool.waiting)
+    assert eventually(lambda: store.unavailable_reason is None and not store._queue.waiting)
     assert not broken(store, 60)
     assert [told["id"] for told in stored(path)] == [f"id-{number:04}" for number in range(1, 61)]
     assert kept.row is not None
@@ -359,7 +359,7 @@ def test_what_came_while_it_was_busy_is_written_in_order_and_nobody_waited(
     assert max(rows) < 0
     assert longest_s < within(0.5)  # 0.05 s, and what a busy machine adds
     assert total_s < within(1.0)
-    assert eventually(lambda: not store._spool.waiting)
+    assert eventually(lambda: not store._queue.waiting)
     assert [told["id"] for told in read_all(store)] == [f"id-{n:04}" for n in range(41)]
     assert [event.id for event in store.unfinished()] == ["id-0000"]
     waiting = [json.loads(message.payload) for message in store.waiting()]
@@ -426,7 +426,7 @@ def test_what_the_last_run_left_is_told_once_the_store_can_be_read(path: Path) -
         after = again(path)
         assert after.left() is None
         assert broken(after, 2)  # of this run: neither left nor unfinished
-    assert eventually(lambda: not after._spool.waiting)
+    assert eventually(lambda: not after._queue.waiting)
     left = after.left()
     assert left is not None
     assert [json.loads(message.payload)["id"] for message in left[0]] == ["id-0001"]

@@ -102,7 +102,7 @@ def add(
 
 
 def written(history: ScoreStore) -> bool:
-    return eventually(lambda: not history._spool.waiting)
+    return eventually(lambda: not history._queue.waiting)
 
 
 def test_scores_come_back_from_memory_at_once(opened: Open) -> None:
@@ -402,9 +402,9 @@ def test_a_stop_does_not_wait_for_ever(
     history.stop()
     assert "1 chunks of scores could not be written in time" in caplog.text
     held.set()
-    history._spool._thread.join(10)
-    assert history._spool._disk is not None
-    history._spool._disk.close()
+    history._queue._thread.join(10)
+    assert history._queue._disk is not None
+    history._queue._disk.close()
 
 
 def test_where_nothing_can_be_written_scores_wait_until_it_works(
@@ -449,7 +449,7 @@ def test_a_full_disk_loses_nothing_that_was_stored(
     scores = made(20 * CHUNK)
     end_ns = add(history, scores[:CHUNK])
     assert written(history)
-    store = history._spool._disk
+    store = history._queue._disk
     assert isinstance(store, ScoresDb)
     with store._lock:
         assert store._database is not None
@@ -473,7 +473,7 @@ def test_a_damaged_database_is_set_aside(
     path.write_bytes(half)
     after = opened()
     add(after, made(40 * CHUNK), NOON + DAY)
-    assert eventually(lambda: not after._spool.waiting, 30)
+    assert eventually(lambda: not after._queue.waiting, 30)
     assert after.unavailable_reason is None
     [aside] = path.parent.glob("scores.db.damaged-*")
     assert aside.read_bytes() == half

@@ -19,7 +19,7 @@ from pe_stream.core.types import FRAME_NS, Phase
 from pe_stream.errors import ConfigError
 from pe_stream.storage import search as search_module
 from pe_stream.storage.clips import Clips
-from pe_stream.storage.embedding_files import HEADER, EmbeddingFiles, Made, Piece, stored
+from pe_stream.storage.embedding_files import HEADER, EmbeddingFiles, EmbeddingRows, Made, stored
 from pe_stream.storage.event_queries import EventQueries
 from pe_stream.storage.events import EventStore
 from pe_stream.storage.search import LONGEST_TEXT, checked, overlap, search
@@ -38,7 +38,7 @@ def probe_of(width: int) -> Probe:
 
 def piece(
     source: str, width: int, rows: int, planted: tuple[int, ...] = (), identity: str = IDENTITY
-) -> Piece:
+) -> EmbeddingRows:
     """What is like nothing, and at the planted rows like the probe."""
     rng = np.random.default_rng(0)
     means = rng.normal(0, 0.3, (rows, width)).astype(np.float32)
@@ -46,7 +46,7 @@ def piece(
         means[at : at + 2] += probe_of(width).row * (8 - number)
     starts_ns = NOON + np.arange(rows) * ROW_NS
     coded = encode(starts_ns.tolist(), [POOL] * rows, means)
-    return Piece(Made(source, identity, f"checkpoint {identity[0]}", width), coded)
+    return EmbeddingRows(Made(source, identity, f"checkpoint {identity[0]}", width), coded)
 
 
 @pytest.mark.parametrize(("width", "day_mb"), [(128, 31.1), (1024, 224.6)])

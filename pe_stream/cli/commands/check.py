@@ -25,7 +25,7 @@ from pe_stream.config import (
 from pe_stream.config.edit import ConfigFile
 from pe_stream.config.file import load
 from pe_stream.core.ledger import Ledger
-from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples, Window
+from pe_stream.core.types import FRAME, SAMPLE_RATE, Recommended, Samples, Window
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError
 from pe_stream.labels.learn import lesson
 from pe_stream.labels.overlaps import overlaps
@@ -46,6 +46,12 @@ MOST_BYTES = 2**20
 
 HARDLY_EVER = 0.95
 """Thresholds above this, as a checkpoint may recommend them, are hardly ever reached."""
+
+HARDLY_HEARS = 0.05
+"""A label of which the checkpoint finds less than this, by its own account, is warned of."""
+
+MOST_FALSE_ALARMS = 0.5
+"""And one that raises more of them an hour on background."""
 
 
 def run(path: Path) -> int:
@@ -128,6 +134,7 @@ def _labels(labels: Mapping[str, LabelSettings], scorers: Sequence[Scorer]) -> s
         if label.examples:
             repeated = lesson(scorer.checkpoint, name, label).repeated
             told += [f"warning: {each}" for each in repeated]
+    told += _weak(labels, scorer.checkpoint.recommended)
     deaf = [rule.name for rule in scorer.labels.rules if rule.threshold > HARDLY_EVER]
     if deaf:
         names = ", ".join(deaf)
@@ -135,6 +142,27 @@ def _labels(labels: Mapping[str, LabelSettings], scorers: Sequence[Scorer]) -> s
             f"warning: set a threshold, at {HARDLY_EVER} and above hardly any score: {names}"
         )
     return "; ".join(told)
+
+
+def _weak(labels: Mapping[str, LabelSettings], recommended: Mapping[str, Recommended]) -> list[str]:
+    """What the checkpoint itself says it cannot do, of labels at its recommended thresholds."""
+    told = []
+    for name, label in labels.items():
+        known = recommended.get(name)
+        if known is None or label.threshold is not None:
+            continue
+        if known.recall is not None and known.recall < HARDLY_HEARS:
+            told.append(
+                f"warning: {name}: at its recommended threshold the checkpoint finds"
+                f" {known.recall:.0%} of such sounds in scenes; examples may help"
+            )
+        false_alarms = known.false_alarms_per_hour
+        if false_alarms is not None and false_alarms > MOST_FALSE_ALARMS:
+            told.append(
+                f"warning: {name}: at its recommended threshold the checkpoint raises"
+                f" {false_alarms:g} false alarms an hour on background"
+            )
+    return told
 
 
 def _source(spec: SourceSpec) -> str:

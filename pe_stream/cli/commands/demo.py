@@ -40,7 +40,7 @@ def run(seconds: float | None, *, loop: bool = False) -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="pe-stream-demo-") as folder,
-            _Subscriber(broker.port) as subscriber,
+            _PrintingSubscriber(broker.port) as subscriber,
         ):
             path = _configuration(Path(folder), broker.port, loop=loop)
             daemon = Daemon(load(path), reload=lambda: load(path), config=path)
@@ -79,7 +79,7 @@ def _page_port() -> int:
     raise UnavailableError(f"no port is free on {HOST}")
 
 
-class _Subscriber:
+class _PrintingSubscriber:
     """A client of the broker as anyone would write one: prints every message it receives."""
 
     def __init__(self, port: int) -> None:

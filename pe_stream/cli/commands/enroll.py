@@ -167,7 +167,7 @@ def _write(file: ConfigFile, draft: Draft, content: Mapping[Path, Iterable[Sampl
         for path, pieces in content.items():
             _make_folder(path.parent, like=file.path)
             written.append(path)
-            with encode.Encoder(path) as encoder:
+            with encode.AudioWriter(path) as encoder:
                 for samples in pieces:
                     encoder.write(samples)
         # What the daemon would refuse at its next start is refused here.

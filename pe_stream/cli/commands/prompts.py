@@ -23,7 +23,7 @@ from pe_stream.labels.overlaps import NEARLY_SAME, cosines, overlaps
 from pe_stream.labels.prepare import label_prompts
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.checkpoint import load as load_checkpoint
-from pe_stream.model.few_shot import Learned, Space, space_of
+from pe_stream.model.few_shot import FewShotLabel, Space, space_of
 from pe_stream.model.prompts import LabelEmbeddings, embed, embed_labels
 
 NEAR = 0.5
@@ -155,7 +155,7 @@ def examine(
 
 
 def _pairs(labels: LabelEmbeddings, space: Space, heard: FrameEmbeddings) -> Iterator[Pair]:
-    columns = [space.logits(heard, Learned(learn.words_of(labels, n))) for n in labels.names]
+    columns = [space.logits(heard, FewShotLabel(learn.words_of(labels, n))) for n in labels.names]
     for pair in overlaps(labels, least=NEAR):
         first, second = (columns[labels.names.index(n)] for n in (pair.first, pair.second))
         yield Pair(
@@ -242,7 +242,7 @@ def _rows(checkpoint: Checkpoint, texts: Sequence[str]) -> NDArray[np.float64]:
 
 
 def _peak(space: Space, frames: FrameEmbeddings, row: NDArray[np.float64]) -> float:
-    return round(float(space.scores(frames, Learned(row)).max()), 4)
+    return round(float(space.scores(frames, FewShotLabel(row)).max()), 4)
 
 
 def _correlation(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -29,9 +29,9 @@ from pe_stream.model.checkpoint import load as load_checkpoint
 from pe_stream.model.prompts import probe
 from pe_stream.storage import embeddings, events, search
 from pe_stream.storage.clips import Clips
-from pe_stream.storage.embedding_files import Piece, stored
+from pe_stream.storage.embedding_files import EmbeddingRows, stored
 from pe_stream.storage.event_queries import EventQueries
-from pe_stream.storage.search import Found, Overlap
+from pe_stream.storage.search import EventAtMoment, SearchResult
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def run(options: SearchOptions) -> int:
 
 def _pieces(
     settings: SearchSettings, since_ns: int, until_ns: int, options: SearchOptions
-) -> list[Piece]:
+) -> list[EmbeddingRows]:
     """What is stored of that time. Raises UnavailableError where that is nothing."""
     folder = embeddings.folder_of(settings)
     pieces = [
@@ -114,7 +114,9 @@ def _pieces(
     )
 
 
-def _search(model: ModelSettings, pieces: list[Piece], text: str, limit: int) -> Found:
+def _search(
+    model: ModelSettings, pieces: list[EmbeddingRows], text: str, limit: int
+) -> SearchResult:
     begun_s = time.monotonic()
     asked = _probe(model, text)
     ready_s = time.monotonic()
@@ -153,7 +155,9 @@ def _probe(model: ModelSettings, text: str) -> Probe:
         raise UsageError(str(error)) from None
 
 
-def _line(moment: Moment, there: Overlap | None, clips: Clips, local: LocalTime) -> dict[str, Any]:
+def _line(
+    moment: Moment, there: EventAtMoment | None, clips: Clips, local: LocalTime
+) -> dict[str, Any]:
     event = None if there is None else there.event
     start = search.utc(moment.start_ns)
     clip = None if event is None else clips.find(event)
@@ -172,7 +176,7 @@ def _line(moment: Moment, there: Overlap | None, clips: Clips, local: LocalTime)
 
 
 def _print_table(
-    told: Iterable[tuple[Moment, Overlap | None]], clips: Clips, local: LocalTime
+    told: Iterable[tuple[Moment, EventAtMoment | None]], clips: Clips, local: LocalTime
 ) -> None:
     rows = [("score", "local time", "UTC", "length", "source", "event", "clip")]
     for moment, there in told:

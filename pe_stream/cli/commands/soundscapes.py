@@ -20,7 +20,7 @@ from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.workbench import manifest
 from pe_stream.workbench.evaluation import promptset
 from pe_stream.workbench.soundscapes import everyday, folder, smoke_alarm
-from pe_stream.workbench.soundscapes.sources import Sources
+from pe_stream.workbench.soundscapes.sources import SoundLibrary
 
 SceneName = Literal["everyday", "smoke-alarm", "smoke-alarm-music"]
 
@@ -74,7 +74,7 @@ def run(options: SoundscapesOptions) -> int:
     if options.scene != "everyday":
         made = {*made, *smoke_alarm.COUNTER_EXAMPLES}
     wanted, related = _wanted(options.labels_from)
-    sources = Sources(clips, made, wanted, related)
+    sources = SoundLibrary(clips, made, wanted, related)
     compose = _COMPOSERS[options.scene]
     rows: list[folder.Row] = []
     with _becoming(options.out) as made_folder:

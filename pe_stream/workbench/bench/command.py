@@ -23,7 +23,7 @@ from pe_stream.config import ModelSettings
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError, UsageError
-from pe_stream.labels.prepare import Labels
+from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.model.checkpoint import Checkpoint, load, resolve_device
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
@@ -147,7 +147,7 @@ def measure(
     made["live"] = {"limit": limit, "runs": [one.figures() for one in lived]}
     made["live_streams"] = lived[-1].streams if lived and lived[-1].sustained else 0
     log.info("live streams: %d; now from sound to MQTT", made["live_streams"])
-    scorer = Scorer(checkpoint, engine, framing, Labels(engine.labels, tuple(rules(names))))
+    scorer = Scorer(checkpoint, engine, framing, PreparedLabels(engine.labels, tuple(rules(names))))
     made["latency"] = latency.measure(scorer, options.seconds)
     made["p99_latency_ms"] = made["latency"]["latency_ms"]["p99"]
     log.info("latency: %.0f ms; now memory and processor time", made["p99_latency_ms"])
@@ -161,7 +161,7 @@ def _against_plain(
 ) -> dict[str, Any]:
     """The plain call, the engine, and the plain call with a tuned allocator."""
     audio: Any = checkpoint.model.config.audio_config
-    job = plain.Job(
+    job = plain.TimingJob(
         audio=audio.to_dict(),
         text_width=checkpoint.model.text_audio_head.proj.out_features,
         window=framing.window,

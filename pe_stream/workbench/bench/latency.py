@@ -30,7 +30,7 @@ from pe_stream.core.types import (
 )
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
-from pe_stream.labels.prepare import Labels
+from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.model.codec import Stream
 from pe_stream.outputs.mqtt import Publisher
 from pe_stream.outputs.mqtt.embedded_broker import HOST, EmbeddedBroker
@@ -135,7 +135,7 @@ def measure(scorer: Scorer, seconds: float) -> dict[str, Any]:
         scorer,
         engine=cast("Any", Ears(scorer.engine)),
         framing=framing,
-        labels=Labels(scorer.engine.labels, rules),
+        labels=PreparedLabels(scorer.engine.labels, rules),
     )
     beacon = Beacon(framing.window, seconds)
     with ExitStack() as stack:
@@ -152,7 +152,7 @@ def measure(scorer: Scorer, seconds: float) -> dict[str, Any]:
         )
         publisher.start()
         stack.callback(publisher.stop)
-        handler = _Handler(publisher, StateBoard(topics, {_SOURCE: names}))
+        handler = _TimedHandler(publisher, StateBoard(topics, {_SOURCE: names}))
         live = Live(
             {_SOURCE: lambda *_: beacon}, scorer, handler, node=_NODE, hears=lambda *_: True
         )
@@ -168,7 +168,7 @@ def measure(scorer: Scorer, seconds: float) -> dict[str, Any]:
 
 
 def _figures(
-    beacon: Beacon, handler: _Handler, subscriber: _Subscriber, statuses: dict[str, Any]
+    beacon: Beacon, handler: _TimedHandler, subscriber: _Subscriber, statuses: dict[str, Any]
 ) -> dict[str, Any]:
     received = subscriber.received
     if not received:
@@ -185,7 +185,7 @@ def _figures(
     }
 
 
-class _Handler:
+class _TimedHandler:
     """What the daemon does with events, and when it did."""
 
     def __init__(self, publisher: Publisher, board: StateBoard) -> None:

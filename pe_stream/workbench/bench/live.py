@@ -13,7 +13,7 @@ import numpy as np
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.windows import Framing
 from pe_stream.workbench.bench.figures import summary
-from pe_stream.workbench.bench.sources import Hears, Sources
+from pe_stream.workbench.bench.sources import Hears, SteppedSources
 
 MOST = 4096
 """Streams beyond which nobody looks."""
@@ -111,7 +111,9 @@ class Lived:
         }
 
 
-def run(sources: Sources, count: int, framing: Framing, seconds: float, clock: Clock) -> Lived:
+def run(
+    sources: SteppedSources, count: int, framing: Framing, seconds: float, clock: Clock
+) -> Lived:
     """Let `count` sources deliver in real time, at phases spread over the hop."""
     sources.prime(count)
     hop_s = framing.hop * FRAME_S
@@ -163,13 +165,13 @@ def most(
     Returns the runs in real time; the last is the one sustained, if any was.
     """
     clock = clock or RealClock()
-    count = _guess(Sources(engine, framing, names), framing, clock, limit)
+    count = _guess(SteppedSources(engine, framing, names), framing, clock, limit)
     runs: list[Lived] = []
     step = 0.05
     for _ in range(_TRIES):
         if not count:
             break
-        runs.append(run(Sources(engine, framing, names), count, framing, seconds, clock))
+        runs.append(run(SteppedSources(engine, framing, names), count, framing, seconds, clock))
         if runs[-1].sustained:
             break
         count = min(count - 1, int(count * (1 - step)))
@@ -177,7 +179,7 @@ def most(
     return runs
 
 
-def _guess(pool: Sources, framing: Framing, clock: Clock, limit: int) -> int:
+def _guess(pool: SteppedSources, framing: Framing, clock: Clock, limit: int) -> int:
     """How many streams have their next hop scored in the time of a hop."""
     return largest(lambda n: _hop_time(pool, n, clock) <= framing.hop * FRAME_S, limit)
 
@@ -197,7 +199,7 @@ def largest(fits: Callable[[int], bool], limit: int) -> int:
     return max(1, good)
 
 
-def _hop_time(sources: Sources, count: int, clock: Clock) -> float:
+def _hop_time(sources: SteppedSources, count: int, clock: Clock) -> float:
     """Time (s) in which the next hop of `count` sources is scored; the median of a few."""
     sources.prime(count)
     taken_s = []

@@ -33,7 +33,7 @@ _ALLOCATOR = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TimingJob:
     """What the other process is to time, `runs` times after one that does not count.
 
     audio: the audio encoder's configuration; window: frames.
@@ -56,7 +56,7 @@ class Plain:
     peak_mb: float
 
 
-def measure(job: Job, *, tuned: bool) -> Plain:
+def measure(job: TimingJob, *, tuned: bool) -> Plain:
     """Time the plain call, in float32; raises UnavailableError where it cannot be run.
 
     tuned: with TUNED instead of the C library's own allocator settings.
@@ -78,7 +78,7 @@ def measure(job: Job, *, tuned: bool) -> Plain:
     return Plain(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def run(job: Job) -> Plain:
+def run(job: TimingJob) -> Plain:
     """Time it in this process."""
     torch.set_num_threads(job.threads)
     torch.manual_seed(0)
@@ -98,4 +98,4 @@ def run(job: Job) -> Plain:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(run(Job(**json.load(sys.stdin))))))
+    print(json.dumps(asdict(run(TimingJob(**json.load(sys.stdin))))))

@@ -47,7 +47,7 @@ def noise(samples: int, seed: int = 0) -> Samples:
     return drawn * np.float32(LEVEL)
 
 
-class Sources:
+class SteppedSources:
     """Sources that deliver a hop at a time, when told to; what `Live` does, without its threads.
 
     block: frames in a chunk; default: a whole hop. told: gets what every scored window brought.

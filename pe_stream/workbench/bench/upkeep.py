@@ -19,7 +19,7 @@ from pe_stream.core.windows import Framing
 from pe_stream.model.codec import Stream
 from pe_stream.workbench.bench import live
 from pe_stream.workbench.bench.figures import growth_percent
-from pe_stream.workbench.bench.sources import Hears, Sources
+from pe_stream.workbench.bench.sources import Hears, SteppedSources
 
 HOUR_S = 3600.0
 
@@ -68,7 +68,7 @@ def overhead(framing: Framing, labels: int, simulated_s: float) -> dict[str, Any
     """Processor time of detector, states and messages of one source, without the model."""
     names = [f"label_{i}" for i in range(labels)]
     desk = Desk(names)
-    sources = Sources(KnownScores(labels), framing, names, block=1, told=desk)
+    sources = SteppedSources(KnownScores(labels), framing, names, block=1, told=desk)
     sources.prime(1)
     begun_s = time.thread_time()
     lived = live.run(sources, 1, framing, simulated_s, live.FastClock())
@@ -91,7 +91,7 @@ def memory_over_time(
     limit_s: stops after so long, with less than the hour; `simulated_s` says how much it was.
     """
     desk = Desk(names)
-    sources = Sources(engine, framing, names, told=desk)
+    sources = SteppedSources(engine, framing, names, told=desk)
     until_s = time.monotonic() + limit_s
     piece_s = max(framing.hop * FRAME_S, HOUR_S / _SLICES)
     levels_mb: list[float] = []
@@ -109,7 +109,7 @@ def memory_over_time(
 
 def memory_per_stream(engine: Hears, framing: Framing, names: Sequence[str]) -> dict[str, float]:
     """Bytes (MB) that a stream keeps between its hops: on the device, and its audio."""
-    sources = Sources(engine, framing, names)
+    sources = SteppedSources(engine, framing, names)
     sources.prime(1)
     return {
         "device_mb": _tensor_bytes(sources.streams[0]) / 2**20,

@@ -22,7 +22,7 @@ from pe_stream.config.paths import state_folder
 from pe_stream.core.replay import untold
 from pe_stream.core.types import ScoreRun
 from pe_stream.errors import UnavailableError, UsageError
-from pe_stream.labels.fingerprint import Known, look_up
+from pe_stream.labels.fingerprint import CheckpointFacts, look_up
 from pe_stream.workbench.calibration import report
 from pe_stream.workbench.calibration.calibrated import Calibrated
 from pe_stream.workbench.calibration.examples import recall
@@ -133,7 +133,7 @@ def _examples_of(
 def _gather(
     options: CalibrateOptions,
     settings: Settings,
-    known: Known,
+    known: CheckpointFacts,
     *,
     labels: Sequence[str],
     sources: Sequence[str],
@@ -181,7 +181,7 @@ def _stretch(options: CalibrateOptions) -> TimeRange:
 
 def _calibrate(
     settings: Settings,
-    known: Known,
+    known: CheckpointFacts,
     name: str,
     *,
     material: Material,
@@ -234,7 +234,7 @@ def _plot(
 def _change(
     config: Path,
     settings: Settings,
-    known: Known,
+    known: CheckpointFacts,
     usable: Sequence[Calibrated],
     version: str | None,
 ) -> None:

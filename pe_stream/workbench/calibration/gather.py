@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from pe_stream.config import Settings
 from pe_stream.core.types import FRAME_S, ScoreRun
-from pe_stream.labels.fingerprint import Known
+from pe_stream.labels.fingerprint import CheckpointFacts
 from pe_stream.storage import events
 from pe_stream.storage.event_queries import EventFilter, EventQueries
 from pe_stream.workbench.calibration.propose import STILL_S, moving
@@ -48,7 +48,7 @@ class Material:
 
 def stored(
     settings: Settings,
-    known: Known,
+    known: CheckpointFacts,
     labels: Sequence[str],
     sources: Sequence[str],
     stretch: TimeRange,

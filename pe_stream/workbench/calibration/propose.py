@@ -107,7 +107,7 @@ def propose(streams: Sequence[Sequence[ScoreRun]], rule: LabelRule, a_day: float
     wanted = a_day * days
     if wanted < FURTHEST or days * _DAY_S < LEAST_S:
         raise TooLittleError(_too_little(days, a_day))
-    curve = _Curve(streams, rule)
+    curve = _EventCurve(streams, rule)
     curve.descend(max(wanted, MOST))
     # In as much sound again, the nth highest peak is reached n times on average: the threshold is
     # just above it, and counts one less.
@@ -206,7 +206,7 @@ def _cut(run: ScoreRun, spans: Iterable[tuple[int, int]]) -> list[ScoreRun]:
     return pieces
 
 
-class _Curve:
+class _EventCurve:
     """How many events there are at a threshold; never more at a higher one.
 
     levels: thresholds tried, logits, falling; counts: events at each.

@@ -37,7 +37,7 @@ class TimeRange:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StoredScores:
     """Scores of one label at one source; `lack` says why there are none."""
 
     runs: list[ScoreRun]
@@ -72,7 +72,7 @@ def look(
     source: str,
     name: str,
     label: LabelSettings,
-) -> Found:
+) -> StoredScores:
     """What is stored of a label at a source, if it means what it would mean now.
 
     identity: of the checkpoint in use. Raises UnavailableError where the database is unreadable.
@@ -81,9 +81,9 @@ def look(
     key = fingerprint(identity, label)
     runs = scores.read_runs(path, source, name, since_ns, until_ns, key=key)
     if runs:
-        return Found(runs)
+        return StoredScores(runs)
     others = scores.read_runs(path, source, name, since_ns, until_ns)
-    return Found([], OTHERS if others else NONE)
+    return StoredScores([], OTHERS if others else NONE)
 
 
 def chosen(kind: str, wanted: tuple[str, ...], there: Mapping[str, object]) -> list[str]:

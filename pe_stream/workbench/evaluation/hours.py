@@ -15,10 +15,10 @@ from pe_stream.pipeline.scorer import Scorer
 from pe_stream.workbench import manifest
 from pe_stream.workbench.calibration.propose import without
 from pe_stream.workbench.evaluation.promptset import Label
-from pe_stream.workbench.evaluation.thresholds import Heard, Span
+from pe_stream.workbench.evaluation.thresholds import LabelHour, Span
 from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.soundscapes import hours as soundscapes
-from pe_stream.workbench.soundscapes.scene import Event, Soundscape
+from pe_stream.workbench.soundscapes.scene import SceneEvent, Soundscape
 from pe_stream.workbench.soundscapes.sources import AMBIENCES
 
 _MARGIN_NS = 10**9
@@ -29,11 +29,11 @@ _APART_NS = 3600 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class ScoredScene:
     """What sounds in a soundscape, and its scores (frames, labels)."""
 
     background: str
-    events: tuple[Event, ...]
+    events: tuple[SceneEvent, ...]
     scores: FrameScores
 
 
@@ -45,21 +45,21 @@ def made(clips: Sequence[Clip], folds: Sequence[str], count: int, seed: int) -> 
     return soundscapes.Hours(sounds, ambiences, count, seed)
 
 
-def score(hours: soundscapes.Hours, count: int, scorer: Scorer) -> list[list[Scene]]:
+def score(hours: soundscapes.Hours, count: int, scorer: Scorer) -> list[list[ScoredScene]]:
     """The scenes of every hour by the pipeline of `detect`; raises UnavailableError."""
     total = count * soundscapes.SCENES
     with tqdm(total=total, unit="scene", disable=None, leave=False) as progress:
 
-        def scored(hour: int) -> Iterator[Scene]:
+        def scored(hour: int) -> Iterator[ScoredScene]:
             for soundscape in hours.scenes(hour):
                 scores = _scores(soundscape, scorer)
-                yield Scene(soundscape.background, soundscape.events, scores)
+                yield ScoredScene(soundscape.background, soundscape.events, scores)
                 progress.update()
 
         return [list(scored(hour)) for hour in range(count)]
 
 
-def heard(scenes: Sequence[Scene], label: Label, column: int) -> Heard:
+def heard(scenes: Sequence[ScoredScene], label: Label, column: int) -> LabelHour:
     """What there is of a label; scenes before whose background it cannot be told are left out."""
     near = {*label.sounds, *label.related}
     background: list[ScoreRun] = []
@@ -74,10 +74,10 @@ def heard(scenes: Sequence[Scene], label: Label, column: int) -> Heard:
         true = _spans(scene, set(label.sounds), run.start_ns)
         if true:
             sounding.append((run, true))
-    return Heard(tuple(background), tuple(sounding))
+    return LabelHour(tuple(background), tuple(sounding))
 
 
-def _spans(scene: Scene, sounds: set[str], start_ns: int) -> tuple[Span, ...]:
+def _spans(scene: ScoredScene, sounds: set[str], start_ns: int) -> tuple[Span, ...]:
     return tuple(
         (start_ns + round(event.onset_s * 1e9), start_ns + round(event.offset_s * 1e9))
         for event in scene.events

@@ -35,7 +35,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class LabelHour:
     """A label in one hour.
 
     background: its scores where it does not sound. scenes: those of every scene in which it does,
@@ -81,7 +81,7 @@ class Trial:
     true: int
 
 
-Track = Sequence[Heard]
+Track = Sequence[LabelHour]
 """A label in every hour."""
 
 
@@ -118,7 +118,7 @@ def _proposed(rule: LabelRule, background: Sequence[ScoreRun], wanted: float) ->
         raise UnavailableError(f"{rule.name}: {error}") from error
 
 
-def _trial(rule: LabelRule, proposal: Proposal, other: Heard) -> Trial:
+def _trial(rule: LabelRule, proposal: Proposal, other: LabelHour) -> Trial:
     new = at(rule, proposal.threshold)
     return Trial(rule.name, proposal, other.alarms(new), other.hours, other.found(new), other.true)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.workbench.soundscapes.scene import Scene, Soundscape, random_room
-from pe_stream.workbench.soundscapes.sources import Sound, Sources, trimmed
+from pe_stream.workbench.soundscapes.sources import Sound, SoundLibrary, trimmed
 
 _EMPTY_EVERY = 5
 """One soundscape in this many has a background and nothing else."""
@@ -26,7 +26,7 @@ _TRIES = 20
 def compose(
     rng: np.random.Generator,
     index: int,
-    sources: Sources,
+    sources: SoundLibrary,
     seconds: float,
     snr_db: tuple[float, float],
 ) -> Soundscape:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pe_stream.audio import encode
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.workbench import manifest
-from pe_stream.workbench.soundscapes.scene import Event, Soundscape
+from pe_stream.workbench.soundscapes.scene import SceneEvent, Soundscape
 
 COLUMNS = (
     "path",
@@ -97,6 +97,6 @@ def _events(soundscape: Soundscape) -> Iterator[Row]:
         }
 
 
-def _origin(event: Event) -> str:
+def _origin(event: SceneEvent) -> str:
     of = event.clip.key if event.clip else "several clips"
     return f"SNR {event.snr_db:.1f} dB; {_OF}{_MADE if event.made else of}"

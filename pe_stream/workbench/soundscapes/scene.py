@@ -40,7 +40,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class SceneEvent:
     """One label of the truth; `start` and `end` in samples, `snr_db` against the background.
 
     clip: of which it is; None where it is of several. made: it is of none, but from a formula.
@@ -73,7 +73,7 @@ class Soundscape:
 
     samples: Samples
     background: str
-    events: tuple[Event, ...]
+    events: tuple[SceneEvent, ...]
     clips: tuple[Clip, ...]
 
 
@@ -87,7 +87,7 @@ class Scene:
 
     def __init__(self, background: Background, room: Room | None = None) -> None:
         self.background = background
-        self.events: list[Event] = []
+        self.events: list[SceneEvent] = []
         self._room = room
         self._clips = [background.clip] if background.clip else []
         self._quiet: Track = background.samples.astype(np.float64)
@@ -128,7 +128,7 @@ class Scene:
         track *= np.sqrt(10 ** (snr_db / 10) * reference / _power(track[window]))
         self._mixed += track
         told_db = 10 * np.log10(_power(track[start:end]) / _power(self._quiet[start:end]))
-        event = Event(sound.label, start, end, float(told_db), sound.clip, sound.made)
+        event = SceneEvent(sound.label, start, end, float(told_db), sound.clip, sound.made)
         self.events.append(event)
         if sound.clip:
             self._clips.append(sound.clip)

@@ -20,7 +20,7 @@ from pe_stream.workbench.soundscapes.sources import (
     ROOM,
     Background,
     Sound,
-    Sources,
+    SoundLibrary,
     cut,
     made,
     read,
@@ -44,7 +44,7 @@ _BIRDS = frozenset({"bird", "birds", "canary", "crow", "parrot", "rooster", "sea
 def compose(
     rng: np.random.Generator,
     index: int,
-    sources: Sources,
+    sources: SoundLibrary,
     seconds: float,
     snr_db: tuple[float, float],
     *,
@@ -68,7 +68,7 @@ def compose(
 def over_music(
     rng: np.random.Generator,
     index: int,
-    sources: Sources,
+    sources: SoundLibrary,
     seconds: float,
     snr_db: tuple[float, float],
 ) -> Soundscape:
@@ -79,7 +79,7 @@ def over_music(
 def _alarm_over(
     rng: np.random.Generator,
     scene: Scene,
-    sources: Sources,
+    sources: SoundLibrary,
     over: str,
     *,
     low: bool,
@@ -99,7 +99,7 @@ def _alarm_over(
 
 
 def _speech(
-    rng: np.random.Generator, sources: Sources, count: int
+    rng: np.random.Generator, sources: SoundLibrary, count: int
 ) -> tuple[Sound, tuple[Clip, ...]]:
     """Words, one after the other with short pauses, `count` samples: one event."""
     clips = sources.clips.get(SPEECH)
@@ -120,7 +120,7 @@ def _speech(
 
 
 def _music(
-    rng: np.random.Generator, sources: Sources, count: int
+    rng: np.random.Generator, sources: SoundLibrary, count: int
 ) -> tuple[Sound, tuple[Clip, ...]]:
     """Music without a pause, `count` samples of one piece or, of short ones, more: one event."""
     clips = [clip for label in _of_music(sources) for clip in sources.clips[label]]
@@ -156,7 +156,7 @@ def _voice(samples: Samples) -> Samples:
     return voice[start:end]
 
 
-def _mistakable(rng: np.random.Generator, sources: Sources) -> list[str]:
+def _mistakable(rng: np.random.Generator, sources: SoundLibrary) -> list[str]:
     """Two to five labels of one kind: music, beeps or birds."""
     music = sorted(
         {label for label, clips in sources.clips.items() if clips[0].dataset == MUSIC}
@@ -168,6 +168,6 @@ def _mistakable(rng: np.random.Generator, sources: Sources) -> list[str]:
     return [kind[int(rng.integers(len(kind)))] for _ in range(int(rng.integers(2, 6)))]
 
 
-def _of_music(sources: Sources) -> list[str]:
+def _of_music(sources: SoundLibrary) -> list[str]:
     """The labels that say music, and not a single instrument's note."""
     return sorted(label for label in sources.clips if MUSIC in label.split())

@@ -60,7 +60,7 @@ class Background:
     clip: Clip | None = None
 
 
-class Sources:
+class SoundLibrary:
     """The sounds and backgrounds there are; each is read when drawn.
 
     made: labels of `synthesis.SOUNDS` to mix in. wanted: labels that events may have, all where

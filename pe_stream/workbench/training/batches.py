@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 
-from pe_stream.workbench.training.composer import FRAMES, STEPS, bridged
 from pe_stream.workbench.training.concepts import Concept, named
 from pe_stream.workbench.training.frontend import BANDS
+from pe_stream.workbench.training.mixture import FRAMES, STEPS, bridged
 from pe_stream.workbench.training.shards import HOP_FRAMES, Shards, Stored
 
 LENGTHS = (38, 50, 100, 150, 250)
@@ -137,7 +137,7 @@ class Batches:
             number,
         )
 
-    def _example(self, rng: np.random.Generator, length: int) -> _Example:
+    def _example(self, rng: np.random.Generator, length: int) -> _TrainingExample:
         example = self._stretch(rng, length)
         if rng.random() < _TOGETHER:
             example = _together(example, self._stretch(rng, length), float(rng.uniform(-15, 3)))
@@ -149,7 +149,7 @@ class Batches:
             outputs[:, at : at + int(rng.integers(4, 40))] *= 1e-3
         return replace(example, outputs=outputs)
 
-    def _stretch(self, rng: np.random.Generator, length: int) -> _Example:
+    def _stretch(self, rng: np.random.Generator, length: int) -> _TrainingExample:
         stored = self._shards[int(rng.integers(len(self._shards)))]
         places = (FRAMES - length) // HOP_FRAMES + 1
         first = HOP_FRAMES * int(rng.integers(places))
@@ -157,7 +157,7 @@ class Batches:
             first = HOP_FRAMES * min(places - 1, int(stored.heard.any(0).argmax()) // HOP_FRAMES)
         return self._cut(stored, first, length)
 
-    def _cut(self, stored: Stored, first: int, length: int) -> _Example:
+    def _cut(self, stored: Stored, first: int, length: int) -> _TrainingExample:
         frames = slice(first, first + length)
         outputs = torch.from_numpy(
             stored.outputs[:, STEPS * first : STEPS * (first + length)].astype(np.float32)
@@ -184,11 +184,11 @@ class Batches:
                 (alone,) = self._columns[label]
                 heard = torch.from_numpy(audible[frames].copy())
         taught = self.logits(stored.logits[answers])
-        return _Example(outputs, target, weight, alone, heard, taught)
+        return _TrainingExample(outputs, target, weight, alone, heard, taught)
 
 
 @dataclass(frozen=True)
-class _Example:
+class _TrainingExample:
     """One of a Batch, without the first dimension."""
 
     outputs: Tensor
@@ -199,7 +199,9 @@ class _Example:
     taught: Tensor
 
 
-def _together(louder: _Example, other: _Example, ratio_db: float) -> _Example:
+def _together(
+    louder: _TrainingExample, other: _TrainingExample, ratio_db: float
+) -> _TrainingExample:
     """Both at once, the other at `ratio_db` to the first; where it is drowned, nobody knows it."""
     moved = other.outputs * 10 ** (ratio_db / 20)
     own, added = _energy(louder.outputs), _energy(moved)
@@ -216,7 +218,7 @@ def _together(louder: _Example, other: _Example, ratio_db: float) -> _Example:
     weight = torch.where(target > 0, 1.0, weight)
     softer = max(0.0, -ratio_db) / 6
     taught = torch.maximum(louder.taught - max(0.0, ratio_db) / 6, other.taught - softer)
-    return _Example(
+    return _TrainingExample(
         louder.outputs + moved, target, weight, -1, torch.zeros_like(louder.heard), taught
     )
 

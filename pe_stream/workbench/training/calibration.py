@@ -39,8 +39,15 @@ HOP_S = 0.96
 _NEAR_BEST = 0.97
 """The middle of all thresholds whose F1 is this part of the best is more stable than the best."""
 
-_MARGIN = 4
-"""Steps of the sweep, of 0.25 in the logit each: other backgrounds will be somewhat louder."""
+FALSE_ALARMS_PER_HOUR = 0.5
+"""Of a label on background alone, at most, at its recommended threshold."""
+
+_MARGINS = (4, 2, 1, 0)
+"""Steps of the sweep, of 0.25 in the logit each, that a threshold is above false alarms: other
+backgrounds will be somewhat louder."""
+
+_WORTH = 0.7
+"""The most of them that leaves this part of the F1 that is reached without."""
 
 _LOWEST, _HIGHEST = 0.001, 0.999
 """Thresholds beyond are for scores that say nothing."""
@@ -88,19 +95,26 @@ SMOOTH_S = (0.0, 0.6, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A threshold, and the F1 of events that it reaches, over means of so many seconds."""
+    """A threshold, over means of so many seconds, and what it reaches.
+
+    f1, recall: of events. false_alarms_per_hour: in the empty files.
+    """
 
     threshold: float
     f1: float
+    recall: float
+    false_alarms_per_hour: float
     smooth_s: float = 0.0
 
     @property
-    def recommended(self) -> float | dict[str, float]:
+    def recommended(self) -> dict[str, float]:
         """As in thresholds.json."""
-        threshold = round(self.threshold, 3)
-        if not self.smooth_s:
-            return threshold
-        return {"threshold": threshold, "smooth_s": self.smooth_s}
+        return {
+            "threshold": round(self.threshold, 3),
+            **({"smooth_s": self.smooth_s} if self.smooth_s else {}),
+            "recall": round(self.recall, 2),
+            "false_alarms_per_hour": round(self.false_alarms_per_hour, 2),
+        }
 
 
 def made_where_none_is_real(sounds: Sounds) -> Sounds:
@@ -117,7 +131,7 @@ def smoothest(sounds: Sounds, system: System, column: int) -> Choice | None:
         smooth = LabelSettings(smooth_s=smooth_s).rule("").smooth
         rules[column] = replace(rules[column], smooth=smooth)
         smoothed = replace(system, rules=tuple(rules))
-        choice = best_threshold(list(sweep(sounds, smoothed, column)))
+        choice = best_threshold(list(sweep(sounds, smoothed, column)), sounds.empty_hours)
         if choice is None:
             return None
         if best is None or choice.f1 > best.f1 / _NEAR_BEST:
@@ -135,7 +149,7 @@ def _choices(sounds: Sounds, system: System) -> dict[str, Choice]:
             continue
         chosen[rule.name] = choice
         if not choice.f1:
-            log.warning("%s is never found without false alarms on background", rule.name)
+            log.warning("%s is never found: background scores as high", rule.name)
     return chosen
 
 
@@ -166,26 +180,45 @@ def fit_logits(
     return float(weights[0].detach().exp()), float(weights[1].detach())
 
 
-def best_threshold(points: Sequence[tuple[float, Tally]]) -> Choice | None:
+def best_threshold(points: Sequence[tuple[float, Tally]], empty_hours: float) -> Choice | None:
     """Of a label's tallies by threshold, the threshold to recommend; None where it never sounds.
 
-    The middle of those of about the best F1 of events, of those that make no false alarm in empty
-    files, nor did _MARGIN steps below. Where there is none, or none that finds anything, the
-    highest: a label that cannot be told from background is to be quiet.
+    Only thresholds count that raise at most FALSE_ALARMS_PER_HOUR in the `empty_hours` of empty
+    files, if it does not cost too much also some steps below (_MARGINS, _WORTH). Of these it is the
+    middle of those of about the best F1 of events. Where none of them finds anything, it is the
+    lowest of them, or, where there are none, the highest of all: a label that cannot be told from
+    background is to be quiet.
     """
     if not any(counts.true for _, counts in points):
         return None
-    usable = [
-        (at, counts, points[max(0, i - _MARGIN)][1])
-        for i, (at, counts) in enumerate(points)
-        if _LOWEST <= at <= _HIGHEST
-    ]
-    quiet = [(at, _f1(counts)) for at, counts, below in usable if not below.false_empty]
-    best = max((f1 for _, f1 in quiet), default=0.0)
-    if not best:
-        return Choice(usable[-1][0], 0.0)
-    good = [at for at, f1 in quiet if f1 >= _NEAR_BEST * best]
-    return Choice(good[len(good) // 2], best)
+    most = FALSE_ALARMS_PER_HOUR * empty_hours
+
+    def quiet(margin: int) -> list[tuple[float, Tally]]:
+        return [
+            (at, counts)
+            for i, (at, counts) in enumerate(points)
+            if _LOWEST <= at <= _HIGHEST and points[max(0, i - margin)][1].false_empty <= most
+        ]
+
+    bare = quiet(0)
+    reached = _best(bare)
+    if not reached:
+        usable = [point for point in points if _LOWEST <= point[0] <= _HIGHEST]
+        return _choice(bare[0] if bare else usable[-1], empty_hours)
+    margins = (quiet(margin) for margin in _MARGINS)
+    chosen = next(some for some in margins if _best(some) >= _WORTH * reached)
+    good = [point for point in chosen if _f1(point[1]) >= _NEAR_BEST * _best(chosen)]
+    return _choice(good[len(good) // 2], empty_hours)
+
+
+def _best(points: Sequence[tuple[float, Tally]]) -> float:
+    return max((_f1(counts) for _, counts in points), default=0.0)
+
+
+def _choice(point: tuple[float, Tally], empty_hours: float) -> Choice:
+    threshold, counts = point
+    false_alarms = counts.false_empty / empty_hours if empty_hours else 0.0
+    return Choice(threshold, _f1(counts), counts.recall or 0.0, false_alarms)
 
 
 def _f1(counts: Tally) -> float:

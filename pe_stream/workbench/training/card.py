@@ -16,6 +16,7 @@ from typing import Any
 from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.workbench.evaluation.report import as_table
 from pe_stream.workbench.manifest import Clip
+from pe_stream.workbench.training.export import THRESHOLDS
 
 _FACTS = "training.json"
 """What training knows of the checkpoint, beside it for when the card is written anew."""
@@ -64,6 +65,7 @@ def attributions(clips: Sequence[Clip]) -> list[str]:
 def _write(folder: Path, facts: Mapping[str, Any], figures: Sequence[str]) -> None:
     made = {
         "figures": "\n\n".join(figures) or "None measured yet: see `pe-stream eval --help`.",
+        "thresholds": _thresholds(folder / THRESHOLDS),
         "calibrated": _CALIBRATED[facts["recipe"]["calibrated"]],
         "listened": _listened(facts["recipe"]),
         "licences": _LICENCES[facts["recipe"]["every_licence"]],
@@ -87,6 +89,31 @@ def _listened(recipe: Mapping[str, Any]) -> str:
     teacher = recipe.get("teacher")
     name = "YAMNet" if teacher is True else teacher
     return _LISTENED.format(_TEACHERS[name], name) if name else ""
+
+
+def _thresholds(path: Path) -> str:
+    """A table of what is recommended, worst first; labels that it cannot hear are named."""
+    if not path.exists():
+        return "None."
+    labels = json.loads(path.read_text("utf-8"))["labels"]
+    known = {
+        name: value
+        for name, value in labels.items()
+        if isinstance(value, dict) and "recall" in value
+    }
+    if not known:
+        return "In `thresholds.json`; what they reach was not noted."
+    rows = [
+        f"| {name} | {each['threshold']:g} | {each.get('smooth_s', 0):g} | {each['recall']:.2f} |"
+        f" {each['false_alarms_per_hour']:g} |"
+        for name, each in sorted(known.items(), key=lambda item: item[1]["recall"])
+    ]
+    deaf = sorted(name for name, each in known.items() if not each["recall"])
+    said = f"\n\nNot heard in these scenes: {', '.join(deaf)}." if deaf else ""
+    head = (
+        "| label | threshold | smooth_s | recall | false alarms an hour |\n|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(rows) + said
 
 
 def _cell(value: Any) -> str:

@@ -18,7 +18,8 @@ from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.training import calibration, card, concepts, group, teachers, text
 from pe_stream.workbench.training.export import save
 from pe_stream.workbench.training.group import Group
-from pe_stream.workbench.training.pipeline import Recipe, Trainer, clips_for, of_concepts
+from pe_stream.workbench.training.pipeline import Trainer
+from pe_stream.workbench.training.recipe import Recipe, clips_for, of_concepts
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +103,10 @@ def _recipe(options: TrainOptions) -> Recipe:
         if key not in known or key in {"folds", "every_licence"}:
             steps = [name for name in known if name not in {"folds", "every_licence"}]
             raise ConfigError(f"{options.recipe}: unknown key {key!r}; known: {', '.join(steps)}")
+        if key == "start":
+            if not isinstance(value, str):
+                raise ConfigError(f"{options.recipe}: start: not a checkpoint: {value!r}")
+            continue
         least = 0 if key == "seed" else 1
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ConfigError(

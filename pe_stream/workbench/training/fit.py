@@ -90,6 +90,7 @@ def fit(
         [{"params": list(g), "lr": r} for g, r in zip(groups, plan.rates, strict=True)],
         betas=(0.9, 0.98),
         weight_decay=plan.decay,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: _share(n * group.size, plan))
     average = Average(weights, plan.average)

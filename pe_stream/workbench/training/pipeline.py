@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 from transformers import PreTrainedTokenizerFast
 
-from pe_stream.errors import UnavailableError
-from pe_stream.workbench import manifest
-from pe_stream.workbench.evaluation import promptset
 from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.training import (
     concepts,
@@ -37,15 +32,17 @@ from pe_stream.workbench.training import (
     recordings,
     shape,
     shards,
+    start,
     teachers,
     text,
 )
 from pe_stream.workbench.training.batches import Batch, Batches
-from pe_stream.workbench.training.concepts import Concept, named
 from pe_stream.workbench.training.fit import Plan, fit
 from pe_stream.workbench.training.group import Group
+from pe_stream.workbench.training.learned import Learned, Words
+from pe_stream.workbench.training.recipe import Recipe, unseen_phrasings
 from pe_stream.workbench.training.shards import Shards
-from pe_stream.workbench.training.wordings import Head, Wordings
+from pe_stream.workbench.training.wordings import Wordings
 
 log = logging.getLogger(__name__)
 
@@ -60,70 +57,6 @@ _BY_TOWER = 96
 
 _LESSON = 2.0
 """How much it counts there that the tower keeps what it was taught."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What to train on, and for how long (in steps).
-
-    folds: of the manifest; everything where empty. every_licence: also clips that are not marked
-    redistributable. mixtures: of 10 s, made and asked about once. frames: in a step. phrasings: of
-    a concept or class, at most; all where None. corpus: texts that the tower is taught, besides the
-    phrasings.
-    """
-
-    folds: tuple[str, ...] = ()
-    every_licence: bool = False
-    mixtures: int = 24_000
-    frames: int = 1000
-    phrasings: int | None = None
-    ideal_steps: int = 200_000
-    corpus: int = 150_000
-    text_steps: int = 12_000
-    readout_steps: int = 900
-    joint_steps: int = 40_000
-    seed: int = 0
-
-
-def clips_for(recipe: Recipe, folders: Sequence[Path]) -> list[Clip]:
-    """The clips of the folders' manifests to train on.
-
-    Raises UnavailableError where there is no manifest, or none of its clips may be used.
-    """
-    clips: list[Clip] = []
-    for data in folders:
-        some = manifest.without_doubles(manifest.read(data))
-        if not recipe.every_licence:
-            some = [clip for clip in some if clip.redistributable]
-        clips += some
-    clips = manifest.of_folds(clips, recipe.folds)
-    if not clips:
-        raise UnavailableError(
-            f"{', '.join(map(str, folders))}: none of these clips is marked redistributable; "
-            "--every-licence takes the others too"
-        )
-    return clips
-
-
-def of_concepts(clips: Sequence[Clip], known: Sequence[Concept]) -> list[Clip]:
-    """Those of `clips` whose label is a concept's; the others are named in the log.
-
-    Raises UnavailableError where none is left.
-    """
-    labels = {label for concept in known for label in concept.labels}
-    strange = Counter(clip.label for clip in clips if not labels.intersection(named(clip.label)))
-    if strange:
-        most = ", ".join(f"{label!r} ({count})" for label, count in strange.most_common(5))
-        log.warning("%d clips left out: phrases.yaml has no such label: %s", strange.total(), most)
-    if strange.total() == len(clips):
-        raise UnavailableError("no clip has a label that phrases.yaml knows")
-    return [clip for clip in clips if clip.label not in strange]
-
-
-def unseen_phrasings() -> list[str]:
-    """The phrasings that evaluation keeps for itself."""
-    sets = [*promptset.shipped("everyday"), *promptset.shipped("esc50")]
-    return [phrasing for label in sets for phrasing in label.unseen]
 
 
 class Trainer:
@@ -190,7 +123,7 @@ class Trainer:
             mixtures, self.concepts, self._classes, frames=recipe.frames, seed=recipe.seed
         )
         words = self._words()
-        learned = _Learned(self.model, words, batches, mixtures).to(self._device)
+        learned = Learned(self.model, words, batches, mixtures).to(self._device)
         self._ideal(learned, words, batches)
         tokenizer = self._tower(learned, words)
         self._read_out(batches)
@@ -207,7 +140,9 @@ class Trainer:
         vectors = self._vectors("wordings.pt", texts, lambda: text.minilm(self._device))
         return Words(Wordings.of(vectors.to(self._device), [*map(len, phrasings)]), texts)
 
-    def _vectors(self, name: str, texts: list[str], teacher: Callable[[], text.Teacher]) -> Tensor:
+    def _vectors(
+        self, name: str, texts: list[str], teacher: Callable[[], text.SentenceEncoder]
+    ) -> Tensor:
         """The sentence encoder's vectors of `texts`, made by the first process and kept.
 
         All processes come here and wait, or the next that they wait for would be another.
@@ -219,12 +154,15 @@ class Trainer:
         vectors: Tensor = _load(path)["vectors"]
         return vectors
 
-    def _ideal(self, learned: _Learned, words: Words, batches: Batches) -> None:
+    def _ideal(self, learned: Learned, words: Words, batches: Batches) -> None:
         """Teach encoder and head of the texts, on the features that the read-out is to give."""
         if not self._done("ideal"):
-            examples = [batches.batch(number).outputs.to(self._device) for number in range(24)]
-            seen = torch.cat([frontend.features(some).flatten(0, 1) for some in examples])
-            encoder.whiten(self.model, seen)
+            if self._recipe.start is not None:
+                start.begin_with(self.model, self._recipe.start)
+            else:
+                examples = [batches.batch(number).outputs.to(self._device) for number in range(24)]
+                seen = torch.cat([frontend.features(some).flatten(0, 1) for some in examples])
+                encoder.whiten(self.model, seen)
 
         def loss(batch: Batch) -> Tensor:
             batch = batch.to(self._device)
@@ -235,7 +173,7 @@ class Trainer:
         groups = [learned.encoder_weights(), learned.own_weights()]
         self._stage("ideal", plan, batches.batch, loss, groups=groups, learned=learned)
 
-    def _tower(self, learned: _Learned, words: Words) -> PreTrainedTokenizerFast:
+    def _tower(self, learned: Learned, words: Words) -> PreTrainedTokenizerFast:
         """Teach the text tower; returns its tokenizer."""
         recipe, folder = self._recipe, self._work / "text"
         if self._done("text", learned):
@@ -272,8 +210,8 @@ class Trainer:
         )
 
     def _lessons(
-        self, learned: _Learned, words: Words
-    ) -> tuple[text.Lessons, PreTrainedTokenizerFast]:
+        self, learned: Learned, words: Words
+    ) -> tuple[text.TextBatches, PreTrainedTokenizerFast]:
         """What the text tower is taught: texts, and where the trained head places them."""
         recipe = self._recipe
         teacher = text.minilm(self._device)
@@ -288,7 +226,7 @@ class Trainer:
         placed = text.own_targets(learned.head, words.wordings)
         # The phrasings themselves are a fifth of the lessons.
         often = max(1, len(texts) // (4 * len(own)))
-        return text.Lessons(
+        return text.TextBatches(
             tokenizer := text.tokenizer_for([*texts, *words.texts]),
             [*texts, *([words.texts[i] for i in own] * often)],
             torch.cat([targets, *([placed[own]] * often)]),
@@ -311,7 +249,7 @@ class Trainer:
 
     def _joint(
         self,
-        learned: _Learned,
+        learned: Learned,
         words: Words,
         batches: Batches,
         tokenizer: PreTrainedTokenizerFast,
@@ -348,7 +286,7 @@ class Trainer:
         loss: Callable[[Any], Tensor],
         *,
         groups: list[list[nn.Parameter]],
-        learned: _Learned | None = None,
+        learned: Learned | None = None,
     ) -> None:
         if self._done(name, learned):
             self._group.wait()  # for the first, if it has just finished what had been saved last
@@ -369,7 +307,7 @@ class Trainer:
             self._finish(name, learned)
         self._group.wait()
 
-    def _done(self, name: str, learned: _Learned | None = None) -> bool:
+    def _done(self, name: str, learned: Learned | None = None) -> bool:
         """Take the model as stage `name` left it, if it was finished before."""
         path = self._work / f"{name}.pt"
         if not path.exists():
@@ -380,7 +318,7 @@ class Trainer:
             learned.load_state_dict(kept["learned"])
         return True
 
-    def _finish(self, name: str, learned: _Learned | None) -> None:
+    def _finish(self, name: str, learned: Learned | None) -> None:
         state = learned.state_dict() if learned is not None else None
         _save({"model": self.model.state_dict(), "learned": state}, self._work / f"{name}.pt")
         (self._work / f"{name}.state.pt").unlink(missing_ok=True)
@@ -396,55 +334,6 @@ def _save(what: Any, path: Path) -> None:
     part = path.with_suffix(".part")
     torch.save(what, part)
     part.replace(path)
-
-
-@dataclass(frozen=True)
-class Words:
-    """The phrasings of the teacher's classes and then of all concepts, and their vectors."""
-
-    wordings: Wordings
-    texts: list[str]
-
-
-class _Learned(nn.Module):
-    """What is trained besides the checkpoint's own weights, and what is made of both."""
-
-    def __init__(self, model: Any, words: Words, batches: Batches, mixtures: Shards) -> None:
-        super().__init__()
-        self._model = [model]  # in a list: its weights are not this module's
-        width = model.audio_encoder.config.hidden_size
-        taught = batches.logits(mixtures.logits()[::4]).flatten(0, 1)
-        vectors = words.wordings.vectors
-        self.head = Head(vectors.shape[1], len(words.wordings.counts), shape.EMBEDDING)
-        self.imitation = encoder.Imitation(width, taught)
-        classes = taught.shape[1] - len(batches.taught)
-        self._labelled = torch.tensor(batches.labelled) + classes
-        columns = [*range(classes), *(classes + i for i in batches.taught)]
-        self._taught = torch.tensor(columns, dtype=torch.long)
-
-    def encoder_weights(self) -> list[nn.Parameter]:
-        """Of the encoder, and the bias of the logits."""
-        model = self._model[0]
-        return [*encoder.encoder_weights(model), model.text_audio_logit_bias]
-
-    def own_weights(self) -> list[nn.Parameter]:
-        """Of head and imitation."""
-        return list(self.parameters())
-
-    def loss(self, batch: Batch, features: Tensor, texts: Tensor) -> encoder.Losses:
-        """What is minimised, of codec features (B, T, 192) and texts (N, D)."""
-        model = self._model[0]
-        frames = encoder.hear(model, features)
-        embeddings = model.audio_head(frames).float()
-        logits = encoder.SCALE * (embeddings @ texts.float().T) + model.text_audio_logit_bias
-        return encoder.losses(
-            frames.float(),
-            logits,
-            batch,
-            self.imitation,
-            labelled=self._labelled,
-            taught=self._taught,
-        )
 
 
 class _Report:

@@ -23,7 +23,7 @@ LONGEST_S = 40.0
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class DecodedClip:
     """A decoded clip: where its samples lie in the file, and what sounds in it.
 
     label: as the manifest has it; several, where they are separated by ";".
@@ -42,24 +42,24 @@ class Recording:
         return sum(end - start for start, end in self.spans) / max(1, self.count)
 
 
-class Recordings:
+class DecodedClips:
     """Decoded clips in `folder`: `samples.f16` and `recordings.json`. Silent clips are left out."""
 
     def __init__(self, folder: Path) -> None:
         rows = json.loads((folder / "recordings.json").read_text("utf-8"))
         self.all = tuple(
-            Recording(row["label"], row["start"], row["count"], tuple(map(tuple, row["spans"])))
+            DecodedClip(row["label"], row["start"], row["count"], tuple(map(tuple, row["spans"])))
             for row in rows
         )
         self._samples: NDArray[np.float16] = np.memmap(folder / "samples.f16", np.float16, mode="r")
 
-    def read(self, recording: Recording) -> Samples:
+    def read(self, recording: DecodedClip) -> Samples:
         """Its samples, (n,) float32 at 48 kHz."""
         part = self._samples[recording.start : recording.start + recording.count]
         return part.astype(np.float32)
 
 
-def decode(clips: Sequence[Clip], folder: Path, progress: Callable[[int], None]) -> Recordings:
+def decode(clips: Sequence[Clip], folder: Path, progress: Callable[[int], None]) -> DecodedClips:
     """Decode `clips` into `folder`, unless that was done before.
 
     Raises UnavailableError where a clip cannot be read, or all are silent.
@@ -67,7 +67,7 @@ def decode(clips: Sequence[Clip], folder: Path, progress: Callable[[int], None])
     index = folder / "recordings.json"
     if not index.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        made: list[Recording] = []
+        made: list[DecodedClip] = []
         start = 0
         with (folder / "samples.f16").open("wb") as file:
             for number, clip in enumerate(clips):
@@ -75,7 +75,7 @@ def decode(clips: Sequence[Clip], folder: Path, progress: Callable[[int], None])
                 spans = tuple(active(samples))
                 if spans:
                     file.write(samples.astype(np.float16).tobytes())
-                    made.append(Recording(clip.label, start, len(samples), spans))
+                    made.append(DecodedClip(clip.label, start, len(samples), spans))
                     start += len(samples)
                 progress(number)
         if not made:
@@ -83,7 +83,7 @@ def decode(clips: Sequence[Clip], folder: Path, progress: Callable[[int], None])
         part = index.with_suffix(".part")
         part.write_text(json.dumps([asdict(recording) for recording in made]), "utf-8")
         part.replace(index)
-    return Recordings(folder)
+    return DecodedClips(folder)
 
 
 def _samples(path: Path) -> Samples:

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from pe_stream.errors import UnavailableError
 from pe_stream.workbench.training import teachers
-from pe_stream.workbench.training.composer import FRAMES, MOST_SOUNDS, STEPS, Composer, Mixture
+from pe_stream.workbench.training.composer import Composer
 from pe_stream.workbench.training.frontend import CHANNELS
-from pe_stream.workbench.training.recordings import Recordings
+from pe_stream.workbench.training.mixture import FRAMES, MOST_SOUNDS, STEPS, Mixture
+from pe_stream.workbench.training.recordings import DecodedClips
 from pe_stream.workbench.training.teachers import Teacher
 
 SIZE = 250
@@ -154,7 +155,7 @@ class _Maker:
     def __init__(self, job: Job, size: int) -> None:
         self.size = size
         self._shards = job.shards
-        self._composer = Composer(Recordings(job.recordings), job.seed, job.concept_of)
+        self._composer = Composer(DecodedClips(job.recordings), job.seed, job.concept_of)
         self._teacher = teachers.load(job.teacher)
         self.labels = self._composer.labels
 

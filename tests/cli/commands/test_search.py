@@ -19,7 +19,7 @@ from pe_stream.audio.synthesis import smoke_alarm
 from pe_stream.core.pooling import POOL, encode
 from pe_stream.core.types import FRAME_NS, SAMPLE_RATE
 from pe_stream.model.checkpoint import load
-from pe_stream.storage.embedding_files import EmbeddingFiles, Made, Piece, stored
+from pe_stream.storage.embedding_files import EmbeddingFiles, EmbeddingRows, Made, stored
 
 HOUR_NS = 3600 * 10**9
 ALARM_S = 7.0
@@ -177,7 +177,9 @@ def keep(folder: Path, identity: str, at_ns: int, width: int = 128) -> None:
     means = np.random.default_rng(0).normal(0, 1, (25, width)).astype(np.float32)
     starts_ns = [at_ns + i * POOL * FRAME_NS for i in range(25)]
     rows = encode(starts_ns, [POOL] * 25, means)
-    assert store.keep(Piece(Made("kitchen", identity, "facebook/pe-a-frame-small", width), rows))
+    assert store.keep(
+        EmbeddingRows(Made("kitchen", identity, "facebook/pe-a-frame-small", width), rows)
+    )
     store.close()
 
 

@@ -233,7 +233,7 @@ def test_a_signal_ends_it_with_its_other_process(folder: Path) -> None:
             bench.kill()
 
 
-def job(**changes: Any) -> plain.Job:
+def job(**changes: Any) -> plain.TimingJob:
     settings: dict[str, Any] = {
         "audio": audio_config(CHEAP),
         "text_width": 32,
@@ -243,7 +243,7 @@ def job(**changes: Any) -> plain.Job:
         "threads": 1,
         "device": "cpu",
     }
-    return plain.Job(**settings | changes)
+    return plain.TimingJob(**settings | changes)
 
 
 def test_the_plain_call_runs_with_the_allocator_asked_for(

@@ -11,7 +11,7 @@ from pe_stream.core.types import FrameScores, Window
 from pe_stream.core.windows import Framing
 from pe_stream.model.codec import Stream
 from pe_stream.workbench.bench import live
-from pe_stream.workbench.bench.sources import Sources
+from pe_stream.workbench.bench.sources import SteppedSources
 
 FRAMING = Framing(window=50, hop=12, lookahead=12)
 HOP_S = 0.48
@@ -44,7 +44,7 @@ class Machine:
         return [np.zeros((window.frames, len(NAMES)), np.float32) for window in windows]
 
     def live(self, count: int, seconds: float) -> live.Lived:
-        sources = Sources(self, FRAMING, NAMES)
+        sources = SteppedSources(self, FRAMING, NAMES)
         sources.prime(count)
         self.calls.clear()
         self.lengths.clear()

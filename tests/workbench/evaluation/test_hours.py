@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 
 from pe_stream.errors import UnavailableError
-from pe_stream.workbench.evaluation.hours import Scene, heard, made
+from pe_stream.workbench.evaluation.hours import ScoredScene, heard, made
 from pe_stream.workbench.evaluation.promptset import Label
 from pe_stream.workbench.manifest import Clip
-from pe_stream.workbench.soundscapes.scene import Event
+from pe_stream.workbench.soundscapes.scene import SceneEvent
 
 DOG = Label("dog_bark", "a dog barking", sounds=("dog",), related=("wolf howl", "kennel"))
 FRAMES = 750
 
 
-def scene(background: str, *events: tuple[str, float, float]) -> Scene:
+def scene(background: str, *events: tuple[str, float, float]) -> ScoredScene:
     """30 s; the score of the second column is the number of the frame."""
-    truth = tuple(Event(n, round(a * 48_000), round(b * 48_000), 0.0, None) for n, a, b in events)
+    truth = tuple(
+        SceneEvent(n, round(a * 48_000), round(b * 48_000), 0.0, None) for n, a, b in events
+    )
     scores = np.stack([np.zeros(FRAMES), np.arange(FRAMES)], axis=1).astype(np.float32)
-    return Scene(background, truth, scores)
+    return ScoredScene(background, truth, scores)
 
 
 def test_its_own_sounds_and_those_near_are_no_background() -> None:

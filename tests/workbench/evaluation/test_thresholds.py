@@ -11,7 +11,7 @@ from score_history import HOUR, background
 from pe_stream.core.types import FRAME_NS, LabelRule, ScoreRun
 from pe_stream.workbench.calibration.propose import propose
 from pe_stream.workbench.evaluation import thresholds, thresholds_table
-from pe_stream.workbench.evaluation.thresholds import Heard, ahead, at, judge, one_for_all
+from pe_stream.workbench.evaluation.thresholds import LabelHour, ahead, at, judge, one_for_all
 
 RULE = LabelRule("x", threshold=0.5, off_threshold=0.4, min_on=5, min_off=10)
 SECOND_NS = 10**9
@@ -25,10 +25,10 @@ def scene(score: float) -> tuple[ScoreRun, tuple[tuple[int, int], ...]]:
     return ScoreRun(start, scores), ((start + 4 * SECOND_NS, start + 6 * SECOND_NS),)
 
 
-def hour(a_day: float, seed: int, *scores: float) -> Heard:
+def hour(a_day: float, seed: int, *scores: float) -> LabelHour:
     """An hour of background, and a scene for each of `scores`."""
     run = ScoreRun(0, background(1, a_day, seed))
-    return Heard((run,), tuple(map(scene, scores)))
+    return LabelHour((run,), tuple(map(scene, scores)))
 
 
 def test_hours_of_one_house_keep_what_was_promised() -> None:
@@ -114,7 +114,7 @@ def test_what_sounds_where_it_should_is_found() -> None:
     assert (one.true, one.found(RULE), one.alarms(RULE)) == (3, 2, 0)
     assert one.hours == pytest.approx(1)
     run, ((begin, end),) = scene(0.9)
-    missed = Heard((), ((run, ((begin + 10 * SECOND_NS, end + 10 * SECOND_NS),)),))
+    missed = LabelHour((), ((run, ((begin + 10 * SECOND_NS, end + 10 * SECOND_NS),)),))
     assert missed.found(RULE) == 0
     assert begin - run.start_ns == 100 * FRAME_NS
 

@@ -22,7 +22,7 @@ from pe_stream.workbench.soundscapes.everyday import add
 from pe_stream.workbench.soundscapes.folder import background_of, is_made
 from pe_stream.workbench.soundscapes.hours import Hours
 from pe_stream.workbench.soundscapes.scene import Room, Scene
-from pe_stream.workbench.soundscapes.sources import ROOM, Background, Sound, Sources, cut
+from pe_stream.workbench.soundscapes.sources import ROOM, Background, Sound, SoundLibrary, cut
 
 pytestmark = pytest.mark.heavy
 
@@ -342,7 +342,7 @@ def test_clips_of_which_nobody_knows_when_are_left_out(clips: Path) -> None:
         ("gong", ("dog",)),
         ("dog", ("wind",)),
     ]
-    sources = Sources(rows, (), {"gong", "dog"}, {"wolf"})
+    sources = SoundLibrary(rows, (), {"gong", "dog"}, {"wolf"})
     assert [clip.key for clip in sources.clips["dog"]] == ["dog ; wind", "dog"]
     assert "gong" not in sources.clips
     rng = np.random.default_rng(0)
@@ -371,7 +371,7 @@ def test_what_a_set_calls_related_is_no_background(clips: Path, tmp_path: Path) 
         (("pub",), {"hum"}),
         (("pub crawl",), {"pub", "hum"}),
     ):
-        sources = Sources(behind, {"siren"}, {"siren"}, related)
+        sources = SoundLibrary(behind, {"siren"}, {"siren"}, related)
         drawn = {sources.draw_background(rng, SAMPLE_RATE).label for _ in range(40)}
         assert drawn == {*left, "quiet room"}
     (tmp_path / "set.yaml").write_text("bell: {sounds: [peep], related: [hiss]}\n", "utf-8")
@@ -406,11 +406,11 @@ def test_of_a_clip_in_two_data_sets_the_better_copy_is_used(tmp_path: Path) -> N
 def test_no_event_has_a_word_of_the_background(clips: Path) -> None:
     (row, *_) = manifest.read(clips)
     rain, dog = (Clip(row.path, row.key, label) for label in ("rain", "dog"))
-    sources = Sources([rain, dog], made=())
+    sources = SoundLibrary([rain, dog], made=())
     rng = np.random.default_rng(0)
     assert {sources.draw_label(rng, unlike="heavy rain") for _ in range(30)} == {"dog"}
     assert {sources.draw_label(rng, unlike="wind") for _ in range(30)} == {"dog", "rain"}
-    assert Sources([rain], made=()).draw_label(rng, unlike="rain") is None
+    assert SoundLibrary([rain], made=()).draw_label(rng, unlike="rain") is None
 
 
 def test_events_are_cut_to_10_s(tmp_path: Path) -> None:

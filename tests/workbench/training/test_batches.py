@@ -14,9 +14,9 @@ from torch import Tensor
 
 from pe_stream.workbench.training import batches as module
 from pe_stream.workbench.training.batches import LENGTHS, Batch, Batches
-from pe_stream.workbench.training.composer import FRAMES, MOST_SOUNDS, STEPS
 from pe_stream.workbench.training.concepts import Concept
 from pe_stream.workbench.training.frontend import BANDS, CHANNELS
+from pe_stream.workbench.training.mixture import FRAMES, MOST_SOUNDS, STEPS
 from pe_stream.workbench.training.shards import HOP_FRAMES, Stored
 
 CONCEPTS = [
@@ -73,7 +73,7 @@ def drawn(*some: Stored, seed: int = 0, frames: int = 500) -> Batches:
     return Batches(shards, CONCEPTS, CLASSES, frames=frames, seed=seed)
 
 
-def cut(mixture: Stored, first: int = 0, length: int = FRAMES) -> module._Example:
+def cut(mixture: Stored, first: int = 0, length: int = FRAMES) -> module._TrainingExample:
     return drawn(mixture)._cut(mixture, first, length)
 
 
@@ -236,7 +236,7 @@ def test_a_batch_goes_to_a_device_whole() -> None:
     assert len(tensors) == 6
 
 
-def example(spans: Spans, hz_band: int) -> module._Example:
+def example(spans: Spans, hz_band: int) -> module._TrainingExample:
     """All energy of a mixture in one band, where it sounds at all; a little everywhere."""
     mixture = stored(spans)
     outputs = np.full((CHANNELS, STEPS * FRAMES), 1e-4, np.float16)

@@ -16,6 +16,7 @@ from pe_stream.workbench.evaluation.events import Tally
 from pe_stream.workbench.evaluation.scoring import Sounds, System
 from pe_stream.workbench.evaluation.truth import Span
 from pe_stream.workbench.training import calibration
+from pe_stream.workbench.training.calibration import Choice, best_threshold
 
 
 def test_the_fit_finds_slope_and_offset() -> None:
@@ -50,35 +51,54 @@ def tallies(*counts: Tally, first: float = 0.1) -> list[tuple[float, Tally]]:
 def test_the_threshold_is_the_middle_of_the_best() -> None:
     few, best, many = tally(10, 3, 0), tally(10, 9, 1), tally(10, 10, 30)
     points = tallies(many, many, best, best, best, few, few)
-    assert calibration.best_threshold(points) == calibration.Choice(0.25, 18 / 20)
+    assert best_threshold(points, 1.0) == Choice(0.25, 18 / 20, 0.9, 0.0)
 
 
 def test_none_that_is_near_to_a_false_alarm_on_background() -> None:
     loud, quiet = tally(10, 9, 3, 1), tally(10, 9, 1)
     points = tallies(loud, loud, *[quiet] * 7)
-    choice = calibration.best_threshold(points)
+    choice = best_threshold(points, 1.0)
     assert choice is not None
     # Four steps above the last that was loud, and the middle of what is left.
     assert choice.threshold == 0.45
     assert choice.f1 > 0
 
 
-def test_a_label_that_is_always_loud_on_background_gets_the_highest() -> None:
-    points = tallies(*[tally(10, 9, 3, 1)] * 6)
-    assert calibration.best_threshold(points) == calibration.Choice(0.35, 0.0)
+@pytest.mark.parametrize(("hours", "threshold"), [(1.9, 0.2), (2.0, 0.1)])
+def test_so_many_false_alarms_an_hour_are_allowed(hours: float, threshold: float) -> None:
+    # Lower is better but for one false alarm in so many hours.
+    points = tallies(tally(10, 9, 0, 1), tally(10, 8, 0, 1), tally(10, 5, 0), tally(10, 1, 0))
+    found = best_threshold(points, hours)
+    assert found is not None
+    assert found.threshold == threshold
+    assert found.false_alarms_per_hour == pytest.approx(0.5 if hours == 2 else 0.0)
 
 
-def test_a_label_that_is_never_found_gets_the_highest() -> None:
-    assert calibration.best_threshold(tallies(*[tally(5, 0, 4)] * 6)) == calibration.Choice(0.35, 0)
+def test_a_label_that_is_only_found_near_to_false_alarms_is_found_there() -> None:
+    loud, only, deaf = tally(10, 9, 3, 1), tally(10, 4, 0), tally(10, 0, 0)
+    points = tallies(loud, loud, only, *[deaf] * 7)
+    assert best_threshold(points, 1.0) == Choice(0.2, 8 / 14, 0.4, 0.0)
+
+
+def test_a_label_that_is_always_loud_on_background_gets_the_highest_and_says_so() -> None:
+    points = tallies(*[tally(10, 9, 3, 3)] * 6)
+    choice = best_threshold(points, 1.0)
+    assert choice is not None
+    assert (choice.threshold, choice.false_alarms_per_hour) == (0.35, 3.0)
+
+
+def test_a_label_that_is_never_found_gets_the_lowest_that_is_quiet_and_says_so() -> None:
+    points = tallies(tally(5, 0, 4, 1), *[tally(5, 0, 4)] * 5)
+    assert best_threshold(points, 1.0) == Choice(0.15, 0.0, 0.0, 0.0)
 
 
 def test_a_label_that_never_sounds_gets_no_threshold() -> None:
-    assert calibration.best_threshold(tallies(tally(0, 0, 4), tally(0, 0, 0))) is None
+    assert best_threshold(tallies(tally(0, 0, 4), tally(0, 0, 0)), 1.0) is None
 
 
 def test_thresholds_at_the_ends_are_not_recommended() -> None:
     points = [(0.0001, tally(10, 10, 0)), (0.5, tally(10, 5, 5)), (0.9999, tally(10, 10, 0))]
-    choice = calibration.best_threshold(points)
+    choice = best_threshold(points, 1.0)
     assert choice is not None
     assert choice.threshold == 0.5
 
@@ -120,8 +140,12 @@ def test_smoothing_is_recommended_where_it_finds_more() -> None:
     found = calibration.smoothest(*heard(wavering, clicks), 0)
     assert found is not None
     assert (found.smooth_s, found.f1) == (0.6, 1.0)
-    threshold = round(found.threshold, 3)
-    assert found.recommended == {"threshold": threshold, "smooth_s": 0.6}
+    assert found.recommended == {
+        "threshold": round(found.threshold, 3),
+        "smooth_s": 0.6,
+        "recall": 1.0,
+        "false_alarms_per_hour": 0.0,
+    }
 
 
 def test_steady_scores_are_not_smoothed() -> None:
@@ -130,7 +154,7 @@ def test_steady_scores_are_not_smoothed() -> None:
     found = calibration.smoothest(*heard(steady, np.zeros(250)), 0)
     assert found is not None
     assert (found.smooth_s, found.f1) == (0.0, 1.0)
-    assert found.recommended == round(found.threshold, 3)
+    assert "smooth_s" not in found.recommended
     assert (
         calibration.smoothest(sounds(file("1")), system(["dog"], np.zeros((250, 1), np.float32)), 0)
         is None

@@ -19,7 +19,8 @@ from pe_stream.audio.synthesis.random_sounds import SOUNDS
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.checkpoint import load
 from pe_stream.workbench.training import card, command, group
-from pe_stream.workbench.training.pipeline import Recipe, Trainer
+from pe_stream.workbench.training.pipeline import Trainer
+from pe_stream.workbench.training.recipe import Recipe
 
 pytestmark = pytest.mark.heavy
 
@@ -236,6 +237,27 @@ def test_the_card_names_the_teacher(trained: Path, tmp_path: Path) -> None:
         (tmp_path / "model.safetensors").write_bytes(b"")
         assert card.main([str(tmp_path)]) == 0
         assert f"A teacher, {name}, said" in (tmp_path / "README.md").read_text("utf-8")
+
+
+@pytest.mark.timeout(600)
+def test_the_card_says_which_labels_are_not_heard(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "training.json").write_bytes((trained / "training.json").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    thresholds = {
+        "dog_bark": {"threshold": 0.56, "recall": 0.75, "false_alarms_per_hour": 0.0},
+        "siren": {"threshold": 0.9, "smooth_s": 0.6, "recall": 0.0, "false_alarms_per_hour": 0.25},
+    }
+    told = {
+        json.dumps({"labels": thresholds}): (
+            "| siren | 0.9 | 0.6 | 0.00 | 0.25 |\n| dog_bark | 0.56 | 0 | 0.75 | 0 |\n\n"
+            "Not heard in these scenes: siren."
+        ),
+        '{"labels": {"dog_bark": 0.5}}': "what they reach was not noted",
+    }
+    for text, line in told.items():
+        (tmp_path / "thresholds.json").write_text(text, "utf-8")
+        assert card.main([str(tmp_path)]) == 0
+        assert line in (tmp_path / "README.md").read_text("utf-8")
 
 
 @pytest.mark.timeout(600)

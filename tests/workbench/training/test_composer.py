@@ -14,19 +14,12 @@ from sounds import noise, write_float_wav
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples
 from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.training import composer as module
-from pe_stream.workbench.training.composer import (
-    FRAMES,
-    LEVEL_DBFS,
-    MOST_SOUNDS,
-    STEPS,
-    Composer,
-    Filterbank,
-    Mixture,
-    Part,
-    bridged,
-)
+from pe_stream.workbench.training import placement
+from pe_stream.workbench.training.composer import LEVEL_DBFS, Composer, Filterbank
 from pe_stream.workbench.training.frontend import CHANNELS, HOP, centres_hz
-from pe_stream.workbench.training.recordings import Recordings, decode
+from pe_stream.workbench.training.mixture import FRAMES, MOST_SOUNDS, STEPS, Mixture, Part, bridged
+from pe_stream.workbench.training.placement import Placed
+from pe_stream.workbench.training.recordings import DecodedClips, decode
 
 COUNT = FRAMES * FRAME
 LOW_HZ, HIGH_HZ = 300.0, 3000.0
@@ -59,7 +52,7 @@ def few_sounds() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> Recordings:
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> DecodedClips:
     """Two tones, people who speak and rain; none of them silent where it sounds."""
     folder = tmp_path_factory.mktemp("clips")
     clips = []
@@ -76,7 +69,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Recordings:
 
 
 @pytest.fixture(scope="module")
-def composer(recordings: Recordings) -> Composer:
+def composer(recordings: DecodedClips) -> Composer:
     return Composer(recordings, seed=3)
 
 
@@ -145,7 +138,7 @@ def test_a_click_comes_out_of_the_filterbank_where_it_is(filterbank: Filterbank)
 
 
 def test_the_same_seed_and_number_make_the_same_mixture(
-    recordings: Recordings, composer: Composer, mixtures: list[Mixture]
+    recordings: DecodedClips, composer: Composer, mixtures: list[Mixture]
 ) -> None:
     again = Composer(recordings, seed=3).mixture(7)
     np.testing.assert_array_equal(again.samples, mixtures[7].samples)
@@ -163,8 +156,10 @@ def test_a_tone_is_where_its_frames_say(composer: Composer) -> None:
     rng = np.random.default_rng(0)
     for hz in (LOW_HZ, HIGH_HZ):
         for _ in range(4):
-            samples, spans = module._faster(rng, burst(hz), [(SAMPLE_RATE, 2 * SAMPLE_RATE)])
-            placed = module._placed(rng, "tone", samples, spans, None)
+            samples, spans = placement.at_other_speed(
+                rng, burst(hz), [(SAMPLE_RATE, 2 * SAMPLE_RATE)]
+            )
+            placed = placement.place(rng, "tone", samples, spans, None)
             energy = np.square(placed.samples, dtype=np.float64).reshape(FRAMES, FRAME).mean(1)
             # The tone has 0.125; of a frame that it fills in half, either is right.
             clear = np.abs(energy - 0.0625) > 0.03
@@ -187,14 +182,14 @@ def test_single_sounds_are_heard_where_they_stand_out(mixtures: list[Mixture]) -
     assert seen >= 2
 
 
-def placed(label: str, samples: Samples, first: int, last: int) -> module._Placed:
+def placed(label: str, samples: Samples, first: int, last: int) -> Placed:
     """Samples in frames first..last of a mixture; 0 elsewhere."""
     sounding = np.zeros(FRAMES, bool)
     sounding[first:last] = True
-    return module._Placed(label, samples[:COUNT] * np.repeat(sounding, FRAME), sounding)
+    return Placed(label, samples[:COUNT] * np.repeat(sounding, FRAME), sounding)
 
 
-def mixed(composer: Composer, *parts: module._Placed) -> dict[str, Part]:
+def mixed(composer: Composer, *parts: Placed) -> dict[str, Part]:
     mixture = composer._mixed(np.random.default_rng(0), parts, single=False)
     return {part.label: part for part in mixture.parts}
 
@@ -221,7 +216,7 @@ def test_what_is_far_below_its_loudest_frame_is_not_heard_of_a_sound(composer: C
     fading = placed("fading", sine(LOW_HZ, 10), 0, 250)
     quiet = fading.samples.copy()
     quiet[125 * FRAME :] *= 10 ** (-35 / 20)
-    parts = mixed(composer, module._Placed("fading", quiet, fading.sounding))
+    parts = mixed(composer, Placed("fading", quiet, fading.sounding))
     assert parts["fading"].heard[2:123].all()
     assert not parts["fading"].heard[127:].any()
 
@@ -235,34 +230,34 @@ def test_the_microphones_noise_hides_what_is_softer(
 
 
 def test_backgrounds_without_a_label_are_no_part(composer: Composer) -> None:
-    room = module._Placed("", noise((10.0, 0.1)), np.zeros(FRAMES, bool))
+    room = Placed("", noise((10.0, 0.1)), np.zeros(FRAMES, bool))
     assert set(mixed(composer, room, placed("low", sine(LOW_HZ, 10), 0, 9))) == {"low"}
 
 
 @pytest.mark.parametrize("ratio_db", [-12.0, 0.0, 20.0])
 def test_a_sound_is_set_against_a_power_by_its_own_while_it_sounds(ratio_db: float) -> None:
-    event = module._against(placed("low", sine(LOW_HZ, 10), 10, 20), 0.01, ratio_db)
+    event = placement.against(placed("low", sine(LOW_HZ, 10), 10, 20), 0.01, ratio_db)
     own = np.mean(np.square(event.samples[10 * FRAME : 20 * FRAME], dtype=np.float64))
     assert 10 * np.log10(own / 0.01) == pytest.approx(ratio_db, abs=0.01)
 
 
 def test_what_fell_outside_of_the_mixture_is_not_made_loud() -> None:
     """The sound is before its start; of what is left, quiet noise, nothing is made."""
-    outside = module._Placed("low", noise((10.0, 1e-4)), np.zeros(FRAMES, bool))
-    assert not module._against(outside, 0.01, 20.0).samples.any()
+    outside = Placed("low", noise((10.0, 1e-4)), np.zeros(FRAMES, bool))
+    assert not placement.against(outside, 0.01, 20.0).samples.any()
 
 
 def test_scenes_have_the_ratios_asked_for(
     composer: Composer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[float, float]] = []
-    against = module._against
+    against = placement.against
 
-    def noted(part: module._Placed, power: float, ratio_db: float) -> module._Placed:
+    def noted(part: Placed, power: float, ratio_db: float) -> Placed:
         asked.append((power, ratio_db))
         return against(part, power, ratio_db)
 
-    monkeypatch.setattr(module, "_against", noted)
+    monkeypatch.setattr(placement, "against", noted)
     ratios: dict[str, list[float]] = {"scene": [], "alarm": []}
     for kind, make in (("scene", composer._scene), ("alarm", composer._alarm_scene)):
         for seed in range(12):
@@ -316,12 +311,12 @@ def test_of_a_long_clip_a_stretch_is_taken_that_sounds(composer: Composer) -> No
         def read(self, recording: object) -> Samples:
             return samples
 
-    from pe_stream.workbench.training.recordings import Recording
+    from pe_stream.workbench.training.recordings import DecodedClip
 
     span = (55 * SAMPLE_RATE, 56 * SAMPLE_RATE)
     alone = Composer.__new__(Composer)
     alone._recordings = One()  # type: ignore[assignment]
-    alone._by_label = {"low": [Recording("low", 0, len(samples), (span,))]}
+    alone._by_label = {"low": [DecodedClip("low", 0, len(samples), (span,))]}
     for seed in range(12):
         taken, spans = alone._recorded(np.random.default_rng(seed), "low", COUNT)
         assert len(taken) <= COUNT
@@ -332,7 +327,7 @@ def test_of_a_long_clip_a_stretch_is_taken_that_sounds(composer: Composer) -> No
             assert inside == pytest.approx(0.125, rel=0.05)
 
 
-def test_all_concepts_come_about_equally_often(recordings: Recordings) -> None:
+def test_all_concepts_come_about_equally_often(recordings: DecodedClips) -> None:
     """Two labels of one concept share what a third has alone; formulas count as some clips."""
     alone = Composer(recordings, 0)
     assert alone.labels == tuple(sorted({"low", "high", "speech", "rain", *SOUNDS}))
@@ -368,7 +363,7 @@ def test_pauses_belong_to_the_event() -> None:
 def test_without_recordings_there_are_still_made_sounds(tmp_path: Path) -> None:
     (tmp_path / "recordings.json").write_text("[]", "utf-8")
     (tmp_path / "samples.f16").write_bytes(b"\0\0")
-    bare = Composer(Recordings(tmp_path), 0)
+    bare = Composer(DecodedClips(tmp_path), 0)
     labels = {part.label for number in range(12) for part in bare.mixture(number).parts}
     assert labels <= set(SOUNDS)
     assert labels

@@ -26,7 +26,9 @@ from pe_stream.workbench.training import composer, concepts, fit, pipeline, teac
 from pe_stream.workbench.training.batches import Batches
 from pe_stream.workbench.training.concepts import Concept
 from pe_stream.workbench.training.group import Group
-from pe_stream.workbench.training.pipeline import Recipe, Trainer, clips_for, of_concepts
+from pe_stream.workbench.training.learned import Learned
+from pe_stream.workbench.training.pipeline import Trainer
+from pe_stream.workbench.training.recipe import Recipe, clips_for, of_concepts, unseen_phrasings
 from pe_stream.workbench.training.shards import Shards
 
 pytestmark = pytest.mark.heavy
@@ -78,10 +80,10 @@ def generator(line: str) -> torch.Generator:
 def encoder() -> Iterator[Encoder]:
     encoder = Encoder()
     with pytest.MonkeyPatch.context() as patched:
-        known = concepts.read(without=pipeline.unseen_phrasings(), most=RECIPE.phrasings)
+        known = concepts.read(without=unseen_phrasings(), most=RECIPE.phrasings)
         patched.setattr(concepts, "read", lambda **_: known)  # it takes a second
         words = ("table", "spoon", "carpet")
-        patched.setattr(text, "minilm", lambda _: text.Teacher(encoder.encode, words))
+        patched.setattr(text, "minilm", lambda _: text.SentenceEncoder(encoder.encode, words))
         patched.setattr(
             teachers, "load", lambda folder: Loudness() if folder else teachers._Nobody()
         )
@@ -290,13 +292,13 @@ def test_the_phrasings_held_out_are_no_lessons(
     mixtures = made.mixtures(clips)
     batches = Batches(mixtures, made.concepts, made._classes, frames=40, seed=1)
     words = made._words()
-    learned = pipeline._Learned(made.model, words, batches, mixtures)
+    learned = Learned(made.model, words, batches, mixtures)
     out = {made.concepts[3].name: words.texts[-1]}
     monkeypatch.setattr(concepts, "held_out", lambda _: out)
     seen: list[str] = []
-    lessons = text.Lessons
+    lessons = text.TextBatches
 
-    def noted(tokenizer: Any, texts: list[str], targets: Tensor, seed: int) -> text.Lessons:
+    def noted(tokenizer: Any, texts: list[str], targets: Tensor, seed: int) -> text.TextBatches:
         seen.extend(texts)
         assert len(texts) == len(targets)
         return lessons(tokenizer, texts, targets, seed)

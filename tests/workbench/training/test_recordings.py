@@ -14,7 +14,7 @@ from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.training import recordings
-from pe_stream.workbench.training.recordings import LONGEST_S, Recording, Recordings, decode
+from pe_stream.workbench.training.recordings import LONGEST_S, DecodedClip, DecodedClips, decode
 
 
 def clip(folder: Path, name: str, samples: Samples, label: str = "dog") -> Clip:
@@ -22,7 +22,7 @@ def clip(folder: Path, name: str, samples: Samples, label: str = "dog") -> Clip:
     return Clip(path=path, key=path.name, label=label)
 
 
-def decoded(folder: Path, clips: Sequence[Clip]) -> Recordings:
+def decoded(folder: Path, clips: Sequence[Clip]) -> DecodedClips:
     return decode(clips, folder / "decoded", lambda _: None)
 
 
@@ -95,7 +95,7 @@ def test_long_clips_are_cut_and_not_decoded_to_their_end(
 
     monkeypatch.setattr(media, "read", counted)
     made = decoded(tmp_path, [clip(tmp_path, "a", noise((2.0, 0.1)))])
-    assert made.all == (Recording("dog", 0, SAMPLE_RATE // 4, ((0, SAMPLE_RATE // 4),)),)
+    assert made.all == (DecodedClip("dog", 0, SAMPLE_RATE // 4, ((0, SAMPLE_RATE // 4),)),)
     assert sum(read) < SAMPLE_RATE
     assert LONGEST_S == 40
 

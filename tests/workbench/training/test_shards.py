@@ -19,8 +19,8 @@ from pe_stream.core.types import FRAME, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.training import shards, teachers
-from pe_stream.workbench.training.composer import FRAMES, STEPS, Mixture, Part
 from pe_stream.workbench.training.frontend import CHANNELS
+from pe_stream.workbench.training.mixture import FRAMES, STEPS, Mixture, Part
 from pe_stream.workbench.training.recordings import decode
 from pe_stream.workbench.training.shards import HOP_FRAMES, Job, Shards, make, read
 

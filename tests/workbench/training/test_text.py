@@ -124,7 +124,7 @@ def test_a_text_that_is_too_long_is_cut(model: Any, tokenizer: PreTrainedTokeniz
 
 def test_lessons_pair_texts_with_their_targets(tokenizer: PreTrainedTokenizerFast) -> None:
     targets = torch.arange(len(TEXTS)).float()[:, None]
-    lessons = text.Lessons(tokenizer, TEXTS, targets, 3)
+    lessons = text.TextBatches(tokenizer, TEXTS, targets, 3)
     lesson = lessons.batch(5)
     rows = {tuple(tokenizer(line)["input_ids"]): n for n, line in enumerate(TEXTS)}
     for ids, mask, target in zip(lesson.ids, lesson.mask, lesson.targets, strict=True):
@@ -132,14 +132,14 @@ def test_lessons_pair_texts_with_their_targets(tokenizer: PreTrainedTokenizerFas
         assert rows[kept] == int(target)
         assert not ids[~mask.bool()].any()
     assert len(set(lesson.targets.flatten().tolist())) == len(TEXTS)
-    again = text.Lessons(tokenizer, TEXTS, targets, 3).batch(5)
+    again = text.TextBatches(tokenizer, TEXTS, targets, 3).batch(5)
     assert torch.equal(again.ids, lesson.ids)
     assert not torch.equal(lessons.batch(6).targets, lesson.targets)
 
 
 def test_the_loss_is_the_mean_squared_error(model: Any, tokenizer: PreTrainedTokenizerFast) -> None:
     rows = text.embed(model, tokenizer, TEXTS).detach()
-    lesson = text.Lessons(tokenizer, TEXTS, rows + 2.0, 0).batch(0)
+    lesson = text.TextBatches(tokenizer, TEXTS, rows + 2.0, 0).batch(0)
     assert float(text.loss(model, lesson).detach()) == pytest.approx(4.0, rel=1e-3)
 
 
