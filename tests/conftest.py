@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import fork_server
 import pytest
 from hypothesis import settings
 from timing import IN_CI, within
@@ -104,6 +105,13 @@ def folders_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
         for name in ("STATE", "CACHE"):
             patch.setenv(f"XDG_{name}_HOME", str(tmp_path_factory.mktemp(name.lower())))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    """The server that daemons are forked from ends with the session."""
+    yield
+    fork_server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ A test of one of these starts a real process: `Daemon(..., real=True)`.
 
 from __future__ import annotations
 
-import atexit
 import gc
 import importlib
 import json
@@ -57,8 +56,11 @@ IMPORTED = (
 )
 """What `run` and `demo` import, at once or when it is first needed."""
 
-FIXED = ("PYTHON", "LD_", "GLIBC_", "MALLOC_", "OMP_", "MKL_", "OPENBLAS_", "KMP_")
-"""Beginnings of variables that a process reads once, when it starts."""
+FIXED = (
+    *("PYTHON", "LD_", "GLIBC_", "MALLOC_"),
+    *("OMP_", "KMP_", "MKL_", "OPENBLAS_", "TORCH", "HF_", "TRANSFORMERS_"),
+)
+"""Beginnings of variables that the interpreter and libraries read once, when they start."""
 
 _MAX_REQUEST = 1 << 17
 
@@ -108,6 +110,13 @@ def start(arguments: Sequence[str], environment: Mapping[str, str]) -> Forked:
     return _server().start(arguments, environment)
 
 
+def stop() -> None:
+    """End the server, if there is one; without, it ends with this process."""
+    if _server.cache_info().currsize:
+        _server().stop()
+        _server.cache_clear()
+
+
 def fits(environment: Mapping[str, str]) -> bool:
     """Whether a child can have this environment: what is read at the start is as here."""
     names = {name for name in {*environment, *os.environ} if name.startswith(FIXED)}
@@ -149,9 +158,7 @@ class _Server:
 
 @cache
 def _server() -> _Server:
-    server = _Server()
-    atexit.register(server.stop)
-    return server
+    return _Server()
 
 
 # The server's side
@@ -216,12 +223,13 @@ def _become(request: _Request) -> None:
     os.environ.update(request.environment)
     time.tzset()
     os.chdir(request.cwd)
-    sys.path.insert(0, request.cwd)
+    sys.path[0] = request.cwd
     sys.argv[1:] = request.arguments
     runpy.run_module("pe_stream", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does
     for module in IMPORTED:
         importlib.import_module(module)
     gc.collect()

@@ -196,6 +196,7 @@ def test_an_output_file_that_cannot_be_written(config: Path, wav: Path, tmp_path
     assert "bursts.npz: cannot be written" in done.stderr
 
 
+@pytest.mark.heavy
 def test_a_reader_that_goes_away_is_no_fault(config: Path, wav: Path) -> None:
     import sys
 
