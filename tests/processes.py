@@ -39,7 +39,7 @@ class _Reading:
                 self.lines.append(line.rstrip("\n"))
 
     def join(self) -> None:
-        self._thread.join(10)
+        self._thread.join(within(10))
 
 
 class Process:

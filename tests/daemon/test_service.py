@@ -181,7 +181,7 @@ def test_set_and_reload_change_what_fires_without_losing_a_sample(
                     *("-t", topic("kitchen", "loud", "set"), "-m", payload),
                 ],
                 check=True,
-                timeout=10,
+                timeout=within(10),
             )
 
         send("not json")
@@ -254,7 +254,9 @@ def test_what_is_acknowledged_during_a_long_scoring_is_in_force_after_it(
             version = httpx.get(f"{api}/labels").json()["version"]
             headers = {"if-match": f'"{version}"'}
             wanted = {"min_on_s": 0.3}
-            return httpx.patch(f"{api}/labels/loud", json=wanted, headers=headers, timeout=60)
+            return httpx.patch(
+                f"{api}/labels/loud", json=wanted, headers=headers, timeout=within(60)
+            )
 
         held.touch()
         wait_until(Path(f"{held}-now").exists, "a long scoring")
@@ -268,7 +270,7 @@ def test_what_is_acknowledged_during_a_long_scoring_is_in_force_after_it(
                 input=messages,
                 text=True,
                 check=True,
-                timeout=30,
+                timeout=within(30),
             )
         wait_until(lambda: daemon.log.count("set: kitchen") == 200, "all are taken")
         refused = edit()

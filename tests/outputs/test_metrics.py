@@ -42,7 +42,7 @@ def scrape(port: int) -> dict[tuple[str, ...], float]:
 
 def families(port: int) -> list[Metric]:
     """What there is to ask for, with its samples."""
-    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=within(5)) as answer:
         return list(text_string_to_metric_families(answer.read().decode()))
 
 

@@ -247,7 +247,7 @@ def test_a_disk_that_stays_full_is_not_said_to_work_again(
         assert not store.judge("id-0001", "right")
         store.retry()
     for _ in range(3):
-        assert opened.acquire(timeout=10)
+        assert opened.acquire(timeout=within(10))
         assert store.unavailable_reason is not None
     full.clear()
     assert eventually(lambda: store.unavailable_reason is None)

@@ -16,8 +16,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from processes import Process
+from timing import within
 
-expect.set_options(timeout=20_000)  # a busy machine draws late
+expect.set_options(timeout=within(20_000))
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -50,7 +51,7 @@ def page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
 
     try:
         opened = context.new_page()
-        opened.set_default_timeout(20_000)
+        opened.set_default_timeout(within(20_000))
         opened.on("console", note)
         opened.on("pageerror", lambda error: said.append(str(error)))
         opened.goto(url)

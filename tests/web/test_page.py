@@ -357,14 +357,14 @@ def test_twenty_viewers_delay_nothing(house: tuple[Daemon, str]) -> None:
     hops = [0] * 19
 
     def read(number: int) -> None:
-        with httpx.stream("GET", f"{url}api/v1/live", timeout=10) as stream:
+        with httpx.stream("GET", f"{url}api/v1/live", timeout=within(10)) as stream:
             for line in stream.iter_lines():
                 hops[number] += line == "event: hop"
                 if stop.is_set():
                     return
 
     readers = [threading.Thread(target=read, args=(number,)) for number in range(19)]
-    with httpx.stream("GET", f"{url}api/v1/live", timeout=10) as stalled:
+    with httpx.stream("GET", f"{url}api/v1/live", timeout=within(10)) as stalled:
         assert stalled.status_code == 200  # and is never read
         for reader in readers:
             reader.start()
