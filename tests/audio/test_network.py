@@ -45,7 +45,8 @@ def test_a_camera_is_heard_until_it_hangs_up(capfd: pytest.CaptureFixture[str]) 
     )
     assert message == f"{stream.describe}: the stream ended"
     assert chunks[0].start == 500
-    assert chunks[0].anchor_ns == pytest.approx(began_ns, abs=1e9)
+    assert chunks[0].anchor_ns is not None
+    assert -1e9 < chunks[0].anchor_ns - began_ns < within(1e9)
     assert {chunk.anchor_ns for chunk in chunks[1:]} == {None}
     samples = np.concatenate([chunk.samples for chunk in chunks])
     assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.001)
@@ -113,7 +114,7 @@ def test_a_recording_on_a_server_plays_in_real_time_and_ends(mp3: bytes) -> None
     with http_file(mp3, live=False) as url:
         began_s = time.monotonic()
         chunks = list(NetworkStream(url))
-    assert time.monotonic() - began_s == pytest.approx(2.0, abs=within(0.7))
+    assert 1.3 < time.monotonic() - began_s < 2.0 + within(0.7)
     samples = np.concatenate([chunk.samples for chunk in chunks])
     assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.001)
 

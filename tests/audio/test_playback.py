@@ -29,9 +29,10 @@ def test_a_file_plays_as_fast_as_it_sounds_and_ends(path: str) -> None:
         lag_s = time.monotonic() - chunk.captured_s
         assert 0 <= lag_s < within(0.5)
         chunks.append(chunk)
-    assert time.monotonic() - began_s == pytest.approx(LENGTH_S, abs=within(0.5))
+    assert LENGTH_S - 0.5 < time.monotonic() - began_s < LENGTH_S + within(0.5)
     assert chunks[0].start == 1000
-    assert chunks[0].anchor_ns == pytest.approx(began_ns, abs=5e8)
+    assert chunks[0].anchor_ns is not None
+    assert -5e8 < chunks[0].anchor_ns - began_ns < within(5e8)
     assert {chunk.anchor_ns for chunk in chunks[1:]} == {None}
     samples = np.concatenate([chunk.samples for chunk in chunks])
     assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.001)
