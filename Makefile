@@ -11,16 +11,20 @@ OLDEST ?= transformers==5.0.0
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 FAULTS_ARGS ?=
+
 # How many tests run at a time: many of them wait. 0 runs them one after another, in this process.
 WORKERS ?= $(shell echo $$((2 * $$(nproc))))
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 VENV := .venv/bin/python
-INSTALL := $(VENV) -m pip install --quiet --disable-pip-version-check
+PIP := $(VENV) -m pip install --quiet --disable-pip-version-check
+INSTALL := $(PIP) --constraint constraints.txt
+NPM := $(shell command -v npm)
+LINT := tests/web/lint
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast coverage test-oldest test-gpu faults fuzz demo-recording demo-picture \
-  screenshots clean
+.PHONY: help demo test test-fast coverage test-oldest test-gpu lint-js spelling faults fuzz api \
+  demo-recording demo-picture screenshots hooks constraints clean
 
 help:  ## these words
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -43,6 +47,21 @@ test-fast: .venv/.installed-test  ## the same without the tests marked realtime 
 coverage: .venv/.installed-test  ## lines and branches that the tests run, in all their processes
 	$(VENV) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-report=json $(PYTEST_ARGS)
 
+test: lint-js
+test test-fast: spelling
+
+# What is missing is a failure in CI, as for the tests.
+ifneq ($(NPM)$(CI),)
+lint-js: $(LINT)/node_modules/.installed  ## eslint and tsc --checkJs on the page's scripts
+	npm run --silent --prefix $(LINT) lint
+else
+lint-js:
+	@echo "skipped lint-js: there is no npm (apt-get install nodejs npm)"
+endif
+
+spelling: .venv/.installed-test  ## codespell over everything that is prose
+	$(VENV) -m codespell_lib
+
 test-oldest: .oldest/.installed  ## the model's tests with the oldest transformers allowed
 	PYTHONPATH=.oldest $(VENV) -m pytest tests/model $(PYTEST_ARGS)
 
@@ -55,6 +74,9 @@ faults: .venv/.installed-test  ## break the daemon's surroundings 200 times, and
 fuzz: .venv/.installed-test  ## 100,000 damaged configurations, messages, recordings of each kind
 	FUZZ_CASES=100000 $(VENV) -m pytest tests/test_fuzz.py $(PYTEST_ARGS)
 
+api: .venv/.installed-test  ## the pages of the Python API, in build/api
+	PYTHONPATH=tests $(VENV) -m api_pages build/api
+
 demo-recording: .venv/.installed  ## make the demo recording anew (needs espeak-ng)
 	$(VENV) -m pe_stream.workbench.make_demo pe_stream/assets
 
@@ -65,9 +87,18 @@ demo-picture: .venv/.installed  ## what `detect --plot` draws of that recording,
 screenshots: .venv/.installed-test  ## pictures of the page for the README (needs chromium)
 	PYTHONPATH=tests $(VENV) -m web.screenshots
 
+hooks: .venv/.installed-test  ## check every commit with ruff, mypy, codespell and eslint
+	.venv/bin/pre-commit install
+
+constraints: .venv/.installed-test  ## write constraints.txt anew, with the newest that pyproject allows
+	$(PIP) --upgrade --upgrade-strategy eager --editable '.[test]' $(TORCH)
+	{ sed '/^[^#]/,$$d' constraints.txt; $(VENV) -m pip freeze --all --exclude-editable \
+	  --exclude pip --exclude torch | sed '/^\(cuda\|nvidia\|triton\)/d'; } >constraints.new
+	mv constraints.new constraints.txt
+
 clean:  ## remove everything made here
 	rm -rf .venv .oldest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	  .coverage* coverage.json
+	  .coverage* coverage.json $(LINT)/node_modules
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -76,18 +107,22 @@ clean:  ## remove everything made here
 	@touch $@
 
 .venv/.torch: .venv/.made
-	$(INSTALL) $(TORCH)
+	$(PIP) $(TORCH)
 	@touch $@
 
-.venv/.installed: .venv/.torch pyproject.toml
-	$(INSTALL) --editable '.[web]'
+.venv/.installed: .venv/.torch pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[plot,web]'
 	@touch $@
 
-.venv/.installed-test: .venv/.torch pyproject.toml
+.venv/.installed-test: .venv/.torch pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[test]'
 	@touch $@ .venv/.installed
 
 .oldest/.installed: .venv/.installed-test
 	rm -rf .oldest
-	$(INSTALL) --target .oldest '$(OLDEST)'
+	$(PIP) --target .oldest '$(OLDEST)'
+	@touch $@
+
+$(LINT)/node_modules/.installed: $(LINT)/package-lock.json
+	npm ci --prefix $(LINT) --silent --no-audit --no-fund
 	@touch $@

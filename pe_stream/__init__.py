@@ -40,5 +40,6 @@ def __getattr__(name: str) -> Any:
     if name in {"detect", "listen"}:
         from pe_stream import api
 
-        return getattr(api, name)
+        globals()[name] = value = getattr(api, name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

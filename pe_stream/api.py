@@ -15,17 +15,22 @@ from pe_stream.audio import media
 from pe_stream.config import LabelSettings, ModelSettings, Settings, default_node, local_time
 from pe_stream.config.file import load
 from pe_stream.config.local_time import LocalTime
-from pe_stream.core.detector import Heard
+from pe_stream.config.worker import Worker
+from pe_stream.core.listener import Listener
 from pe_stream.core.types import Event, LabelRule
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import labels_from_prompts
 from pe_stream.labels.schedules import Schedules
-from pe_stream.pipeline.live import Live, openers
+from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.offline import detect as detect_recording
+from pe_stream.pipeline.openers import openers
 from pe_stream.pipeline.scorer import prepare
 
 TICK_S = 1.0
 """Schedules are seen to this often (s)."""
+
+STOP_S = 2.0
+"""At the end, a change of labels that is being made is waited for so long."""
 
 MAX_WAITING = 10_000
 """Events of `listen` that wait for a caller who does not read."""
@@ -79,7 +84,14 @@ def listen(config: str | PathLike[str] | Settings) -> Iterator[Event]:
     local, at = LocalTime(settings.location), local_time.now()
     holds = partial(local.holds, at=at)
     scorer = prepare(settings.model, settings.labels, holds=holds)
-    live = Live(openers(settings), scorer, inbox, node=settings.node, hears=settings.hears)
+    live = Live(
+        openers(settings),
+        scorer,
+        inbox,
+        node=settings.node,
+        hears=settings.hears,
+        ended=inbox.ended,
+    )
     schedules = Schedules(settings.labels, scorer.checkpoint.recommended, local, at)
     return _events_of(live, inbox, _ScheduleClock(settings, schedules, live, inbox))
 
@@ -100,17 +112,16 @@ class _ScheduleClock:
 
     def __init__(self, settings: Settings, schedules: Schedules, live: Live, inbox: _Inbox) -> None:
         self._settings, self._schedules = settings, schedules
-        self._live, self._inbox = live, inbox
+        self._live = live
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="schedules", daemon=True)
+        self._worker = Worker("schedules", self._run, inbox.ended)
 
     def start(self) -> None:
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._worker.join(STOP_S)
 
     def _run(self) -> None:
         try:
@@ -118,15 +129,13 @@ class _ScheduleClock:
                 self._schedules.follow(local_time.now(), self._switch)
         except UnavailableError:
             return  # the listening has ended
-        except BaseException as error:  # noqa: BLE001 - it is raised where events are asked for
-            self._inbox.ended(error)
 
     def _switch(self, label: str, rule: LabelRule) -> None:
         scorer = [name for name in self._settings.sources if self._settings.hears(name, label)]
         self._live.put_under(rule, scorer)
 
 
-class _Inbox:
+class _Inbox(Listener):
     """Events on their way from the scoring thread to the caller's."""
 
     def __init__(self) -> None:
@@ -136,13 +145,11 @@ class _Inbox:
         self._over = False
         self._error: BaseException | None = None
 
-    def events(self, events: Sequence[Event]) -> None:
+    def event(self, event: Event) -> None:
+        """Keep it until it is asked for; on the scoring thread, or on the caller's in `stop`."""
         with self._changed:
-            self._events.extend(events)
+            self._events.append(event)
             self._changed.notify()
-
-    def scores(self, source: str, heard: Heard) -> None:
-        """Nobody asked for them."""
 
     def ended(self, error: BaseException | None) -> None:
         with self._changed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 
 class PeStreamError(Exception):
     """One clear line for the user; `exit_code` is what the command ends with.
@@ -36,3 +38,14 @@ class UnfinishedError(UnavailableError):
 
 class RefusedError(UnavailableError):
     """It is there, and will not have us: a wrong password, a path that it does not know."""
+
+
+def not_installed(module: str | None, extra: str) -> UnavailableError:
+    """To raise where a module of one of the package's extras is missing."""
+    return UnavailableError(f"{module} is not installed: pip install 'pe-stream[{extra}]'")
+
+
+def require_plot() -> None:
+    """Raise UnavailableError where nothing can be drawn; before the long run, not after it."""
+    if find_spec("matplotlib") is None:
+        raise not_installed("matplotlib", "plot")

@@ -26,6 +26,7 @@ from pe_stream.core.types import (
     Samples,
     Window,
 )
+from pe_stream.core.utc import utc_text
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import PreparedLabels
@@ -52,7 +53,7 @@ def event(
         node="node",
         source=source or ("kitchen" if number % 2 else "porch"),
         label=label,
-        onset=onset.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        onset=utc_text(onset),
         onset_s=3.24 + number,
         offset="2026-11-21T02:15:59.000Z" if ended else None,
         offset_s=9.0 if ended else None,

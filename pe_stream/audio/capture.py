@@ -168,7 +168,8 @@ def start() -> None:
     _quieten_libraries()
     # Whoever ends a whole service signals us too; we end with our standard input.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with_input, daemon=True).start()
+    # No Worker: what ends it ends this process, and there is nobody to report to.
+    threading.Thread(target=_end_with_input, name="standard input", daemon=True).start()
     device, channel = map(json.loads, sys.argv[1:])
     _record(device, channel)
 

@@ -13,6 +13,8 @@ from enum import Enum, auto
 
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import Source
+from pe_stream.config.worker import Worker
+from pe_stream.core.backoff import delay_s
 from pe_stream.core.timebase import Segment
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
 from pe_stream.errors import RefusedError, UnavailableError
@@ -31,12 +33,6 @@ LONGEST_S = 4.0
 
 REFUSED_S = 60.0
 """The same where a server will not have us: cameras lock out who tries too often."""
-
-
-def pause_s(failures: int, longest_s: float) -> float:
-    """1, 2, 4 ... s, less up to a quarter by chance, so that not all come back at once."""
-    doubled = 2.0 ** min(failures - 1, 30)  # a float has no room for a thousand doublings
-    return min(doubled, longest_s) * (1 - random.random() / 4)  # noqa: S311 - no secret
 
 
 class Mark(Enum):
@@ -68,7 +64,6 @@ class Feed:
         self.error: UnavailableError | None = None
         self._opener = opener
         self._arrived = arrived
-        self._failed = failed
         # Bounded by QUEUE_S, which is full when scoring stood still: the newest audio is then
         # dropped, as a gap. The detector drops the oldest long before.
         self._queue: queue.SimpleQueue[AudioChunk | Mark] = queue.SimpleQueue()
@@ -80,7 +75,7 @@ class Feed:
         self._next = 0
         self._captured_s = time.monotonic()
         self._missing: str | None = ""
-        self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
+        self._worker = Worker(f"source {name}", self._read_until_ended, failed)
 
     def open(self) -> str:
         """Open the source for the first time and say what it is; raises UnavailableError."""
@@ -92,7 +87,7 @@ class Feed:
 
     def start(self) -> None:
         """Begin to read."""
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         """End the reading; may be called more than once, from any thread."""
@@ -103,8 +98,7 @@ class Feed:
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread's end, if it was started."""
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._worker.join(timeout_s)
 
     @property
     def delivered(self) -> int:
@@ -132,12 +126,6 @@ class Feed:
                 self._taken_samples += len(item.samples)
             yield item
 
-    def _run(self) -> None:
-        try:
-            self._read_until_ended()
-        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
-            self._failed(error)
-
     def _read_until_ended(self) -> None:
         failures = 0
         while not self._stopping.is_set():
@@ -154,7 +142,7 @@ class Feed:
                 failures = failures + 1 if self._next == before else 1
                 self._miss(f"{error}; trying again")
                 longest_s = REFUSED_S if isinstance(error, RefusedError) else LONGEST_S
-                self._stopping.wait(pause_s(failures, longest_s))
+                self._stopping.wait(delay_s(failures, longest_s, random.random()))  # noqa: S311
             else:
                 self._mark(Mark.ENDED)
                 return

@@ -104,7 +104,7 @@ class Microphone:
                     assert pipe is not None  # noqa: S101 - we asked for pipes
                     pipe.close()
 
-    def _listen(self, timeline: Numbering) -> Iterator[AudioChunk | Absent]:
+    def _listen(self, numbering: Numbering) -> Iterator[AudioChunk | Absent]:
         resampler = Resampler(SAMPLE_RATE)
         rate = float(SAMPLE_RATE)
         broken, heard_s = True, 0.0
@@ -115,9 +115,9 @@ class Microphone:
                 self.describe, rate = opened["describe"], opened["rate"]
                 continue
             if kind == capture.ABSENT:
-                timeline.waits(self._opened_s)
+                numbering.waits(self._opened_s)
                 if not broken and len(rest := resampler.flush()):
-                    yield timeline.chunk(rest, heard_s)
+                    yield numbering.chunk(rest, heard_s)
                 broken = True
                 yield Absent(body.decode())
                 continue
@@ -126,16 +126,16 @@ class Microphone:
             frames = np.frombuffer(body, np.float32, offset=capture.SOUND_HEAD.size)
             begun_ns = utc_ns - round(capture.BLOCK_S * 1e9)
             lost = broken or after_gap
-            if lost or timeline.strayed(begun_ns):
+            if lost or numbering.strayed(begun_ns):
                 if not broken and len(rest := resampler.flush()):
-                    yield timeline.chunk(rest, heard_s)
+                    yield numbering.chunk(rest, heard_s)
                 resampler = Resampler(rate)
-                timeline.begin(at_s - capture.BLOCK_S, begun_ns, lost=lost)
+                numbering.begin(at_s - capture.BLOCK_S, begun_ns, lost=lost)
                 broken = False
             heard_s = at_s
             samples = resampler.feed(mix(frames.reshape(-1, channels).T, self._channel).samples)
             if len(samples):
-                yield timeline.chunk(samples, at_s)
+                yield numbering.chunk(samples, at_s)
 
     def _messages(self) -> Iterator[tuple[bytes, bytes]]:
         """What the recording process says, as (kind, body), until `close`."""

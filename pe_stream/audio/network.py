@@ -18,6 +18,7 @@ from pe_stream.audio.decode import Block, open_network
 from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.config.addresses import masked_url
+from pe_stream.config.worker import Worker
 from pe_stream.core.types import AudioChunk, Samples
 from pe_stream.errors import UnavailableError
 
@@ -77,9 +78,9 @@ class NetworkStream:
         self._channel = channel
         self._timeout_s = timeout_s
         self._closed = threading.Event()
-        self._received: queue.Queue[_TimedBlock | Exception | None] = queue.Queue(_MOST_BLOCKS)
+        self._received: queue.Queue[_TimedBlock | BaseException | None] = queue.Queue(_MOST_BLOCKS)
         self._chunks = self._listen(Numbering(first_sample, at_s))
-        threading.Thread(target=self._receive, name=f"receive {self.describe}", daemon=True).start()
+        Worker(f"receive {self.describe}", self._receive, self._hand_over).start()
 
     def __iter__(self) -> Self:
         return self
@@ -92,22 +93,19 @@ class NetworkStream:
         self._closed.set()
 
     def _receive(self) -> None:
-        """The receiving thread."""
-        try:
-            decoder = open_network(self._url, timeout_s=self._timeout_s)
-            due_s = time.monotonic()
-            for block in decoder.blocks():
-                if decoder.duration_s:
-                    due_s += block.duration_s
-                    self._closed.wait(max(0.0, due_s - time.monotonic()))
-                if not self._hand_over(_TimedBlock(block, time.monotonic(), time.time_ns())):
-                    return
-            ended = UnavailableError(f"{self.describe}: the stream ended")
-            self._hand_over(None if decoder.duration_s else ended)
-        except Exception as error:  # noqa: BLE001 - raised again by the iterator
-            self._hand_over(error)
+        """Read until the stream ends or is closed; what else ends it is raised by the iterator."""
+        decoder = open_network(self._url, timeout_s=self._timeout_s)
+        due_s = time.monotonic()
+        for block in decoder.blocks():
+            if decoder.duration_s:
+                due_s += block.duration_s
+                self._closed.wait(max(0.0, due_s - time.monotonic()))
+            if not self._hand_over(_TimedBlock(block, time.monotonic(), time.time_ns())):
+                return
+        ended = UnavailableError(f"{self.describe}: the stream ended")
+        self._hand_over(None if decoder.duration_s else ended)
 
-    def _hand_over(self, item: _TimedBlock | Exception | None) -> bool:
+    def _hand_over(self, item: _TimedBlock | BaseException | None) -> bool:
         """Queue `item`, None at the end; False once the stream is closed."""
         while not self._closed.is_set():
             try:
@@ -123,13 +121,13 @@ class NetworkStream:
                 item = self._received.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
-            if isinstance(item, Exception):
+            if isinstance(item, BaseException):
                 raise item
             if item is None:
                 return
             yield item
 
-    def _listen(self, timeline: Numbering) -> Iterator[AudioChunk]:
+    def _listen(self, numbering: Numbering) -> Iterator[AudioChunk]:
         continuity = _Continuity()
         resampler: Resampler | None = None
         before_s = 0.0
@@ -139,21 +137,21 @@ class NetworkStream:
             # A server sends what it has stored at once; that is over when a block takes its time.
             burst = received.at_s - before_s < block.duration_s / 2
             before_s = received.at_s
-            mistimed = timeline.begun and not burst and timeline.ahead(begin_ns)
+            mistimed = numbering.begun and not burst and numbering.ahead(begin_ns)
             if continuity.broken_by(received) or mistimed or resampler is None:
                 if resampler is not None and len(rest := resampler.flush()):
-                    yield timeline.chunk(rest, received.at_s - block.duration_s)
+                    yield numbering.chunk(rest, received.at_s - block.duration_s)
                 resampler = Resampler(block.rate)
-                timeline.begin(
+                numbering.begin(
                     received.at_s - block.duration_s,
                     begin_ns,
                     lost=True,
                 )
             samples = resampler.feed(self._mix(block))
             if len(samples):
-                yield timeline.chunk(samples, received.at_s)
+                yield numbering.chunk(samples, received.at_s)
         if resampler is not None and len(rest := resampler.flush()):
-            yield timeline.chunk(rest, time.monotonic())
+            yield numbering.chunk(rest, time.monotonic())
 
     def _mix(self, block: Block) -> Samples:
         if self._channel is not None and self._channel >= len(block.planes):

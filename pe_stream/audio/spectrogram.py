@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
-from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from pe_stream.core.bands import Bands
@@ -16,6 +17,18 @@ _BANDS = 96
 RANGE_DB = 70.0
 _FINE = FRAME // 4
 _MAX_COLUMNS = 3000
+
+_MAGMA = np.array(
+    [
+        list(bytes.fromhex(color))
+        for color in (
+            *("000004", "090720", "1a1042", "311165", "4a1079", "621980", "792282", "912b81"),
+            *("aa337d", "c23b75", "d9466b", "ec5860", "f7725c", "fc8e64", "feaa74", "fec68a"),
+            *("fde2a3", "fcfdbf"),
+        )
+    ]
+)
+"""Colours from silent to loud, (18, 3) of 0..255: matplotlib's magma, within 3 of it between."""
 
 
 class Spectrogram:
@@ -67,13 +80,25 @@ def save_clip(path: Path, audio: Iterable[AudioChunk], *, fine: bool) -> None:
     for chunk in audio:
         spectrogram.add(chunk.samples)
     spectrogram.add(around)
-    decibels = spectrogram.decibels
-    loudest = float(decibels.max())
-    imsave(
-        path,
-        np.repeat(decibels[::-1], 2, axis=0),
-        cmap="magma",
-        vmin=loudest - RANGE_DB,
-        vmax=loudest,
-        format="png",
-    )
+    decibels = np.repeat(spectrogram.decibels[::-1], 2, axis=0)
+    path.write_bytes(_png(_colors(decibels)))
+
+
+def _colors(decibels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(rows, columns) in dB to (rows, columns, 3): RANGE_DB below the loudest is black."""
+    level = (decibels - decibels.max()) / RANGE_DB + 1
+    at = np.clip(level, 0, 1) * (len(_MAGMA) - 1)
+    steps = np.arange(len(_MAGMA))
+    channels = [np.interp(at, steps, channel) for channel in _MAGMA.T]
+    colors: NDArray[np.uint8] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    return colors
+
+
+def _png(colors: NDArray[np.uint8]) -> bytes:
+    """A picture of (height, width, 3) in RGB."""
+    codec = av.VideoCodecContext.create("png", "w")
+    codec.height, codec.width, _ = colors.shape
+    codec.pix_fmt = "rgb24"
+    codec.time_base = Fraction(1)  # it must have one
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(colors), format="rgb24")
+    return b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import json
 import logging
@@ -12,12 +13,16 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 
-from pe_stream.cli import values
-from pe_stream.cli.parsers import thresholds, workbench
-from pe_stream.errors import PeStreamError, UnavailableError, UsageError
+from pe_stream.cli import options as o
+from pe_stream.errors import PeStreamError, UsageError, not_installed
 from pe_stream.version import __version__
+from pe_stream.workbench.arguments import add_command
+from pe_stream.workbench.bench.options import BenchOptions
+from pe_stream.workbench.calibration.options import CalibrateOptions
+from pe_stream.workbench.evaluation.options import EvalOptions
+from pe_stream.workbench.training.options import TrainOptions
 
 EXIT_CODES = """\
 exit codes:
@@ -40,6 +45,8 @@ def program() -> int:
     code = _outcome(options)
     if options.leaves_threads and threading.active_count() > 1:
         # Left behind inside torch, a disk, or a service; Python would wait for it, or abort.
+        with contextlib.suppress(OSError):  # nobody reads it
+            sys.stdout.flush()
         logging.shutdown()
         os._exit(code)
     return code
@@ -75,143 +82,136 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pe-stream {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log in more detail")
     parser.set_defaults(leaves_threads=False)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    run = commands.add_parser("run", help="the daemon")
-    run.set_defaults(command=_run, leaves_threads=True)
-
-    demo = commands.add_parser(
-        "demo", help="a bundled recording through everything, to a real MQTT subscriber"
+    add = partial(
+        add_command, parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     )
-    demo.add_argument("--seconds", type=values.seconds, help="stop after so many seconds")
-    demo.add_argument(
-        "--loop", action="store_true", help="again and again, to look at the page meanwhile"
+    run = add("run", o.ConfigOptions, _run, "the daemon")
+    demo = add(
+        "demo",
+        o.DemoOptions,
+        _demo,
+        "a bundled recording through everything, to a real MQTT subscriber",
     )
-    demo.set_defaults(command=_demo)
-
-    detect = commands.add_parser("detect", help="the same on files, as fast as it goes")
-    _add_detect(detect)
-    detect.set_defaults(command=_detect)
-
-    thresholds.add(commands)
-    workbench.add(commands)
-
-    devices = commands.add_parser("devices", help="microphones, with the ids for the config")
-    devices.add_argument("--json", action="store_true")
-    devices.set_defaults(command=_devices)
-
-    check = commands.add_parser("check", help="configuration, model, sources, broker: a line each")
-    check.set_defaults(command=_check)
-
-    notify_test = commands.add_parser("notify-test", help="send a test notification")
-    notify_test.add_argument("name", metavar="NAME", help="as under `notifications`")
-    notify_test.set_defaults(command=_notify_test)
-
-    config = commands.add_parser("config", help="effective settings, secrets masked")
-    config.set_defaults(command=_config)
-
-    events = commands.add_parser("events", help="stored events, each as it was last told")
-    events.add_argument("--format", choices=("jsonl", "csv"), default="jsonl")
-    events.add_argument("--since", metavar="WHEN", help="2026-11-21T08:00Z, or 90m, 24h, 7d")
-    events.add_argument("--source")
-    events.add_argument("--label")
-    events.add_argument(
-        "--verdict", choices=("right", "wrong", "any", "none"), help="as marked on the page"
+    add("detect", o.DetectOptions, _detect, "the same on files, as fast as it goes")
+    calibrate = add(
+        "calibrate",
+        CalibrateOptions,
+        _calibrate,
+        "thresholds for the false alarms a day that one can live with",
     )
-    events.set_defaults(command=_events)
-
-    searching = commands.add_parser("search", help="what was heard, searched by a text")
-    _add_search(searching)
-    searching.set_defaults(command=_search)
-
-    hashing = commands.add_parser(
-        "hash-password", help="a password for the page, as the configuration wants it"
+    for alive in (run, demo, calibrate):  # calibrate with --listen
+        alive.set_defaults(leaves_threads=True)
+    add(
+        "replay",
+        o.ReplayOptions,
+        _replay,
+        "which events the stored scores would have given, or others would",
     )
-    hashing.set_defaults(command=_hash_password)
-
-    schema = commands.add_parser("schema", help="JSON Schema of the configuration or of events")
-    schema.add_argument("of", choices=("config", "event"))
-    schema.set_defaults(command=_schema)
-
-    helping = commands.add_parser("help", help="a page of the documentation; without TOPIC, a list")
-    helping.add_argument("topic", nargs="?", metavar="TOPIC", help="its name, or how it begins")
-    helping.set_defaults(command=_help)
-
-    for command in (run, detect, check, notify_test, config, events, searching):
-        values.add_config(command)
+    add("eval", EvalOptions, _eval, "score a checkpoint on labelled audio")
+    add(
+        "soundscapes",
+        o.SoundscapesOptions,
+        _soundscapes,
+        "labelled clips to soundscapes with known onsets and offsets",
+    )
+    add("train", TrainOptions, _train, "labelled clips to a small checkpoint of one's own")
+    add("enroll", o.EnrollOptions, _enroll, "teach a label a sound of your own")
+    add("prompts", o.PromptsOptions, _prompts, "which labels overlap, which words say it best")
+    add("bench", BenchOptions, _bench, "throughput and latency on this machine")
+    add("devices", o.DevicesOptions, _devices, "microphones, with the ids for the config")
+    add("check", o.ConfigOptions, _check, "configuration, model, sources, broker: a line each")
+    add("notify-test", o.NotifyTestOptions, _notify_test, "send a test notification")
+    add("config", o.ConfigOptions, _config, "effective settings, secrets masked")
+    add("events", o.EventsOptions, _events, "stored events, each as it was last told")
+    add("search", o.SearchOptions, _search, "what was heard, searched by a text")
+    add(
+        "hash-password",
+        o.NoOptions,
+        _hash_password,
+        "a password for the page, as the configuration wants it",
+    )
+    add("schema", o.SchemaOptions, _schema, "JSON Schema of the configuration or of events")
+    add("help", o.HelpOptions, _help, "a page of the documentation; without TOPIC, a list")
     return parser
-
-
-def _add_detect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="+", metavar="FILE", help="anything FFmpeg reads")
-    parser.add_argument(
-        "--prompt",
-        action="append",
-        dest="prompts",
-        metavar="TEXT",
-        help="a sound in words, instead of the configured labels; may be repeated",
-    )
-    parser.add_argument("--checkpoint", help="embedded, a hub id, or a folder")
-    parser.add_argument(
-        "--threshold", type=values.threshold, help="for every label, above 0, below 1"
-    )
-    parser.add_argument("--format", choices=("jsonl", "tsv", "audacity"), default="jsonl")
-    parser.add_argument("--scores", type=Path, metavar="FOLDER", help="write STEM.npz per file")
-    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="write STEM.png per file")
-
-
-def _add_search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", metavar="TEXT", help='a sound in words: "kettle whistling"')
-    parser.add_argument(
-        "--since", metavar="WHEN", default="24h", help="as for `events`; default: 24h"
-    )
-    parser.add_argument("--until", metavar="WHEN", help="default: now")
-    parser.add_argument("--source")
-    parser.add_argument(
-        "--limit", type=values.moments, default=20, metavar="N", help="moments; default: 20"
-    )
-    parser.add_argument("--format", choices=("table", "jsonl"), default="table")
 
 
 # The parts are imported where they are used: torch alone takes seconds, and `devices` or
 # `config` need none of it.
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: o.ConfigOptions) -> int:
     from pe_stream.config.file import find, load
     from pe_stream.daemon.service import Daemon
 
     path = options.config or find()
     settings = load(path)
-    if not options.verbose:
-        logging.getLogger("pe_stream").setLevel(settings.log_level.upper())
+    log = logging.getLogger("pe_stream")
+    if log.level != logging.DEBUG:  # --verbose goes first
+        log.setLevel(settings.log_level.upper())
     return Daemon(settings, reload=lambda: load(path), config=path).run()
 
 
-def _demo(options: argparse.Namespace) -> int:
+def _demo(options: o.DemoOptions) -> int:
     from pe_stream.cli.commands.demo import run
 
     return run(options.seconds, loop=options.loop)
 
 
-def _detect(options: argparse.Namespace) -> int:
-    from pe_stream.cli.commands.detect import DetectOptions, run
+def _detect(options: o.DetectOptions) -> int:
+    from pe_stream.cli.commands.detect import run
 
-    return run(
-        DetectOptions(
-            files=tuple(options.files),
-            config=options.config,
-            prompts=tuple(options.prompts or ()),
-            checkpoint=options.checkpoint,
-            threshold=options.threshold,
-            format=options.format,
-            scores=options.scores,
-            plot=options.plot,
-        )
-    )
+    return run(options)
 
 
-def _devices(options: argparse.Namespace) -> int:
+def _calibrate(options: CalibrateOptions) -> int:
+    from pe_stream.workbench.calibration.command import run
+
+    return run(options)
+
+
+def _replay(options: o.ReplayOptions) -> int:
+    from pe_stream.cli.commands.replay import run
+
+    return run(options)
+
+
+def _eval(options: EvalOptions) -> int:
+    from pe_stream.workbench.evaluation.command import run
+
+    return run(options)
+
+
+def _soundscapes(options: o.SoundscapesOptions) -> int:
+    from pe_stream.cli.commands.soundscapes import run
+
+    return run(options)
+
+
+def _train(options: TrainOptions) -> int:
+    from pe_stream.workbench.training.command import run
+
+    return run(options)
+
+
+def _enroll(options: o.EnrollOptions) -> int:
+    from pe_stream.cli.commands.enroll import run
+
+    return run(options)
+
+
+def _prompts(options: o.PromptsOptions) -> int:
+    from pe_stream.cli.commands.prompts import run
+
+    return run(options)
+
+
+def _bench(options: BenchOptions) -> int:
+    from pe_stream.workbench.bench.command import run
+
+    return run(options)
+
+
+def _devices(options: o.DevicesOptions) -> int:
     from pe_stream.audio.devices import list_devices
 
     devices = list_devices()
@@ -229,14 +229,14 @@ def _devices(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check(options: argparse.Namespace) -> int:
+def _check(options: o.ConfigOptions) -> int:
     from pe_stream.cli.commands.check import run
     from pe_stream.config.file import find
 
     return run(options.config or find())
 
 
-def _notify_test(options: argparse.Namespace) -> int:
+def _notify_test(options: o.NotifyTestOptions) -> int:
     from pe_stream.config.file import find, load
     from pe_stream.outputs.notifications import send_test
 
@@ -244,51 +244,30 @@ def _notify_test(options: argparse.Namespace) -> int:
     return 0
 
 
-def _config(options: argparse.Namespace) -> int:
+def _config(options: o.ConfigOptions) -> int:
     from pe_stream.config.file import effective, find, load
 
     print(effective(load(options.config or find())), end="")
     return 0
 
 
-def _events(options: argparse.Namespace) -> int:
-    from pe_stream.cli.commands.events import EventsOptions, run
+def _events(options: o.EventsOptions) -> int:
+    from pe_stream.cli.commands.events import run
 
-    return run(
-        EventsOptions(
-            config=options.config,
-            format=options.format,
-            since=options.since,
-            source=options.source,
-            label=options.label,
-            verdict=options.verdict,
-        )
-    )
+    return run(options)
 
 
-def _search(options: argparse.Namespace) -> int:
-    from pe_stream.cli.commands.search import SearchOptions, run
+def _search(options: o.SearchOptions) -> int:
+    from pe_stream.cli.commands.search import run
 
-    return run(
-        SearchOptions(
-            text=options.text,
-            config=options.config,
-            since=options.since,
-            until=options.until,
-            source=options.source,
-            limit=options.limit,
-            format=options.format,
-        )
-    )
+    return run(options)
 
 
-def _hash_password(_: argparse.Namespace) -> int:
+def _hash_password(_: o.NoOptions) -> int:
     try:
         from pe_stream.web.passwords import hash_password
     except ImportError as error:
-        raise UnavailableError(
-            f"{error.name} is not installed: pip install 'pe-stream[web]'"
-        ) from error
+        raise not_installed(error.name, "web") from error
 
     if sys.stdin.isatty():
         password = getpass.getpass("password: ")
@@ -300,7 +279,7 @@ def _hash_password(_: argparse.Namespace) -> int:
     return 0
 
 
-def _schema(options: argparse.Namespace) -> int:
+def _schema(options: o.SchemaOptions) -> int:
     from pe_stream.config import config_schema
     from pe_stream.core.messages import event_schema
 
@@ -309,7 +288,7 @@ def _schema(options: argparse.Namespace) -> int:
     return 0
 
 
-def _help(options: argparse.Namespace) -> int:
+def _help(options: o.HelpOptions) -> int:
     from pe_stream.cli.commands.help import run
 
     return run(options.topic)

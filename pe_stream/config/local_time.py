@@ -12,6 +12,7 @@ from astral import sun as astral_sun
 from pe_stream.config import LocationSettings
 from pe_stream.core.hours import WeeklySpan, holds
 from pe_stream.core.relative_time import ago
+from pe_stream.core.utc import utc_text
 from pe_stream.errors import ConfigError, UsageError
 
 HORIZON = -0.833
@@ -33,7 +34,7 @@ def moment(text: str, now: datetime, option: str = "--since") -> str:
     """
     try:
         when = ago(text, now) or datetime.fromisoformat(text.strip()).astimezone()
-        return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return utc_text(when)
     except (ValueError, OverflowError):
         raise UsageError(f"{option} {text!r}: not {SINCE}") from None
 

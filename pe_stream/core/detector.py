@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pe_stream.core.clipper import Clipper, ClipRule, Piece
+from pe_stream.core.event_builder import EventBuilder, Origin
 from pe_stream.core.intake import Intake
 from pe_stream.core.label_trackers import LabelTrackers, Said
 from pe_stream.core.ledger import Account, Ledger
@@ -44,15 +45,6 @@ LATEST = 10 * SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """What every event of a source says about where it comes from."""
-
-    node: str
-    source: str
-    checkpoint: str
-
-
-@dataclass(frozen=True, slots=True)
 class Heard:
     """What a scored window brought: frames now final, and events.
 
@@ -68,14 +60,6 @@ class Heard:
     events: list[Event]
     samples: Samples
     embeddings: FrameEmbeddings | None = None
-
-
-@dataclass(slots=True)
-class _Open:
-    """A started event: its identity and the latency of its start."""
-
-    id: str
-    latency_ms: float
 
 
 class Detector:
@@ -100,12 +84,10 @@ class Detector:
 
         clips: which audio `clips` returns; None is none.
         """
-        self._origin = origin
         self._framing = framing
         self._live = live
-        self._new_id = new_id
         self._ensemble = LabelTrackers(rules)
-        self._open: dict[str, _Open] = {}
+        self._builder = EventBuilder(origin, new_id)
         self._ledger = Ledger()
         self._intakes: deque[Intake] = deque()
         self._next = 0
@@ -274,7 +256,7 @@ class Detector:
         Labels are known by name; an event of a label that is gone, disabled or of another pattern
         ends.
         """
-        return [self._event(*said) for said in self._ensemble.change(rules)]
+        return self._told(self._ensemble.change(rules))
 
     def _due(self, intake: Intake) -> Window | None:
         """Cut the window that is due, if its audio has arrived."""
@@ -321,47 +303,19 @@ class Detector:
 
     def _told(self, said: Said) -> list[Event]:
         """Events of what was decided, with the scores that were handed on last."""
-        events = []
-        for label, detection in said:
-            if detection.phase is Phase.START:
-                segment, intake = self._current()
-                decided = min(segment.sample(detection.decided), intake.end)
-                latency_ms = 1000 * (self._now_s - intake.captured_s(decided))
-                self._open[label] = _Open(self._new_id(), latency_ms)
-            events.append(self._event(label, detection))
-        return events
+        return [self._event(label, detection) for label, detection in said]
 
     def _event(self, label: str, detection: Detection) -> Event:
-        """The contract's event for a phase of a label."""
+        """The event of a phase of a label; its clip is cut from now on, or up to its end."""
         segment, intake = self._current()
-        ended = detection.phase is Phase.END
-        opened = self._open.pop(label) if ended else self._open[label]
-        onset = segment.sample(detection.onset)
-        offset = min(segment.sample(detection.offset), intake.end)
+        event = self._builder.build(label, detection, segment, intake, self._now_s)
         if self._clipper is not None and detection.phase is Phase.START:
-            self._clipper.opened(opened.id, label, onset, self._ring)
-        if self._clipper is not None and ended:
-            self._clipper.closed(opened.id, offset)
-        return Event(
-            id=opened.id,
-            phase=detection.phase,
-            node=self._origin.node,
-            source=self._origin.source,
-            label=label,
-            onset=segment.utc(onset),
-            onset_s=segment.seconds(onset),
-            offset=segment.utc(offset) if ended else None,
-            offset_s=segment.seconds(offset) if ended else None,
-            duration_s=round((offset - onset) / SAMPLE_RATE, 3),
-            peak=round(detection.peak, 4),
-            peak_s=segment.seconds(segment.sample(detection.peak_frame)),
-            mean=round(detection.mean, 4),
-            threshold=detection.threshold,
-            latency_ms=round(opened.latency_ms, 1),
-            late=False,
-            reason=detection.reason,
-            checkpoint=self._origin.checkpoint,
-        )
+            onset = segment.sample(detection.onset)
+            self._clipper.opened(event.id, label, onset, self._ring)
+        if self._clipper is not None and detection.phase is Phase.END:
+            offset = min(segment.sample(detection.offset), intake.end)
+            self._clipper.closed(event.id, offset)
+        return event
 
     def _cut(self, *, last: bool) -> None:
         """Cut what has come out of the ring; last: the segment ends here."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from pe_stream.core.types import FRAME, SAMPLE_RATE
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from pe_stream.core.utc import utc_moment, utc_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,7 @@ class Segment:
 
     def utc(self, sample: int) -> str:
         """UTC of a sample as ISO 8601 with milliseconds and `Z`."""
-        moment = _EPOCH + timedelta(microseconds=self.utc_ns(sample) // 1000)
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return utc_text(utc_moment(self.utc_ns(sample)))
 
     def utc_ns(self, sample: int) -> int:
         """UTC of a sample in ns since 1970, from the anchor and the sample count alone."""

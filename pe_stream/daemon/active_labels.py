@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from functools import partial
 from pe_stream.config import Settings, local_time
 from pe_stream.config.edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
 from pe_stream.config.local_time import LocalTime
+from pe_stream.config.worker import Worker
 from pe_stream.core.messages import slug
 from pe_stream.core.types import LabelRule
 from pe_stream.daemon.watchdog import tell_systemd
@@ -42,10 +43,6 @@ class _Prepared:
     schedules: Schedules
 
 
-BySource = Mapping[str, list[str]]
-"""Labels that each source is listened to for."""
-
-
 def labels_by_source(settings: Settings) -> dict[str, list[str]]:
     """The labels that each source is listened to for."""
     return {source: list(settings.labels_of(source)) for source in settings.sources}
@@ -69,16 +66,13 @@ class ActiveLabels:
         file: ConfigFile | None,
         version: str,
         read: Callable[[], Settings],
-        changed: Callable[[BySource, PreparedLabels], None],
-        applied: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         """Begin with the labels that `live` has, at a moment (aware).
 
         file: where the page may edit them. read: reads the configuration again; raises
-        ConfigError where it is wrong. changed: called on the scoring thread with other labels,
-        before rules are told; `applied` after. on_failure: called with what ended a thread, if that
-        was an error of ours. Raises ConfigError where a schedule cannot be followed.
+        ConfigError where it is wrong. on_failure: called with what ended a thread, if that was an
+        error of ours. Raises ConfigError where a schedule cannot be followed.
         """
         self.settings = settings
         self.version = version
@@ -87,8 +81,6 @@ class ActiveLabels:
         self._local = local
         self._file = file
         self._read = read
-        self._changed = changed
-        self._applied = applied
         self._on_failure = on_failure
         # One change of all labels at a time, however long its prompts take to embed; and the
         # moment in which it is made.
@@ -99,15 +91,16 @@ class ActiveLabels:
     def reload(self) -> None:
         """Have labels, prompts and thresholds taken anew from the configuration, if it is right.
 
-        On a thread of its own: embedding prompts and examples takes a while.
+        From any thread; it is done on a thread of its own, as embedding prompts and examples takes
+        a while.
         """
         if self._none_waits.acquire(blocking=False):
-            threading.Thread(target=self._reload_in_turn, name="reload", daemon=True).start()
+            Worker("reload", self._reload_in_turn, self._on_failure).start()
 
     def edit(self, edit: Edit, version: str) -> str:
         """Change a label in the configuration file and go on with it; see `DaemonView.change`.
 
-        What MQTT has set of other labels stays.
+        What MQTT has set of other labels stays. On a thread of the page, which waits for it.
         """
         file = self._file
         if file is None:
@@ -147,7 +140,7 @@ class ActiveLabels:
             log.info("set: %s %s: %s", source, label, said)
 
     def follow(self, at: datetime) -> None:
-        """Put labels under the rules of that moment (aware). Never waits.
+        """Put labels under the rules of that moment (aware); on the main thread. Never waits.
 
         What is left, where labels are just being changed, is done the next time. Raises
         UnavailableError once scoring has ended.
@@ -159,14 +152,11 @@ class ActiveLabels:
                 self._taking.release()
 
     def _reload_in_turn(self) -> None:
-        try:
-            with self._changing:
-                self._none_waits.release()  # what is changed from now on is another reload's
-                tell_systemd("RELOADING=1")
-                self._take_anew(None)
-                tell_systemd("READY=1")
-        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
-            self._on_failure(error)
+        with self._changing:
+            self._none_waits.release()  # what is changed from now on is another reload's
+            tell_systemd("RELOADING=1")
+            self._take_anew(None)
+            tell_systemd("READY=1")
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -219,15 +209,9 @@ class ActiveLabels:
         """
         self._warn_of_restart(wanted)
         settings = self.settings.model_copy(update={"labels": wanted.labels})
-        over = self._live.change(
-            prepared.labels,
-            settings.hears,
-            partial(self._changed, labels_by_source(settings), prepared.labels),
-            keep=keep,
-            applied=self._applied,
-        )
+        # First, as whoever is told that they are in force may ask for them.
         self.settings, self._schedules = settings, prepared.schedules
-        return over
+        return self._live.change(prepared.labels, settings.hears, keep=keep)
 
     def _warn_of_restart(self, wanted: Settings) -> None:
         for part in sorted(type(wanted).model_fields.keys() - {"labels"}):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
 from typing import Any
 
+from pe_stream.config import local_time
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.core.utc import utc_text
 
 HEALTH_S = 10.0
 """Health is told on change and at least this often (s)."""
@@ -40,8 +41,7 @@ class Health:
         with self._lock:
             if account.state != self._state:
                 self._state = account.state
-                since = datetime.now(UTC).isoformat(timespec="milliseconds")
-                self._since = since.replace("+00:00", "Z")
+                self._since = utc_text(local_time.now())
             since = self._since
         counted = {
             f"{name}_s": round(getattr(account, name) / SAMPLE_RATE, 3)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
-
-import sdnotify
+from contextlib import suppress
 
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import SAMPLE_RATE
 
 STUCK_S = 20.0
 """A source that delivered this much audio (s) since its scores last advanced is stuck."""
+
+SYSTEMD_S = 1.0
+"""systemd gets so long (s) to take a message, where its queue is full."""
 
 
 class Watchdog:
@@ -39,9 +42,15 @@ class Watchdog:
 
 
 def tell_systemd(state: str) -> None:
-    """Tell systemd, where it started us: READY=1, STOPPING=1 and such."""
-    if "NOTIFY_SOCKET" in os.environ:  # without it, the library leaves a socket open
-        notifier = sdnotify.SystemdNotifier()
-        notifier.notify(state)
-        if notifier.socket is not None:
-            notifier.socket.close()
+    """Tell systemd, where it started us: READY=1, STOPPING=1 and such (sd_notify(3)).
+
+    From any thread. An error is nothing to stop for: systemd then acts as if nothing was said.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):  # an abstract socket: its name begins with a NUL
+        address = f"\0{address[1:]}"
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.settimeout(SYSTEMD_S)
+        systemd.sendto(state.encode(), address)

@@ -2,7 +2,8 @@
 
 A checkpoint's codec may hold channels and residual units that no feature depends on: the embedded
 one is built by analysis and uses few of its weights. From the last layer back, only the channels
-that some live channel reads are kept. Where every weight is in use, all of them are.
+that some live channel reads are kept, and of their kernels only the taps that are used. Where every
+weight is in use, all of them are.
 
 Snake writes in place, and convolutions are over channels-last images of height 1, for which the
 CPU's kernels are faster than for 1-D ones.
@@ -120,7 +121,7 @@ def _sees(layer: nn.Module, before: int, after: int) -> tuple[int, int]:
         return max(before, inner[0]), max(after, inner[1])
     if not isinstance(layer, nn.Conv2d):
         return before, after
-    used = layer.weight.detach().abs().amax(dim=(0, 1, 2)).nonzero().flatten().tolist() or [0]
+    used = _used_taps(layer.weight)
     stride, dilation, padding = layer.stride[1], layer.dilation[1], int(layer.padding[1])
     first, last = used[0] * dilation - padding, used[-1] * dilation - padding
     return before * stride - first, after * stride + last
@@ -183,19 +184,33 @@ def _places(some: Tensor, every: Tensor) -> Tensor | None:
 
 
 def _convolution(conv: nn.Conv1d, live: Tensor, read: Tensor) -> nn.Conv2d:
-    """From channels `read` to channels `live`, as an image of height 1."""
+    """From channels `read` to channels `live`, as an image of height 1.
+
+    Without the outer taps that are 0 on both sides.
+    """
     weight = conv.weight.detach()[live][:, read]
+    taps, dilation, padding = conv.kernel_size[0], conv.dilation[0], int(conv.padding[0])
+    used = _used_taps(weight)
+    spare = min(used[0], taps - 1 - used[-1], padding // dilation)
     made = nn.Conv2d(
         len(read),
         len(live),
-        (1, conv.kernel_size[0]),
+        (1, taps - 2 * spare),
         stride=(1, conv.stride[0]),
-        padding=(0, int(conv.padding[0])),
-        dilation=(1, conv.dilation[0]),
+        padding=(0, padding - spare * dilation),
+        dilation=(1, dilation),
         device="meta",
     )
-    image = weight[:, :, None].contiguous(memory_format=torch.channels_last)
-    made.weight = nn.Parameter(image, requires_grad=False)
+    kept = weight[:, :, None, spare : taps - spare]
+    made.weight = nn.Parameter(
+        kept.contiguous(memory_format=torch.channels_last), requires_grad=False
+    )
     assert conv.bias is not None  # noqa: S101 - DAC's convolutions have one
     made.bias = nn.Parameter(conv.bias.detach()[live], requires_grad=False)
     return made
+
+
+def _used_taps(weight: Tensor) -> list[int]:
+    """The last dimension's indices where any weight is not 0; the first where all are."""
+    used = weight.detach().abs().flatten(0, -2).amax(0).nonzero().flatten()
+    return used.tolist() or [0]

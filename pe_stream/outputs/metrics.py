@@ -2,93 +2,67 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
-from wsgiref.simple_server import WSGIServer
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Histogram, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from pe_stream.config import MetricsSettings
+from pe_stream.config.worker import Worker
 from pe_stream.core.ledger import SourceState
+from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.source_status import SourceStatus
+from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
 from pe_stream.errors import UnavailableError
+from pe_stream.outputs.mqtt import Publisher
+from pe_stream.outputs.notifications import Notifications
 from pe_stream.version import __version__
+
+STOP_S = 2.0
+"""At a stop, the server gets this long to end."""
 
 _INFERENCE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _LATENCY_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 
 
-class Delivery(Protocol):
-    """The way to the broker, as a Publisher is."""
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What is read only when somebody asks, on a thread of the server.
 
-    connected: bool
+    sources: how each does. clips: how many had which fate. events: None where none are kept.
+    kept: what else is written minute by minute, by name. viewers: pages that are open; None where
+    there is no page.
+    """
 
-    @property
-    def queued(self) -> int:
-        """Events the broker has not acknowledged."""
-
-    @property
-    def waiting_s(self) -> float:
-        """How long the oldest of them has waited (s); 0 without any."""
-
-    @property
-    def dropped(self) -> int:
-        """Events that were too many to keep."""
-
-
-class History(Protocol):
-    """Events on disk, as an EventStore keeps them."""
-
-    @property
-    def unavailable_reason(self) -> str | None:
-        """Why nothing can be written at present."""
-
-    @property
-    def dropped(self) -> int:
-        """Messages that were too many or too old to be kept for the broker."""
+    sources: Callable[[], Mapping[str, SourceStatus]]
+    publisher: Publisher
+    notifications: Notifications
+    clips: Callable[[], Mapping[str, int]]
+    events: Callable[[], StoreStatus] | None = None
+    kept: Mapping[str, Callable[[], StoreStatus]] = field(default_factory=dict)
+    viewers: Callable[[], int] | None = None
 
 
-class Kept(Protocol):
-    """Scores on disk as a History keeps them, or what was heard as a Memory does."""
-
-    @property
-    def lost(self) -> int:
-        """Minutes that could not be kept."""
-
-    @property
-    def unavailable_reason(self) -> str | None:
-        """Why nothing can be written at present."""
-
-
-class Recordings(Protocol):
-    """Clips, as Clips counts them."""
-
-    kept: int
-    withheld: int
-    lost: int
-
-
-class Messages(Protocol):
-    """Notifications, as Notifications counts them."""
-
-    @property
-    def counts(self) -> Mapping[str, Mapping[str, int]]:
-        """How many of each had which outcome."""
-
-
-class Metrics:
+class Metrics(Listener):
     """The figures of one daemon, and the server that shows them; safe to use from any thread."""
 
-    def __init__(self, settings: MetricsSettings) -> None:
-        """Count, and serve nothing yet."""
+    def __init__(
+        self, settings: MetricsSettings, on_failure: Callable[[BaseException], None]
+    ) -> None:
+        """Count, and serve nothing yet. on_failure: called with what ended the server's thread."""
         self._settings = settings
+        self._on_failure = on_failure
         self._registry = CollectorRegistry()
-        self._server: tuple[WSGIServer, threading.Thread] | None = None
+        self._server: _Server | None = None
         self._events = Counter(
             "pe_stream_events",
             "Events that began.",
@@ -115,9 +89,9 @@ class Metrics:
             self._events.labels(event.source, event.label).inc()
             self._latency.labels(event.source).observe(event.latency_ms / 1000)
 
-    def expect(self, labels: Mapping[str, Iterable[str]]) -> None:
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002
         """Begin at 0 for every label of every source: Prometheus sees no increase to a first 1."""
-        for source, names in labels.items():
+        for source, names in of.items():
             self._latency.labels(source)
             for name in names:
                 self._events.labels(source, name)
@@ -126,95 +100,80 @@ class Metrics:
         """Count a scoring."""
         self._inference.observe(taken_s)
 
-    def serve(
-        self,
-        statuses: Callable[[], Mapping[str, SourceStatus]],
-        delivery: Delivery,
-        history: History | None,
-        recordings: Recordings,
-        messages: Messages | None = None,
-        *,
-        kept: Mapping[str, Kept] | None = None,
-        viewers: Callable[[], int] | None = None,
-    ) -> str:
-        """Begin to serve, on a thread; returns the URL. Raises UnavailableError.
-
-        kept: what else is written minute by minute, by name. viewers: how many pages are open.
-        """
-        self._registry.register(
-            _Now(
-                statuses,
-                delivery,
-                history,
-                recordings,
-                messages=messages,
-                kept=kept or {},
-                viewers=viewers,
-            )
-        )
+    def serve(self, readings: Readings) -> str:
+        """Begin to serve, on a thread; returns the URL. Raises UnavailableError."""
+        self._registry.register(_Now(readings))
         host, port = self._settings.host, self._settings.port
         try:
-            self._server = start_http_server(port, host, self._registry)
+            self._server = _Server(host, port, self._registry)
         except OSError as error:
             raise UnavailableError(
                 f"metrics: cannot listen on {host}:{port}: {error.strerror or error}; "
                 "set metrics.host and metrics.port"
             ) from error
+        self._worker = Worker("metrics", self._server.serve_forever, self._on_failure)
+        self._worker.start()
         return f"http://{host}:{port}/metrics"
 
     def stop(self) -> None:
         """Stop serving."""
         if self._server is not None:
-            server, thread = self._server
-            server.shutdown()
-            server.server_close()
-            thread.join(2)
+            self._server.shutdown()
+            self._server.server_close()
+            self._worker.join(STOP_S)
             self._server = None
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """Answers every request on a thread of its own, so that a slow reader holds up no other."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+        # As `start_http_server` of prometheus_client does, whose threads have no names.
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, _, _, _, address = found[0]
+        super().__init__((str(address[0]), port), _Handler)
+        self.set_app(make_wsgi_app(registry))
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        threading.current_thread().name = "metrics request"
+        super().process_request_thread(request, client_address)
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the library
+        """Requests are no news."""
 
 
 class _Now(Collector):
     """What is read only when somebody asks."""
 
-    def __init__(
-        self,
-        statuses: Callable[[], Mapping[str, SourceStatus]],
-        delivery: Delivery,
-        history: History | None,
-        recordings: Recordings,
-        *,
-        messages: Messages | None,
-        kept: Mapping[str, Kept],
-        viewers: Callable[[], int] | None,
-    ) -> None:
-        self._kept = kept
-        self._viewers = viewers
-        self._recordings = recordings
-        self._messages = messages
-        self._vitals = statuses
-        self._delivery = delivery
-        self._history = history
+    def __init__(self, readings: Readings) -> None:
+        self._readings = readings
         self._highest: dict[tuple[str, str], int] = {}
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._of_sources(self._vitals())
+        readings = self._readings
+        yield from self._of_sources(readings.sources())
         yield from self._of_the_way_out()
         clips = CounterMetricFamily("pe_stream_clips", "Clips by fate.", labels=["fate"])
-        for fate in ("kept", "withheld", "lost"):
-            clips.add_metric([fate], getattr(self._recordings, fate))
+        for fate, count in readings.clips().items():
+            clips.add_metric([fate], count)
         yield clips
         told = CounterMetricFamily(
             "pe_stream_notifications",
             "Messages by notification: sent, failed, or dropped because too many waited.",
             labels=["notification", "outcome"],
         )
-        for name, counts in (self._messages.counts if self._messages else {}).items():
+        for name, counts in readings.notifications.counts.items():
             for outcome, count in counts.items():
                 told.add_metric([name, outcome], count)
         yield told
         yield from self._of_the_disk()
-        if self._viewers is not None:
+        if readings.viewers is not None:
             yield GaugeMetricFamily(
-                "pe_stream_viewers", "Pages that are open.", value=self._viewers()
+                "pe_stream_viewers", "Pages that are open.", value=readings.viewers()
             )
         about = GaugeMetricFamily("pe_stream_build", "1, for its labels.", labels=["version"])
         about.add_metric([__version__], 1)
@@ -257,33 +216,34 @@ class _Now(Collector):
         return highest
 
     def _of_the_way_out(self) -> Iterator[Metric]:
-        delivery, history = self._delivery, self._history
+        publisher = self._readings.publisher
+        events = self._readings.events() if self._readings.events else None
         yield GaugeMetricFamily(
             "pe_stream_broker_connected",
             "1 while there is a connection to the MQTT broker.",
-            value=delivery.connected,
+            value=publisher.connected,
         )
         yield GaugeMetricFamily(
             "pe_stream_outbox_messages",
             "Messages about events that the broker has not acknowledged.",
-            value=delivery.queued,
+            value=publisher.queued,
         )
         yield GaugeMetricFamily(
             "pe_stream_outbox_age_seconds",
             "How long the oldest of them has waited.",
-            value=delivery.waiting_s,
+            value=publisher.waiting_s,
         )
         yield CounterMetricFamily(
             "pe_stream_events_dropped",
             "Messages about events that were too many or too old to be kept for the broker.",
             # Both hold the same ones, where both do.
-            value=max(delivery.dropped, history.dropped if history else 0),
+            value=max(publisher.dropped, events.lost if events else 0),
         )
-        if history is not None:
+        if events is not None:
             yield GaugeMetricFamily(
                 "pe_stream_store_ok",
                 "1 while events can be written to disk.",
-                value=history.unavailable_reason is None,
+                value=events.unavailable_reason is None,
             )
 
     def _of_the_disk(self) -> Iterator[Metric]:
@@ -295,9 +255,10 @@ class _Now(Collector):
             "Chunks, of up to a minute of a source, that could not be.",
             labels=["what"],
         )
-        for what, each in self._kept.items():
-            working.add_metric([what], each.unavailable_reason is None)
-            lost.add_metric([what], each.lost)
+        for what, read in self._readings.kept.items():
+            status = read()
+            working.add_metric([what], status.unavailable_reason is None)
+            lost.add_metric([what], status.lost)
         yield from (working, lost)
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from uuid6 import uuid7
 
 from pe_stream.audio.media import Recording
-from pe_stream.core.detector import Detector, Heard, Origin
+from pe_stream.core.detector import Detector, Heard
+from pe_stream.core.event_builder import Origin
 from pe_stream.core.types import FRAME, FRAME_S, Event, FrameScores, Phase, Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.model.codec import Stream

@@ -42,6 +42,18 @@ class Scorer:
         return probe(self.checkpoint, text)
 
 
+def configured_checkpoint(model: ModelSettings) -> Checkpoint:
+    """Load what the settings name. Raises UnavailableError where it cannot be had."""
+    return load(
+        model.checkpoint,
+        revision=model.revision,
+        cache=Path(model.cache) if model.cache else None,
+        device=model.device,
+        dtype=model.dtype,
+        threads=model.threads,
+    )
+
+
 def prepare(
     model: ModelSettings,
     labels: Mapping[str, LabelSettings],
@@ -53,14 +65,7 @@ def prepare(
 
     streams: how many there will be at once, to be ready for. holds: for the labels' schedules.
     """
-    checkpoint = load(
-        model.checkpoint,
-        revision=model.revision,
-        cache=Path(model.cache) if model.cache else None,
-        device=model.device,
-        dtype=model.dtype,
-        threads=model.threads,
-    )
+    checkpoint = configured_checkpoint(model)
     prepared = prepare_labels(checkpoint, labels, holds)
     framing = Framing(model.window_frames, model.hop_frames, model.lookahead_frames)
     engine = Engine(checkpoint, prepared.embeddings, exact=model.exact)

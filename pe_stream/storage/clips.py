@@ -12,7 +12,6 @@ import contextlib
 import logging
 import queue
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import IO, Any
 from pe_stream.audio.encode import AudioWriter, read_tags
 from pe_stream.config import ClipSettings
 from pe_stream.config.paths import state_folder
+from pe_stream.config.worker import Worker
 from pe_stream.core.clipper import ClipOutcome, ClipRule, Piece
 from pe_stream.core.messages import slug
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
@@ -109,7 +109,6 @@ class Clips:
         while that cannot be told.
         """
         self.kept = self.withheld = self.lost = 0
-        self._on_failure = on_failure
         self._on_done = on_done
         self._judged = judged
         self._lock: IO[str] | None = None
@@ -122,10 +121,14 @@ class Clips:
         self._open: dict[str, AudioWriter] = {}
         self._spoilt: set[str] = set()
         self._given_up: deque[str] = deque()  # what the thread has still to forget
-        self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
+        self._worker = Worker("clips", self._work, on_failure)
+
+    def counts(self) -> dict[str, int]:
+        """How many clips had which fate; on any thread."""
+        return {"kept": self.kept, "withheld": self.withheld, "lost": self.lost}
 
     def start(self) -> None:
-        """Begin to write, if the folder can be written and is nobody else's."""
+        """Begin to write, if the folder can be written and is nobody else's; on the main thread."""
         if self._rule is None:
             return
         try:
@@ -134,14 +137,17 @@ class Clips:
             log.error("no clips are kept: %s", error)  # noqa: TRY400
             self._rule = None
             return
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
-        """Write what has come, for a while; what is not complete then is no clip."""
-        if self._thread.is_alive():
+        """Write what has come, for a while; what is not complete then is no clip.
+
+        On the main thread, once nothing more is named or taken.
+        """
+        if self._worker.running:
             with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=STOP_S)
-            self._thread.join(STOP_S)
+            self._worker.join(STOP_S)
         for clip in list(self._paths):  # what was not complete, or not begun
             if self._paths.pop(clip, None) is not None:
                 self._on_done(clip, None)
@@ -152,7 +158,7 @@ class Clips:
     def named(self, event: Event) -> Event:
         """The event with the place of its clip, if it gets one. Every phase has the same.
 
-        Once it is known to be lost, none has it any more.
+        Once it is known to be lost, none has it any more. On the scoring thread.
         """
         if self._rule is None or not self._rule.wants(event.label):
             return event
@@ -168,7 +174,7 @@ class Clips:
         return replace(event, clip=f"{url.rstrip('/')}/{relative}")
 
     def take(self, pieces: Sequence[Piece]) -> None:
-        """Take audio of clips. Never waits."""
+        """Take audio of clips; on the scoring thread. Never waits."""
         for piece in pieces:
             if piece.id in self._spoilt:
                 if piece.fate is not ClipOutcome.OPEN:
@@ -181,7 +187,7 @@ class Clips:
                 self._given_up.append(piece.id)
 
     def find(self, event: Mapping[str, Any]) -> Path | None:
-        """The clip of a stored event, if there is one, of whatever format."""
+        """The clip of a stored event, if there is one, of whatever format; on any thread."""
         for form in ("flac", "opus"):
             path = self._place(event["source"], event["label"], event["onset"], event["id"], form)
             if path.is_file():
@@ -189,7 +195,7 @@ class Clips:
         return None
 
     def before_s(self, clip: Path) -> float:
-        """Seconds from the beginning of a clip to the onset of its event."""
+        """Seconds from the beginning of a clip to the onset of its event; on any thread."""
         with contextlib.suppress(OSError, ValueError):
             return float(read_tags(clip).get(_BEFORE, self._settings.before_s))
         return self._settings.before_s
@@ -201,12 +207,6 @@ class Clips:
     def _place(self, source: str, label: str, onset: str, event_id: str, form: str) -> Path:
         when = onset.replace("-", "").replace(":", "")
         return self._folder / slug(source) / slug(label) / f"{when}-{event_id}.{form}"
-
-    def _run(self) -> None:
-        try:
-            self._work()
-        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
-            self._on_failure(error)
 
     def _work(self) -> None:
         for left in self._files(hidden=True):

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from pe_stream.config import SearchSettings
+from pe_stream.core.detector import Heard
+from pe_stream.core.listener import Listener
 from pe_stream.core.messages import slug
 from pe_stream.core.pooling import Pool, Rows
+from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import FrameEmbeddings
 from pe_stream.storage.embedding_files import (
     EmbeddingFiles,
@@ -48,7 +51,7 @@ class _Gathered:
     rows: list[Rows] = field(default_factory=list)
 
 
-class EmbeddingStore:
+class EmbeddingStore(Listener):
     """Keeps embeddings and gives them back; safe to use from any thread."""
 
     def __init__(
@@ -72,7 +75,7 @@ class EmbeddingStore:
         self._lock = threading.Lock()
         self._gathered: dict[str, _Gathered] = {}
         self._queue = WriteQueue[EmbeddingRows](
-            "memory", "minutes of what was heard", lambda piece: piece.rows.nbytes, on_failure
+            "embeddings", "minutes of what was heard", lambda piece: piece.rows.nbytes, on_failure
         )
 
     @property
@@ -84,6 +87,10 @@ class EmbeddingStore:
     def lost(self) -> int:
         """Chunks (of up to a minute of a source) that could not be kept."""
         return self._queue.lost
+
+    def status(self) -> StoreStatus:
+        """How it does."""
+        return StoreStatus(self.unavailable_reason, self.lost)
 
     def start(self, identity: str, checkpoint: str) -> None:
         """Begin to write what a checkpoint hears; does not fail: see `unavailable_reason`.
@@ -101,6 +108,11 @@ class EmbeddingStore:
                 gathered.rows += gathered.pool.flush()
                 self._close(source, gathered)
         self._queue.stop()
+
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:  # noqa: ARG002
+        """Keep the embeddings of the frames."""
+        if heard.embeddings is not None:
+            self.add(source, heard.start_ns, heard.embeddings)
 
     def add(self, source: str, start_ns: int, embeddings: FrameEmbeddings) -> None:
         """Take the next final frames (n, D) of a source. Never waits for the disk.

@@ -22,6 +22,7 @@ from pathlib import Path
 from pe_stream.config import StoreSettings
 from pe_stream.config.paths import state_folder
 from pe_stream.core.messages import Message
+from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import Event
 from pe_stream.storage.events_db import EventsDb, probe, unfinished, waiting
 from pe_stream.storage.write_queue import WriteQueue
@@ -90,7 +91,7 @@ class EventStore:
         self._numbers = itertools.count(-1, -1)
         self._rows: dict[int, int] = {}
         # Full (32 MB) when the disk refuses for long: what comes then is only sent.
-        self._queue = WriteQueue[_Write]("store", "events", lambda write: write.size, on_failure)
+        self._queue = WriteQueue[_Write]("events", "events", lambda write: write.size, on_failure)
         self._queue.start(self._disk, self._write)
 
     @property
@@ -102,6 +103,10 @@ class EventStore:
     def dropped(self) -> int:
         """Messages that were too many or too old to be kept for the broker."""
         return self._disk.dropped
+
+    def status(self) -> StoreStatus:
+        """How it does."""
+        return StoreStatus(self.unavailable_reason, self.dropped)
 
     def close(self) -> None:
         """Write what waits, for a while, and leave it to others."""

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pe_stream.core.messages import Message
 from pe_stream.core.types import Event, Phase, Reason
+from pe_stream.core.utc import utc_text
 from pe_stream.storage.database import Database, Kind
 
 log = logging.getLogger(__name__)
@@ -169,7 +170,7 @@ class EventsDb(Database):
             if verdict is None:
                 database.execute("DELETE FROM verdicts WHERE id = ?", (event_id,))
                 return True
-            given = _utc(datetime.fromtimestamp(self._clock(), UTC))
+            given = utc_text(datetime.fromtimestamp(self._clock(), UTC))
             made = database.execute(
                 "INSERT INTO verdicts SELECT id, ?, ?, ? FROM events WHERE id = ? "
                 "ON CONFLICT DO UPDATE SET verdict = excluded.verdict, note = excluded.note, "
@@ -218,7 +219,7 @@ class EventsDb(Database):
 
     def _tidy(self, database: sqlite3.Connection) -> None:
         oldest_s = self._clock() - self._keep_s
-        onset = _utc(datetime.fromtimestamp(oldest_s, UTC))
+        onset = utc_text(datetime.fromtimestamp(oldest_s, UTC))
         database.execute(
             "DELETE FROM events WHERE ended AND onset < ? AND id NOT IN (SELECT id FROM verdicts)",
             (onset,),
@@ -260,13 +261,9 @@ def _closed(event: Event) -> Event:
     return replace(
         event,
         phase=Phase.END,
-        offset=_utc(onset + timedelta(seconds=event.duration_s)),
+        offset=utc_text(onset + timedelta(seconds=event.duration_s)),
         offset_s=round(event.onset_s + event.duration_s, 3),
         late=True,
         reason=Reason.RESTART,
         clip=None,  # it was not complete
     )
-
-
-def _utc(when: datetime) -> str:
-    return when.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -18,7 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_stream.config import HistorySettings
+from pe_stream.core.detector import Heard
+from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.scorecode import encode
+from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import FRAME_NS, FrameScores, ScoreRun
 from pe_stream.storage.scores_db import CHUNK, Row, ScoresDb, default_path, stored
 from pe_stream.storage.write_queue import WriteQueue
@@ -65,7 +68,7 @@ class _Chunk:
         ]
 
 
-class ScoreStore:
+class ScoreStore(Listener):
     """Keeps scores and gives them back; safe to use from any thread."""
 
     def __init__(
@@ -83,9 +86,10 @@ class ScoreStore:
         self._settings = settings
         self._clock = clock
         self._keys: dict[str, str] = {}
+        self._of: LabelsOf = {}
         self._lock = threading.Lock()
         self._gathered: dict[str, _Chunk] = {}
-        self._queue = WriteQueue[_Chunk]("history", "chunks of scores", _size, on_failure)
+        self._queue = WriteQueue[_Chunk]("scores", "chunks of scores", _size, on_failure)
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -96,6 +100,10 @@ class ScoreStore:
     def lost(self) -> int:
         """Chunks (of up to a minute of a source) that could not be kept."""
         return self._queue.lost
+
+    def status(self) -> StoreStatus:
+        """How it does."""
+        return StoreStatus(self.unavailable_reason, self.lost)
 
     def start(self) -> None:
         """Open the database and begin to write; does not fail: see `unavailable_reason`."""
@@ -115,6 +123,15 @@ class ScoreStore:
             for source in list(self._gathered):
                 self._close(source)
         self._queue.stop()
+
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:
+        """Keep the scores of these from now on."""
+        self.relabel(keys)
+        self._of = of
+
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
+        """Keep those of the labels that the source is listened to for."""
+        self.add(source, names, self._of[source], heard.start_ns, heard.scores)
 
     def relabel(self, keys: Mapping[str, str]) -> None:
         """Say what makes the scores of each label from now on; other labels are not kept.

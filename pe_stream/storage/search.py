@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from pe_stream.core.peak_picking import Moment, moments
 from pe_stream.core.pooling import Probe, Rows
 from pe_stream.core.types import FRAME_S
+from pe_stream.core.utc import utc_moment, utc_text
 from pe_stream.errors import ConfigError
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embedding_files import EmbeddingRows
@@ -92,19 +93,19 @@ def search(pieces: Iterable[EmbeddingRows], probe: Probe, limit: int) -> SearchR
 
 
 def overlap(
-    moment: Moment, timeline: EventQueries | None, clips: Clips | None
+    moment: Moment, queries: EventQueries | None, clips: Clips | None
 ) -> EventAtMoment | None:
     """The event at a moment, of several one with a clip first, then the one that peaked highest.
 
     Raises UnavailableError where events cannot be read.
     """
-    if timeline is None:
+    if queries is None:
         return None
-    start, end = utc(moment.start_ns), utc(moment.end_ns)
-    since = _text(start - LONGEST_EVENT)
-    asked = EventFilter(since=since, until=_text(end), source=moment.source)
+    start, end = utc_moment(moment.start_ns), utc_moment(moment.end_ns)
+    since = utc_text(start - LONGEST_EVENT)
+    asked = EventFilter(since=since, until=utc_text(end), source=moment.source)
     there: list[EventAtMoment] = []
-    for entry in timeline.events(asked):
+    for entry in queries.events(asked):
         event = entry.event
         onset = datetime.fromisoformat(event["onset"])
         if onset + timedelta(seconds=event["duration_s"]) > start:
@@ -112,18 +113,9 @@ def overlap(
     return max(there, key=lambda each: (each.clip_s is not None, each.event["peak"]), default=None)
 
 
-def utc(ns: int) -> datetime:
-    """UTC of nanoseconds since 1970."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=ns // 1000)
-
-
 def _clip_s(moment: Moment, event: Mapping[str, Any], clips: Clips | None) -> float | None:
     path = None if clips is None else clips.find(event)
     if clips is None or path is None:
         return None
     begun = datetime.fromisoformat(event["onset"]) - timedelta(seconds=clips.before_s(path))
-    return round(max(0.0, (utc(moment.start_ns) - begun).total_seconds()), 3)
-
-
-def _text(when: datetime) -> str:
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return round(max(0.0, (utc_moment(moment.start_ns) - begun).total_seconds()), 3)

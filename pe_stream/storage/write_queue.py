@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from pe_stream.config.worker import Worker
+
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 32 * 2**20
@@ -66,7 +68,6 @@ class WriteQueue(Generic[T]):
         self.lost = 0
         self._things = things
         self._size = size
-        self._on_failure = on_failure
         self._changed = threading.Condition()
         self._stopping = False
         self._stopped_s = 0.0
@@ -75,7 +76,7 @@ class WriteQueue(Generic[T]):
         self._bytes = 0
         self._next_warning_s = 0.0
         self._disk: Disk | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._worker = Worker(name, self._work, on_failure)
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -96,7 +97,7 @@ class WriteQueue(Generic[T]):
     def start(self, disk: Disk, keep: Callable[[T], bool]) -> None:
         """Begin to write. keep: writes one there; whether that was done."""
         self._disk, self._keep = disk, keep
-        self._thread.start()
+        self._worker.start()
 
     def put(self, thing: T) -> bool:
         """Have it written, in turn; whether there is room. Never waits for the disk."""
@@ -118,11 +119,10 @@ class WriteQueue(Generic[T]):
             self._changed.notify()
         if self._disk is None:
             return
-        self._thread.join(STOP_S)
-        if self._thread.is_alive():  # and may hold the disk for ever
-            log.warning("%d %s could not be written in time", len(self._waiting), self._things)
-        else:
+        if self._worker.join(STOP_S):
             self._disk.close()
+        else:  # it may hold the disk for ever
+            log.warning("%d %s could not be written in time", len(self._waiting), self._things)
 
     def _lose(self, count: int) -> None:
         self.lost += count
@@ -131,12 +131,6 @@ class WriteQueue(Generic[T]):
             self._next_warning_s = now_s + _WARNING_S
             why = self.unavailable_reason or "writing falls behind"
             log.warning("%d %s so far are lost: %s", self.lost, self._things, why)
-
-    def _run(self) -> None:
-        try:
-            self._work()
-        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
-            self._on_failure(error)
 
     def _work(self) -> None:
         disk = self._disk

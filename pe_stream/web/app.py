@@ -47,7 +47,7 @@ _ANYWHERE: dict[int | str, dict[str, Any]] = {
 """Answers that every route may give."""
 
 
-def build(settings: WebSettings, daemon: DaemonView, audience: Viewers, gate: Gate) -> ASGIApp:
+def build(settings: WebSettings, daemon: DaemonView, viewers: Viewers, gate: Gate) -> ASGIApp:
     """Make the application. Raises ConfigError where the password or token cannot be used."""
     door = Authenticator(settings)
     app = FastAPI(
@@ -61,7 +61,7 @@ def build(settings: WebSettings, daemon: DaemonView, audience: Viewers, gate: Ga
     )
     app.add_exception_handler(PeStreamError, _told)
     app.add_exception_handler(RequestValidationError, _not_valid)
-    app.state.daemon, app.state.audience, app.state.door = daemon, audience, door
+    app.state.daemon, app.state.viewers, app.state.door = daemon, viewers, door
     app.state.gate = gate
     api = APIRouter(prefix="/api/v1")
     for part in (session_api, daemon_api, labels_api, events_api, examples_api, search_api):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.version import __version__
-from pe_stream.web import schemas
+from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.gate import Turns
 from pe_stream.web.guard import address
@@ -60,9 +60,9 @@ def info(
         checkpoint=daemon.checkpoint,
         frame_s=FRAME_S,
         timezone=settings.location.timezone,
-        store=None if daemon.store is None else daemon.store.unavailable_reason or "ok",
-        history=daemon.history is not None,
-        search=daemon.memory is not None,
+        store=None if daemon.events is None else daemon.events.unavailable_reason or "ok",
+        history=daemon.scores is not None,
+        search=daemon.embeddings is not None,
         clips=settings.clips.enabled,
         broker=schemas.BrokerState(connected=broker.connected, waiting=broker.waiting),
         config=schemas.ConfigState(
@@ -89,20 +89,20 @@ def scores(
     label: Annotated[str, Query(max_length=100)],
     since: schemas.Moment,
     until: Annotated[schemas.Moment | None, Query()] = None,
-) -> schemas.Runs:
+) -> event_schemas.Runs:
     """Stored scores of a label, at most an hour; without `until`, up to now."""
     _require(daemon, source, label)
-    if daemon.history is None:
+    if daemon.scores is None:
         raise HTTPException(409, "no scores are kept: history.enabled is false")
     since_ns = ns_of(since)
     until_ns = time.time_ns() if until is None else ns_of(until)
     if not 0 < until_ns - since_ns <= LONGEST_S * 1_000_000_000 + _SLACK_NS:
         raise HTTPException(422, f"until is after since, by {LONGEST_S} s at most")
     runs = [
-        schemas.Run(start=utc_of(run.start_ns), scores=shown(run.scores))
-        for run in daemon.history.runs(source, label, since_ns, until_ns)
+        event_schemas.Run(start=utc_of(run.start_ns), scores=shown(run.scores))
+        for run in daemon.scores.runs(source, label, since_ns, until_ns)
     ]
-    return schemas.Runs(source=source, label=label, frame_s=FRAME_S, runs=runs)
+    return event_schemas.Runs(source=source, label=label, frame_s=FRAME_S, runs=runs)
 
 
 @router.post("/try", responses=_PROBLEMS)
@@ -143,25 +143,25 @@ async def live(
 
     First comes `past`: the last half minute, in one piece where there was no break.
     """
-    audience: Viewers = request.app.state.audience
-    viewer = audience.join(source)
+    viewers: Viewers = request.app.state.viewers
+    viewer = viewers.join(source)
     if viewer is None:
         raise HTTPException(503, "too many viewers", headers={"Retry-After": "10"})
     settings = daemon.settings()
 
     async def messages() -> AsyncIterator[str]:
-        hello = {"sources": list(settings.sources), "bands_hz": audience.edges_hz}
+        hello = {"sources": list(settings.sources), "bands_hz": viewers.edges_hz}
         yield sse("hello", hello)
         for each in daemon.sources():
             yield sse("health", each)
         for name, rules in list(daemon.rules().items()):  # more may come between two of them
             yield sse("rules", rules_shown(name, rules))
-        async for message in audience.past(viewer):
+        async for message in viewers.past(viewer):
             yield message
         async for message in viewer.messages(SILENCE_S):
             yield message or ": nothing new\n\n"
 
-    return EventStream(messages(), done=lambda: audience.leave(viewer))
+    return EventStream(messages(), done=lambda: viewers.leave(viewer))
 
 
 def shown(scores: NDArray[np.float32]) -> list[float]:

@@ -34,8 +34,8 @@ class Broker:
 class DaemonView:
     """The daemon as the page sees it; all of it may be used from any thread.
 
-    settings, sources, rules, broker: as they are at the moment; changes later are not seen in them.
-    sources: health of each, as on MQTT, with its name and labels.
+    settings, health, rules, broker: as they are at the moment; changes later are not seen in them.
+    health: of each source, as on MQTT.
     rules_as_set: the same before the room raises their thresholds.
     recommended: by the checkpoint, by label.
     config: the file that labels are edited in; None where there is none.
@@ -46,12 +46,12 @@ class DaemonView:
     compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
     probe: a text to search with; raises ConfigError.
     report: lines on what a label with examples hears; takes a while; raises UnavailableError.
-    store, timeline, history, memory: None where nothing is kept.
+    events, event_queries, scores, embeddings: None where nothing is kept.
     """
 
     checkpoint: str
     settings: Callable[[], Settings]
-    sources: Callable[[], list[dict[str, Any]]]
+    health: Callable[[], Mapping[str, Mapping[str, Any]]]
     rules: Callable[[], Mapping[str, Sequence[LabelRule]]]
     rules_as_set: Callable[[], Mapping[str, Sequence[LabelRule]]]
     recommended: Mapping[str, Recommended]
@@ -64,10 +64,19 @@ class DaemonView:
     report: Callable[[str], list[str]]
     recent: RecentEmbeddings
     clips: Clips
-    store: EventStore | None
-    timeline: EventQueries | None
-    history: ScoreStore | None
-    memory: EmbeddingStore | None
+    events: EventStore | None
+    event_queries: EventQueries | None
+    scores: ScoreStore | None
+    embeddings: EmbeddingStore | None
+
+    def sources(self) -> list[dict[str, Any]]:
+        """The health of each source, with its name and labels."""
+        return [self.shown(source, health) for source, health in self.health().items()]
+
+    def shown(self, source: str, health: Mapping[str, Any]) -> dict[str, Any]:
+        """The same of one source."""
+        labels = list(self.settings().labels_of(source))
+        return {"name": source, **health, "labels": labels}
 
 
 def _view(request: Request) -> DaemonView:

@@ -18,10 +18,11 @@ from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.storage import event_queries
 from pe_stream.storage.event_queries import MOST, EventFilter, EventQueries
 from pe_stream.storage.events_table import write_csv
-from pe_stream.web import schemas
+from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_api import shown
 from pe_stream.web.daemon_view import DaemonDep, DaemonView
-from pe_stream.web.pictures import Pictures
+from pe_stream.web.gate import Turns
+from pe_stream.web.pictures import picture
 from pe_stream.web.times import ns_of, utc, utc_of, utc_or_none
 
 EventId = Annotated[str, InPath(pattern="^[0-9A-Za-z-]{1,64}$")]
@@ -34,8 +35,6 @@ MOST_TRACK_NS = 600 * 1_000_000_000
 """Of an event that is longer, so much is shown (ns)."""
 
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Trouble}}
-_pictures = Pictures()
-
 router = APIRouter(tags=["events"])
 
 
@@ -50,7 +49,7 @@ def events(
     verdict: Literal["right", "wrong", "any", "none"] | None = None,
     limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
     before: Annotated[str | None, Query(max_length=200)] = None,
-) -> schemas.Entries:
+) -> event_schemas.Entries:
     """The newest first."""
     asked = EventFilter(
         since=utc_or_none(since),
@@ -63,7 +62,7 @@ def events(
         found, following = _timeline(daemon).page(asked, limit=limit, before=before)
     except ValueError as error:
         raise HTTPException(422, str(error)) from None
-    return schemas.Entries(events=[_entry(daemon, each) for each in found], next=following)
+    return event_schemas.Entries(events=[_entry(daemon, each) for each in found], next=following)
 
 
 @router.get("/timeline")
@@ -76,7 +75,7 @@ def counts(
     label: Filter = None,
     by: Literal["hour", "day"] = "hour",
     timezone: Annotated[str, Query(max_length=64)] = "UTC",
-) -> schemas.Buckets:
+) -> event_schemas.Buckets:
     """How many events began in each local hour or day; empty ones are left out."""
     try:
         zone = ZoneInfo(timezone)
@@ -86,19 +85,21 @@ def counts(
         since=utc_or_none(since), until=utc_or_none(until), source=source, label=label
     )
     buckets = [
-        schemas.Bucket(start=utc(b.start), total=sum(b.labels.values()), labels=dict(b.labels))
+        event_schemas.Bucket(
+            start=utc(b.start), total=sum(b.labels.values()), labels=dict(b.labels)
+        )
         for b in _timeline(daemon).counts(asked, by=by, zone=zone)
     ]
-    return schemas.Buckets(by=by, timezone=timezone, buckets=buckets)
+    return event_schemas.Buckets(by=by, timezone=timezone, buckets=buckets)
 
 
 @router.get("/events/{event_id}", responses=_MISSING)
-def event(daemon: DaemonDep, event_id: EventId) -> schemas.OneEntry:
+def event(daemon: DaemonDep, event_id: EventId) -> event_schemas.OneEntry:
     """A single event."""
     entry = one(daemon, event_id)
     previous, following = _timeline(daemon).beside(entry.event)
     shown = _entry(daemon, entry).model_dump(by_alias=True)
-    return schemas.OneEntry(
+    return event_schemas.OneEntry(
         **shown,
         previous=previous,
         following=following,
@@ -107,13 +108,15 @@ def event(daemon: DaemonDep, event_id: EventId) -> schemas.OneEntry:
 
 
 @router.put("/events/{event_id}/verdict", responses=_MISSING)
-def judge(daemon: DaemonDep, event_id: EventId, said: schemas.Judgement) -> schemas.Entry:
+def judge(
+    daemon: DaemonDep, event_id: EventId, said: event_schemas.Judgement
+) -> event_schemas.Entry:
     """Say whether an event was right; such events are kept for good."""
     return _judged(daemon, event_id, said.verdict, said.note)
 
 
 @router.delete("/events/{event_id}/verdict", responses=_MISSING)
-def unjudge(daemon: DaemonDep, event_id: EventId) -> schemas.Entry:
+def unjudge(daemon: DaemonDep, event_id: EventId) -> event_schemas.Entry:
     """Take that back."""
     return _judged(daemon, event_id, None, "")
 
@@ -143,25 +146,25 @@ def clip(daemon: DaemonDep, event_id: EventId) -> Any:
 
 
 @router.get("/events/{event_id}/spectrogram", response_class=FileResponse, responses=_MISSING)
-def spectrogram(daemon: DaemonDep, event_id: EventId) -> Any:
+def spectrogram(daemon: DaemonDep, gate: Turns, event_id: EventId) -> Any:
     """A picture (PNG) of that; made when first asked for, and kept beside the clip."""
     told = one(daemon, event_id).event
-    path = _pictures.of(clip_of(daemon, told), told["duration_s"])
+    path = picture(clip_of(daemon, told), told["duration_s"], gate)
     return FileResponse(path, media_type="image/png")
 
 
 @router.get("/events/{event_id}/scores", responses=_MISSING)
 def track(
     daemon: DaemonDep, event_id: EventId, around_s: Annotated[float, Query(ge=0, le=60)] = 10.0
-) -> schemas.Track:
+) -> event_schemas.Track:
     """Scores of the event's label from before it to after it."""
     return _track(daemon, one(daemon, event_id).event, around_s)
 
 
 def _timeline(daemon: DaemonView) -> EventQueries:
-    if daemon.timeline is None:
+    if daemon.event_queries is None:
         raise HTTPException(409, "no events are stored: store.enabled is false")
-    return daemon.timeline
+    return daemon.event_queries
 
 
 def one(daemon: DaemonView, event_id: str) -> event_queries.EventRecord:
@@ -172,15 +175,17 @@ def one(daemon: DaemonView, event_id: str) -> event_queries.EventRecord:
     return entry
 
 
-def _entry(daemon: DaemonView, entry: event_queries.EventRecord) -> schemas.Entry:
+def _entry(daemon: DaemonView, entry: event_queries.EventRecord) -> event_schemas.Entry:
     has_clip = daemon.clips.find(entry.event) is not None
     said = {"verdict": entry.verdict, "note": entry.note, "has_clip": has_clip}
-    return schemas.Entry.model_validate(entry.event | said)
+    return event_schemas.Entry.model_validate(entry.event | said)
 
 
-def _judged(daemon: DaemonView, event_id: str, verdict: str | None, note: str) -> schemas.Entry:
+def _judged(
+    daemon: DaemonView, event_id: str, verdict: str | None, note: str
+) -> event_schemas.Entry:
     one(daemon, event_id)
-    store = daemon.store
+    store = daemon.events
     if store is None or not store.judge(event_id, verdict, note):
         unavailable_reason = None if store is None else store.unavailable_reason
         raise HTTPException(
@@ -210,17 +215,15 @@ def _lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _track(daemon: DaemonView, event: dict[str, Any], around_s: float) -> schemas.Track:
+def _track(daemon: DaemonView, event: dict[str, Any], around_s: float) -> event_schemas.Track:
     source, label = event["source"], event["label"]
-    if daemon.history is None:
+    if daemon.scores is None:
         raise HTTPException(404, "no scores are kept: history.enabled is false")
     onset_ns = ns_of(datetime.fromisoformat(event["onset"]))
     around_ns = round(around_s * 1e9)
     # What lasts for hours is shown from its beginning.
     length_ns = min(round(event["duration_s"] * 1e9), MOST_TRACK_NS)
-    runs = daemon.history.runs(
-        source, label, onset_ns - around_ns, onset_ns + length_ns + around_ns
-    )
+    runs = daemon.scores.runs(source, label, onset_ns - around_ns, onset_ns + length_ns + around_ns)
     if not runs:
         raise HTTPException(404, "no scores are kept of that time")
     start_ns = runs[0].start_ns
@@ -232,7 +235,7 @@ def _track(daemon: DaemonView, event: dict[str, Any], around_s: float) -> schema
     rules = {rule.name: rule for rule in daemon.rules().get(source, ())}
     rule = rules.get(label)
     off = None if rule is None else rule.off_threshold / rule.threshold * event["threshold"]
-    return schemas.Track(
+    return event_schemas.Track(
         start=utc_of(start_ns),
         frame_s=FRAME_S,
         label=label,

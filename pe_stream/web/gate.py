@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, cast
 
 from fastapi import Depends, HTTPException, Request
@@ -12,12 +14,15 @@ from fastapi import Depends, HTTPException, Request
 PATIENCE_S = 10.0
 """Whoever asks waits so long for those before, and is then sent away."""
 
+LOOK_S = 0.02
+"""The loop looks so often whether its turn has come."""
+
 MOST_WAITING = 8
 """Who comes then is sent away at once: all that wait hold a thread that others are served by."""
 
 
 class Gate:
-    """One at a time, whatever it is: texts tried, previews, searches, examples."""
+    """One at a time, whatever takes a core for long: texts tried, searches, pictures and such."""
 
     def __init__(self) -> None:
         """Begin open."""
@@ -33,6 +38,18 @@ class Gate:
             yield
         finally:
             self._one.release()
+
+    @asynccontextmanager
+    async def turn_of_loop(self) -> AsyncIterator[bool]:
+        """Have the turn, on the loop, whose waiting holds no thread; whether it came in time."""
+        until_s = time.monotonic() + PATIENCE_S
+        while not (got := self._one.acquire(blocking=False)) and time.monotonic() < until_s:  # noqa: ASYNC110 - a thread gives it back
+            await asyncio.sleep(LOOK_S)
+        try:
+            yield got
+        finally:
+            if got:
+                self._one.release()
 
     def _got(self) -> bool:
         if self._one.acquire(blocking=False):

@@ -130,7 +130,7 @@ def preview_of(
 
 def _preview(daemon: DaemonView, gate: Gate, name: str, wanted: schemas.WhatIf) -> schemas.Preview:
     _settings(daemon, name)
-    if daemon.history is None:
+    if daemon.scores is None:
         raise HTTPException(409, "no scores are kept: history.enabled is false")
     rules = {
         source: (rule, _other(daemon, name, rule, wanted))
@@ -169,7 +169,7 @@ def _other(daemon: DaemonView, name: str, rule: LabelRule, wanted: schemas.WhatI
 def _previewed(
     daemon: DaemonView, name: str, rules: Mapping[str, tuple[LabelRule, LabelRule]], hours: float
 ) -> schemas.Preview:
-    assert daemon.history is not None  # noqa: S101 - it was asked for
+    assert daemon.scores is not None  # noqa: S101 - it was asked for
     told = all(untold(rule) is None for rule, _ in rules.values())
     if any(each.follow is not None for both in rules.values() for each in both):
         hours = min(hours, FOLLOWED_H)
@@ -177,7 +177,7 @@ def _previewed(
     since_ns = until_ns - round(hours * 3600e9)
     frames, now, would_be = 0, 0, list[schemas.WouldBe]()
     for source, (rule, other) in rules.items():
-        runs = daemon.history.runs(source, name, since_ns, until_ns)
+        runs = daemon.scores.runs(source, name, since_ns, until_ns)
         frames += sum(len(run.scores) for run in runs)
         now += len(replay(runs, rule)) if told else 0
         would_be += _told(source, runs, other)
@@ -237,7 +237,7 @@ def _label(daemon: DaemonView, name: str, settings: LabelSettings) -> schemas.La
         for rule in rules
         if rule.name == name and daemon.settings().hears(source, name)
     }
-    return schemas.LabelState(name=name, now=now, **kept)
+    return schemas.LabelState.model_validate({"name": name, "now": now, **kept})
 
 
 def _times(entry: ScheduleSettings) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from pathlib import Path
 
 from fastapi import HTTPException
@@ -11,33 +10,32 @@ from fastapi import HTTPException
 from pe_stream.audio import media
 from pe_stream.audio.spectrogram import save_clip
 from pe_stream.errors import UnavailableError
+from pe_stream.web.gate import Gate
 
 FINE_S = 60.0
 """Longer clips are drawn with fewer columns a second."""
 
 
-class Pictures:
-    """Draws one at a time: matplotlib takes a core for half a second."""
+def picture(clip: Path, length_s: float, gate: Gate) -> Path:
+    """The picture of a clip, about so long; one at a time, as it takes a core for half a second.
 
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._lock = threading.Lock()
-
-    def of(self, clip: Path, length_s: float) -> Path:
-        """The picture of a clip, about so long. Answers 404 or 503 where it cannot be made."""
-        path = clip.with_suffix(".png")
-        with self._lock:
-            if path.exists():
-                return path
-            part = path.with_name(f".{path.name}.part")
-            try:
-                save_clip(part, media.read(str(clip)), fine=length_s < FINE_S)
-                part.replace(path)
-            except UnavailableError as error:
-                raise HTTPException(404, str(error)) from None
-            except OSError as error:
-                raise HTTPException(503, f"the picture cannot be kept: {error.strerror}") from None
-            finally:
-                with contextlib.suppress(OSError):
-                    part.unlink(missing_ok=True)
+    Answers 404 or 503 where it cannot be made, and 503 where its turn does not come: see Gate.
+    """
+    path = clip.with_suffix(".png")
+    if path.exists():
         return path
+    with gate.turn():
+        if path.exists():  # whoever was before has asked for the same
+            return path
+        part = path.with_name(f".{path.name}.part")
+        try:
+            save_clip(part, media.read(str(clip)), fine=length_s < FINE_S)
+            part.replace(path)
+        except UnavailableError as error:
+            raise HTTPException(404, str(error)) from None
+        except OSError as error:
+            raise HTTPException(503, f"the picture cannot be kept: {error.strerror}") from None
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+    return path

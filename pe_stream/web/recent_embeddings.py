@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from pe_stream.core.detector import Heard
+from pe_stream.core.listener import Listener
 from pe_stream.core.types import FRAME_NS, FrameEmbeddings
 
 KEPT_S = 60
@@ -23,13 +26,18 @@ class _EmbeddingRun:
     frames: int = 0
 
 
-class RecentEmbeddings:
+class RecentEmbeddings(Listener):
     """Safe to use from any thread."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self._lock = threading.Lock()
         self._runs: dict[str, _EmbeddingRun] = {}
+
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:  # noqa: ARG002
+        """Take the embeddings of the frames."""
+        if heard.embeddings is not None:
+            self.add(source, heard.start_ns, heard.embeddings)
 
     def add(self, source: str, start_ns: int, embeddings: FrameEmbeddings) -> None:
         """Take the next frames (n, D) of a source; a break forgets what was before it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import (
     AwareDatetime,
@@ -14,9 +15,11 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
+    create_model,
 )
 from pydantic_core import PydanticCustomError
 
+from pe_stream.config.labels import LabelSettings, Probability
 from pe_stream.core.relative_time import PATTERN, ago
 from pe_stream.core.types import SMOOTHEST_S
 
@@ -133,28 +136,48 @@ class RuleState(BaseModel):
     enabled: bool
 
 
-class LabelState(BaseModel):
+def _as_json(kind: Any) -> Any:
+    """A setting's type without its bounds, as JSON has it: sections are objects."""
+    if get_origin(kind) is Annotated:
+        return _as_json(get_args(kind)[0])
+    if get_origin(kind) is tuple:
+        return list[_as_json(get_args(kind)[0])]  # type: ignore[misc]  # made as it runs
+    if get_origin(kind) in (Union, UnionType):
+        return Union[tuple(map(_as_json, get_args(kind)))]  # noqa: UP007 - made as it runs
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return dict[str, Any]
+    return kind
+
+
+_KEYS = LabelSettings.model_fields
+_WORDS = ("prompts", "negatives", "examples", "background")
+"""Keys of a label that the API tells first."""
+
+
+def _told(key: str) -> Any:
+    return _as_json(_KEYS[key].annotation), Field(alias=_KEYS[key].alias)
+
+
+def _taken(key: str) -> Any:
+    return _as_json(_KEYS[key].annotation) | None, Field(default=None, alias=_KEYS[key].alias)
+
+
+if TYPE_CHECKING:
+    _LabelKeys = BaseModel
+    _LabelChanges = BaseModel
+else:
+    _LabelKeys = create_model(
+        "_LabelKeys", name=(str, ...), **{key: _told(key) for key in (*_WORDS, *_KEYS)}
+    )
+    _LabelChanges = create_model(
+        "_LabelChanges", **{key: _taken(key) for key in _KEYS if key not in _WORDS[2:]}
+    )
+
+
+class LabelState(_LabelKeys):
     """A label as configured, and what is in force."""
 
     model_config = ConfigDict(serialize_by_alias=True, validate_by_name=True)
-    name: str
-    prompts: list[str]
-    negatives: Annotated[list[str], Field(alias="not")]
-    examples: list[str]
-    background: list[str]
-    threshold: float | None
-    off_threshold: float | None
-    smooth_s: float | None
-    min_on_s: float
-    min_off_s: float
-    max_s: float
-    cooldown_s: float
-    update_s: float
-    sources: list[str] | None
-    enabled: bool
-    schedule: list[dict[str, Any]]
-    pattern: dict[str, Any] | None
-    follow: dict[str, Any] | None
     now: dict[str, RuleState]
 
 
@@ -178,23 +201,12 @@ class NewVersion(BaseModel):
     version: Version
 
 
-class LabelChange(BaseModel):
+class LabelChange(_LabelChanges):
     """Keys of a label, as in the configuration; null goes back to the default."""
 
     model_config = ConfigDict(extra="forbid", validate_by_name=False)
     prompts: Texts | None = None
     negatives: Annotated[Texts | None, Field(alias="not")] = None
-    threshold: float | None = None
-    off_threshold: float | None = None
-    smooth_s: float | None = None
-    min_on_s: float | None = None
-    min_off_s: float | None = None
-    max_s: float | None = None
-    cooldown_s: float | None = None
-    update_s: float | None = None
-    sources: list[str] | None = None
-    enabled: bool | None = None
-    schedule: list[dict[str, Any]] | None = None
     pattern: str | dict[str, Any] | None = None
     follow: bool | dict[str, Any] | None = None
 
@@ -215,8 +227,8 @@ class WhatIf(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
-    off_threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    threshold: Probability | None = None
+    off_threshold: Probability | None = None
     smooth_s: Annotated[float, Field(ge=0, le=SMOOTHEST_S)] | None = None
     min_on_s: Annotated[float, Field(ge=0, le=60)] | None = None
     min_off_s: Annotated[float, Field(ge=0, le=3600)] | None = None
@@ -258,43 +270,6 @@ class Tried(BaseModel):
     peak_at: str | None
 
 
-class There(BaseModel):
-    """An event that was on at a moment. clip_s: where in its clip that is; null without one."""
-
-    id: str
-    label: str
-    clip_s: float | None
-
-
-class Sounding(BaseModel):
-    """When it sounded like a text; `score` is that of the best 0.4 s, which begin at `peak_at`."""
-
-    source: str
-    start: str
-    duration_s: float
-    score: float
-    peak_at: str
-    event: There | None
-
-
-class LeftOut(BaseModel):
-    """What another checkpoint heard: texts do not compare with it."""
-
-    checkpoint: str
-    heard_s: float
-
-
-class Moments(BaseModel):
-    """What a search found, the best first. searched_s: how much was kept of that time."""
-
-    text: str
-    since: str
-    until: str
-    searched_s: float
-    left_out: list[LeftOut]
-    moments: list[Sounding]
-
-
 class NewExample(BaseModel):
     """Which label an event's clip is to be an example of. prompts: of a new one, or besides."""
 
@@ -307,102 +282,3 @@ class Enrolled(OneLabel):
     """A label that has learned. report: lines on what it hears, and what it confuses that with."""
 
     report: list[str]
-
-
-class Judgement(BaseModel):
-    """What somebody says of an event."""
-
-    model_config = ConfigDict(extra="forbid")
-    verdict: Literal["right", "wrong"]
-    note: Annotated[str, Field(max_length=1000)] = ""
-
-
-class Entry(BaseModel):
-    """An event as it was last told, and what somebody said of it."""
-
-    model_config = ConfigDict(extra="allow")
-    event_schema: Annotated[int, Field(alias="schema")]
-    id: str
-    phase: Literal["start", "update", "end"]
-    node: str
-    source: str
-    label: str
-    onset: str
-    onset_s: float
-    offset: str | None
-    offset_s: float | None
-    duration_s: float
-    peak: float
-    peak_s: float
-    mean: float
-    threshold: float
-    latency_ms: float
-    late: bool
-    reason: str | None
-    checkpoint: str
-    clip: str | None
-    verdict: Literal["right", "wrong"] | None
-    note: str | None
-    has_clip: bool
-
-
-class OneEntry(Entry):
-    """A single event. clip_start: UTC of its clip's first sample."""
-
-    previous: str | None
-    following: str | None
-    clip_start: str | None
-
-
-class Entries(BaseModel):
-    """A page of events, the newest first; `next` goes on."""
-
-    events: list[Entry]
-    next: str | None
-
-
-class Track(BaseModel):
-    """Scores around an event, a frame each; null where none is kept.
-
-    smooth_s: of which the means are compared with the threshold; 0: the scores as they are.
-    """
-
-    start: str
-    frame_s: float
-    label: str
-    scores: list[float | None]
-    threshold: float
-    off_threshold: float | None
-    smooth_s: float
-
-
-class Run(BaseModel):
-    """Scores without a break."""
-
-    start: str
-    scores: list[float]
-
-
-class Runs(BaseModel):
-    """Stored scores of a label."""
-
-    source: str
-    label: str
-    frame_s: float
-    runs: list[Run]
-
-
-class Bucket(BaseModel):
-    """Events that began in a local hour or day."""
-
-    start: str
-    total: int
-    labels: dict[str, int]
-
-
-class Buckets(BaseModel):
-    """All that are not empty."""
-
-    by: Literal["hour", "day"]
-    timezone: str
-    buckets: list[Bucket]

@@ -13,7 +13,7 @@ from limits.strategies import MovingWindowRateLimiter
 from pe_stream.core.peak_picking import Moment
 from pe_stream.storage import search as searching
 from pe_stream.storage.search import EventAtMoment
-from pe_stream.web import schemas
+from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_view import DaemonDep, DaemonView
 from pe_stream.web.gate import Turns
 from pe_stream.web.guard import address
@@ -44,9 +44,9 @@ def search(
     until: Annotated[schemas.Moment | None, Query()] = None,
     source: Annotated[str | None, Query(max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=searching.MOST)] = 20,
-) -> schemas.Moments:
+) -> event_schemas.Moments:
     """When it sounded most like a text, the best first; without `since`, of the last day."""
-    if daemon.memory is None:
+    if daemon.embeddings is None:
         raise HTTPException(409, f"nothing that was heard is kept: {searching.TURN_ON}")
     if source is not None and source not in daemon.settings().sources:
         raise HTTPException(404, f"there is no source {source!r}")
@@ -59,23 +59,23 @@ def search(
         raise HTTPException(429, "too often: wait a little", headers={"Retry-After": "10"})
     with gate.turn():
         probe = daemon.probe(wanted)
-        found = searching.search(daemon.memory.pieces(since_ns, until_ns, source), probe, limit)
-    return schemas.Moments(
+        found = searching.search(daemon.embeddings.pieces(since_ns, until_ns, source), probe, limit)
+    return event_schemas.Moments(
         text=wanted,
         since=utc_of(since_ns),
         until=utc_of(until_ns),
         searched_s=found.searched_s,
         left_out=[
-            schemas.LeftOut(checkpoint=name, heard_s=round(seconds, 2))
+            event_schemas.LeftOut(checkpoint=name, heard_s=round(seconds, 2))
             for name, seconds in found.others.items()
         ],
         moments=[_shown(daemon, moment) for moment in found.moments],
     )
 
 
-def _shown(daemon: DaemonView, moment: Moment) -> schemas.Sounding:
-    there = searching.overlap(moment, daemon.timeline, daemon.clips)
-    return schemas.Sounding(
+def _shown(daemon: DaemonView, moment: Moment) -> event_schemas.Sounding:
+    there = searching.overlap(moment, daemon.event_queries, daemon.clips)
+    return event_schemas.Sounding(
         source=moment.source,
         start=utc_of(moment.start_ns),
         duration_s=round((moment.end_ns - moment.start_ns) / 1e9, 2),
@@ -85,5 +85,7 @@ def _shown(daemon: DaemonView, moment: Moment) -> schemas.Sounding:
     )
 
 
-def _event(there: EventAtMoment) -> schemas.There:
-    return schemas.There(id=there.event["id"], label=there.event["label"], clip_s=there.clip_s)
+def _event(there: EventAtMoment) -> event_schemas.There:
+    return event_schemas.There(
+        id=there.event["id"], label=there.event["label"], clip_s=there.clip_s
+    )

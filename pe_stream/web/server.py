@@ -14,7 +14,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pe_stream.config import WebSettings
 from pe_stream.config.web import is_loopback
+from pe_stream.config.worker import Worker
 from pe_stream.core.detector import Heard
+from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.types import Event, LabelRule
 from pe_stream.errors import UnavailableError
 from pe_stream.web.app import build
@@ -53,7 +55,7 @@ class _Impatient(H11Protocol):
             self.transport.close()
 
 
-class Server:
+class Server(Listener):
     """Serves the page. What happens is told to it by threads of the daemon, and costs them little.
 
     url: where it is, once started. gate: of what it does one at a time.
@@ -67,20 +69,19 @@ class Server:
         Raises ConfigError where the password or token cannot be used.
         """
         self._settings = settings
-        self._house = daemon
-        self._on_failure = on_failure
-        self._audience = Viewers(settings.viewers)
+        self._daemon = daemon
         self.gate = Gate()
-        self._app = build(settings, daemon, self._audience, self.gate)
+        self._viewers = Viewers(settings.viewers, self.gate)
+        self._app = build(settings, daemon, self._viewers, self.gate)
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
-        self._thread = threading.Thread(target=self._run, name="web", daemon=True)
+        self._worker = Worker("web", self._run, on_failure)
         self.url = ""
 
     @property
     def viewers(self) -> int:
         """Pages that are open."""
-        return self._audience.count
+        return self._viewers.count
 
     def start(self) -> None:
         """Listen. Raises UnavailableError where the port or a certificate cannot be had."""
@@ -108,7 +109,7 @@ class Server:
             self._socket.close()
             raise UnavailableError(f"web.tls cannot be used: {error}") from error
         self._server = uvicorn.Server(config)
-        self._thread.start()
+        self._worker.start()
         self._ready.wait(START_S)
         host, port = self._socket.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
@@ -120,43 +121,41 @@ class Server:
     def stop(self) -> None:
         """Send everybody away."""
         if self._server is not None:
-            self._audience.end()  # the server waits for them
+            self._viewers.end()  # the server waits for them
             self._server.should_exit = True
-            self._thread.join(STOP_S)
+            self._worker.join(STOP_S)
             self._server = None
 
     def event(self, event: Event) -> None:
         """A phase of an event."""
-        self._audience.tell("event", event.to_dict)
+        self._viewers.tell("event", event.to_dict)
 
-    def heard(self, source: str, names: Sequence[str], heard: Heard) -> None:
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Frames that became final."""
-        self._audience.hop(source, names, heard)
+        self._viewers.hop(source, names, heard)
 
-    def health(self, source: Mapping[str, Any]) -> None:
+    def health(self, source: str, health: Mapping[str, Any]) -> None:
         """How a source does."""
-        self._audience.tell("health", lambda: dict(source))
+        self._viewers.tell("health", lambda: self._daemon.shown(source, health))
 
     def rules(self, source: str, rules: Sequence[LabelRule]) -> None:
         """The rules of a source as they are now."""
-        self._audience.tell("rules", lambda: rules_shown(source, rules))
+        self._viewers.tell("rules", lambda: rules_shown(source, rules))
 
-    def relabelled(self) -> None:
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002
         """The labels are others than before, and in force."""
-        self._audience.tell("labels", lambda: {"version": self._house.version()})
+        self._viewers.tell("labels", lambda: {"version": self._daemon.version()})
 
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
-            self._on_failure(error)
         finally:
             self._ready.set()
             self._socket.close()
 
     async def _serve(self) -> None:
         assert self._server is not None  # noqa: S101 - for the type checker
-        self._audience.attend(asyncio.get_running_loop())
+        self._viewers.attend(asyncio.get_running_loop())
         self._ready.set()
         await self._server.serve([self._socket])
 

@@ -19,6 +19,7 @@ import numpy as np
 from pe_stream.core.bands import Bands
 from pe_stream.core.detector import Heard
 from pe_stream.core.types import FRAME, Samples
+from pe_stream.web.gate import Gate
 from pe_stream.web.recent_audio import RecentAudio, RecentStretch, joined, whole
 from pe_stream.web.times import utc_of
 
@@ -82,14 +83,14 @@ class Viewer:
 class Viewers:
     """All viewers. `tell`, `hop` and `end` may be called from any thread, the rest on the loop."""
 
-    def __init__(self, most: int) -> None:
-        """Let in at most so many."""
+    def __init__(self, most: int, gate: Gate) -> None:
+        """Let in at most so many. gate: of what is done one at a time."""
+        self._gate = gate
         self._most = most
         self._loop: asyncio.AbstractEventLoop | None = None
         self._viewers: set[Viewer] = set()
         self._bands = Bands(BANDS)
         self._lately = RecentAudio()
-        self._one_at_a_time = asyncio.Lock()
 
     @property
     def count(self) -> int:
@@ -130,12 +131,15 @@ class Viewers:
         self._viewers.discard(viewer)
 
     async def past(self, viewer: Viewer) -> AsyncIterator[str]:
-        """Yield what was heard before a viewer came, a message for each unbroken stretch."""
+        """Yield what was heard before a viewer came, a message for each unbroken stretch.
+
+        Of a source whose turn does not come in time it is left out: the viewer hears what comes.
+        """
         pieces = viewer.take_past()
         for source in dict.fromkeys(piece.source for piece in pieces):
             mine = [piece for piece in pieces if piece.source == source]
-            async with self._one_at_a_time:  # scoring comes first
-                made = await asyncio.to_thread(self._past, mine)
+            async with self._gate.turn_of_loop() as got:  # scoring comes first
+                made = await asyncio.to_thread(self._past, mine) if got else []
             for message in made:
                 yield message
 

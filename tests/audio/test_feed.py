@@ -8,7 +8,7 @@ import pytest
 from stand_ins import ScriptedSource, chunk, eventually, lost
 
 from pe_stream.audio import feed as feed_module
-from pe_stream.audio.feed import LONGEST_S, QUEUE_S, REFUSED_S, Feed, Mark, pause_s
+from pe_stream.audio.feed import LONGEST_S, QUEUE_S, REFUSED_S, Feed, Mark
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import Source
 from pe_stream.core.types import FRAME, FRAME_S, AudioChunk
@@ -17,7 +17,7 @@ from pe_stream.errors import RefusedError, UnavailableError
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "pause_s", lambda *_: 0.01)
+    monkeypatch.setattr(feed_module, "delay_s", lambda *_: 0.01)
 
 
 class Bench:
@@ -156,21 +156,15 @@ def test_stop_ends_a_feed_that_waits_for_sound() -> None:
     assert bench.opened[0].closed.is_set()
 
 
-def test_pauses_grow_to_a_longest_and_vary() -> None:
-    pauses = [[pause_s(failures, 4.0) for _ in range(50)] for failures in range(1, 6)]
-    for these, longest in zip(pauses, (1, 2, 4, 4, 4), strict=True):
-        assert 0.75 * longest <= min(these) < max(these) <= longest
-    assert 3 <= pause_s(100_000, 4.0) <= 4  # days later
-
-
 def test_a_server_that_refuses_us_is_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, float]] = []
 
-    def note(failures: int, longest_s: float) -> float:
+    def note(failures: int, longest_s: float, chance: float) -> float:
+        assert 0 <= chance < 1
         asked.append((failures, longest_s))
         return 0.01
 
-    monkeypatch.setattr(feed_module, "pause_s", note)
+    monkeypatch.setattr(feed_module, "delay_s", note)
     refused = RefusedError("401")
     with Bench(ScriptedSource().give(refused), refused, lost(), ScriptedSource()) as bench:
         assert eventually(lambda: len(bench.opened) == 2)

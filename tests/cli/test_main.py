@@ -180,6 +180,44 @@ def test_a_thread_left_inside_torch_spoils_no_exit(
     assert codes == [code]
 
 
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        (["demo"], "pe_stream.cli.commands.demo.run"),
+        (["calibrate", "--listen", "1h"], "pe_stream.workbench.calibration.command.run"),
+    ],
+)
+def test_what_listens_ends_past_threads_that_are_left_and_keeps_its_output(
+    command: list[str],
+    where: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    go_on, told = threading.Event(), list[str]()
+    left = threading.Thread(target=go_on.wait, daemon=True)
+
+    def run(*_: object, **__: object) -> int:
+        left.start()
+        sys.stdout.write("the last line")
+        raise UnavailableError("a source has failed")
+
+    def end(code: int) -> None:
+        told.append(f"{code} {capsys.readouterr().out}")
+
+    monkeypatch.setattr(where, run)
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(logging, "shutdown", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["pe-stream", *command])
+    flushed: list[bool] = []
+    monkeypatch.setattr(sys.stdout, "flush", lambda: flushed.append(True))
+    try:
+        assert program() == UnavailableError.exit_code
+    finally:
+        go_on.set()
+    assert told == ["69 the last line"]
+    assert flushed
+
+
 def test_check_of_a_wrong_config_is_78(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("labels: {dog: {treshold: 0.5}}", "utf-8")

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pe_stream.core.detector import Detector, Heard, Origin
+from pe_stream.core.detector import Detector, Heard
+from pe_stream.core.event_builder import Origin
 from pe_stream.core.types import (
     FRAME,
     AudioChunk,

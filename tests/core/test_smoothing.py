@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pe_stream.core.adaptive_threshold import MINUTE
-from pe_stream.core.detector import Detector, Heard, Origin
+from pe_stream.core.detector import Detector, Heard
+from pe_stream.core.event_builder import Origin
 from pe_stream.core.label_trackers import LabelTrackers
 from pe_stream.core.replay import Replayed, replay
 from pe_stream.core.smoothing import Known, Smoother, SmoothRun, smoothed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,8 @@ from pe_stream.config import LocationSettings, Settings, local_time
 from pe_stream.config.edit import ConfigFile, ConflictError, Edit
 from pe_stream.config.file import load, parse
 from pe_stream.config.local_time import LocalTime
-from pe_stream.core.detector import Heard
-from pe_stream.core.types import Event, LabelRule
+from pe_stream.core.listener import Listener
+from pe_stream.core.types import LabelRule
 from pe_stream.daemon import active_labels
 from pe_stream.daemon.active_labels import ActiveLabels
 from pe_stream.errors import ConfigError, UnavailableError, UnfinishedError
@@ -61,9 +61,10 @@ class Desk:
         self.live = Live(
             {"a": lambda _first, _at_s: self.source},
             heard,
-            self,
+            Listener(),
             node="n",
             hears=settings.hears,
+            ended=self.ended,
         )
         self.labelling = ActiveLabels(
             settings,
@@ -74,16 +75,8 @@ class Desk:
             file=self.file,
             version=self.file.version,
             read=self._read,
-            changed=lambda *_: None,
-            applied=lambda: None,
             on_failure=self.failures.append,
         )
-
-    def events(self, events: Sequence[Event]) -> None:
-        pass
-
-    def scores(self, source: str, heard: Heard) -> None:
-        pass
 
     def ended(self, error: BaseException | None) -> None:
         if error is not None:
@@ -295,8 +288,6 @@ def reloading(reader: Reader, failures: list[BaseException]) -> ActiveLabels:
         file=None,
         version="",
         read=reader,
-        changed=lambda *_: None,
-        applied=lambda: None,
         on_failure=failures.append,
     )
 

@@ -351,6 +351,35 @@ def test_a_thread_that_dies_ends_the_process(
     assert house.events(topic("kitchen", "events"))[-1]["phase"] == "end"
 
 
+def test_an_output_that_fails_ends_the_process_and_takes_no_other_along(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    wav = write_float_wav(tmp_path / "sound.wav", noise((0.5, 0.001), (60, 0.2)))
+    text = config(level, broker.port, f"{{url: {wav}}}")
+    sabotage = tmp_path / "sitecustomize.py"
+    sabotage.write_text(
+        "import pe_stream.outputs.metrics as metrics\n"
+        "def broken(self, event): raise RuntimeError('a fault of metrics')\n"
+        "metrics.Metrics.event = broken\n",
+        "utf-8",
+    )
+    environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, text, environment) as daemon,
+    ):
+        assert daemon.exit_code() == 1
+        house.wait_for(topic("status"), "offline")
+    assert "a fault of metrics" in daemon.log
+    assert daemon.log.count("is told nothing more") == 1
+    start, *_, end = house.events(topic("kitchen", "events"))
+    assert (start["phase"], end["phase"], end["reason"]) == ("start", "end", "stopped")
+    assert "kitchen: loud start" in daemon.log
+    assert "kitchen: loud end" in daemon.log
+    stored = EventQueries(tmp_path / "state" / "pe-stream" / "events.db").events(EventFilter())
+    assert [entry.event["phase"] for entry in stored] == ["end"]
+
+
 def test_a_scoring_that_takes_for_ever_does_not_hold_up_the_end(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:

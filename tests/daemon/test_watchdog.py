@@ -1,11 +1,21 @@
-"""The watchdog is fed only while scores advance."""
+"""The watchdog is fed only while scores advance; systemd is told on a real socket."""
 
 from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
 
 from pe_stream.core.ledger import Ledger
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import SAMPLE_RATE
-from pe_stream.daemon.watchdog import STUCK_S, Watchdog
+from pe_stream.daemon import watchdog as watchdog_module
+from pe_stream.daemon.watchdog import STUCK_S, Watchdog, tell_systemd
 
 
 def status(scored_frames: int, delivered_s: float) -> SourceStatus:
@@ -24,3 +34,65 @@ def test_the_watchdog_starves_where_audio_comes_and_no_score_advances() -> None:
     # one source that scores does not hide another that does not
     assert not watchdog.check({"a": status(999, 6 + STUCK_S), "b": status(100, 6 + STUCK_S)})
     assert watchdog.check({"a": status(999, 7 + STUCK_S), "b": status(101, 7 + STUCK_S)})
+
+
+@pytest.fixture
+def systemd() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.settimeout(10)
+        yield listening
+
+
+def test_systemd_is_told_on_a_socket_with_a_path(
+    tmp_path: Path, systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemd.bind(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    tell_systemd("READY=1")
+    tell_systemd("STOPPING=1")
+    assert [systemd.recv(100) for _ in range(2)] == [b"READY=1", b"STOPPING=1"]
+
+
+def test_systemd_is_told_on_an_abstract_socket(
+    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemd.bind(f"\0pe-stream-test-{os.getpid()}")
+    monkeypatch.setenv("NOTIFY_SOCKET", f"@pe-stream-test-{os.getpid()}")
+    tell_systemd("WATCHDOG=1")
+    assert systemd.recv(100) == b"WATCHDOG=1"
+
+
+@pytest.mark.parametrize("address", [None, "", "/nowhere/notify", "@nobody-listens", "x" * 200])
+def test_nobody_to_tell_is_no_error(address: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if address is None:
+        monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    else:
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+    tell_systemd("READY=1")
+
+
+def test_a_systemd_that_takes_nothing_holds_nobody_up(
+    tmp_path: Path, systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "notify"
+    systemd.bind(str(path))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+    monkeypatch.setattr(watchdog_module, "SYSTEMD_S", 0.05)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as full:
+        full.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                full.sendto(b"x", str(path))
+    tell_systemd("READY=1")
+
+
+def test_no_socket_is_left_open(
+    tmp_path: Path, systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemd.bind(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    process = psutil.Process()
+    before = process.num_fds()
+    for _ in range(5):
+        tell_systemd("WATCHDOG=1")
+    assert process.num_fds() == before

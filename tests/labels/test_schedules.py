@@ -122,9 +122,9 @@ def test_a_label_changes_while_it_is_listened_for() -> None:
     )
     schedules = Schedules({"loud": settings}, {}, LOCAL, at("20T21:00"))
     source = ScriptedSource()
-    ruled: list[LabelRule] = []
     with listening({"a": [source]}, scorer([rule(settings, "20T21:00")])) as (live, told):
-        live._ruled = lambda _, rules: ruled.extend(rules)
+        ruled = told.ruled
+        ruled.clear()
 
         def change(name: str, to: LabelRule) -> None:
             live.set_rule(

@@ -272,3 +272,23 @@ def test_what_no_feature_depends_on_is_left_out(embedder: Any) -> None:
     cut.dac_encoder.block[-1].res_unit1.conv2.weight[:, 3] = 0
     smaller = sum(weight.numel() for weight in lean(cut).parameters())
     assert smaller < weights
+
+
+@pytest.mark.parametrize("taps", [[3], [2, 3, 4], [1, 3, 4], [0, 3]])
+def test_outer_taps_that_are_nothing_are_left_out(embedder: Any, taps: list[int]) -> None:
+    """On both sides alike, and the features stay as they are."""
+    cut = copy.deepcopy(embedder)
+    unit = cut.dac_encoder.block[-1].res_unit2
+    kept = torch.zeros(7).double()
+    kept[taps] = 1
+    unit.conv1.weight.data *= kept
+    block = lean(cut).blocks[-2].layers
+    (made,) = (part for part in block.modules() if getattr(part, "dilation", 1) == (1, 3))
+    used = unit.conv1.weight.abs().amax((0, 1)).nonzero().flatten()
+    outer = int((used - 3).abs().max())
+    assert made.kernel_size == (1, 2 * outer + 1)
+    audio = noise(30)
+    with torch.inference_mode():
+        found = lean(cut)(torch.from_numpy(audio).double()[None])[0]
+    expected = plain(cut, audio)
+    assert (found - expected).abs().max() < 1e-9 * expected.std()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from sounds import noise, write_float_wav
 from stand_ins import event
 
 from pe_stream.config import HomeAssistantSettings
-from pe_stream.core.messages import Topics
+from pe_stream.core.detector import Heard
+from pe_stream.core.messages import Message, Topics
 from pe_stream.core.types import LabelRule
 from pe_stream.outputs.home_assistant import HomeAssistant
 
@@ -58,9 +60,29 @@ COMMON = {
 }
 
 
-def home(*labels: str, enabled: bool = True) -> HomeAssistant:
-    settings = HomeAssistantSettings(enabled=enabled)
-    return HomeAssistant(settings, TOPICS, {"kitchen": labels}, clock=iter(range(1000)).__next__)
+class House:
+    """Home Assistant as it is told, of one source."""
+
+    def __init__(self, *labels: str, enabled: bool = True, times_s: Iterable[float] = ()) -> None:
+        self.said: list[Message] = []
+        clock = iter(times_s or range(1000)).__next__
+        settings = HomeAssistantSettings(enabled=enabled)
+        of = {"kitchen": labels}
+        self.told = HomeAssistant(settings, TOPICS, self.said.extend, of, clock=clock)
+
+    def take(self) -> list[Message]:
+        """What was said since the last time."""
+        said, self.said[:] = list(self.said), []
+        return said
+
+    def described(self) -> list[Message]:
+        self.told.greet("online")
+        return self.take()
+
+    def scores(self, *names: str, scores: Any) -> list[Message]:
+        heard = Heard(0, 0, np.array(scores, np.float32), [], np.zeros(0, np.float32))
+        self.told.scores("kitchen", names, heard)
+        return self.take()
 
 
 def components(payload: str) -> dict[str, dict[str, Any]]:
@@ -69,7 +91,7 @@ def components(payload: str) -> dict[str, dict[str, Any]]:
 
 
 def test_a_device_for_each_source_with_every_entity() -> None:
-    (message,) = home("dog_bark", "smoke_alarm").described()
+    (message,) = House("dog_bark", "smoke_alarm").described()
     assert (message.topic, message.qos, message.retain) == (DEVICE, 1, True)
     told = json.loads(message.payload)
     assert told["device"]["identifiers"] == ["pe_stream_pi_kitchen_kitchen"]
@@ -94,7 +116,7 @@ def test_a_device_for_each_source_with_every_entity() -> None:
 
 
 def test_what_is_deaf_is_unavailable() -> None:
-    (message,) = home("dog_bark").described()
+    (message,) = House("dog_bark").described()
     heard = components(message.payload)["dog_bark_heard"]
     assert heard["availability_mode"] == "all"
     assert [each["topic"] for each in heard["availability"]] == [
@@ -109,8 +131,9 @@ def test_what_is_deaf_is_unavailable() -> None:
 
 
 def test_a_label_that_goes_takes_its_entities_along() -> None:
-    ours = home("dog_bark", "cat")
-    removing, after, *forgotten = ours.relabel({"kitchen": ["dog_bark", "glass"]})
+    ours = House("dog_bark", "cat")
+    ours.told.labels({"kitchen": ["dog_bark", "glass"]}, {})
+    removing, after, *forgotten = ours.take()
     assert components(removing.payload)["cat_heard"] == {"platform": "binary_sensor"}
     assert components(removing.payload)["cat_threshold"] == {"platform": "number"}
     assert not [key for key in components(after.payload) if key.startswith("cat_")]
@@ -122,38 +145,45 @@ def test_a_label_that_goes_takes_its_entities_along() -> None:
 
 
 def test_thresholds_scores_and_events_have_topics_of_their_own() -> None:
-    ours = home("dog_bark")
+    ours = House("dog_bark")
     rule = LabelRule("dog_bark", 0.625, 0.5, enabled=False)
     other = LabelRule("not ours", 0.5, 0.4)
     base = "pe_stream/pi_kitchen/kitchen/dog_bark/"
-    assert [(m.topic, m.payload, m.retain) for m in ours.rules("kitchen", [rule, other])] == [
+    ours.told.rules("kitchen", [rule, other])
+    assert [(m.topic, m.payload, m.retain) for m in ours.take()] == [
         (f"{base}threshold", "0.625", True),
         (f"{base}enabled", "OFF", True),
     ]
-    (said,) = ours.event(event(1, label="dog_bark"))
+    ours.told.event(event(1, label="dog_bark"))
+    (said,) = ours.take()
     assert (said.topic, said.qos, said.retain) == (f"{base}event", 0, False)
     assert json.loads(said.payload)["event_type"] == "start"
 
-    scores = np.array([[0.1, 0.9], [0.3, 0.2]], np.float32)
-    (first,) = ours.scores("kitchen", ["dog_bark", "not ours"], scores)
+    (first,) = ours.scores("dog_bark", "not ours", scores=[[0.1, 0.9], [0.3, 0.2]])
     assert (first.topic, first.payload, first.qos) == (f"{base}score", "0.300", 0)
 
 
 def test_scores_are_told_once_a_second_and_no_peak_is_left_out() -> None:
-    times_s = iter([0.0, 0.5, 1.1])
-    settings = HomeAssistantSettings(enabled=True)
-    ours = HomeAssistant(settings, TOPICS, {"kitchen": ["a"]}, clock=times_s.__next__)
-    said = [ours.scores("kitchen", ["a"], np.array([[s]], np.float32)) for s in (0.1, 0.8, 0.2)]
+    ours = House("a", times_s=[0.0, 0.5, 1.1])
+    said = [ours.scores("a", scores=[[score]]) for score in (0.1, 0.8, 0.2)]
     assert [[m.payload for m in each] for each in said] == [["0.100"], [], ["0.800"]]
 
 
 def test_nothing_is_told_unless_it_is_asked_for() -> None:
-    ours = home("dog_bark", enabled=False)
-    assert ours.described() == []
-    assert ours.relabel({"kitchen": ["x"]}) == []
-    assert ours.rules("kitchen", [LabelRule("x", 0.5, 0.4)]) == []
-    assert ours.event(event(1)) == []
-    assert ours.scores("kitchen", ["x"], np.ones((1, 1), np.float32)) == []
+    ours = House("dog_bark", enabled=False)
+    assert not ours.told.enabled
+    ours.told.greet("online")
+    ours.told.labels({"kitchen": ["x"]}, {})
+    ours.told.rules("kitchen", [LabelRule("x", 0.5, 0.4)])
+    ours.told.event(event(1))
+    assert ours.scores("x", scores=[[1.0]]) == []
+
+
+def test_it_is_greeted_when_it_starts_only() -> None:
+    ours = House("dog_bark")
+    ours.told.greet("offline")
+    assert ours.take() == []
+    assert len(ours.described()) == 1
 
 
 @pytest.mark.realtime

@@ -6,7 +6,10 @@ import json
 import re
 import signal
 import socket
+import threading
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from sounds import noise, write_float_wav
 from timing import within
 
-from pe_stream.config import MetricsSettings
+from pe_stream.config import LocationSettings, MetricsSettings, MqttSettings
+from pe_stream.config.local_time import LocalTime
+from pe_stream.core.messages import Topics
+from pe_stream.core.source_status import SourceStatus
+from pe_stream.core.store_status import StoreStatus
 from pe_stream.errors import UnavailableError
-from pe_stream.outputs.metrics import Metrics
+from pe_stream.outputs.metrics import Metrics, Readings
+from pe_stream.outputs.mqtt import Publisher
+from pe_stream.outputs.notifications import Notifications
 
 DASHBOARD = files("pe_stream") / "assets" / "grafana.json"
 
@@ -122,40 +131,80 @@ def test_a_port_that_is_taken_is_an_error_at_the_start(
     )
 
 
-def test_it_can_be_stopped_and_served_again() -> None:
-    class Idle:
-        connected, queued, waiting_s, dropped = False, 0, 0.0, 0
-        kept = withheld = lost = 0
+@pytest.fixture
+def readings() -> Iterator[Readings]:
+    """Of a daemon that has just started, and hears nothing."""
+    publisher = Publisher(
+        MqttSettings(),
+        Topics("pe_stream", "test"),
+        on_set=lambda *_: None,
+        on_failure=lambda _: None,
+    )
+    notifications = Notifications({}, LocalTime(LocationSettings()))
+    clips = dict.fromkeys(("kept", "withheld", "lost"), 0)
+    yield Readings(dict, publisher, notifications, lambda: clips)
+    publisher.stop()
 
+
+def metrics_at(port: int, failures: list[BaseException] | None = None) -> Metrics:
+    told = [] if failures is None else failures
+    return Metrics(MetricsSettings(enabled=True, port=port), on_failure=told.append)
+
+
+def test_it_can_be_stopped_and_served_again(readings: Readings) -> None:
     port = free_port()
     for _ in range(2):
-        metrics = Metrics(MetricsSettings(enabled=True, port=port))
-        metrics.serve(dict, Idle(), None, Idle())
+        metrics = metrics_at(port)
+        metrics.serve(readings)
         assert ("pe_stream_store_ok",) not in scrape(port)
-        other = Metrics(MetricsSettings(enabled=True, port=port))
         with pytest.raises(UnavailableError, match="cannot listen"):
-            other.serve(dict, Idle(), None, Idle())
+            metrics_at(port).serve(readings)
         metrics.stop()
         metrics.stop()
 
 
-def test_what_is_kept_and_who_looks_is_read_when_asked() -> None:
-    class Idle:
-        connected, queued, waiting_s, dropped = False, 0, 0.0, 0
-        kept = withheld = lost = 0
+def test_its_threads_have_names_and_one_that_dies_is_told(
+    readings: Readings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[BaseException] = []
+    seen: list[str] = []
+    before = threading.enumerate()
 
-    class Full:
-        lost, unavailable_reason = 7, "no space left"
+    def sources() -> dict[str, SourceStatus]:
+        seen.extend(thread.name for thread in threading.enumerate() if thread not in before)
+        return {}
 
     port = free_port()
-    metrics = Metrics(MetricsSettings(enabled=True, port=port))
-    metrics.serve(dict, Idle(), None, Idle(), kept={"heard": Full()}, viewers=lambda: 3)
+    metrics = metrics_at(port, failures)
+    metrics.serve(replace(readings, sources=sources))
+    scrape(port)
+    assert sorted(seen) == ["metrics", "metrics request"]
+    assert metrics._server is not None
+
+    def broken() -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(metrics._server, "service_actions", broken)
+    wait_until(lambda: failures != [], "it is told")
+    assert str(failures[0]) == "broken"
+    metrics.stop()
+
+
+def test_what_is_kept_and_who_looks_is_read_when_asked(readings: Readings) -> None:
+    port = free_port()
+    metrics = metrics_at(port)
+    full = StoreStatus("no space left", 7)
+    events = StoreStatus(None, 3)
+    kept = {"heard": lambda: full}
+    metrics.serve(replace(readings, events=lambda: events, kept=kept, viewers=lambda: 3))
     try:
         now = scrape(port)
     finally:
         metrics.stop()
     assert now["pe_stream_kept_ok", "heard"] == 0
     assert now["pe_stream_kept_lost_total", "heard"] == 7
+    assert now["pe_stream_store_ok",] == 1
+    assert now["pe_stream_events_dropped_total",] == 3
     assert now["pe_stream_viewers",] == 3
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,6 +12,7 @@ from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, lost, scor
 from pe_stream.audio import feed as feed_module
 from pe_stream.core.detector import Heard
 from pe_stream.core.ledger import SourceState
+from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.types import Event, Follow, FrameEmbeddings, LabelRule, Phase, Reason
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import PreparedLabels
@@ -22,19 +23,31 @@ LOUD = LabelRule("loud", 0.5, 0.4, update_every=0)
 OTHER = LabelRule("other", 0.7, 0.6, update_every=0)
 
 
-class Told:
-    """A handler that keeps what it is told."""
+class Told(Listener):
+    """Keeps what it is told."""
 
     def __init__(self) -> None:
         self.said: list[Event] = []
         self.frames: dict[str, int] = {}
         self.end: list[BaseException | None] = []
         self.embeddings: list[FrameEmbeddings | None] = []
+        self.names: tuple[str, ...] = ()
+        self.ruled: list[LabelRule] = []
+        self.order: list[str] = []
 
-    def events(self, events: Sequence[Event]) -> None:
-        self.said += events
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:
+        self.order.append(f"labels {dict(of)} {dict(keys)}")
 
-    def scores(self, source: str, heard: Heard) -> None:
+    def rules(self, source: str, rules: Sequence[LabelRule]) -> None:
+        self.ruled.append(rules[0])
+        self.order.append(f"rules of {source}")
+
+    def event(self, event: Event) -> None:
+        self.said.append(event)
+        self.order.append(f"{event.phase} {event.label}")
+
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
+        self.names = tuple(names)
         self.frames[source] = self.frames.get(source, 0) + len(heard.scores)
         self.embeddings.append(heard.embeddings)
 
@@ -52,8 +65,9 @@ def listening(
     allowed: Callable[[str, str], bool] = lambda _source, _label: True,
     *,
     embed: bool = False,
+    told: Told | None = None,
 ) -> Iterator[tuple[Live, Told]]:
-    told = Told()
+    told = told or Told()
     openings = {name: iter(each) for name, each in sources.items()}
 
     def opener(name: str) -> Callable[[int, float | None], ScriptedSource]:
@@ -66,7 +80,7 @@ def listening(
         return open_next
 
     opening = {name: opener(name) for name in sources}
-    live = Live(opening, hears, told, node="n", hears=allowed, embed=embed)
+    live = Live(opening, hears, told, node="n", hears=allowed, ended=told.ended, embed=embed)
     live.open()
     live.start()
     try:
@@ -110,18 +124,8 @@ def test_a_label_is_heard_only_where_it_is_wanted() -> None:
 def test_thresholds_that_follow_are_told_once_they_move(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pe_stream.core.adaptive_threshold.MINUTE", 20)
     source, rule = ScriptedSource(), replace(LOUD, follow=Follow(quantile=0.5))
-    told: list[float] = []
-    live = Live(
-        {"a": lambda _first, _at_s: source},
-        scorer([rule, OTHER]),
-        Told(),
-        node="n",
-        hears=lambda _source, _label: True,
-        ruled=lambda _source, rules: told.append(rules[0].threshold),
-    )
-    live.open()
-    live.start()
-    try:
+    with listening({"a": [source]}, scorer([rule, OTHER])) as (live, listener):
+        told = listener.ruled
         source.give(chunk(0, 60, 0.45, anchor_ns=0))
         assert eventually(lambda: len(told) == 2)
         live.set_rule("a", "other", 0.8, enabled=None)
@@ -130,11 +134,11 @@ def test_thresholds_that_follow_are_told_once_they_move(monkeypatch: pytest.Monk
         assert eventually(lambda: len(told) == 4)
         live.set_rule("a", "loud", 0.9, enabled=None)
         assert eventually(lambda: len(told) == 5)
-    finally:
-        live.stop()
-    assert told[0] == 0.5
-    assert 0.55 < told[1] < 0.6
-    assert told[2:] == [told[1], told[1], 0.9], "what is set is the least, and stays so"
+        assert [rule.threshold for rule in live.rules["a"]] == [0.9, 0.8]
+    first, raised, *later = [rule.threshold for rule in told]
+    assert first == 0.5
+    assert 0.55 < raised < 0.6
+    assert later == [raised, raised, 0.9], "what is set is the least, and stays so"
 
 
 def test_stop_closes_open_events_even_while_a_scoring_hangs(
@@ -163,7 +167,7 @@ def test_stop_closes_open_events_even_while_a_scoring_hangs(
     assert told.said == before_release
 
 
-@pytest.mark.parametrize("where", ["events", "scores"])
+@pytest.mark.parametrize("where", ["event", "scores"])
 def test_a_stop_touches_no_detector_that_is_in_use(
     where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -196,14 +200,14 @@ def test_a_stop_touches_no_detector_that_is_in_use(
         assert stops == []
         assert "open events are closed at the next start" in caplog.text
         release.set()
-        assert eventually(lambda: not live._thread.is_alive())
+        assert eventually(lambda: not live._worker.running)
     assert stops == [True]  # at the second stop, when nobody else touches it
 
 
 def test_a_lost_source_closes_its_events_and_leaves_the_others_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feed_module, "pause_s", lambda *_: 0.01)
+    monkeypatch.setattr(feed_module, "delay_s", lambda *_: 0.01)
     first, back, other = ScriptedSource(), ScriptedSource(), ScriptedSource()
     with listening({"a": [first, back], "b": [other]}, scorer([LOUD])) as (live, told):
         other.give(chunk(0, 20, 0.9, anchor_ns=0))
@@ -247,16 +251,48 @@ def test_labels_change_without_losing_a_frame() -> None:
         source.give(chunk(0, 20, 0.9, anchor_ns=0))
         assert eventually(lambda: told.said)
         embeddings = LevelEngine(["other", "loud"]).labels
-        done = threading.Event()
         new = PreparedLabels(embeddings, (OTHER, replace(LOUD, threshold=0.8)))  # type: ignore[arg-type]
-        live.change(new, lambda _s, _l: True, done.set)
-        assert done.wait(5)
-        assert live.labels == ("other", "loud")
+        assert live.change(new, lambda _s, _l: True).result(5) is None
         source.give(chunk(20, 20, 0.9), None)
         assert eventually(lambda: told.end)
+    assert told.names == ("other", "loud")
     assert told.frames == {"a": 40}
     assert told.phases("loud") == [("a", Phase.START), ("a", Phase.END)]
     assert told.phases("other") == [("a", Phase.START), ("a", Phase.END)]
+
+
+def test_labels_are_told_after_the_events_they_end_and_before_their_rules() -> None:
+    sources = {"a": [ScriptedSource()], "b": [ScriptedSource()]}
+    read: list[tuple[str, ...]] = []
+
+    class Reader(Told):
+        def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:
+            super().labels(of, keys)
+            if self.order[:-1]:
+                rules = (*live.rules.values(), *live.in_force.values())
+                read.extend(tuple(rule.name for rule in each) for each in rules)
+
+    def hears(source: str, label: str) -> bool:
+        return (source, label) != ("b", "other")
+
+    with listening(sources, scorer([LOUD]), hears, told=Reader()) as (live, told):
+        assert told.order == [
+            "labels {'a': ['loud'], 'b': ['loud']} {}",
+            "rules of a",
+            "rules of b",
+        ]
+        sources["a"][0].give(chunk(0, 20, 0.9, anchor_ns=0))
+        assert eventually(lambda: told.said)
+        del told.order[1:]
+        new = PreparedLabels(LevelEngine(["other"]).labels, (OTHER,), {"other": "k"})  # type: ignore[arg-type]
+        assert live.change(new, hears).result(5) is None
+        assert told.order[1:] == [
+            "end loud",
+            "labels {'a': ['other'], 'b': []} {'other': 'k'}",
+            "rules of a",
+            "rules of b",
+        ]
+    assert read == [("other",)] * 4, "whoever is told can read the rules already"
 
 
 def test_labels_that_are_kept_keep_what_was_set() -> None:
@@ -267,7 +303,7 @@ def test_labels_that_are_kept_keep_what_was_set() -> None:
         live.set_rule("a", "other", 0.25, enabled=None)
         embeddings = LevelEngine(["loud", "other"]).labels
         new = PreparedLabels(embeddings, (LOUD, replace(OTHER, threshold=0.9)))  # type: ignore[arg-type]
-        assert live.change(new, lambda _s, _l: True, lambda: None, keep={"loud"}).result(5) is None
+        assert live.change(new, lambda _s, _l: True, keep={"loud"}).result(5) is None
         rules = live._channels["a"].detector.rules
         assert [rule.threshold for rule in rules] == [0.25, 0.9]
 
@@ -379,7 +415,7 @@ def test_changes_of_rules_and_labels_keep_their_order() -> None:
         live.set_rule("a", "other", 0.2, enabled=None)
         embeddings = LevelEngine(["loud", "other"]).labels
         new = PreparedLabels(embeddings, (LOUD, OTHER))  # type: ignore[arg-type]
-        over = live.change(new, lambda _s, _l: True, lambda: None, keep={"other"})
+        over = live.change(new, lambda _s, _l: True, keep={"other"})
         live.set_rule("a", "loud", 0.3, enabled=None)
         go_on.set()
         over.result(10)

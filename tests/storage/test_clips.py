@@ -133,7 +133,7 @@ def test_the_fate_of_what_a_slow_disk_loses_is_told(
     clips.stop()  # the thread is stuck
     assert sorted(done.told) == [("id-0001", None), ("id-0002", None)]
     go_on.set()
-    clips._thread.join(10)
+    clips._worker.join(10)
     assert len(done.told) == 2
 
 

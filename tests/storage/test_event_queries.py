@@ -11,6 +11,7 @@ import pytest
 from stand_ins import ONSET, event
 
 from pe_stream.core.types import Event, Phase
+from pe_stream.core.utc import utc_text
 from pe_stream.errors import UnavailableError
 from pe_stream.storage.event_queries import EventFilter, EventQueries, EventRecord
 from pe_stream.storage.events import EventStore
@@ -189,7 +190,7 @@ def test_counts_are_of_the_events_there_are(store: EventStore, path: Path) -> No
     """The slow twin: count every event."""
     starts = [ONSET + timedelta(seconds=977 * n) for n in range(300)]
     for number, start in enumerate(starts):
-        onset = start.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        onset = utc_text(start)
         tell(store, at(onset, number, label=f"l{number % 3}"))
     found = {
         b.start: b.labels for b in EventQueries(path).counts(EventFilter(), by="hour", zone=UTC)

@@ -71,7 +71,7 @@ class Standing:
         """Take the configuration as it is now, as after SIGHUP."""
         self.settings = load(self.file.path)
         self.rules = rules_of(self.settings)
-        self.server.relabelled()
+        self.server.labels({}, {})
 
     def client(self, **options: Any) -> httpx.Client:
         headers = {"content-type": "application/json"} | options.pop("headers", {})
@@ -117,7 +117,7 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
     house = DaemonView(
         checkpoint="level",
         settings=lambda: house_of[0].settings,
-        sources=lambda: [source_state(name) for name in house_of[0].settings.sources],
+        health=lambda: {name: source_state() for name in house_of[0].settings.sources},
         rules=lambda: house_of[0].rules,
         rules_as_set=lambda: house_of[0].rules_as_set or house_of[0].rules,
         recommended={"dog": Recommended(0.7)},
@@ -130,10 +130,10 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         report=lambda label: [f"what {label} takes for itself:", "  0.70  a kettle"],
         recent=recent,
         clips=kept,
-        store=store,
-        timeline=EventQueries(folder / "events.db"),
-        history=history,
-        memory=memory,
+        events=store,
+        event_queries=EventQueries(folder / "events.db"),
+        scores=history,
+        embeddings=memory,
     )
     failed: list[BaseException] = []
     server = Server(settings.web, house, on_failure=failed.append)
@@ -161,9 +161,8 @@ def rules_of(settings: Settings) -> dict[str, list[LabelRule]]:
     }
 
 
-def source_state(name: str) -> dict[str, Any]:
+def source_state() -> dict[str, Any]:
     return {
-        "name": name,
         "state": "hearing",
         "since": "2026-11-21T02:15:49.320Z",
         "heard_s": 12.0,
@@ -173,5 +172,4 @@ def source_state(name: str) -> dict[str, Any]:
         "level_dbfs": -40.5,
         "rtf": 0.1,
         "store": "ok",
-        "labels": ["dog"],
     }

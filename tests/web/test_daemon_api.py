@@ -12,6 +12,7 @@ from web.houses import Standing, source_state
 
 from pe_stream.core.types import FRAME_NS
 from pe_stream.web import daemon_api
+from pe_stream.web.gate import Gate
 from pe_stream.web.recent_embeddings import KEPT_S, RecentEmbeddings
 from pe_stream.web.viewers import Viewers
 
@@ -30,8 +31,9 @@ def test_what_it_is(house: Standing) -> None:
         assert told["config"] == {"path": str(house.file.path), "writable": True, "reason": None}
         assert (told["store"], told["history"]) == ("ok", True)
         sources = client.get("api/v1/sources").json()["sources"]
-    shown = {key: value for key, value in source_state("kitchen").items() if key != "store"}
-    assert sources[0] == shown
+    shown = {key: value for key, value in source_state().items() if key != "store"}
+    assert sources[0] == {"name": "kitchen", **shown, "labels": ["dog", "knock"]}
+    assert (sources[1]["name"], sources[1]["labels"]) == ("porch", ["dog"])
 
 
 def test_any_text_is_tried_on_the_last_minute(house: Standing) -> None:
@@ -86,14 +88,14 @@ def test_the_last_minute_is_kept_and_a_break_forgets() -> None:
 
 def test_a_viewer_that_comes_while_sources_begin_is_told_of_rules(house: Standing) -> None:
     rules = dict(house.rules)
-    object.__setattr__(house.server._house, "rules", lambda: rules)
-    audience = Viewers(1)
+    object.__setattr__(house.server._daemon, "rules", lambda: rules)
+    audience = Viewers(1, Gate())
     request = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(audience=audience)))
 
     async def seen() -> list[str]:
         audience.attend(asyncio.get_running_loop())
         kinds = []
-        stream = await daemon_api.live(house.server._house, cast("Any", request))
+        stream = await daemon_api.live(house.server._daemon, cast("Any", request))
         async for message in stream._messages:
             kinds.append(message.split()[1])
             rules[f"source {len(kinds)}"] = rules["kitchen"]  # it begins to be listened to

@@ -20,6 +20,7 @@ from pe_stream.audio import media
 from pe_stream.core.clipper import ClipOutcome, Piece
 from pe_stream.core.messages import event_schema
 from pe_stream.core.types import Event, Phase
+from pe_stream.web import gate
 from pe_stream.web.times import utc
 
 TONE = (0.3 * np.sin(2 * np.pi * 2000 * np.arange(3 * 48_000) / 48_000)).astype(np.float32)
@@ -186,6 +187,20 @@ def test_an_event_has_neighbours_a_clip_and_a_picture(house: Standing) -> None:
         assert client.get("api/v1/events/id-0000").json()["clip_start"] is None
         for what in ("clip", "spectrogram"):
             assert client.get(f"api/v1/events/id-0000/{what}").status_code == 404
+
+
+def test_a_picture_waits_for_its_turn_and_not_for_ever(
+    house: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "PATIENCE_S", 0.2)
+    told = with_clip(house)
+    path = f"api/v1/events/{told.id}/spectrogram"
+    with house.client() as client:
+        with house.server.gate.turn():
+            assert client.get(path).status_code == 503
+        assert client.get(path).status_code == 200
+        with house.server.gate.turn():  # it is kept: there is nothing to wait for
+            assert client.get(path).status_code == 200
 
 
 def test_the_picture_shows_the_tone_where_and_when_it_is(house: Standing) -> None:

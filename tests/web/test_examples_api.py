@@ -117,7 +117,7 @@ def test_what_cannot_be_told_afterwards_is_said_instead(house: Standing) -> None
     def broken(label: str) -> list[str]:
         raise UnavailableError(f"{label}: another example is gone")
 
-    object.__setattr__(house.server._house, "report", broken)
+    object.__setattr__(house.server._daemon, "report", broken)
     answer = use(house, told(house, sound()), label="dog")
     assert answer.status_code == 201
     assert answer.json()["report"] == ["dog: another example is gone"]
@@ -210,7 +210,7 @@ def refusing(house: Standing, error: Exception) -> None:
     def change(edit: object, version: str) -> str:
         raise error
 
-    object.__setattr__(house.server._house, "change", change)
+    object.__setattr__(house.server._daemon, "change", change)
 
 
 def test_what_the_daemon_cannot_do_leaves_nothing(house: Standing, state: Path) -> None:

@@ -26,14 +26,14 @@ class Slow:
 
     def __init__(self, house: Standing) -> None:
         self.begun, self.go_on = threading.Semaphore(0), threading.Event()
-        compare = house.server._house.compare
+        compare = house.server._daemon.compare
 
         def slowly(embeddings: Any, text: str) -> Any:
             self.begun.release()
             assert self.go_on.wait(30)
             return compare(embeddings, text)
 
-        object.__setattr__(house.server._house, "compare", slowly)
+        object.__setattr__(house.server._daemon, "compare", slowly)
         house.recent.add("kitchen", 10**18, np.full((10, 3), 0.5, np.float16))
 
 

@@ -181,8 +181,8 @@ def test_a_pattern_and_a_threshold_that_follows_are_labels_keys(house: Standing)
 
 
 def test_smoothing_is_a_labels_key_and_null_what_is_recommended(house: Standing) -> None:
-    assert house.server._house is not None
-    house.server._house.recommended["dog"] = Recommended(0.5, 0.6)  # type: ignore[index]
+    assert house.server._daemon is not None
+    house.server._daemon.recommended["dog"] = Recommended(0.5, 0.6)  # type: ignore[index]
     bursts(house)
     with house.client() as client:
         version, found = labels(client)
@@ -320,7 +320,7 @@ def test_null_in_a_preview_is_the_default(house: Standing) -> None:
         assert what_if(client, threshold=0.2, off_threshold=None).json()["count"] == 3
         assert what_if(client, threshold=0.75, off_threshold=None).json()["count"] == 3
         assert what_if(client, threshold=None, off_threshold=None).json()["count"] == 3
-        house.server._house.recommended["dog"] = Recommended(0.85)  # type: ignore[index]
+        house.server._daemon.recommended["dog"] = Recommended(0.85)  # type: ignore[index]
         assert what_if(client, threshold=None, off_threshold=None).json()["count"] == 0
 
 

@@ -354,7 +354,7 @@ def test_the_live_view_is_full_at_once(chromium: Browser, house: Standing) -> No
     for second in range(40):
         scores = np.full((HOP, 2), 0.1 + second / 100, np.float32)
         at_ns = start_ns + second * HOP * FRAME_NS
-        house.server.heard("kitchen", ["dog", "knock"], Heard(0, at_ns, scores, [], tone))
+        house.server.scores("kitchen", ["dog", "knock"], Heard(0, at_ns, scores, [], tone))
     with at(chromium, house, "live") as opened:
         kitchen = opened.locator("[data-testid=source-panel][data-source=kitchen]")
         track = kitchen.locator("[data-testid=track][data-label=dog]")
@@ -414,7 +414,7 @@ def test_events_of_before_are_on_their_tracks(chromium: Browser, house: Standing
         scores = np.full((HOP, 2), 0.6, np.float32)
         silence = np.zeros(HOP * FRAME, np.float32)
         hop = Heard(0, start_ns, scores, [], silence)
-        house.server.heard("kitchen", ["dog", "knock"], hop)
+        house.server.scores("kitchen", ["dog", "knock"], hop)
         on = {
             label: opened.locator(
                 f"[data-source=kitchen] [data-testid=track][data-label={label}]"

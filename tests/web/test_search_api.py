@@ -127,7 +127,7 @@ def test_searching_has_its_limit(house: Standing) -> None:
 
 
 def test_where_nothing_is_kept_it_says_how_to_turn_it_on(house: Standing) -> None:
-    there: DaemonView = house.server._house
+    there: DaemonView = house.server._daemon
     object.__setattr__(there, "memory", None)
     with house.client() as client:
         answer = client.get("api/v1/search", params={"text": "x"})

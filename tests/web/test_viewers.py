@@ -22,7 +22,7 @@ from web.houses import Standing, standing
 
 from pe_stream.core.detector import Heard
 from pe_stream.core.types import FRAME, FRAME_NS
-from pe_stream.web import recent_audio, stream, viewers
+from pe_stream.web import gate, recent_audio, stream, viewers
 from pe_stream.web.times import utc, utc_of
 
 TONE = (0.1 * np.sin(2 * np.pi * 1000 * np.arange(5 * FRAME) / 48_000)).astype(np.float32)
@@ -74,9 +74,9 @@ def test_what_happens_is_told(house: Standing) -> None:
     assert len(hello["bands_hz"]) == viewers.BANDS + 1
     assert [each["name"] for each in reader.wait("health", 2)] == ["kitchen", "porch"]
     assert reader.wait("rules", 2)[0]["rules"]["dog"]["threshold"] == 0.5
-    house.server.heard("kitchen", ["dog", "knock"], heard())
+    house.server.scores("kitchen", ["dog", "knock"], heard())
     house.server.event(event(1))
-    house.server.relabelled()
+    house.server.labels({}, {})
     (hop,) = reader.wait("hop")
     assert hop["start"] == "2023-11-14T22:13:20.000Z"
     assert hop["labels"] == ["dog", "knock"]
@@ -98,7 +98,7 @@ def test_hops_can_be_of_one_source(house: Standing) -> None:
     for each in (reader, other):
         each.wait("rules", 2)
     for source in ("kitchen", "porch"):
-        house.server.heard(source, ["dog", "knock"], heard())
+        house.server.scores(source, ["dog", "knock"], heard())
     house.server.event(event(0))
     reader.wait("event")
     assert [hop["source"] for hop in reader.of("hop")] == ["porch"]
@@ -109,7 +109,7 @@ def test_a_source_that_is_quite_silent_has_no_level(house: Standing) -> None:
     reader = Reader(house)
     reader.wait("rules", 2)
     silent = Heard(0, 0, np.zeros((2, 1), np.float32), [], np.zeros(FRAME + 5, np.float32))
-    house.server.heard("kitchen", ["dog"], silent)
+    house.server.scores("kitchen", ["dog"], silent)
     (hop,) = reader.wait("hop")
     assert hop["level_dbfs"] == [None, None]
 
@@ -139,7 +139,7 @@ def test_a_viewer_that_does_not_read_is_dropped_and_nobody_else_notices(
     big = Heard(0, 0, np.full((12, 40), 0.5, np.float32), [], np.zeros(12 * FRAME, np.float32))
     for number in range(400):
         begun_s = time.perf_counter()
-        house.server.heard("kitchen", names, big)
+        house.server.scores("kitchen", names, big)
         spent.append(time.perf_counter() - begun_s)
         if number % 20 == 0:  # as a daemon would, and not all at once
             readers[0].wait("hop", number + 1)
@@ -152,7 +152,7 @@ def test_a_viewer_that_does_not_read_is_dropped_and_nobody_else_notices(
 
 
 def test_there_are_not_too_many_viewers(house: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(house.server._audience, "_most", 2)
+    monkeypatch.setattr(house.server._viewers, "_most", 2)
     for reader in [Reader(house) for _ in range(2)]:
         reader.wait("hello")
     with house.client() as client:
@@ -163,10 +163,10 @@ def test_there_are_not_too_many_viewers(house: Standing, monkeypatch: pytest.Mon
 def test_without_viewers_nothing_is_made(house: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
     monkeypatch.setattr(viewers.Viewers, "_frames", lambda *given: made.append(given))
-    house.server.heard("kitchen", ["dog", "knock"], heard())
+    house.server.scores("kitchen", ["dog", "knock"], heard())
     reader = Reader(house, "?source=porch")
     reader.wait("rules", 2)
-    house.server.heard("kitchen", ["dog", "knock"], heard(after=5))
+    house.server.scores("kitchen", ["dog", "knock"], heard(after=5))
     house.server.event(event(1))
     reader.wait("event")
     assert not made
@@ -174,8 +174,10 @@ def test_without_viewers_nothing_is_made(house: Standing, monkeypatch: pytest.Mo
 
 def test_who_comes_gets_the_last_half_minute_first(house: Standing) -> None:
     for number in range(200):
-        house.server.heard("kitchen", ["dog", "knock"], heard(value=number / 200, after=5 * number))
-    house.server.heard("porch", ["dog", "knock"], heard(after=990))
+        house.server.scores(
+            "kitchen", ["dog", "knock"], heard(value=number / 200, after=5 * number)
+        )
+    house.server.scores("porch", ["dog", "knock"], heard(after=990))
     reader, porch = Reader(house), Reader(house, "?source=porch")
     kitchen, other = reader.wait("past", 2)
     assert [each["source"] for each in porch.wait("past")] == ["porch"]
@@ -185,7 +187,7 @@ def test_who_comes_gets_the_last_half_minute_first(house: Standing) -> None:
     assert [frame[0] for frame in kitchen["scores"][-6:]] == [0.99, *[0.995] * 5]
     bands = np.frombuffer(base64.b64decode(kitchen["bands"]), np.uint8)
     assert bands.reshape(-1, viewers.BANDS).shape == (recent_audio.KEPT, viewers.BANDS)
-    house.server.heard("kitchen", ["dog", "knock"], heard(after=1000))
+    house.server.scores("kitchen", ["dog", "knock"], heard(after=1000))
     (hop,) = reader.wait("hop")
     assert hop["start"] == utc_of(START_NS + 1000 * FRAME_NS)  # nothing twice, nothing left out
     kinds = [kind for kind, _ in reader.told]
@@ -194,11 +196,30 @@ def test_who_comes_gets_the_last_half_minute_first(house: Standing) -> None:
         assert each.keys() == other.keys()
 
 
+def test_the_past_is_left_out_where_its_turn_does_not_come(
+    house: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.server.scores("kitchen", ["dog", "knock"], heard())
+    with house.server.gate.turn():
+        patient = Reader(house)
+        patient.wait("rules", 2)
+        assert patient.of("past") == []
+    assert len(patient.wait("past")) == 1
+    monkeypatch.setattr(gate, "PATIENCE_S", 0.1)
+    with house.server.gate.turn():
+        impatient = Reader(house)
+        impatient.wait("rules", 2)
+        wait_until(lambda: house.server.viewers == 2, "both have come")
+        house.server.scores("kitchen", ["dog", "knock"], heard(after=5))
+        assert len(impatient.wait("hop")) == 1
+    assert impatient.of("past") == []
+
+
 def test_a_hop_is_told_once_whenever_one_comes(house: Standing) -> None:
     readers = [Reader(house, "?source=kitchen") for _ in range(5)]
     told = 0
     while told < recent_audio.KEPT and (told < 20 or house.server.viewers < 5):
-        house.server.heard("kitchen", ["dog", "knock"], heard(1, after=told))
+        house.server.scores("kitchen", ["dog", "knock"], heard(1, after=told))
         told += 1
         time.sleep(0.002)  # they come in between
     wait_until(lambda: house.server.viewers == 5, "all have come")
@@ -216,8 +237,8 @@ def test_a_hop_is_told_once_whenever_one_comes(house: Standing) -> None:
 
 def test_a_break_and_other_labels_part_the_past(house: Standing) -> None:
     for after in (0, 5, 20):
-        house.server.heard("kitchen", ["dog", "knock"], heard(after=after))
-    house.server.heard("kitchen", ["cat", "knock"], heard(after=25))
+        house.server.scores("kitchen", ["dog", "knock"], heard(after=after))
+    house.server.scores("kitchen", ["cat", "knock"], heard(after=25))
     told = Reader(house).wait("past", 3)
     assert [len(each["scores"]) for each in told] == [10, 5, 5]
     assert [each["labels"][0] for each in told] == ["dog", "dog", "cat"]
@@ -247,12 +268,12 @@ def test_what_was_heard_long_ago_is_not_lately() -> None:
 
 
 def test_a_hop_while_the_first_viewer_comes_is_not_lost(house: Standing) -> None:
-    kept = house.server._audience._lately
+    kept = house.server._viewers._lately
     look = kept.all
 
     def meanwhile(source: str | None) -> tuple[int, list[recent_audio.RecentStretch]]:
         found = look(source)
-        house.server.heard("kitchen", ["dog", "knock"], heard())
+        house.server.scores("kitchen", ["dog", "knock"], heard())
         return found
 
     kept.all = meanwhile  # type: ignore[method-assign]

@@ -26,7 +26,7 @@ from pe_stream.config.edit import ConfigFile
 from pe_stream.config.file import load
 from pe_stream.core.ledger import Ledger
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Recommended, Samples, Window
-from pe_stream.errors import ConfigError, PeStreamError, UnavailableError
+from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, not_installed
 from pe_stream.labels.learn import lesson
 from pe_stream.labels.overlaps import overlaps
 from pe_stream.model.codec import Stream
@@ -206,9 +206,7 @@ def _page(settings: WebSettings, path: Path) -> str:
     try:
         from pe_stream.web.passwords import Authenticator
     except ImportError as error:
-        raise UnavailableError(
-            f"{error.name} is not installed: pip install 'pe-stream[web]'"
-        ) from error
+        raise not_installed(error.name, "web") from error
     Authenticator(settings)
     said = _port("web", settings.host, settings.port, f"{settings.prefix}/")
     unavailable_reason = ConfigFile(path).unavailable_reason

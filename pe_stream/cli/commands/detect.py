@@ -7,9 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -17,34 +15,19 @@ from tqdm import tqdm
 from pe_stream.assets import EVERYDAY
 from pe_stream.audio import media
 from pe_stream.audio.spectrogram import Spectrogram
-from pe_stream.cli import plot
+from pe_stream.cli.options import DetectFormat, DetectOptions
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
 from pe_stream.core.types import FRAME_S, SAMPLE_RATE, Event, FrameScores, Samples
-from pe_stream.errors import ConfigError, UnavailableError, UsageError
+from pe_stream.errors import ConfigError, UnavailableError, UsageError, require_plot
 from pe_stream.labels.prepare import labels_from_prompts
 from pe_stream.pipeline.offline import detect
 from pe_stream.pipeline.scorer import Scorer, prepare
 
 log = logging.getLogger(__name__)
 
-Format = Literal["jsonl", "tsv", "audacity"]
 
 _TSV_HEADER = "file\tonset_s\toffset_s\tlabel\tpeak\tmean"
-
-
-@dataclass(frozen=True, slots=True)
-class DetectOptions:
-    """What the user asked for; see `pe-stream detect --help`."""
-
-    files: tuple[str, ...]
-    config: Path | None = None
-    prompts: tuple[str, ...] = ()
-    checkpoint: str | None = None
-    threshold: float | None = None
-    format: Format = "jsonl"
-    scores: Path | None = None
-    plot: Path | None = None
 
 
 def run(options: DetectOptions) -> int:
@@ -75,6 +58,8 @@ def _refuse_clashes(options: DetectOptions) -> None:
         raise UsageError("--format audacity takes one FILE: its labels do not name their file")
     if options.scores is None and options.plot is None:
         return
+    if options.plot is not None:
+        require_plot()
     for stem, count in Counter(Path(file).stem for file in options.files).items():
         if count > 1:
             raise UsageError(
@@ -151,6 +136,8 @@ def _detect_file(file: str, scorer: Scorer, node: str, options: DetectOptions) -
         with _writing(options.scores / f"{stem}.npz") as path:
             _write_scores(path, scorer, np.concatenate(scores))
     if options.plot and spectrogram is not None:
+        from pe_stream.cli import plot
+
         with _writing(options.plot / f"{stem}.png") as path:
             plot.save(
                 path,
@@ -188,7 +175,7 @@ def _audacity(_: str, event: Event) -> str:
     return f"{event.onset_s:.6f}\t{event.offset_s:.6f}\t{event.label}"
 
 
-_LINES: dict[Format, Callable[[str, Event], str]] = {
+_LINES: dict[DetectFormat, Callable[[str, Event], str]] = {
     "jsonl": _jsonl,
     "tsv": _tsv,
     "audacity": _audacity,

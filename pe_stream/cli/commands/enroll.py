@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pe_stream.audio import encode
 from pe_stream.cli.commands.recording import record
+from pe_stream.cli.options import EnrollOptions
 from pe_stream.config import LabelSettings, Settings
 from pe_stream.config.edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
 from pe_stream.config.file import find, parse
@@ -22,20 +22,6 @@ from pe_stream.pipeline.scorer import prepare
 
 BACKGROUND = "background"
 """In the label's folder."""
-
-
-@dataclass(frozen=True, slots=True)
-class EnrollOptions:
-    """What the user asked for; see `pe-stream enroll --help`."""
-
-    name: str
-    files: tuple[str, ...] = ()
-    record: bool = False
-    seconds: float = 5.0
-    source: str | None = None
-    prompts: tuple[str, ...] = ()
-    background: tuple[str, ...] = ()
-    config: Path | None = None
 
 
 def run(options: EnrollOptions) -> int:

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
+from pe_stream.cli.options import EventsOptions
 from pe_stream.config.file import find, load
 from pe_stream.config.local_time import moment
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.storage import events
 from pe_stream.storage.event_queries import EventFilter, EventQueries
 from pe_stream.storage.events_table import write_csv
-
-
-@dataclass(frozen=True, slots=True)
-class EventsOptions:
-    """What the user asked for; see `pe-stream events --help`."""
-
-    config: Path | None = None
-    format: str = "jsonl"
-    since: str | None = None
-    source: str | None = None
-    label: str | None = None
-    verdict: Literal["right", "wrong", "any", "none"] | None = None
 
 
 def run(options: EventsOptions) -> int:

@@ -6,12 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pe_stream.assets import COMMON_SOUNDS
+from pe_stream.cli.options import PromptsOptions
 from pe_stream.config import LabelSettings
 from pe_stream.config.file import find, load
 from pe_stream.core.types import FrameEmbeddings
@@ -22,9 +22,9 @@ from pe_stream.labels.examples import Embedder
 from pe_stream.labels.overlaps import NEARLY_SAME, cosines, overlaps
 from pe_stream.labels.prepare import label_prompts
 from pe_stream.model.checkpoint import Checkpoint
-from pe_stream.model.checkpoint import load as load_checkpoint
 from pe_stream.model.few_shot import FewShotLabel, Space, space_of
 from pe_stream.model.prompts import LabelEmbeddings, embed, embed_labels
+from pe_stream.pipeline.scorer import configured_checkpoint
 
 NEAR = 0.5
 """Cosine from which labels, and common sounds, are told as near."""
@@ -38,15 +38,6 @@ _ODD = 0.8
 
 _MOVES = 0.01
 """Words that move no score by as much are told with --json alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class PromptsOptions:
-    """What the user asked for; see `pe-stream prompts --help`."""
-
-    config: Path | None = None
-    clips: tuple[str, ...] = ()
-    json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +106,7 @@ def run(options: PromptsOptions) -> int:
         if options.clips.count(clip) > 1:
             raise UsageError(f"{clip} is given more than once")
     settings = load(options.config or find())
-    model = settings.model
-    checkpoint = load_checkpoint(
-        model.checkpoint,
-        revision=model.revision,
-        cache=Path(model.cache) if model.cache else None,
-        device=model.device,
-        dtype=model.dtype,
-        threads=model.threads,
-    )
+    checkpoint = configured_checkpoint(settings.model)
     embedder = Embedder(checkpoint)
     clips = {clip: examples.load(embedder, clip).embeddings for clip in options.clips}
     found = examine(checkpoint, settings.labels, clips)

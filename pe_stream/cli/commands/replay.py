@@ -13,13 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from pe_stream.cli.options import ReplayOptions
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
 from pe_stream.config.local_time import LocalTime, moment
 from pe_stream.core.replay import Replayed, replay, untold
 from pe_stream.core.types import FRAME_NS, FRAME_S
+from pe_stream.core.utc import utc_moment, utc_text
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.labels import schedules
 from pe_stream.labels.fingerprint import look_up
@@ -30,19 +32,6 @@ NOW, OTHER, BOTH = "now", "other", "both"
 
 MOST_LISTED = 50
 """Events that the table lists; the other formats have all."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayOptions:
-    """What the user asked for; see `pe-stream replay --help`. `against`: a second configuration."""
-
-    config: Path | None = None
-    against: Path | None = None
-    since: str = "24h"
-    until: str | None = None
-    source: str | None = None
-    label: str | None = None
-    format: Literal["table", "jsonl", "csv"] = "table"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +50,8 @@ class Told:
             "in": self.where,
             "source": self.source,
             "label": self.label,
-            "onset": _utc(event.onset_ns),
-            "offset": _utc(event.offset_ns),
+            "onset": utc_text(utc_moment(event.onset_ns)),
+            "offset": utc_text(utc_moment(event.offset_ns)),
             "duration_s": _duration_s(event),
             "peak": round(event.peak, 4),
         }
@@ -236,11 +225,6 @@ def _table(
 
 def _duration_s(event: Replayed) -> float:
     return round((event.offset_ns - event.onset_ns) / FRAME_NS * FRAME_S, 3)
-
-
-def _utc(at_ns: int) -> str:
-    at = datetime.fromtimestamp(at_ns // 10**6 / 1e3, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _one(name: str | None) -> tuple[str, ...]:

@@ -7,10 +7,11 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pe_stream.cli.options import SearchOptions
 from pe_stream.config import (
     ClipSettings,
     LocationSettings,
@@ -24,9 +25,10 @@ from pe_stream.config.local_time import LocalTime
 from pe_stream.config.local_time import moment as moment_of
 from pe_stream.core.peak_picking import Moment
 from pe_stream.core.pooling import Probe
+from pe_stream.core.utc import utc_moment, utc_ns, utc_text
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
-from pe_stream.model.checkpoint import load as load_checkpoint
 from pe_stream.model.prompts import probe
+from pe_stream.pipeline.scorer import configured_checkpoint
 from pe_stream.storage import embeddings, events, search
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embedding_files import EmbeddingRows, stored
@@ -37,20 +39,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class SearchOptions:
-    """What the user asked for; see `pe-stream search --help`."""
-
-    text: str
-    config: Path | None = None
-    since: str = "24h"
-    until: str | None = None
-    source: str | None = None
-    limit: int = 20
-    format: str = "table"
-
-
-@dataclass(frozen=True, slots=True)
-class _House:
+class _Sections:
     """The settings that a search needs."""
 
     model: ModelSettings
@@ -77,13 +66,13 @@ def run(options: SearchOptions) -> int:
         raise UsageError(str(error)) from None
     if since_ns >= until_ns:
         raise UsageError("--until is not after --since")
-    house = _house(options.config)
-    pieces = _pieces(house.search, since_ns, until_ns, options)
-    found = _search(house.model, pieces, text, options.limit)
-    clips = Clips(house.clips)
-    timeline = _timeline(house.store)
-    told = [(each, search.overlap(each, timeline, clips)) for each in found.moments]
-    local = LocalTime(house.location)
+    sections = _sections(options.config)
+    pieces = _pieces(sections.search, since_ns, until_ns, options)
+    found = _search(sections.model, pieces, text, options.limit)
+    clips = Clips(sections.clips)
+    queries = _queries(sections.store)
+    told = [(each, search.overlap(each, queries, clips)) for each in found.moments]
+    local = LocalTime(sections.location)
     if options.format == "jsonl":
         for each, there in told:
             print(json.dumps(_line(each, there, clips, local), ensure_ascii=False))
@@ -142,13 +131,7 @@ def _search(
 
 
 def _probe(model: ModelSettings, text: str) -> Probe:
-    checkpoint = load_checkpoint(
-        model.checkpoint,
-        revision=model.revision,
-        cache=Path(model.cache) if model.cache else None,
-        device=model.device,
-        threads=model.threads,
-    )
+    checkpoint = configured_checkpoint(model)
     try:
         return probe(checkpoint, text)
     except ConfigError as error:
@@ -159,15 +142,15 @@ def _line(
     moment: Moment, there: EventAtMoment | None, clips: Clips, local: LocalTime
 ) -> dict[str, Any]:
     event = None if there is None else there.event
-    start = search.utc(moment.start_ns)
+    start = utc_moment(moment.start_ns)
     clip = None if event is None else clips.find(event)
     return {
         "source": moment.source,
-        "start": _iso(start),
+        "start": utc_text(start),
         "local": local.at(start).isoformat(timespec="milliseconds"),
         "duration_s": round((moment.end_ns - moment.start_ns) / 1e9, 2),
         "score": round(moment.peak, 4),
-        "peak_at": _iso(search.utc(moment.peak_ns)),
+        "peak_at": utc_text(utc_moment(moment.peak_ns)),
         "event": None if event is None else event["id"],
         "label": None if event is None else event["label"],
         "clip": None if clip is None else str(clip.absolute()),
@@ -181,7 +164,7 @@ def _print_table(
     rows = [("score", "local time", "UTC", "length", "source", "event", "clip")]
     for moment, there in told:
         line = _line(moment, there, clips, local)
-        start = search.utc(moment.start_ns)
+        start = utc_moment(moment.start_ns)
         row = (
             f"{moment.peak:.2f}",
             f"{local.at(start):%a %Y-%m-%d %H:%M:%S}",
@@ -198,30 +181,25 @@ def _print_table(
         print("  ".join(cells).rstrip())
 
 
-def _house(config: Path | None) -> _House:
+def _sections(config: Path | None) -> _Sections:
     """Settings of the configuration; the defaults where there is none."""
     try:
         settings: Settings = load(config or find())
     except ConfigError:
         if config is not None:
             raise
-        return _House(
+        return _Sections(
             ModelSettings(), SearchSettings(), StoreSettings(), ClipSettings(), LocationSettings()
         )
-    return _House(
+    return _Sections(
         settings.model, settings.search, settings.store, settings.clips, settings.location
     )
 
 
-def _timeline(settings: StoreSettings) -> EventQueries | None:
+def _queries(settings: StoreSettings) -> EventQueries | None:
     path = events.path_of(settings)
     return EventQueries(path) if settings.enabled and path.is_file() else None
 
 
 def _ns(utc: str) -> int:
-    since = datetime.fromisoformat(utc) - datetime(1970, 1, 1, tzinfo=UTC)
-    return since // timedelta(microseconds=1) * 1000
-
-
-def _iso(when: datetime) -> str:
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_ns(datetime.fromisoformat(utc))

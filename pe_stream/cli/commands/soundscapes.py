@@ -6,23 +6,22 @@ import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from tqdm import tqdm
 
 from pe_stream.audio.synthesis import SOUNDS
+from pe_stream.cli.options import SoundscapesOptions
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.workbench import manifest
 from pe_stream.workbench.evaluation import promptset
+from pe_stream.workbench.evaluation.options import SetName
 from pe_stream.workbench.soundscapes import everyday, folder, smoke_alarm
 from pe_stream.workbench.soundscapes.sources import SoundLibrary
-
-SceneName = Literal["everyday", "smoke-alarm", "smoke-alarm-music"]
 
 _COMPOSERS = {
     "everyday": everyday.compose,
@@ -34,28 +33,6 @@ ALL = "all"
 """`--synthesised all`: every label that there is a formula of."""
 
 _SHORTEST_S, _LONGEST_S = 1.0, 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class SoundscapesOptions:
-    """What the user asked for; see `pe-stream soundscapes --help`.
-
-    part: the first of so many parts of the clips' recordings, by (1, parts), and so on.
-    also: further folders with clips. synthesised: labels whose formulas to mix in.
-    """
-
-    manifest: Path
-    out: Path
-    count: int = 100
-    seconds: float = 30.0
-    seed: int = 0
-    folds: tuple[str, ...] = ()
-    part: tuple[int, int] = (1, 1)
-    snr_db: tuple[float, float] = (0.0, 20.0)
-    labels_from: tuple[str, ...] = ()
-    also: tuple[Path, ...] = ()
-    synthesised: tuple[str, ...] = ()
-    scene: SceneName = "everyday"
 
 
 def run(options: SoundscapesOptions) -> int:
@@ -137,7 +114,7 @@ def _wanted(sets: Sequence[str]) -> tuple[set[str], set[str]]:
     wanted: set[str] = set()
     related: set[str] = set()
     for name in sets:
-        shipped = next((known for known in get_args(promptset.Name) if known == name), None)
+        shipped = next((known for known in get_args(SetName) if known == name), None)
         labels = promptset.shipped(shipped) if shipped else promptset.from_file(Path(name))
         wanted |= {sound for label in labels for sound in label.sounds}
         related |= {sound for label in labels for sound in label.related}

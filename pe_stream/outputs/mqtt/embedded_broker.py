@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from amqtt.adapters import ReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
 
+from pe_stream.config.worker import Worker
 from pe_stream.errors import UnavailableError
 
 _log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class EmbeddedBroker:
         self._ready: Future[int] = Future()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="mqtt-broker", daemon=True)
+        self._worker = Worker("mqtt-broker", lambda: asyncio.run(self._serve()), self._fail)
 
     @property
     def port(self) -> int:
@@ -66,25 +66,23 @@ class EmbeddedBroker:
         """Return when connections are accepted; raises UnavailableError where the port is taken."""
         for chatty in ("amqtt", "transitions"):
             logging.getLogger(chatty).setLevel(logging.CRITICAL)
-        self._thread.start()
+        self._worker.start()
         self._port = self._ready.result(_START_S)
 
     def stop(self) -> None:
         """End it, in under 2 s; clients see their connections close."""
-        if self._loop is not None and self._thread.is_alive():
+        if self._loop is not None and self._worker.running:
             self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(_STOP_S)
+            self._worker.join(_STOP_S)
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001 - passed on to whoever starts or watches us
-            if not self._ready.done():
-                self._ready.set_exception(error)
-                return
-            self.failure = error
-            if self.on_failure is not None:
-                self.on_failure(error)
+    def _fail(self, error: BaseException) -> None:
+        """Pass it on to whoever starts us, or watches."""
+        if not self._ready.done():
+            self._ready.set_exception(error)
+            return
+        self.failure = error
+        if self.on_failure is not None:
+            self.on_failure(error)
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()

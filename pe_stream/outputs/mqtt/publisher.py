@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from pe_stream.config import MqttSettings
+from pe_stream.config.worker import Worker
+from pe_stream.core.backoff import delay_s
 from pe_stream.core.messages import Message, Topics, slug
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs.mqtt.commands import ALLOWED, SetCommand, parse_set
@@ -30,21 +33,18 @@ _log = logging.getLogger(__name__)
 FLUSH_S = 2.0
 """How long `stop` waits for the broker to acknowledge what is left."""
 
+LONGEST_S = 60.0
+"""The longest pause before the next attempt to connect."""
+
 _STEADY_S = 10.0
 """A connection that held this long was a good one: the next attempt begins with short delays."""
 
 _DROP_WARNING_S = 10.0
 
 
-def backoff(draw: Callable[[], float] = random.random) -> Iterator[float]:
-    """Delays before the next attempt (s): 1, 2, 4 ... 60, each less up to half of it by chance.
-
-    Chance keeps a house full of clients from coming back all at once. `draw` is in 0..1.
-    """
-    longest = 1.0
-    while True:
-        yield longest * (1 - draw() / 2)
-        longest = min(2 * longest, 60.0)
+def backoff() -> Iterator[float]:
+    """Delays before the next attempt (s), without end."""
+    return (delay_s(attempt, LONGEST_S, random.random()) for attempt in itertools.count(1))  # noqa: S311
 
 
 class Publisher:
@@ -65,14 +65,12 @@ class Publisher:
         on_set: Callable[[str, str, SetCommand], None],
         on_failure: Callable[[BaseException], None],
         on_delivered: Callable[[int], None] = lambda _: None,
-        listen: Mapping[str, Callable[[str], None]] | None = None,
         delays: Callable[[], Iterator[float]] = backoff,
     ) -> None:
         """Prepare; nothing is sent before `start`.
 
         on_set: called on the publisher's thread with source slug, label slug and command.
         on_delivered: called there with the row of a stored message that the broker has.
-        listen: further topics, and who is called there with what is said on each.
         delays: makes the delays between attempts (s).
         Raises ConfigError for a password or TLS file that cannot be used.
         """
@@ -82,7 +80,7 @@ class Publisher:
         self._on_set = on_set
         self._on_failure = on_failure
         self._on_delivered = on_delivered
-        self._listen = listen or {}
+        self._listen: dict[str, Callable[[str], None]] = {}
         self._delays = delays
         self._offline = Message(topics.status, "offline", qos=1, retain=True)
         client_id = settings.client_id or f"pe-stream-{slug(topics.node)}"
@@ -94,7 +92,7 @@ class Publisher:
         self._flush_until_s = 0.0
         self._trouble: str | None = None  # as logged last
         self._next_drop_warning_s = 0.0
-        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._worker = Worker("mqtt", self._keep_connected, self._fail)
 
     @property
     def queued(self) -> int:
@@ -112,9 +110,16 @@ class Publisher:
         """Events lost because more than `mqtt.queue` were waiting."""
         return self._outbox.dropped
 
+    def listen(self, topic: str, heard: Callable[[str], None]) -> None:
+        """Have `heard` called, on the publisher's thread, with what is said on a topic.
+
+        Only before `start`. What is retained is not news, and left out.
+        """
+        self._listen[topic] = heard
+
     def start(self) -> None:
         """Begin to connect, in a thread; a broker that is not there yet is waited for."""
-        self._thread.start()
+        self._worker.start()
 
     def publish(self, messages: Iterable[Message]) -> None:
         """Take messages to deliver, in order. Never waits; may be called from any thread."""
@@ -135,19 +140,15 @@ class Publisher:
         self._outbox.put(self._offline)
         self._stopping.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(flush_s + 1.0)
+        ended = self._worker.join(flush_s + 1.0)
         if self.queued:
             _log.warning("stopped with %d events not delivered by MQTT", self.queued)
-        if not self._thread.is_alive():  # else it is stuck in a name look-up, and ends after it
+        if ended:  # else it is stuck in a name look-up, and ends after it
             self._wake.close()
 
-    def _run(self) -> None:
-        try:
-            self._keep_connected()
-        except BaseException as error:  # noqa: BLE001 - the daemon ends on it
-            self.failure = error
-            self._on_failure(error)
+    def _fail(self, error: BaseException) -> None:
+        self.failure = error
+        self._on_failure(error)
 
     def _keep_connected(self) -> None:
         delays = self._delays()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +18,11 @@ from uuid6 import uuid7
 
 from pe_stream.config import NotificationSettings, Settings, local_time
 from pe_stream.config.local_time import LocalTime
+from pe_stream.config.worker import Worker
+from pe_stream.core.backoff import delay_s
+from pe_stream.core.listener import Listener
 from pe_stream.core.types import Event, Phase
+from pe_stream.core.utc import utc_text
 from pe_stream.errors import RefusedError, UnavailableError, UsageError
 from pe_stream.outputs.notifications import words
 from pe_stream.outputs.notifications.services import Notification, Service, service
@@ -26,8 +32,11 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 100
 """Messages of one notification that may wait to be sent."""
 
-PAUSES_S = (1.0, 5.0)
-"""Between the first try and the second, the second and the third (s)."""
+TRIES = 3
+"""A message is given up after so many."""
+
+FIRST_PAUSE_S = 2.0
+"""Between the first try and the second; twice as much before the third."""
 
 CLIP_S = 10.0
 """A clip may take this much longer (s) than what it holds; then the message goes without."""
@@ -41,7 +50,7 @@ STOP_S = 2.0
 _TURN_S = 1.0
 
 
-class Notifications:
+class Notifications(Listener):
     """All notifications of a daemon.
 
     Raises ConfigError or UnavailableError where one can never be sent.
@@ -135,10 +144,10 @@ class _Notifier:
         self._waiting: dict[str, _Waiting] = {}
         self._guard = threading.Lock()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"sending {name}", daemon=True)
+        self._worker = Worker(f"sending {name}", self._work, around.on_failure)
 
     def start(self) -> None:
-        self._thread.start()
+        self._worker.start()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -146,13 +155,11 @@ class _Notifier:
             self._queue.put_nowait(None)
 
     def join(self, timeout_s: float) -> None:
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        if self._thread.is_alive():
+        if self._worker.join(timeout_s):
+            self._service.close()
+        else:
             left = self._queue.qsize()
             log.error("notification %s: not sent before the end: %d", self._name, left)
-        else:
-            self._service.close()
 
     def event(self, event: Event) -> None:
         with self._guard:
@@ -205,12 +212,6 @@ class _Notifier:
         """Nobody was told: the next one of that source and label is, whatever the cooldown."""
         self._last_s.pop((event.source, event.label), None)
 
-    def _run(self) -> None:
-        try:
-            self._work()
-        except BaseException as error:  # noqa: BLE001 - whatever ends this thread ends the daemon
-            self._around.on_failure(error)
-
     def _work(self) -> None:
         while True:
             for event in self._overdue():
@@ -237,11 +238,12 @@ class _Notifier:
 
     def _deliver(self, event: Event, clip: Path | None) -> None:
         """Send, and try again where that may help."""
-        for pause_s in (*PAUSES_S, None):
+        for attempt in range(1, TRIES + 1):
+            pause_s = delay_s(attempt, math.inf, random.random(), first_s=FIRST_PAUSE_S)  # noqa: S311
             try:
                 answer = self._service.send(self._notification(event, clip))
             except UnavailableError as error:
-                vain = isinstance(error, RefusedError) or pause_s is None
+                vain = isinstance(error, RefusedError) or attempt == TRIES
                 if vain or self._stopping.wait(pause_s):
                     self._not_told(event)
                     self.failed += 1
@@ -287,7 +289,7 @@ def send_test(settings: Settings, name: str) -> str:
         known = ", ".join(settings.notifications) or "none"
         raise UsageError(f"there is no notification {name!r}; notifications: {known}")
     made = service(name, settings.notifications[name])
-    at = local_time.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = utc_text(local_time.now())
     event = Event(
         id=str(uuid7()),
         phase=Phase.START,

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +21,7 @@ from pydantic import ValidationError
 from pe_stream.config import ModelSettings
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.windows import Framing
-from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.errors import UnavailableError, UsageError, require_plot
 from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.model.checkpoint import Checkpoint, load, resolve_device
 from pe_stream.model.compiled import use_cache
@@ -41,6 +40,7 @@ from pe_stream.workbench.bench import (
     upkeep,
 )
 from pe_stream.workbench.bench.figures import ratio, summary
+from pe_stream.workbench.bench.options import BenchOptions
 from pe_stream.workbench.bench.shapes import CHEAP, SIZES
 from pe_stream.workbench.bench.sources import rules
 
@@ -56,31 +56,6 @@ _GROWTH_RUNS = 3
 _OVERHEAD_S = 1800.0
 _MEMORY_RUNS = 4
 """The hour at full speed may take so many times what a live run takes."""
-
-
-@dataclass(frozen=True, slots=True)
-class BenchOptions:
-    """What the user asked for; see `pe-stream bench --help`.
-
-    streams: no more than so many are tried; None: as many as there is room for.
-    seconds: length of each run in real time. runs: of the plain call; the engine has four times
-    as many.
-    """
-
-    size: str | None = None
-    checkpoint: str | None = None
-    streams: int | None = None
-    hop_s: float = 0.48
-    window_s: float = 10.0
-    labels: int = 20
-    seconds: float = 5.0
-    threads: int | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    compile: bool = False
-    json: str | None = None
-    plot: Path | None = None
-    runs: int = 5
 
 
 def run(options: BenchOptions) -> int:
@@ -298,6 +273,8 @@ def _terminable() -> Iterator[None]:
 
 def _refuse_unwritable(options: BenchOptions) -> None:
     """Find out before the long run, not after it."""
+    if options.plot is not None:
+        require_plot()
     for path in (options.json, options.plot):
         if path not in (None, STDOUT):
             with _writing(Path(str(path))) as opened, opened.open("ab"):

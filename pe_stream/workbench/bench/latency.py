@@ -15,7 +15,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from pe_stream.config import MqttSettings
-from pe_stream.core.detector import Heard
+from pe_stream.core.listener import Listener
 from pe_stream.core.messages import StateBoard, Topics
 from pe_stream.core.types import (
     FRAME,
@@ -152,28 +152,33 @@ def measure(scorer: Scorer, seconds: float) -> dict[str, Any]:
         )
         publisher.start()
         stack.callback(publisher.stop)
-        handler = _TimedHandler(publisher, StateBoard(topics, {_SOURCE: names}))
+        output = _Output(publisher, StateBoard(topics, {_SOURCE: names}))
         live = Live(
-            {_SOURCE: lambda *_: beacon}, scorer, handler, node=_NODE, hears=lambda *_: True
+            {_SOURCE: lambda *_: beacon},
+            scorer,
+            output,
+            node=_NODE,
+            hears=lambda *_: True,
+            ended=output.end,
         )
         live.open()
         stack.callback(live.stop)
         live.start()
-        handler.wait(seconds + framing.window * FRAME / SAMPLE_RATE + _PATIENCE_S)
+        output.wait(seconds + framing.window * FRAME / SAMPLE_RATE + _PATIENCE_S)
         subscriber.complete.wait(_PATIENCE_S)
         status = live.statuses[_SOURCE]
     return _figures(
-        beacon, handler, subscriber, {"stretched_hops": status.stretched, "rtf": status.rtf}
+        beacon, output, subscriber, {"stretched_hops": status.stretched, "rtf": status.rtf}
     )
 
 
 def _figures(
-    beacon: Beacon, handler: _TimedHandler, subscriber: _Subscriber, statuses: dict[str, Any]
+    beacon: Beacon, output: _Output, subscriber: _Subscriber, statuses: dict[str, Any]
 ) -> dict[str, Any]:
     received = subscriber.received
     if not received:
         raise UnavailableError("no event came through the embedded broker on loopback")
-    delivery_ms = [1000 * (at_s - handler.handed_s[id_]) for id_, at_s, _ in received]
+    delivery_ms = [1000 * (at_s - output.handed_s[id_]) for id_, at_s, _ in received]
     return {
         "hop_s": HOP * FRAME / SAMPLE_RATE,
         "lookahead_s": LOOKAHEAD * FRAME / SAMPLE_RATE,
@@ -185,7 +190,7 @@ def _figures(
     }
 
 
-class _TimedHandler:
+class _Output(Listener):
     """What the daemon does with events, and when it did."""
 
     def __init__(self, publisher: Publisher, board: StateBoard) -> None:
@@ -195,17 +200,13 @@ class _TimedHandler:
         self._over = threading.Event()
         self._error: BaseException | None = None
 
-    def events(self, events: Sequence[Event]) -> None:
-        """Publish."""
-        for event in events:
-            self.handed_s.setdefault(event.id, time.monotonic())
-            self._publisher.publish(self._board.messages(event))
+    def event(self, event: Event) -> None:
+        """Publish; on the scoring thread."""
+        self.handed_s.setdefault(event.id, time.monotonic())
+        self._publisher.publish(self._board.messages(event))
 
-    def scores(self, source: str, heard: Heard) -> None:
-        """Nobody asked."""
-
-    def ended(self, error: BaseException | None) -> None:
-        """Note it."""
+    def end(self, error: BaseException | None) -> None:
+        """Note that the source has ended, or what ended a thread."""
         self._error = error
         self._over.set()
 

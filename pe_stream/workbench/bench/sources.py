@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from pe_stream.core.detector import Detector, Heard, Origin
+from pe_stream.core.detector import Detector, Heard
+from pe_stream.core.event_builder import Origin
 from pe_stream.core.types import (
     FRAME,
     SAMPLE_RATE,

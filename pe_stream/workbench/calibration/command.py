@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,12 +20,13 @@ from pe_stream.config.local_time import moment
 from pe_stream.config.paths import state_folder
 from pe_stream.core.replay import untold
 from pe_stream.core.types import ScoreRun
-from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.errors import UnavailableError, UsageError, require_plot
 from pe_stream.labels.fingerprint import CheckpointFacts, look_up
 from pe_stream.workbench.calibration import report
 from pe_stream.workbench.calibration.calibrated import Calibrated
 from pe_stream.workbench.calibration.examples import recall
 from pe_stream.workbench.calibration.gather import Material, stored
+from pe_stream.workbench.calibration.options import CalibrateOptions
 from pe_stream.workbench.calibration.propose import TooLittleError, propose, without
 from pe_stream.workbench.calibration.stored_scores import TimeRange, chosen
 
@@ -34,28 +34,6 @@ log = logging.getLogger(__name__)
 
 Examples = Mapping[str, list[list[ScoreRun]]]
 """By label, the scores of each recording of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrateOptions:
-    """What the user asked for; see `pe-stream calibrate --help`.
-
-    listen: seconds. examples: files by label. state: where scores made now are kept.
-    """
-
-    config: Path | None = None
-    since: str | None = None
-    until: str | None = None
-    recordings: tuple[str, ...] = ()
-    listen: float | None = None
-    sources: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    false_alarms: float = 1.0
-    examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    write: bool = False
-    plot: Path | None = None
-    state: Path | None = None
-    afresh: bool = False
 
 
 def run(options: CalibrateOptions) -> int:
@@ -68,9 +46,9 @@ def run(options: CalibrateOptions) -> int:
     config = options.config or find()
     settings = load(config)
     version = _version(config) if options.write else None
-    named = [*options.labels, *(n for n in options.examples if options.labels)]
+    named = [*options.labels, *(n for n, _ in options.examples if options.labels)]
     labels = chosen("label", tuple(named), settings.labels)
-    known_examples = _examples_of(settings, options.examples)
+    known_examples = _examples_of(settings, options.examples_by_label())
     sources = chosen("source", options.sources, settings.sources)
     known = look_up(settings.model)
     material, examples = _gather(
@@ -104,6 +82,8 @@ def run(options: CalibrateOptions) -> int:
 
 
 def _refuse_clashes(options: CalibrateOptions) -> None:
+    if options.plot is not None:
+        require_plot()
     if options.recordings and options.listen is not None:
         raise UsageError("--recordings and --listen: give one of the two")
     if (options.recordings or options.listen is not None) and (options.since or options.until):
@@ -156,7 +136,7 @@ def _gather(
         heard[name] = [[ScoreRun(0, each)] for each in scores]
     if not new:
         return stored(settings, known, labels, sources, _stretch(options)), heard
-    state = options.state or state_folder() / "calibrate.db"
+    state = options.resume or state_folder() / "calibrate.db"
     if options.afresh:
         listening.forget(state)
     if options.recordings:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from tqdm import tqdm
 
 from pe_stream.config import Settings
 from pe_stream.core.types import FRAME_S, ScoreRun
+from pe_stream.core.utc import utc_ns, utc_text
 from pe_stream.labels.fingerprint import CheckpointFacts
 from pe_stream.storage import events
 from pe_stream.storage.event_queries import EventFilter, EventQueries
@@ -76,16 +77,11 @@ def _marked_right(
     path = events.path_of(settings.store)
     if not settings.store.enabled or not path.is_file():
         return []
-    since, until = (_utc(at) for at in (stretch.since, stretch.until))
+    since, until = (utc_text(at) for at in (stretch.since, stretch.until))
     asked = EventFilter(since=since, until=until, source=source, label=label, verdict="right")
     spans = []
     for entry in EventQueries(path).events(asked):
-        onset_ns = round(datetime.fromisoformat(entry.event["onset"]).timestamp() * 1e9)
+        onset_ns = utc_ns(datetime.fromisoformat(entry.event["onset"]))
         end_ns = onset_ns + round(entry.event["duration_s"] * 1e9)
         spans.append((onset_ns - _MARGIN_NS, end_ns + _MARGIN_NS))
     return spans
-
-
-def _utc(at: datetime) -> str:
-    text = at.astimezone(UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")

@@ -20,10 +20,12 @@ from tqdm import tqdm
 from pe_stream.audio import media
 from pe_stream.config import HistorySettings, Settings
 from pe_stream.core.detector import Heard
-from pe_stream.core.types import FRAME, FRAME_NS, FRAME_S, AudioChunk, Event, FrameScores, ScoreRun
+from pe_stream.core.listener import Listener
+from pe_stream.core.types import FRAME, FRAME_NS, FRAME_S, AudioChunk, FrameScores, ScoreRun
 from pe_stream.errors import UnavailableError, UsageError
-from pe_stream.pipeline.live import Live, openers
+from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.offline import detect
+from pe_stream.pipeline.openers import openers
 from pe_stream.pipeline.scorer import Scorer
 from pe_stream.storage import scores as scores_module
 from pe_stream.workbench.calibration.gather import Material
@@ -228,8 +230,8 @@ class _Rest:
             begun = True
 
 
-class _Listening:
-    """Live sources whose scores are kept; a Handler."""
+class _Listening(Listener):
+    """Live sources whose scores are kept; events are made again, at many thresholds."""
 
     def __init__(
         self,
@@ -241,7 +243,14 @@ class _Listening:
         self._kept, self._wanted = kept, wanted
         self._over = threading.Event()
         self._error: BaseException | None = None
-        self._live = Live(openers(settings), scorer, self, node=settings.node, hears=settings.hears)
+        self._live = Live(
+            openers(settings),
+            scorer,
+            self,
+            node=settings.node,
+            hears=settings.hears,
+            ended=self._end,
+        )
 
     def run(self, seconds: float, before_s: float) -> None:
         """Listen until there are so many seconds, or all sources have ended."""
@@ -267,16 +276,12 @@ class _Listening:
         if self._error is not None:
             raise self._error
 
-    def events(self, events: Sequence[Event]) -> None:
-        """Events are made again, at many thresholds."""
-
-    def scores(self, source: str, heard: Heard) -> None:
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Keep them."""
-        names = self._live.labels
         self._kept.add(source, names, self._wanted[source], heard.start_ns, heard.scores)
 
-    def ended(self, error: BaseException | None) -> None:
-        """Learn that there is nothing more to hear."""
+    def _end(self, error: BaseException | None) -> None:
+        """There is nothing more to hear."""
         self._error = error
         self._over.set()
 

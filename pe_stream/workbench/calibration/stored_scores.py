@@ -10,6 +10,7 @@ from pathlib import Path
 from pe_stream.config import LabelSettings, Settings
 from pe_stream.core.messages import slug
 from pe_stream.core.types import FRAME_S, ScoreRun
+from pe_stream.core.utc import utc_ns
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.labels.fingerprint import fingerprint
 from pe_stream.storage import scores
@@ -28,12 +29,12 @@ class TimeRange:
     @property
     def since_ns(self) -> int:
         """UTC (ns since 1970)."""
-        return round(self.since.timestamp() * 1e9)
+        return utc_ns(self.since)
 
     @property
     def until_ns(self) -> int:
         """UTC (ns since 1970)."""
-        return round(self.until.timestamp() * 1e9)
+        return utc_ns(self.until)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.types import FRAME_S
-from pe_stream.errors import UnavailableError, UsageError
+from pe_stream.errors import UnavailableError, UsageError, require_plot
 from pe_stream.pipeline.scorer import Scorer, prepare
 from pe_stream.version import __version__
 from pe_stream.workbench import manifest
@@ -25,7 +25,6 @@ from pe_stream.workbench.evaluation import (
     clips,
     hours,
     peers,
-    pictures,
     promptset,
     report,
     strong,
@@ -86,6 +85,8 @@ def run(options: EvalOptions) -> int:
 
 
 def _refuse_clashes(options: EvalOptions) -> None:
+    if options.plot is not None:
+        require_plot()
     if options.calibration is None:
         if options.seed:
             raise UsageError("--seed is about --calibration")
@@ -289,6 +290,8 @@ def _tell(
 
 
 def _draw(folder: Path, sounds: Sounds, systems: Sequence[System], made: dict[str, Any]) -> None:
+    from pe_stream.workbench.evaluation import pictures
+
     if made["labels"] == "strong":
         found = {system.name: strong.frame_curves(sounds, system) for system in systems}
         figures = {system.name: made["systems"][system.name]["labels"] for system in systems}

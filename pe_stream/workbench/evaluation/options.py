@@ -3,61 +3,103 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
-from pe_stream.workbench.evaluation.promptset import Name, Phrasing
+from pe_stream.workbench import argument_types as types
+from pe_stream.workbench.arguments import flag, option, positional
 
 STDOUT = "-"
 """`--json -`: JSON instead of the table."""
+
+SetName = Literal["everyday", "esc50"]
+Phrasing: TypeAlias = Literal["plain", "unseen"] | int
+"""`plain`; `unseen`: all other words of a label, their embeddings averaged; N: the Nth of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
     """What the user asked for; see `pe-stream eval --help`."""
 
-    folder: Path
-    checkpoint: str | None = None
-    set: Name = "everyday"
-    prompts: Path | None = None
-    phrasing: Phrasing = "plain"
-    datasets: tuple[str, ...] = ()
-    folds: tuple[str, ...] = ()
-    threshold: float | None = None
-    json: str | None = None
-    plot: Path | None = None
-    peer: Path | None = None
-    threads: int | None = None
-    hop_s: float | None = None
-    calibration: int | None = None
-    seed: int = 0
-
-
-FLAGS = {
-    "checkpoint": "--checkpoint",
-    "set": "--set",
-    "prompts": "--prompts",
-    "phrasing": "--phrasing",
-    "datasets": "--dataset",
-    "folds": "--fold",
-    "threshold": "--threshold",
-    "json": "--json",
-    "plot": "--plot",
-    "peer": "--peer",
-    "hop_s": "--hop",
-    "threads": "--threads",
-    "calibration": "--calibration",
-    "seed": "--seed",
-}
-"""By field of EvalOptions."""
+    folder: Path = field(
+        metadata=positional(type=Path, metavar="FOLDER", help="with a manifest.csv")
+    )
+    checkpoint: str | None = field(
+        default=None, metadata=option(help="embedded, a hub id, or a folder")
+    )
+    set: SetName = field(
+        default="everyday", metadata=option(group="labels", choices=get_args(SetName))
+    )
+    prompts: Path | None = field(
+        default=None,
+        metadata=option(group="labels", type=Path, metavar="FILE", help="labels of your own: YAML"),
+    )
+    phrasing: Phrasing = field(
+        default="plain",
+        metadata=option(
+            type=types.phrasing,
+            metavar="plain|unseen|N",
+            help="the prompt; all other words for it, averaged; or the Nth of these",
+        ),
+    )
+    datasets: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "--dataset",
+            nargs="+",
+            metavar="NAME",
+            help="only of these; a clip that several have is taken from the first",
+        ),
+    )
+    folds: tuple[str, ...] = field(
+        default=(), metadata=option("--fold", nargs="+", metavar="F", help="only of these")
+    )
+    threshold: float | None = field(
+        default=None, metadata=option(type=types.threshold, help="for every label and system")
+    )
+    json: str | None = field(
+        default=None, metadata=option(metavar="FILE", help="all figures; - instead of the table")
+    )
+    plot: Path | None = field(
+        default=None,
+        metadata=option(type=Path, metavar="FOLDER", help="write curves and scores"),
+    )
+    peer: Path | None = field(
+        default=None,
+        metadata=option(
+            type=Path, metavar="FOLDER", help="with yamnet.tflite, mn04_as.onnx or both"
+        ),
+    )
+    hop_s: float | None = field(
+        default=None,
+        metadata=option(
+            "--hop",
+            type=float,
+            metavar="SECONDS",
+            help="between scorings; more than the default 0.48 is faster, and less like live",
+        ),
+    )
+    threads: int | None = field(
+        default=None, metadata=option(type=types.count, metavar="N", help="of the CPU")
+    )
+    calibration: int | None = field(
+        default=None,
+        metadata=option(
+            type=types.hours,
+            metavar="HOURS",
+            help="instead: mix so many hours (2 to 24) from the clips, calibrate thresholds in "
+            "each, and judge them in the others",
+        ),
+    )
+    seed: int = field(default=0, metadata=option(type=types.seed, help="of these hours; default 0"))
 
 
 def command_line(options: EvalOptions) -> str:
     """What to type to a shell for these options; those left at their default are not in it."""
-    usual = EvalOptions(options.folder)
     words = ["pe-stream", "eval", str(options.folder)]
-    for field, flag in FLAGS.items():
-        value = getattr(options, field)
-        if value != getattr(usual, field):
-            words += [flag, *map(str, value if isinstance(value, tuple) else (value,))]
+    for each in fields(options):
+        long, value = flag(each), getattr(options, each.name)
+        if long is not None and value != each.default:
+            words += [long, *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)

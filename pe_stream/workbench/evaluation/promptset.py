@@ -17,17 +17,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from pe_stream.config.yaml_lines import Document, Keys, NotYamlError, read
 from pe_stream.errors import ConfigError, UsageError
+from pe_stream.workbench.evaluation.options import Phrasing, SetName
 
 SHIPPED = Path(__file__).parent / "prompts.yaml"
 """The sets that come with the package, by name."""
-
-Name = Literal["everyday", "esc50"]
-Phrasing: TypeAlias = Literal["plain", "unseen"] | int
-"""`plain`; `unseen`: all other words of a label, their embeddings averaged; N: the Nth of them."""
 
 _LISTS = ("sounds", "related", "unseen", "yamnet", "mn04")
 _KEYS = (*_LISTS, "plain")
@@ -59,7 +56,7 @@ class Label:
         )
 
 
-def shipped(name: Name) -> tuple[Label, ...]:
+def shipped(name: SetName) -> tuple[Label, ...]:
     """The labels of a set that comes with the package."""
     return _labels(SHIPPED, (name,))
 

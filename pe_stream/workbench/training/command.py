@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,18 @@ import yaml
 
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.workbench.manifest import Clip
-from pe_stream.workbench.training import calibration, card, concepts, group, teachers, text
+from pe_stream.workbench.training import (
+    calibration,
+    card,
+    codec_error,
+    concepts,
+    group,
+    teachers,
+    text,
+)
 from pe_stream.workbench.training.export import save
 from pe_stream.workbench.training.group import Group
+from pe_stream.workbench.training.options import TrainOptions
 from pe_stream.workbench.training.pipeline import Trainer
 from pe_stream.workbench.training.recipe import Recipe, clips_for, of_concepts
 
@@ -25,22 +33,6 @@ log = logging.getLogger(__name__)
 
 EMBEDDED = Path(__file__).with_name("embedded.yaml")
 """The recipe of the checkpoint that comes with the package."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainOptions:
-    """What the user asked for; see `pe-stream train --help`."""
-
-    data: Path
-    out: Path
-    more: tuple[Path, ...] = ()
-    folds: tuple[str, ...] = ()
-    every_licence: bool = False
-    recipe: str | None = None
-    teacher: Path | None = None
-    calibrate: Path | None = None
-    device: str = "auto"
-    threads: int | None = None
 
 
 def run(options: TrainOptions) -> int:
@@ -69,7 +61,7 @@ def run(options: TrainOptions) -> int:
         "calibrated": scenes is not None,
         "teacher": teacher.name,
     }
-    card.write(options.out, made, clips)
+    card.write(options.out, made, clips, codec_error.measured(options.out, clips))
     print(options.out)
     return 0
 

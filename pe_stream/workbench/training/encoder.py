@@ -1,4 +1,4 @@
-"""The audio encoder and its read-out under training: forward pass and losses.
+"""The audio encoder under training: forward pass and losses.
 
 transformers' own forward runs the codec without gradients and rotates queries slowly; here the
 model's parts are called one by one. `tests/training` compares the two.
@@ -17,27 +17,24 @@ from torch.nn import functional as F  # noqa: N812 - as everywhere
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.pe_audio import modeling_pe_audio
 
+from pe_stream.model.codec_layers import convolving
+from pe_stream.workbench.training import frontend
 from pe_stream.workbench.training.batches import Batch
 from pe_stream.workbench.training.shards import HOP_FRAMES
 
 
+@torch.no_grad()
 def read_out(model: Any, outputs: Tensor) -> Tensor:
-    """Codec features from the filterbank's outputs: (B, 96, 4 T) to (B, T, 192)."""
+    """Codec features from the filterbank's outputs: (B, 96, 4 T) to (B, T, 192).
+
+    In float32: in less, squares of what is quiet are lost.
+    """
     embedder = model.audio_encoder.embedder
     dac = embedder.dac_encoder
-    empty = outputs.new_zeros(outputs.shape)
-    hidden = dac.block[5](torch.cat([outputs, empty], dim=1))
-    features: Tensor = embedder.bottleneck(dac.conv2(dac.snake1(hidden))).transpose(1, 2)
+    with torch.autocast(outputs.device.type, enabled=False), convolving(cudnn=True):
+        hidden = dac.block[5](frontend.entering(outputs.float()))
+        features: Tensor = embedder.bottleneck(dac.conv2(dac.snake1(hidden))).transpose(1, 2)
     return features
-
-
-def read_out_weights(model: Any) -> list[nn.Parameter]:
-    """What is learned of the codec: everything after the squared sines."""
-    embedder = model.audio_encoder.embedder
-    dac = embedder.dac_encoder
-    block = dac.block[5]
-    parts = (block.snake1, block.conv1, dac.snake1, dac.conv2, embedder.bottleneck)
-    return [weight for part in parts for weight in part.parameters()]
 
 
 def hear(model: Any, features: Tensor) -> Tensor:

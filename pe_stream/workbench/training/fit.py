@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from pe_stream.config.worker import Worker
 from pe_stream.workbench.training.group import Group
 
 B = TypeVar("B")
@@ -22,6 +23,9 @@ B = TypeVar("B")
 SAVE_EVERY_S = 120.0
 _AHEAD = 4
 """Batches made ahead of the step that needs them; then their maker waits."""
+
+_STOP_S = 60.0
+"""At the end, a batch that is being made is waited for so long."""
 
 
 @dataclass(frozen=True)
@@ -207,17 +211,14 @@ def _made_ahead(batch: Callable[[int], B], first: int, steps: int) -> Iterator[I
 
     def make() -> None:
         for step in range(first, steps):
-            try:
-                made: B | BaseException = batch(step)
-            except BaseException as error:  # noqa: BLE001 - raised where it is taken
-                made = error
-            while not stopped.is_set():
-                try:
-                    ready.put(made, timeout=0.2)
-                    break
-                except queue.Full:
-                    continue
-            if stopped.is_set() or isinstance(made, BaseException):
+            put(batch(step))
+            if stopped.is_set():
+                return
+
+    def put(made: B | BaseException) -> None:
+        while not stopped.is_set():
+            with suppress(queue.Full):
+                ready.put(made, timeout=0.2)
                 return
 
     def take() -> Iterator[B]:
@@ -227,10 +228,10 @@ def _made_ahead(batch: Callable[[int], B], first: int, steps: int) -> Iterator[I
                 raise made
             yield made
 
-    maker = threading.Thread(target=make, name="batches")
+    maker = Worker("batches", make, put)  # what ended it is raised where it is taken
     maker.start()
     try:
         yield take()
     finally:
         stopped.set()
-        maker.join()
+        maker.join(_STOP_S)

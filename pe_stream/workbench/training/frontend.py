@@ -1,11 +1,11 @@
-"""The linear half of the codec, built by analysis instead of learned.
+"""The codec, built by analysis instead of learned: log energies of 48 bands.
 
 Learning a filterbank on raw samples by gradient takes days; its answer is known. So the weights
 of the DAC encoder's first five blocks are written down: a low-pass, delays that only sort samples
 into channels (a polyphase decomposition), and 48 complex band-pass filters on a mel scale, whose
-output at 100 Hz enters the sixth block. There, residual units form sums of squared sines of
-the filters' outputs at three gains, which rise with the bands' energy over three ranges of level;
-the rest of that block is the read-out, which is trained (`pe_stream.workbench.training.pipeline`).
+output at 100 Hz enters the sixth block. That one and what follows take the logarithm of the bands'
+energies (`pe_stream.workbench.training.logarithm`), so that the codec's features are `features` of
+the filters' outputs, to about half a dB.
 
 Everything before the sixth block is linear (the Snake activations have an alpha so small that they
 pass the signal: x + sin^2(a x)/a = x + a x^2), so it equals one convolution of stride 480. That one
@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everywhere
+
+from pe_stream.workbench.training import logarithm
 
 RATIOS = (3, 2, 4, 5, 4, 4)
 """Strides of the six blocks: 48 kHz to 16 kHz, then 8,000, 2,000, 400, 100 and 25 a second."""
@@ -36,9 +38,6 @@ CHANNELS = 2 * BANDS
 HOP = math.prod(RATIOS[:5])
 """Samples (48 kHz) between outputs of the filterbank: 480, 10 ms."""
 
-GAINS = (20.0, 140.0, 1000.0)
-"""Of the squared sines: each follows the energy over about 20 dB, then saturates."""
-
 _PASS = 1e-4
 """Alpha of a Snake that lets the signal pass: second harmonic at -80 dB for full scale."""
 
@@ -49,36 +48,41 @@ _TAPS = 320
 """Length of a filter, 20 ms."""
 
 
-def build(dac: Any) -> None:
-    """Write the analytic front end into `dac`, a DAC encoder of 6 channels with `RATIOS`.
+def build(embedder: Any) -> None:
+    """Write the front end into `embedder`: a DAC encoder of 6 channels with `RATIOS`, a bottleneck.
 
-    Its read-out (the sixth block's own convolution and what follows) is left as it is.
+    All weights of both are set; those that no feature depends on are 0.
     """
-    stages = lowpass_stages()
+    dac = embedder.dac_encoder
     with torch.no_grad():
-        for block in dac.block:
+        for block in (*dac.block, dac):
             for module in block.modules():
                 if hasattr(module, "alpha"):
                     module.alpha.fill_(_PASS)
-        for module in (dac.conv1, *_convolutions(dac.block)):
-            if module is not dac.block[5].conv1:
-                module.weight.zero_()
-                module.bias.zero_()
-        _write_lowpass(dac, stages)
+        for module in _convolutions(embedder):
+            for weight in module.parameters():
+                weight.zero_()
+        _write_lowpass(dac, lowpass_stages())
         used = _write_delays(dac)
         kernels = filters().reshape(CHANNELS, 8, used)
         for channel, offset in enumerate(_offsets()):
             dac.block[4].conv1.weight[:CHANNELS, channel] = kernels[:, :, offset]
-        _write_energies(dac.block[5])
+            dac.block[4].conv1.weight[CHANNELS:, channel] = -kernels[:, :, offset]
+        logarithm.write(embedder, BANDS, RATIOS[5])
 
 
 def filterbank(dac: Any, samples: Tensor) -> Tensor:
-    """What enters the sixth block, by the model's own modules: (B, 1, n) to (B, 96, n / 480)."""
+    """The filters' outputs by the model's own modules: (B, 1, n) to (B, 96, n / 480)."""
     hidden = dac.conv1(samples)
     for block in dac.block[:5]:
         hidden = block(hidden)
-    used: Tensor = hidden[:, :CHANNELS]
+    used: Tensor = hidden[:, :CHANNELS] / logarithm.SCALE
     return used
+
+
+def entering(outputs: Tensor) -> Tensor:
+    """What enters the sixth block: (B, 96, n) outputs to (B, 192, n), they and their negatives."""
+    return torch.cat([outputs, -outputs], dim=1) * logarithm.SCALE
 
 
 def kernel() -> tuple[Tensor, int]:
@@ -111,7 +115,7 @@ def features_100hz(outputs: Tensor) -> Tensor:
 
 
 def features(outputs: Tensor) -> Tensor:
-    """The features the read-out is taught: (B, 96, 4 T) to (B, T, 192), four times 48 bands."""
+    """What the codec's features are to be: (B, 96, 4 T) to (B, T, 192), four times 48 bands."""
     bands = features_100hz(outputs)
     batch, _, steps = bands.shape
     frames = steps // RATIOS[5]
@@ -226,15 +230,15 @@ def _write_lowpass(dac: Any, stages: Sequence[Tensor]) -> None:
 def _write_delays(dac: Any) -> int:
     """Blocks 2 to 4: channel c, sample n s + j goes to channel c s + j, sample n.
 
-    Returns how many channels are used in the end.
+    Together they scale it by `logarithm.SCALE`. Returns how many channels are used in the end.
     """
     used = 1
-    for index in (1, 2, 3):
+    for index, weight in ((1, 2.0**-5), (2, 2.0**-5), (3, logarithm.SCALE * 2**10)):
         stride = RATIOS[index]
         for channel in range(used):
             for phase in range(stride):
                 tap = math.ceil(stride / 2) + phase
-                dac.block[index].conv1.weight[channel * stride + phase, channel, tap] = 1
+                dac.block[index].conv1.weight[channel * stride + phase, channel, tap] = weight
         used *= stride
     return used
 
@@ -246,53 +250,3 @@ def _offsets() -> list[int]:
         offsets = [offset + span * phase for offset in offsets for phase in range(stride)]
         span *= stride
     return offsets
-
-
-def _write_energies(block: Any) -> None:
-    """The sixth block's residual units: squared sines of the filters' outputs, summed by band.
-
-    Channels u and -u through a Snake of alpha 1 leave 2 sin^2(g u); half of it from the real and
-    from the imaginary part is added to a channel that was empty. The upper 32 filters share
-    channels two by two: 96 channels are free, 32 for each gain.
-    """
-    shared = [band if band < 16 else 16 + (band - 16) // 2 for band in range(BANDS)]
-    for index, unit in enumerate((block.res_unit1, block.res_unit2, block.res_unit3)):
-        unit.snake2.alpha.fill_(1.0)
-        for channel in range(CHANNELS):
-            unit.conv1.weight[channel, channel, 3] = GAINS[index]
-            unit.conv1.weight[CHANNELS + channel, channel, 3] = -GAINS[index]
-            energy = CHANNELS + 32 * index + shared[channel // 2]
-            unit.conv2.weight[energy, [channel, CHANNELS + channel], 0] = 0.5
-    block.snake1.alpha[:, CHANNELS:] = 2.0
-
-
-def solve_read_out(embedder: Any, batches: Iterable[Tensor]) -> None:
-    """Write the best linear read-out of the energies (least squares over `batches` of outputs).
-
-    It takes one half of the sixth block's output channels. The other half keeps its random
-    weights, unheard: what it can add is for `pe_stream.workbench.training.pipeline` to learn.
-    """
-    dac = embedder.dac_encoder
-    block, width = dac.block[5], BANDS * RATIOS[5]
-    stride = RATIOS[5]
-    square: Any = 0
-    product: Any = 0
-    with torch.no_grad():
-        for outputs in batches:
-            hidden = torch.cat([outputs, torch.zeros_like(outputs)], dim=1)
-            for unit in (block.res_unit1, block.res_unit2, block.res_unit3, block.snake1):
-                hidden = unit(hidden)
-            seen = F.pad(hidden, (stride // 2, stride // 2)).unfold(2, 2 * stride, stride)
-            rows = seen.permute(0, 2, 1, 3).flatten(2).flatten(0, 1)
-            rows = torch.cat([rows, rows.new_ones(len(rows), 1)], dim=1).double()
-            square = square + rows.T @ rows
-            product = product + rows.T @ features(outputs).flatten(0, 1).double()
-        ridge = 1e-2 * torch.eye(len(square), dtype=torch.float64, device=square.device)
-        solution = torch.linalg.solve(square + ridge, product).float()
-        block.conv1.weight[:width] = solution[:-1].T.reshape(width, 2 * CHANNELS, 2 * stride)
-        block.conv1.bias[:width] = solution[-1]
-        dac.snake1.alpha[:, :width] = _PASS
-        for layer, tap in ((dac.conv2, 1), (embedder.bottleneck, 0)):
-            layer.weight[:width].zero_()
-            layer.bias[:width].zero_()
-            layer.weight[range(width), range(width), tap] = 1.0

@@ -7,8 +7,7 @@ Interrupted and called again, training goes on where it was: finished stages are
     mixtures   mix it, and ask the teacher what it hears
     ideal      teach the encoder, and the head of the texts, on ideal features
     text       teach the text tower what head and sentence encoder do together
-    readout    teach the codec's read-out the ideal features
-    joint      teach encoder, read-out and text tower together
+    joint      teach encoder and text tower together, on the codec's own features
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from pe_stream.workbench.training.wordings import Wordings
 
 log = logging.getLogger(__name__)
 
-_STAGES = ("ideal", "text", "readout", "joint")
+_STAGES = ("ideal", "text", "joint")
 """Of the model, in their order."""
 
 _BIAS = -5.0
@@ -82,7 +81,7 @@ class Trainer:
             weight.requires_grad_(False)
         nn.init.constant_(self.model.text_audio_logit_scale, encoder.SCALE)
         nn.init.constant_(self.model.text_audio_logit_bias, _BIAS)
-        frontend.build(self.model.audio_encoder.embedder.dac_encoder)
+        frontend.build(self.model.audio_encoder.embedder)
         self._work.mkdir(parents=True, exist_ok=True)
 
     def finished(self) -> bool:
@@ -126,7 +125,8 @@ class Trainer:
         learned = Learned(self.model, words, batches, mixtures).to(self._device)
         self._ideal(learned, words, batches)
         tokenizer = self._tower(learned, words)
-        self._read_out(batches)
+        # It is never learned; but the stages done may have been those of a version with another.
+        frontend.build(self.model.audio_encoder.embedder)
         self._joint(learned, words, batches, tokenizer)
         return tokenizer
 
@@ -155,7 +155,7 @@ class Trainer:
         return vectors
 
     def _ideal(self, learned: Learned, words: Words, batches: Batches) -> None:
-        """Teach encoder and head of the texts, on the features that the read-out is to give."""
+        """Teach encoder and head of the texts, on the features that the codec approximates."""
         if not self._done("ideal"):
             if self._recipe.start is not None:
                 start.begin_with(self.model, self._recipe.start)
@@ -233,20 +233,6 @@ class Trainer:
             recipe.seed,
         ), tokenizer
 
-    def _read_out(self, batches: Batches) -> None:
-        """Teach the codec's read-out the features that the filterbank's outputs define."""
-
-        def imitation(batch: Batch) -> Tensor:
-            outputs = batch.outputs.to(self._device)
-            return F.mse_loss(encoder.read_out(self.model, outputs), frontend.features(outputs))
-
-        if not self._done("readout"):
-            examples = (batches.batch(number).outputs.to(self._device) for number in range(24))
-            frontend.solve_read_out(self.model.audio_encoder.embedder, examples)
-        weights = [encoder.read_out_weights(self.model)]
-        plan = Plan(self._recipe.readout_steps, (6e-4,), decay=0.0, average=0.99, bf16=False)
-        self._stage("readout", plan, batches.batch, imitation, groups=weights)
-
     def _joint(
         self,
         learned: Learned,
@@ -269,11 +255,10 @@ class Trainer:
             features = encoder.read_out(self.model, batch.outputs)
             return learned.loss(batch, features, texts).total + _LESSON * kept
 
-        plan = Plan(self._recipe.joint_steps, (3e-4, 3e-4, 1e-4, 2e-4), average=0.9995, hold=0.3)
+        plan = Plan(self._recipe.joint_steps, (3e-4, 3e-4, 2e-4), average=0.9995, hold=0.3)
         groups = [
             learned.encoder_weights(),
             learned.own_weights(),
-            encoder.read_out_weights(self.model),
             text.weights(self.model),
         ]
         self._stage("joint", plan, batches.batch, loss, groups=groups, learned=learned)

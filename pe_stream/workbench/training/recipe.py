@@ -35,7 +35,6 @@ class Recipe:
     ideal_steps: int = 200_000
     corpus: int = 150_000
     text_steps: int = 12_000
-    readout_steps: int = 900
     joint_steps: int = 40_000
     seed: int = 0
     start: str | None = None

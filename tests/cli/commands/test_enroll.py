@@ -19,7 +19,8 @@ from timing import within
 from virtual_microphone import VirtualMicrophone
 
 from pe_stream.audio import encode, media
-from pe_stream.cli.commands.enroll import EnrollOptions, run
+from pe_stream.cli.commands.enroll import run
+from pe_stream.cli.options import EnrollOptions
 from pe_stream.config.edit import ConflictError
 from pe_stream.config.file import load
 from pe_stream.core.types import SAMPLE_RATE, Samples

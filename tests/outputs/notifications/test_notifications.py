@@ -40,7 +40,7 @@ SOON = ONSET + timedelta(seconds=2)
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notifications, "PAUSES_S", (0.01, 0.02))
+    monkeypatch.setattr(notifications, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(notifications, "_TURN_S", 0.02)
 
 
@@ -532,7 +532,7 @@ class TestWay:
             settled(told, 2)
 
     def test_a_stop_ends_the_pauses(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(notifications, "PAUSES_S", (60.0, 60.0))
+        monkeypatch.setattr(notifications, "FIRST_PAUSE_S", 60.0)
         house.answers = [500]
         with telling(hook={"webhook": house.url()}) as told:
             told.event(event(1))

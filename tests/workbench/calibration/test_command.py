@@ -20,6 +20,7 @@ from timing import within
 
 from pe_stream.config.file import load
 from pe_stream.core.types import Phase, ScoreRun
+from pe_stream.core.utc import utc_text
 from pe_stream.storage.database import reading
 from pe_stream.storage.events import EventStore
 from pe_stream.storage.scores import read_runs
@@ -157,7 +158,7 @@ def marked(path: Path, spans: list[tuple[datetime, float]]) -> None:
     """Events of `dog` in the kitchen that somebody said were right."""
     store = EventStore(path.parent / "events.db", keep_days=3650, limit=5, clock=END.timestamp)
     for number, (at, duration_s) in enumerate(spans):
-        onset = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        onset = utc_text(at)
         told = event(number, Phase.END, duration_s, source="kitchen", label="dog", onset=onset)
         store.record(told, [])
         store.judge(told.id, "right")

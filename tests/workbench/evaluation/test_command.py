@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pe_stream.cli.main import main
 from pe_stream.core.types import Samples
 from pe_stream.workbench.calibration import propose
 from pe_stream.workbench.evaluation import command, thresholds, yamnet
-from pe_stream.workbench.evaluation.options import FLAGS, EvalOptions, command_line
+from pe_stream.workbench.evaluation.options import EvalOptions, command_line
 from pe_stream.workbench.soundscapes import hours
 
 pytestmark = pytest.mark.heavy
@@ -373,10 +372,6 @@ def test_the_command_in_the_report_gives_the_same_options(
     assert program == "pe-stream"
     assert main(arguments) == 0
     assert given == [options]
-
-
-def test_every_option_is_in_the_command() -> None:
-    assert {field.name for field in fields(EvalOptions)} == {"folder", *FLAGS}
 
 
 def test_what_is_missing_is_one_line(strong: Path, level: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pe_stream.audio.synthesis.random_sounds import SOUNDS
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.checkpoint import load
 from pe_stream.workbench.training import card, command, group
+from pe_stream.workbench.training.options import TrainOptions
 from pe_stream.workbench.training.pipeline import Trainer
 from pe_stream.workbench.training.recipe import Recipe
 
@@ -31,7 +32,6 @@ phrasings: 1
 corpus: 10
 ideal_steps: 2
 text_steps: 2
-readout_steps: 2
 joint_steps: 2
 """
 
@@ -89,7 +89,7 @@ def trained(data: Path, more: Path, recipe: Path, tmp_path_factory: pytest.TempP
     """Two processes that were stopped once and went on."""
     out = tmp_path_factory.mktemp("trained") / "checkpoint"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Trainer, "_read_out", interrupt)
+        patched.setattr(Trainer, "_joint", interrupt)
         done = train(data, more, recipe, out, "--threads", "1")
     assert done.returncode == 130
     assert not (out / "model.safetensors").exists()
@@ -141,6 +141,14 @@ def test_the_card_names_sources_and_authors(trained: Path) -> None:
     assert "| made | CC-BY | 2 |" in text
     assert "| joint_steps | 2 |" in text
     assert "A teacher, " not in text
+    facts = json.loads((trained / "training.json").read_text("utf-8"))
+    assert {kind: len(errors) for kind, errors in facts["codec"].items()} == {
+        "tones": 8,
+        "noise": 8,
+        "clips": 8,
+    }
+    assert max(max(errors) for errors in facts["codec"].values()) < 1
+    assert "From -80 to -10 dBFS they are off by (dB, RMS): tones 0." in text
     assert "<!--" not in text
     assert "Only clips that may be redistributed" in text
     assert "not calibrated" in text
@@ -153,7 +161,7 @@ def test_a_finished_training_is_not_begun_anew(
     before = (trained / "model.safetensors").read_bytes()
     done = train(data, more, recipe, trained, "--threads", "1")
     assert done.returncode == 0, done.stderr
-    assert "readout: " not in done.stderr
+    assert "joint: " not in done.stderr
     assert (trained / "model.safetensors").read_bytes() == before
 
 
@@ -171,7 +179,7 @@ def test_another_recipe_is_refused_in_the_same_folder(trained: Path, data: Path)
 def test_a_folder_begun_before_a_setting_was_there_is_gone_on_in(
     data: Path, tmp_path: Path
 ) -> None:
-    options = command.TrainOptions(data=data, out=tmp_path)
+    options = TrainOptions(data=data, out=tmp_path)
     command._remember(options, Recipe())
     path = tmp_path / "work" / "recipe.json"
     before = json.loads(path.read_text("utf-8"))
@@ -188,7 +196,7 @@ def test_a_folder_begun_before_a_setting_was_there_is_gone_on_in(
 def test_the_recipe_of_the_checkpoint_that_comes_with_it(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = command.TrainOptions(data=data, out=tmp_path, folds=("1",), recipe="embedded")
+    options = TrainOptions(data=data, out=tmp_path, folds=("1",), recipe="embedded")
     recipe = command._recipe(options)
     shipped = yaml.safe_load(command.EMBEDDED.read_text("utf-8"))
     assert recipe == Recipe(folds=("1",), **shipped)
@@ -197,7 +205,7 @@ def test_the_recipe_of_the_checkpoint_that_comes_with_it(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "embedded").write_text("joint_steps: 1", "utf-8")
     assert command._recipe(options) == recipe
-    assert command._recipe(command.TrainOptions(data=data, out=tmp_path)) == Recipe()
+    assert command._recipe(TrainOptions(data=data, out=tmp_path)) == Recipe()
 
 
 def test_threads_asked_for_are_as_many_processes(

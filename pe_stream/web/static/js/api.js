@@ -4,6 +4,7 @@ const BASE = "api/v1/";
 
 /** What the daemon refused, in its own words. `status` 0: it was not reached. */
 export class ApiError extends Error {
+  /** @param {number} status @param {string} detail @param {number|null} [retryAfterS] */
   constructor(status, detail, retryAfterS = null) {
     super(detail);
     this.name = "ApiError";
@@ -34,6 +35,11 @@ export const put = (path, body, version) => ask("PUT", address(path), { body, ve
 export const patch = (path, body, version) => ask("PATCH", address(path), { body, version });
 export const remove = (path, version) => ask("DELETE", address(path), { body: {}, version });
 
+/**
+ * @param {string} method
+ * @param {string} url
+ * @param {{body?: any, version?: string, signal?: AbortSignal}} [options]
+ */
 async function ask(method, url, { body, version, signal } = {}) {
   const headers = { Accept: "application/json" };
   if (method !== "GET") headers["Content-Type"] = "application/json";

@@ -3,17 +3,28 @@
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
+ * The element of `tag.class.class`.
+ * @template {string} What
+ * @typedef {What extends `${infer Tag extends keyof HTMLElementTagNameMap}.${string}` ? HTMLElementTagNameMap[Tag]
+ *   : What extends keyof HTMLElementTagNameMap ? HTMLElementTagNameMap[What] : HTMLElement} ElementOf
+ */
+
+/** @typedef {Node|string|number|null|undefined|boolean|any[]} Child lists of them too; what is empty or false is left out */
+
+/**
  * el("button.primary", {type: "button", onclick: save}, "Save")
  *
  * Keys: `on...` are listeners, `data` and `aria` are objects, `true` is an empty attribute, null and
  * false leave it out; `value`, `checked` and the like are set as properties.
- * @param {string} what tag and classes
- * @param {object} [attributes]
- * @param {...(Node|string|number|null|false|Array)} children
+ * @template {string} What
+ * @param {What} what tag and classes
+ * @param {Record<string, any>} [attributes]
+ * @param {...Child} children
+ * @returns {ElementOf<What>}
  */
 export function el(what, attributes = {}, ...children) {
   const [tag, ...classes] = what.split(".");
-  const node = document.createElement(tag);
+  const node = /** @type {ElementOf<What>} */ (document.createElement(tag));
   if (classes.length) node.className = classes.join(" ");
   for (const [key, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
@@ -26,6 +37,20 @@ export function el(what, attributes = {}, ...children) {
   }
   node.append(...flat(children));
   return node;
+}
+
+/** The element of the page that has this id; the page cannot be without it. */
+export function byId(id) {
+  const node = document.getElementById(id);
+  if (!node) throw new Error(`the page has no #${id}`);
+  return node;
+}
+
+/** What one draws on a canvas with. @param {HTMLCanvasElement} canvas */
+export function pen(canvas) {
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("this browser draws on no canvas");
+  return context;
 }
 
 /** Replace what `node` holds. */

@@ -7,7 +7,7 @@ import { failed } from "./toasts.js";
 import { useZone } from "./zone.js";
 
 export const house = {
-  /** As GET info. */
+  /** As GET info. @type {Record<string, any>|null} */
   info: null,
   /** Sources by name, in the daemon's order. @type {Map<string, object>} */
   sources: new Map(),

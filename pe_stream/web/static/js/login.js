@@ -37,7 +37,6 @@ export function view(box, ends, onDone, words = "What this house hears is for th
       problem.textContent = "";
       try {
         await onDone(await post("session", { password: password.value }));
-        return;
       } catch (error) {
         problem.textContent = error.message;
         button.disabled = false;

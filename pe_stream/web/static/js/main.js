@@ -1,7 +1,7 @@
 // Start, session, and which view is shown.
 
 import { get, whenLoginIsNeeded } from "./api.js";
-import { el, fill } from "./dom.js";
+import { byId, el, fill } from "./dom.js";
 import { view as event } from "./event.js";
 import { view as events } from "./events/view.js";
 import { view as health } from "./health.js";
@@ -24,7 +24,7 @@ import { view as tryPrompt } from "./try.js";
  */
 const VIEWS = { live, events, event, labels, label: editLabel, try: tryPrompt, search, health };
 
-const main = document.getElementById("main");
+const main = byId("main");
 let ends = new Ends();
 let loggedIn = false;
 let atDoor = false;
@@ -37,7 +37,7 @@ async function start() {
   whenLoginIsNeeded(showLogin);
   addEventListener("hashchange", () => { if (loggedIn) show(true); });
   main.addEventListener("input", () => { typed = true; });
-  document.getElementById("skip").addEventListener("click", (click) => {
+  byId("skip").addEventListener("click", (click) => {
     click.preventDefault(); // the hash is the route
     main.focus();
   });

@@ -1,6 +1,6 @@
 // An event's spectrogram and score on one time axis, with the player's place moving over both.
 
-import { el } from "./dom.js";
+import { el, pen } from "./dom.js";
 import { sharp } from "./live/painting.js";
 import { drawScores, smoothed } from "./score_plot.js";
 import { onTheme } from "./theme.js";
@@ -14,11 +14,11 @@ export class Playback {
   #player;
   #image;
   #picture;
-  #canvas = null;
   #cursor = el("div.cursor", { hidden: true, testid: "cursor" });
   /** Seconds from the onset: what is shown, and where the clip lies. */
   #from;
   #to;
+  /** @type {number|null} */
   #clipFrom = null;
   #asked = 0;
 
@@ -54,14 +54,14 @@ export class Playback {
     if (this.#scores) {
       const { label, scores, threshold } = this.#scores;
       const known = scores.filter((one) => one !== null);
-      this.#canvas = el("canvas", {
+      const canvas = el("canvas", {
         role: "img", aria: { label: `Score of ${spoken(label)} from ${Math.round(-this.#from)} seconds before the onset on: `
           + `highest ${score(Math.max(0, ...known))}, threshold ${score(threshold)}` },
       });
-      timed.append(this.#canvas);
-      let size = null;
-      const paint = () => { if (size) this.#paint(...size); };
-      ends.add(sharp(this.#canvas, (width, height) => { size = [width, height]; paint(); }), onTheme(paint));
+      timed.append(canvas);
+      let [width, height] = [0, 0];
+      const paint = () => { if (width) this.#paint(canvas, width, height); };
+      ends.add(sharp(canvas, (...size) => { [width, height] = size; paint(); }), onTheme(paint));
     }
     for (const seconds of [0, this.#entry.offset ? this.#entry.duration_s : null]) {
       if (seconds === null) continue;
@@ -73,9 +73,9 @@ export class Playback {
     return timed;
   }
 
-  #paint(width, height) {
+  #paint(canvas, width, height) {
     const { scores, frame_s: frame, threshold, off_threshold: offThreshold, smooth_s: over } = this.#scores;
-    drawScores(this.#canvas.getContext("2d"), {
+    drawScores(pen(canvas), {
       width, height, from: 0, to: scores.length, threshold, offThreshold,
       scoreAt: smoothed((n) => scores[n] ?? NaN, over),
       events: [{ from: -this.#from / frame, to: (this.#entry.duration_s - this.#from) / frame }],
@@ -96,7 +96,7 @@ export class Playback {
   /** Put the picture under its seconds. The event is in the middle of its clip, as far as one can know. */
   #align() {
     const { clip_start: start, onset, duration_s: lasted } = this.#entry;
-    let length = this.#player.duration;
+    let length = this.#player?.duration ?? NaN;
     if (start) this.#clipFrom = (Date.parse(start) - Date.parse(onset)) / 1000;
     else if (Number.isFinite(length)) this.#clipFrom = -Math.max(0, (length - lasted) / 2);
     else return;
@@ -111,14 +111,15 @@ export class Playback {
 
   #follow() {
     cancelAnimationFrame(this.#asked);
-    if (this.#clipFrom === null) return;
+    const player = this.#player;
+    if (!player || this.#clipFrom === null) return;
     this.#cursor.hidden = false;
-    this.#cursor.style.left = `${this.#at(this.#clipFrom + this.#player.currentTime)}%`;
-    if (!this.#player.paused) this.#asked = requestAnimationFrame(() => this.#follow());
+    this.#cursor.style.left = `${this.#at(this.#clipFrom + player.currentTime)}%`;
+    if (!player.paused) this.#asked = requestAnimationFrame(() => this.#follow());
   }
 
   #seek(click, timed) {
-    if (this.#clipFrom === null) return;
+    if (!this.#player || this.#clipFrom === null) return;
     const part = (click.clientX - timed.getBoundingClientRect().left) / timed.clientWidth;
     const seconds = this.#from + part * (this.#to - this.#from) - this.#clipFrom;
     this.#player.currentTime = Math.max(0, seconds);

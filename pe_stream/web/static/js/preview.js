@@ -12,6 +12,7 @@ export class Preview {
   #label;
   #answer;
   #timer = 0;
+  /** @type {AbortController|null} */
   #abort = null;
 
   /** @param {string} label @param {(words: string, preview: object|null) => void} answer */
@@ -32,10 +33,11 @@ export class Preview {
   }
 
   async #now(rule) {
-    this.#abort = new AbortController();
+    const abort = new AbortController();
+    this.#abort = abort;
     try {
       const path = `labels/${encodeURIComponent(this.#label)}/preview`;
-      const preview = await post(path, { ...rule, hours: HOURS }, { signal: this.#abort.signal });
+      const preview = await post(path, { ...rule, hours: HOURS }, { signal: abort.signal });
       const sources = Object.keys(house.labels.get(this.#label)?.now ?? {}).length;
       this.#answer(previewWords(preview, sources), preview);
     } catch (error) {

@@ -1,7 +1,7 @@
 // What is around every view: name of the node, navigation, state of the connection, banner.
 
 import { remove } from "./api.js";
-import { el, fill, icon, say } from "./dom.js";
+import { byId, el, fill, icon, say } from "./dom.js";
 import { changed, house } from "./house.js";
 import { link } from "./router.js";
 import { connection, now } from "./stream.js";
@@ -86,7 +86,7 @@ function showConnection() {
   countdown = setTimeout(banner, Math.max(0, cutOff + PATIENCE_MS - Date.now()));
 }
 
-const box = () => document.getElementById("banner");
+const box = () => byId("banner");
 const broken = () => box().childElementCount > 0;
 
 function hideBanner() {

@@ -13,8 +13,9 @@ let colours = null;
 export const isDark = () => root.dataset.theme === "dark";
 
 export function toggle() {
-  use(isDark() ? "light" : "dark");
-  keep("theme", root.dataset.theme);
+  const theme = isDark() ? "light" : "dark";
+  use(theme);
+  keep("theme", theme);
 }
 
 /** Call `listener` whenever colours change. @returns {() => void} ends it */

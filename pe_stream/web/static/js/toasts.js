@@ -1,16 +1,16 @@
 // Short messages at the edge: what was saved, what failed. Failures stay until they are closed.
 
-import { el } from "./dom.js";
+import { byId, el } from "./dom.js";
 
 const LASTS_MS = 9000;
 const MOST = 4;
 
 /**
  * @param {string} text
- * @param {{kind?: "saved"|"failed", action?: {text: string, run: () => void}}} [options]
+ * @param {{kind?: "saved"|"failed", action?: {text: string, run: () => void}|null}} [options]
  */
 export function toast(text, { kind = "saved", action = null } = {}) {
-  const shelf = document.getElementById("toasts");
+  const shelf = byId("toasts");
   const close = () => note.remove();
   // A live region is read out when it is filled, so the text comes a moment after the box.
   const words = el("p", { role: kind === "failed" ? "alert" : "status" });
@@ -20,7 +20,7 @@ export function toast(text, { kind = "saved", action = null } = {}) {
     el("button.quiet", { type: "button", aria: { label: "Close this message" }, onclick: close }, "Close"),
   );
   shelf.append(note);
-  while (shelf.children.length > MOST) shelf.firstChild.remove();
+  for (const old of [...shelf.children].slice(0, -MOST)) old.remove();
   requestAnimationFrame(() => { words.textContent = text; });
   if (kind !== "failed") leaveLater(note, close);
   return close;

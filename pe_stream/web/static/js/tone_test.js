@@ -72,9 +72,10 @@ function listenTo(source) {
 
 async function quietBefore(listening) {
   const enough = () => [...listening.values()].every(({ levels }) => levels.length >= BEFORE_FRAMES);
-  for (const since = performance.now(); !enough() && performance.now() - since < BEFORE_MS;) {
-    await new Promise((done) => { setTimeout(done, 100); });
-  }
+  const pause = () => new Promise((done) => { setTimeout(done, 100); });
+  const since = performance.now();
+  // eslint-disable-next-line no-await-in-loop -- it waits, one pause after the other
+  while (!enough() && performance.now() - since < BEFORE_MS) await pause();
 }
 
 function judge({ levels, arrivals }, played) {

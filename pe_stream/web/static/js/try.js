@@ -1,7 +1,7 @@
 // Try a prompt: what would the last minute have scored?
 
 import { post } from "./api.js";
-import { el, fill } from "./dom.js";
+import { el, fill, pen } from "./dom.js";
 import { house } from "./house.js";
 import { sharp } from "./live/painting.js";
 import { link } from "./router.js";
@@ -36,10 +36,10 @@ export function view(box, place, ends) {
     button.disabled = true;
     button.textContent = "Listening back …";
     try {
-      const result = { text: text.value.trim(), ...await post("try", { text: text.value.trim(), source: source.value }) };
-      tries.unshift(result);
+      const tried = { text: text.value.trim(), ...await post("try", { text: text.value.trim(), source: source.value }) };
+      tries.unshift(tried);
       tries.length = Math.min(tries.length, KEPT_TRIES);
-      told.textContent = summary(result);
+      told.textContent = summary(tried);
       show();
     } catch (error) {
       problem.textContent = error.status === 429 && error.retryAfterS ? `${error.message} Again in ${error.retryAfterS} s.` : error.message;
@@ -85,7 +85,7 @@ function result(one, ends) {
     timed.append(mark);
   }
   let size = null;
-  const paint = () => size && drawScores(canvas.getContext("2d"), {
+  const paint = () => size && drawScores(pen(canvas), {
     width: size[0], height: size[1], from: 0, to: scores.length, threshold: null, offThreshold: null, events: [],
     scoreAt: (n) => scores[n] ?? NaN,
   });

@@ -10,16 +10,16 @@ const TEXTS = { right: "That was right", wrong: "That was wrong" };
 export function verdictForm(entry, onSaved) {
   const path = `events/${encodeURIComponent(entry.id)}/verdict`;
   let verdict = entry.verdict;
-  const buttons = Object.entries(TEXTS).map(([name, text]) => [name, el("button", {
+  const buttons = Object.entries(TEXTS).map(([name, text]) => ({ name, button: el("button", {
     type: "button", testid: `verdict-${name}`, onclick: () => save(verdict === name ? null : name),
-  }, icon(name), text)]);
+  }, icon(name), text) }));
   const note = el("textarea", { id: "note", rows: 2, maxlength: 500, testid: "note", oninput: show });
   note.value = entry.note ?? "";
   let saved = note.value;
   const keep = el("button", { type: "button", testid: "save-note", onclick: () => save(verdict) }, "Save the note");
 
   function show() {
-    for (const [name, button] of buttons) button.setAttribute("aria-pressed", String(verdict === name));
+    for (const { name, button } of buttons) button.setAttribute("aria-pressed", String(verdict === name));
     keep.disabled = verdict === null || note.value === saved;
   }
 
@@ -38,7 +38,7 @@ export function verdictForm(entry, onSaved) {
 
   show();
   return el("section.card.stack", { "aria-labelledby": "verdict" }, el("h2", { id: "verdict" }, "Was that right?"),
-    el("div.row.verdicts", {}, buttons.map(([, button]) => button)),
+    el("div.row.verdicts", {}, buttons.map(({ button }) => button)),
     el("div.labelled", {}, el("label", { for: "note" }, "Note (what it was, for instance)"), note,
       el("p.hint", {}, "A note is kept with a mark.")), el("div", {}, keep));
 }

@@ -18,6 +18,7 @@ export function duration(seconds) {
   if (seconds < 10) return `${Number(seconds.toFixed(seconds < 1 ? 2 : 1))} s`;
   const whole = Math.round(seconds);
   if (whole < 60) return `${whole} s`;
+  /** @type {[string, number][]} */
   const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
   const first = units.findIndex(([, size]) => whole >= size);
   const [bigName, big] = units[first];

@@ -7,15 +7,11 @@ import { spoken } from "../words.js";
 
 /** @typedef {{source: string, label: string, verdict: string, since: string, until: string}} Filter "" is any */
 
-const KEYS = ["source", "label", "verdict", "since", "until"];
-
 /** @param {URLSearchParams} query @returns {Filter} */
 export function fromQuery(query) {
-  return Object.fromEntries(KEYS.map((key) => {
-    const value = query.get(key) ?? "";
-    const isTime = key === "since" || key === "until";
-    return [key, isTime && Number.isNaN(Date.parse(value)) ? "" : value];
-  }));
+  const text = (key) => query.get(key) ?? "";
+  const time = (key) => (Number.isNaN(Date.parse(text(key))) ? "" : text(key));
+  return { source: text("source"), label: text("label"), verdict: text("verdict"), since: time("since"), until: time("until") };
 }
 
 /** Whether an event that has just come belongs to what is shown. @param {Filter} filter */

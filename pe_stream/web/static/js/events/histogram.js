@@ -31,7 +31,6 @@ export function legend(coloured, hasOthers) {
 
 /** A histogram that keeps its place while its bars change. */
 export class Histogram {
-  #title;
   #onPick;
   #bars = el("div.bars", { role: "group" });
   #table = el("div.table-wrap", { tabindex: 0, role: "region" });
@@ -61,7 +60,7 @@ export class Histogram {
     if (at >= 0) this.#focus = at;
     else if (this.#focus < 0 || this.#focus >= bars.length) this.#focus = bars.length - 1;
     fill(this.#bars, bars.map((bar, place) => this.#bar(bar, place, highest, coloured, picked)));
-    if (hadFocus) this.#bars.children[this.#focus]?.focus();
+    if (hadFocus) this.#buttons[this.#focus]?.focus();
     const withSome = bars.filter((bar) => bar.total);
     fill(this.#table, withSome.length ? this.#rows(withSome) : el("p.muted", {}, "No events."));
   }
@@ -82,13 +81,17 @@ export class Histogram {
     }, stack, el("span.tick", {}, bar.tick));
   }
 
+  get #buttons() {
+    return [...this.#bars.querySelectorAll("button")];
+  }
+
   #key(key) {
     const step = { ArrowRight: 1, ArrowLeft: -1, Home: -1000, End: 1000 }[key.key];
     if (!step) return;
     key.preventDefault();
-    const buttons = this.#bars.children;
+    const buttons = this.#buttons;
     this.#focus = Math.min(buttons.length - 1, Math.max(0, this.#focus + step));
-    [...buttons].forEach((button, place) => { button.tabIndex = place === this.#focus ? 0 : -1; });
+    buttons.forEach((button, place) => { button.tabIndex = place === this.#focus ? 0 : -1; });
     buttons[this.#focus].focus();
   }
 

@@ -4,6 +4,12 @@ import { el, icon, say } from "../dom.js";
 import { link } from "../router.js";
 import { duration, fullMoment, moment, score, spoken, VERDICTS } from "../words.js";
 
+/** The id of the event that a row of a list is of. @param {Element} node */
+export const rowId = (node) => (node instanceof HTMLElement && node.dataset.id) || "";
+
+/** Whether a row began before an event. @param {Map<string, EventRow>} rows @param {Element} node */
+export const isOlder = (rows, node, entry) => (rows.get(rowId(node))?.entry.onset ?? "") < entry.onset;
+
 export class EventRow {
   #when = el("time.figures");
   #length = el("span.length.figures");
@@ -12,7 +18,7 @@ export class EventRow {
   #marks = el("span.marks");
   #ended = "";
 
-  /** @param {object} entry @param {{source?: boolean}} [options] */
+  /** @param {object} entry as the API has it */
   constructor(entry) {
     this.entry = entry;
     this.node = el("li.event", { testid: "event-row", data: { id: entry.id, label: entry.label, source: entry.source } },

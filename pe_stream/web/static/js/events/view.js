@@ -7,7 +7,7 @@ import { connection, on } from "../stream.js";
 import { failed } from "../toasts.js";
 import { spoken } from "../words.js";
 import { filterForm, fromQuery, lets } from "./filters.js";
-import { EventRow } from "./row.js";
+import { EventRow, isOlder } from "./row.js";
 import { When } from "./when.js";
 
 const PAGE = 50;
@@ -60,7 +60,7 @@ export function view(box, place, ends) {
       for (const entry of page.events) add(entry, false);
       next = page.next;
       // The button may be gone: the focus goes on with the list.
-      if (isMore && !next) list.children[from]?.querySelector("a").focus();
+      if (isMore && !next) list.children[from]?.querySelector("a")?.focus();
       problem.hidden = true;
       empty();
     } catch (error) {
@@ -101,7 +101,7 @@ export function view(box, place, ends) {
       list.append(row.node);
       return;
     }
-    const after = [...list.children].find((child) => rows.get(child.dataset.id).entry.onset < entry.onset);
+    const after = [...list.children].find((child) => isOlder(rows, child, entry));
     list.insertBefore(row.node, after ?? null);
     row.node.classList.add("is-new");
     nothing.hidden = true;

@@ -15,6 +15,8 @@ export class When {
   #legend = el("div");
   #day = localDate(Date.now()).date;
   #asked = 0;
+  /** What was asked for last. @type {import("./filters.js").Filter} */
+  filter = { source: "", label: "", verdict: "", since: "", until: "" };
 
   /** @param {(since: string, until: string) => void} onRange a bar was chosen (both "": none any more) */
   constructor(onRange) {

@@ -1,12 +1,21 @@
-// Fields of the label form. Each has {key, node, read(), write(value), inputs}: null is the default.
+// Fields of the label form.
 
 import { el } from "../dom.js";
 import { house } from "../house.js";
 import { score } from "../words.js";
 
+/**
+ * @typedef {object} Field
+ * @property {string} key
+ * @property {HTMLElement} node
+ * @property {(HTMLInputElement|HTMLSelectElement|HTMLTextAreaElement|HTMLButtonElement)[]} inputs
+ * @property {() => any} read null is the default
+ * @property {(value: any) => void} write
+ */
+
 const idOf = (key) => `label-${key}`;
 
-/** Texts, one a line. */
+/** Texts, one a line. @returns {Field} */
 export function lines(key, text, hint) {
   const input = el("textarea", { id: idOf(key), testid: idOf(key), rows: 3, spellcheck: "true", aria: { describedby: `${idOf(key)}-hint` } });
   return {
@@ -17,7 +26,14 @@ export function lines(key, text, hint) {
   };
 }
 
-/** A number that may be left empty. */
+/**
+ * A number that may be left empty.
+ * @param {string} key
+ * @param {string} text
+ * @param {string} hint
+ * @param {{min?: number, max?: number|null, step?: number|string, placeholder?: number|string|null}} [limits]
+ * @returns {Field}
+ */
 export function number(key, text, hint, { min = 0, max = null, step = "any", placeholder = null } = {}) {
   const input = el("input", { type: "number", id: idOf(key), testid: idOf(key), min, max, step, placeholder, inputmode: "decimal", aria: { describedby: `${idOf(key)}-hint` } });
   return {
@@ -28,7 +44,7 @@ export function number(key, text, hint, { min = 0, max = null, step = "any", pla
   };
 }
 
-/** From a number to another; null where both are empty. `most` is what an empty second one is. */
+/** From a number to another; null where both are empty. `most` is what an empty second one is. @returns {Field} */
 export function range(key, text, hint, { max, most }) {
   const [from, to] = ["from", "to"].map((end) => el("input", {
     type: "number", id: `${idOf(key)}-${end}`, testid: `${idOf(key)}-${end}`, min: 0, max, step: "any", placeholder: end, inputmode: "decimal",
@@ -43,7 +59,7 @@ export function range(key, text, hint, { max, most }) {
   };
 }
 
-/** Slider and number in step; or the default, which the checkpoint recommends. */
+/** Slider and number in step; or the default, which the checkpoint recommends. @returns {Field} */
 export function threshold(standard) {
   const key = "threshold";
   const slider = el("input", { type: "range", id: idOf(key), testid: idOf(key), min: 0.01, max: 0.99, step: 0.01 });
@@ -66,7 +82,7 @@ export function threshold(standard) {
   };
 }
 
-/** One of several. @param {[string, string][]} options value, words */
+/** One of several. @param {string[][]} options value, words @returns {Field} */
 export function choice(key, text, options) {
   const input = el("select", { id: idOf(key), testid: idOf(key) }, options.map(([value, words]) => el("option", { value }, words)));
   return {
@@ -80,6 +96,7 @@ export function choice(key, text, options) {
   };
 }
 
+/** @returns {Field} */
 export function check(key, text) {
   const input = el("input", { type: "checkbox", id: idOf(key), testid: idOf(key) });
   return {
@@ -88,7 +105,7 @@ export function check(key, text) {
   };
 }
 
-/** Everywhere (null), or at the sources chosen. */
+/** Everywhere (null), or at the sources chosen. @returns {Field} */
 export function sources() {
   const key = "sources";
   const everywhere = el("input", { type: "checkbox", id: idOf(key), testid: idOf(key) });

@@ -125,7 +125,7 @@ export class LabelForm {
     for (const field of this.#fields) for (const input of field.inputs) input.disabled = true;
   }
 
-  /** @param {string} title @param {string} detail lines of what is wrong @param {Node} [action] */
+  /** @param {string} title @param {string} detail lines of what is wrong @param {Node|null} [action] */
   problem(title, detail, action = null) {
     const found = detail.split("\n").map((line) => line.trim()).filter(Boolean);
     fill(this.#problems, el("div.problems", { role: "alert" }, el("strong", {}, title), el("ul", {}, found.map((line) => el("li", {}, line))), action));

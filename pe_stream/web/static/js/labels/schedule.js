@@ -63,14 +63,14 @@ function row(values, { remove, up }) {
   const id = `rule-${made}`;
   const days = DAYS.map(([day, words]) => {
     const input = el("input", { type: "checkbox", id: `${id}-${day}`, value: day, checked: values.days?.includes(day) ?? true, aria: { label: words } });
-    return [input, el("label", { for: input.id }, input, el("span", { aria: { hidden: "true" } }, words.slice(0, 3)))];
+    return { input, node: el("label", { for: input.id }, input, el("span", { aria: { hidden: "true" } }, words.slice(0, 3))) };
   });
   const time = (name, text) => {
     const input = el("input", { id: `${id}-${name}`, list: "schedule-times", value: values[name], placeholder: "22:00 or sunset", autocomplete: "off", testid: `rule-${name}` });
-    return [input, el("div.labelled", {}, el("label", { for: input.id }, text), input)];
+    return { input, node: el("div.labelled", {}, el("label", { for: input.id }, text), input) };
   };
-  const [from, fromNode] = time("from", "From");
-  const [to, toNode] = time("to", "To");
+  const { input: from, node: fromNode } = time("from", "From");
+  const { input: to, node: toNode } = time("to", "To");
   const limit = el("input", { type: "number", id: `${id}-threshold`, min: 0, max: 1, step: "any", value: values.threshold ?? "", placeholder: "as usual", testid: "rule-threshold" });
   const enabled = el("select", { id: `${id}-enabled`, testid: "rule-enabled" },
     [["", "as usual"], ["true", "on"], ["false", "off"]].map(([value, text]) => el("option", { value }, text)));
@@ -79,14 +79,14 @@ function row(values, { remove, up }) {
   const upButton = el("button.quiet", { type: "button", onclick: up }, icon("up"), "Up");
   const removeButton = el("button.quiet", { type: "button", onclick: remove, testid: "remove-rule" }, icon("wrong"), "Remove");
   const fields = el("fieldset.stack", {}, legend,
-    el("div.days", { role: "group", aria: { label: "Days" } }, days.map(([, label]) => label)),
+    el("div.days", { role: "group", aria: { label: "Days" } }, days.map(({ node }) => node)),
     el("div.grid", {}, fromNode, toNode,
       el("div.labelled", {}, el("label", { for: limit.id }, "Threshold"), limit),
       el("div.labelled", {}, el("label", { for: enabled.id }, "Switched"), enabled)),
     el("div.row", {}, upButton, removeButton));
   return {
     node: el("li.rule", { testid: "rule" }, fields),
-    inputs: [...days.map(([input]) => input), from, to, limit, enabled, upButton, removeButton],
+    inputs: [...days.map(({ input }) => input), from, to, limit, enabled, upButton, removeButton],
     focus: () => from.focus(),
     title: (place, count) => {
       legend.textContent = count > 1 ? `Time ${place + 1}` : "Time";
@@ -95,7 +95,7 @@ function row(values, { remove, up }) {
       removeButton.setAttribute("aria-label", `Remove time ${place + 1}`);
     },
     read: () => {
-      const chosen = days.filter(([input]) => input.checked).map(([input]) => input.value);
+      const chosen = days.filter(({ input }) => input.checked).map(({ input }) => input.value);
       return {
         days: chosen.length === DAYS.length ? null : chosen, from: from.value.trim(), to: to.value.trim(),
         threshold: limit.value === "" ? null : Number(limit.value),

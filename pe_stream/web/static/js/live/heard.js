@@ -15,15 +15,6 @@ export const BANDS = 64;
 /** A little faster than they come. */
 export const SHOWN_EVERY_MS = FRAME_MS * 0.97;
 
-/** @type {Map<string, Heard>} */
-const all = new Map();
-
-/** @returns {Heard} also of a source of which nothing has come yet */
-export function heardAt(source) {
-  if (!all.has(source)) all.set(source, new Heard());
-  return all.get(source);
-}
-
 const toFrame = (utc) => Math.round(Date.parse(utc) / FRAME_MS);
 
 export class Heard {
@@ -115,7 +106,8 @@ export class Heard {
   highest(label, frames = SHOWN) {
     const scores = this.scores.get(label);
     let highest = 0;
-    for (let n = Math.max(this.first, this.end - frames); scores && n < this.end; n += 1) {
+    if (!scores) return highest;
+    for (let n = Math.max(this.first, this.end - frames); n < this.end; n += 1) {
       if (scores[n % KEPT] > highest) highest = scores[n % KEPT];
     }
     return highest;
@@ -142,9 +134,20 @@ export class Heard {
   }
 
   #of(label) {
-    if (!this.scores.has(label)) this.scores.set(label, new Float32Array(KEPT).fill(NaN));
-    return this.scores.get(label);
+    const scores = this.scores.get(label) ?? new Float32Array(KEPT).fill(NaN);
+    this.scores.set(label, scores);
+    return scores;
   }
+}
+
+/** @type {Map<string, Heard>} */
+const all = new Map();
+
+/** @returns {Heard} also of a source of which nothing has come yet */
+export function heardAt(source) {
+  const heard = all.get(source) ?? new Heard();
+  all.set(source, heard);
+  return heard;
 }
 
 // The end of what was open may have been missed.

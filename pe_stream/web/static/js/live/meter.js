@@ -20,13 +20,13 @@ export function meter(source) {
   function show(level) {
     const part = Math.min(1, Math.max(0, 1 - (level ?? LOWEST) / LOWEST));
     bar.style.transform = `scaleX(${part})`;
-    bar.classList.toggle("is-hot", level > -3);
+    bar.classList.toggle("is-hot", (level ?? LOWEST) > -3);
     const words = level === undefined ? "–" : dbfs(level);
     say(figure, words);
     if (known && Date.now() - told < TOLD_EVERY_MS) return;
     told = Date.now();
     known = level !== undefined;
-    node.setAttribute("aria-valuenow", Math.round(Math.max(LOWEST, level ?? LOWEST)));
+    node.setAttribute("aria-valuenow", String(Math.round(Math.max(LOWEST, level ?? LOWEST))));
     node.setAttribute("aria-valuetext", level === undefined ? "unknown" : words);
   }
   return { node: el("div.level", {}, node, figure), show };

@@ -3,6 +3,7 @@
 // A rolling picture is painted once per hop, somewhat wider than its window; in between, the browser
 // moves it by itself, which costs next to nothing.
 
+import { pen } from "../dom.js";
 import { SHOWN_EVERY_MS } from "./heard.js";
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -13,8 +14,8 @@ let asked = 0;
 
 const observer = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
-    const painting = paintings.get(target);
-    if (painting) painting.visible = isIntersecting;
+    const known = paintings.get(target);
+    if (known) known.visible = isIntersecting;
   }
   repaint();
 }, { rootMargin: "100px" });
@@ -68,7 +69,7 @@ export function sharp(canvas, onSize) {
     const ratio = Math.min(2, devicePixelRatio || 1);
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
-    canvas.getContext("2d").setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen(canvas).setTransform(ratio, 0, 0, ratio, 0, 0);
     onSize(width, height);
   });
   resize.observe(canvas);

@@ -105,11 +105,11 @@ export class Panel {
     if (this.#list.matches(":focus-within, :hover") && this.#list.childElementCount && this.#order === "loudest"
       && this.#list.dataset.order === "loudest" && this.#list.dataset.all === String(this.#all)) return;
     this.#list.dataset.order = this.#order;
-    this.#list.dataset.all = this.#all;
+    this.#list.dataset.all = String(this.#all);
     const tracks = [...this.#tracks];
     if (this.#order === "loudest") {
       const height = new Map(tracks.map((one) => [one, this.#heard.highest(one.label, SHOWN / 3)]));
-      tracks.sort((a, b) => height.get(b) - height.get(a));
+      tracks.sort((a, b) => (height.get(b) ?? 0) - (height.get(a) ?? 0));
     }
     const shown = this.#all ? tracks : tracks.slice(0, FEW);
     const nodes = shown.map((one) => one.node);

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { el, fill } from "../dom.js";
-import { EventRow } from "../events/row.js";
+import { EventRow, isOlder, rowId } from "../events/row.js";
 import { link } from "../router.js";
 import { connection, on } from "../stream.js";
 import { spoken } from "../words.js";
@@ -32,11 +32,11 @@ export function recent(ends) {
     }
     const made = new EventRow(entry);
     rows.set(entry.id, made);
-    const after = [...list.children].find((child) => rows.get(child.dataset.id).entry.onset < entry.onset);
+    const after = [...list.children].find((child) => isOlder(rows, child, entry));
     list.insertBefore(made.node, after ?? null);
-    while (list.children.length > MOST) {
-      rows.delete(list.lastChild.dataset.id);
-      list.lastChild.remove();
+    for (const old of [...list.children].slice(MOST)) {
+      rows.delete(rowId(old));
+      old.remove();
     }
     nothing.hidden = true;
     if (isNew && made.node.isConnected) {

@@ -3,7 +3,7 @@
 // A hidden canvas holds a pixel per frame and band, as a ring; new columns are written once, and
 // every picture is at most two copies of it, scaled.
 
-import { el } from "../dom.js";
+import { el, pen } from "../dom.js";
 import { house } from "../house.js";
 import { onTheme } from "../theme.js";
 import { dbfs } from "../words.js";
@@ -17,8 +17,8 @@ const WORDS_EVERY_MS = 5000;
 export function spectrogram(source, heard, ends) {
   const canvas = el("canvas.spectrogram", { role: "img", testid: "spectrogram", aria: { label: `Spectrogram of ${source}` } });
   const ring = el("canvas", { width: KEPT, height: BANDS });
-  const pixels = ring.getContext("2d");
-  const context = canvas.getContext("2d");
+  const pixels = pen(ring);
+  const context = pen(canvas);
   let map = colourMap();
   let written = 0;
   let size = [0, 0];

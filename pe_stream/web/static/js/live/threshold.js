@@ -36,7 +36,7 @@ export function thresholdSlider(label, source, plot, onMove, ends) {
   function show() {
     node.style.top = `${(1 - value) * 100}%`;
     node.classList.toggle("low", value < 0.5);
-    node.setAttribute("aria-valuenow", value);
+    node.setAttribute("aria-valuenow", String(value));
     node.setAttribute("aria-valuetext", previewed ? `${score(value)}, ${previewed}` : score(value));
     say(bubble, previewed ? `${score(value)} · ${previewed}` : score(value));
     bubble.hidden = before === null;

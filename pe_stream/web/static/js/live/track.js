@@ -1,6 +1,6 @@
 // One label at one source: its score over the last 30 s, its threshold, its events.
 
-import { el, say } from "../dom.js";
+import { el, pen, say } from "../dom.js";
 import { ruleOf } from "../house.js";
 import { link } from "../router.js";
 import { onTheme } from "../theme.js";
@@ -22,7 +22,7 @@ export function track(label, source, heard, ends) {
   const node = el("li.track", { testid: "track", data: { label } },
     el("div.name", {}, el("a", { href: link("label", label) }, spoken(label)), state), plot,
     el("div.figures-now", {}, figure, limit));
-  const context = canvas.getContext("2d");
+  const context = pen(canvas);
   let size = [0, 0];
   let threshold = 0.5;
   let shown = null;

@@ -1,57 +1,11 @@
-"""Values on the command line: text to what it means, or argparse's error."""
+"""Types of command-line arguments: text to what it means, or argparse's error."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 from pe_stream.core.relative_time import ago
-
-_CONFIGS = "./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/"
-
-
-def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add -c/--config, a command's configuration."""
-    parser.add_argument(
-        "-c",
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help=f"default: {_CONFIGS}",
-    )
-
-
-def add_two_configs(parser: argparse.ArgumentParser) -> None:
-    """Add -c/--config, the configuration of now, and --against, one to compare with it."""
-    parser.add_argument(
-        "-c",
-        "--config",
-        action=_Once,
-        type=Path,
-        metavar="FILE",
-        help=f"the configuration of now; default: {_CONFIGS}",
-    )
-    parser.add_argument(
-        "--against", type=Path, metavar="NEW", help="another configuration, to compare with it"
-    )
-
-
-class _Once(argparse.Action):
-    """A configuration that may be given once: two would be meant to be compared."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,  # noqa: ARG002
-    ) -> None:
-        if getattr(namespace, self.dest) is not None:
-            raise argparse.ArgumentError(self, "given twice; a second one is --against")
-        setattr(namespace, self.dest, values)
 
 
 def threshold(text: str) -> float:

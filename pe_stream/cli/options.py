@@ -1,0 +1,289 @@
+"""The arguments of the commands that have no package of their own, one dataclass each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from pe_stream.workbench import argument_types as types
+from pe_stream.workbench.arguments import (
+    CONFIGS,
+    WHEN,
+    Once,
+    config_option,
+    option,
+    positional,
+    switch,
+)
+
+DetectFormat = Literal["jsonl", "tsv", "audacity"]
+ReplayFormat = Literal["table", "jsonl", "csv"]
+SceneName = Literal["everyday", "smoke-alarm", "smoke-alarm-music"]
+Verdict = Literal["right", "wrong", "any", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """Of a command without arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigOptions:
+    """Of `run`, `check` and `config`."""
+
+    config: Path | None = field(default=None, metadata=config_option())
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """Of `demo`."""
+
+    seconds: float | None = field(
+        default=None, metadata=option(type=types.seconds, help="stop after so many seconds")
+    )
+    loop: bool = field(
+        default=False, metadata=switch("again and again, to look at the page meanwhile")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DetectOptions:
+    """Of `detect`."""
+
+    files: tuple[str, ...] = field(
+        metadata=positional(nargs="+", metavar="FILE", help="anything FFmpeg reads")
+    )
+    prompts: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "--prompt",
+            action="append",
+            metavar="TEXT",
+            help="a sound in words, instead of the configured labels; may be repeated",
+        ),
+    )
+    checkpoint: str | None = field(
+        default=None, metadata=option(help="embedded, a hub id, or a folder")
+    )
+    threshold: float | None = field(
+        default=None,
+        metadata=option(type=types.threshold, help="for every label, above 0, below 1"),
+    )
+    format: DetectFormat = field(default="jsonl", metadata=option(choices=get_args(DetectFormat)))
+    scores: Path | None = field(
+        default=None, metadata=option(type=Path, metavar="FOLDER", help="write STEM.npz per file")
+    )
+    plot: Path | None = field(
+        default=None, metadata=option(type=Path, metavar="FOLDER", help="write STEM.png per file")
+    )
+    config: Path | None = field(default=None, metadata=config_option())
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """Of `replay`; `against` is a second configuration."""
+
+    config: Path | None = field(
+        default=None,
+        metadata=config_option(f"the configuration of now; default: {CONFIGS}", action=Once),
+    )
+    against: Path | None = field(
+        default=None,
+        metadata=option(type=Path, metavar="NEW", help="another configuration, to compare with it"),
+    )
+    since: str = field(default="24h", metadata=option(metavar="WHEN", help=f"{WHEN}; default 24h"))
+    until: str | None = field(default=None, metadata=option(metavar="WHEN", help="default: now"))
+    source: str | None = field(default=None, metadata=option())
+    label: str | None = field(default=None, metadata=option())
+    format: ReplayFormat = field(default="table", metadata=option(choices=get_args(ReplayFormat)))
+
+
+@dataclass(frozen=True, slots=True)
+class SoundscapesOptions:
+    """Of `soundscapes`.
+
+    part: the first of so many parts of the clips' recordings, by (1, parts), and so on.
+    also: further folders with clips. synthesised: labels whose formulas to mix in.
+    """
+
+    manifest: Path = field(metadata=positional(type=Path, metavar="MANIFEST_FOLDER"))
+    out: Path = field(metadata=positional(type=Path, metavar="OUT", help="a folder to make"))
+    count: int = field(default=100, metadata=option(type=int, metavar="N", help="default 100"))
+    seconds: float = field(
+        default=30.0, metadata=option(type=types.seconds, help="of each; default 30")
+    )
+    seed: int = field(default=0, metadata=option(type=int, help="same seed, same bytes; default 0"))
+    folds: tuple[str, ...] = field(
+        default=(), metadata=option("--fold", nargs="+", metavar="F", help="only of these")
+    )
+    part: tuple[int, int] = field(
+        default=(1, 1),
+        metadata=option(
+            type=types.part,
+            metavar="N/M",
+            help="only the Nth of M parts of the recordings, "
+            "to calibrate on one and judge on another",
+        ),
+    )
+    snr_db: tuple[float, float] = field(
+        default=(0.0, 20.0),
+        metadata=option(
+            "--snr",
+            nargs=2,
+            type=float,
+            metavar=("LOW", "HIGH"),
+            help="dB, event against background over the event's duration; default 0 20",
+        ),
+    )
+    labels_from: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            action="append",
+            metavar="SET",
+            help="events only of labels in everyday, esc50, or a prompt set's file; "
+            "may be repeated",
+        ),
+    )
+    also: tuple[Path, ...] = field(
+        default=(),
+        metadata=option(
+            type=Path,
+            action="append",
+            metavar="FOLDER",
+            help="more clips, with a manifest of their own; may be repeated",
+        ),
+    )
+    synthesised: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            nargs="*",
+            metavar="LABEL",
+            help="also sounds made from formulas, of these labels, or all; default: none, as "
+            "training uses the formulas; eval judges them apart",
+        ),
+    )
+    scene: SceneName = field(default="everyday", metadata=option(choices=get_args(SceneName)))
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollOptions:
+    """Of `enroll`."""
+
+    name: str = field(
+        metadata=positional(metavar="NAME", help="of the label, new or there already")
+    )
+    files: tuple[str, ...] = field(
+        default=(),
+        metadata=positional(
+            nargs="*", metavar="FILE", help="recordings of the sound, up to 60 s each"
+        ),
+    )
+    record: bool = field(default=False, metadata=switch("from a microphone, instead of FILEs"))
+    seconds: float = field(
+        default=5.0, metadata=option(type=types.example_s, help="how long to record (default 5)")
+    )
+    source: str | None = field(
+        default=None,
+        metadata=option(metavar="NAME", help="to record from; default: the first microphone"),
+    )
+    prompts: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "--prompt",
+            action="append",
+            metavar="TEXT",
+            help="the sound in words too; may be repeated; default for a new label: its name",
+        ),
+    )
+    background: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            nargs="+",
+            metavar="FILE",
+            help="recordings without the sound, up to an hour each, from where it is listened for",
+        ),
+    )
+    config: Path | None = field(default=None, metadata=config_option())
+
+
+@dataclass(frozen=True, slots=True)
+class PromptsOptions:
+    """Of `prompts`."""
+
+    clips: tuple[str, ...] = field(
+        default=(),
+        metadata=option(nargs="+", metavar="FILE", help="which words move their scores most"),
+    )
+    json: bool = field(default=False, metadata=switch())
+    config: Path | None = field(default=None, metadata=config_option())
+
+
+@dataclass(frozen=True, slots=True)
+class DevicesOptions:
+    """Of `devices`."""
+
+    json: bool = field(default=False, metadata=switch())
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyTestOptions:
+    """Of `notify-test`."""
+
+    name: str = field(metadata=positional(metavar="NAME", help="as under `notifications`"))
+    config: Path | None = field(default=None, metadata=config_option())
+
+
+@dataclass(frozen=True, slots=True)
+class EventsOptions:
+    """Of `events`."""
+
+    format: Literal["jsonl", "csv"] = field(
+        default="jsonl", metadata=option(choices=("jsonl", "csv"))
+    )
+    since: str | None = field(default=None, metadata=option(metavar="WHEN", help=WHEN))
+    source: str | None = field(default=None, metadata=option())
+    label: str | None = field(default=None, metadata=option())
+    verdict: Verdict | None = field(
+        default=None, metadata=option(choices=get_args(Verdict), help="as marked on the page")
+    )
+    config: Path | None = field(default=None, metadata=config_option())
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """Of `search`."""
+
+    text: str = field(
+        metadata=positional(metavar="TEXT", help='a sound in words: "kettle whistling"')
+    )
+    since: str = field(
+        default="24h", metadata=option(metavar="WHEN", help="as for `events`; default: 24h")
+    )
+    until: str | None = field(default=None, metadata=option(metavar="WHEN", help="default: now"))
+    source: str | None = field(default=None, metadata=option())
+    limit: int = field(
+        default=20,
+        metadata=option(type=types.moments, metavar="N", help="moments; default: 20"),
+    )
+    format: Literal["table", "jsonl"] = field(
+        default="table", metadata=option(choices=("table", "jsonl"))
+    )
+    config: Path | None = field(default=None, metadata=config_option())
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaOptions:
+    """Of `schema`."""
+
+    of: Literal["config", "event"] = field(metadata=positional(choices=("config", "event")))
+
+
+@dataclass(frozen=True, slots=True)
+class HelpOptions:
+    """Of `help`."""
+
+    topic: str | None = field(
+        default=None,
+        metadata=positional(nargs="?", metavar="TOPIC", help="its name, or how it begins"),
+    )

@@ -1,0 +1,47 @@
+"""What the parts of a daemon that tell, keep or show things are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pe_stream.core.detector import Heard
+from pe_stream.core.types import Event, LabelRule
+
+LabelsOf = Mapping[str, Sequence[str]]
+"""The labels that each source is listened to for, by source."""
+
+
+class Listener:
+    """Hears what happens; each method does nothing unless it is overridden.
+
+    One call comes at a time, in the order in which things happen, and none may take long: scoring
+    waits meanwhile. What a method raises ends the scoring; in the daemon, see `daemon.listeners`.
+    """
+
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:
+        """Labels are in force: at the start, and whenever there are others.
+
+        On the main thread before the scoring begins, then on the scoring thread; after the last
+        event of labels that are gone, and before the rules of the new ones.
+        keys: by label, a fingerprint of what makes its scores; see `labels.prepare.Labels`.
+        """
+
+    def rules(self, source: str, rules: Sequence[LabelRule]) -> None:
+        """The rules of a source, one for each column of its scores, as they are in force.
+
+        At the start and whenever they change; thresholds that follow the room at most once a
+        minute. On the main thread before the scoring begins, then on the scoring thread.
+        """
+
+    def event(self, event: Event) -> None:
+        """A phase of an event. On the scoring thread; on the main thread once that has ended."""
+
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
+        """Frames of a source that became final, after their events. On the scoring thread.
+
+        names: of the columns of `heard.scores`.
+        """
+
+    def health(self, source: str, health: Mapping[str, Any]) -> None:
+        """How a source does, as MQTT says it: on change, and now and then. On the main thread."""

@@ -1,0 +1,85 @@
+"""One event to many outputs: in order, and none of them takes the others along."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pe_stream.core.detector import Heard
+from pe_stream.core.listener import LabelsOf, Listener
+from pe_stream.core.types import Event, LabelRule
+
+log = logging.getLogger(__name__)
+
+
+class Listeners(Listener):
+    """Tells every listener of everything, on the thread that calls: see `Listener`.
+
+    Each event goes to all of them, in their order, before the next one goes to any. A listener that
+    raises is told nothing more, as nobody knows what state it is in; the others are told all the
+    same, also the ends of open events while the daemon stops. `on_failure` gets the error, which
+    ends the daemon: nothing is swallowed.
+    """
+
+    def __init__(
+        self, on_failure: Callable[[BaseException], None], clipped: Callable[[Event], Event]
+    ) -> None:
+        """Begin with nobody to tell.
+
+        on_failure: called with what a listener raised, on the thread that told it. clipped: gives
+        an event its clip, before anybody is told.
+        """
+        self._on_failure = on_failure
+        self._clipped = clipped
+        self._all: tuple[Listener, ...] = ()
+
+    def set(self, *listeners: Listener) -> None:
+        """Tell these from now on, in this order; before anything happens."""
+        self._all = listeners
+
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:
+        """Tell all."""
+        self._tell(lambda listener: listener.labels(of, keys))
+
+    def rules(self, source: str, rules: Sequence[LabelRule]) -> None:
+        """Tell all."""
+        self._tell(lambda listener: listener.rules(source, rules))
+
+    def event(self, event: Event) -> None:
+        """Tell all."""
+        event = self._clipped(event)
+        self._tell(lambda listener: listener.event(event))
+
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
+        """Tell all."""
+        self._tell(lambda listener: listener.scores(source, names, heard))
+
+    def health(self, source: str, health: Mapping[str, Any]) -> None:
+        """Tell all."""
+        self._tell(lambda listener: listener.health(source, health))
+
+    def _tell(self, tell: Callable[[Listener], None]) -> None:
+        for listener in self._all:
+            try:
+                tell(listener)
+            except Exception as error:  # noqa: BLE001 - it ends the daemon, not the others
+                log.error("%s has failed, and is told nothing more", type(listener).__name__)  # noqa: TRY400
+                self._all = tuple(each for each in self._all if each is not listener)
+                self._on_failure(error)
+
+
+class EventLog(Listener):
+    """Every phase of an event is a line of the log."""
+
+    def event(self, event: Event) -> None:
+        """Write it."""
+        log.info(
+            "%s: %s %s at %s, %.2f s, peak %.2f",
+            event.source,
+            event.label,
+            event.phase,
+            event.onset,
+            event.duration_s,
+            event.peak,
+        )

@@ -1,0 +1,284 @@
+"""A daemon while it runs: its parts, in the order in which they start, and the list of listeners.
+
+Whatever happens goes to every listener, in the order of `Running._listeners`: a new output is one
+line there.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pe_stream.config import Settings, local_time
+from pe_stream.config.edit import ConfigFile
+from pe_stream.config.local_time import LocalTime
+from pe_stream.core.messages import Topics
+from pe_stream.daemon.active_labels import ActiveLabels, labels_by_source
+from pe_stream.daemon.delivery import Delivery
+from pe_stream.daemon.health import Health
+from pe_stream.daemon.listeners import EventLog, Listeners
+from pe_stream.daemon.page import PageParts, page
+from pe_stream.daemon.watchdog import Watchdog
+from pe_stream.errors import UnavailableError
+from pe_stream.outputs.home_assistant import HomeAssistant
+from pe_stream.outputs.metrics import Metrics, Readings
+from pe_stream.outputs.mqtt import Publisher
+from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
+from pe_stream.outputs.notifications import Notifications
+from pe_stream.pipeline.live import Live
+from pe_stream.pipeline.openers import openers
+from pe_stream.pipeline.scorer import Scorer
+from pe_stream.storage import clips as clips_module
+from pe_stream.storage import events as events_module
+from pe_stream.storage.clips import Clips
+from pe_stream.storage.embeddings import EmbeddingStore
+from pe_stream.storage.events import EventStore
+from pe_stream.storage.scores import ScoreStore
+from pe_stream.web.recent_embeddings import RecentEmbeddings
+
+if TYPE_CHECKING:  # an extra may be missing
+    from pe_stream.web.server import Server
+
+log = logging.getLogger(__name__)
+
+FLUSH_S = 1.5
+"""At a stop, events that wait for the broker get this long (s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a daemon runs with; nothing of it changes.
+
+    at: the moment (aware) whose schedules the labels of `scorer` are under. file: where the page
+    may edit labels; version: of it, as it was read. read: reads the configuration again; raises
+    ConfigError. ended: told that every source has ended, or what ended a thread; by any thread.
+    """
+
+    settings: Settings
+    scorer: Scorer
+    local: LocalTime
+    at: datetime
+    notifications: Notifications
+    file: ConfigFile | None
+    version: str
+    read: Callable[[], Settings]
+    ended: Callable[[BaseException | None], None]
+
+
+class Running:
+    """All parts of a daemon. Its methods are for the main thread."""
+
+    def __init__(self, stack: ExitStack, given: RunContext) -> None:
+        """Start every part but the listening, from top to bottom; `stack` stops them in reverse.
+
+        Raises ConfigError, and UnavailableError where a port cannot be had.
+        """
+        settings, scorer, ended = given.settings, given.scorer, given.ended
+        self._settings, self._scorer = settings, scorer
+        self._watchdog = Watchdog()
+        self._health = {source: Health() for source in settings.sources}
+        self._topics = Topics(settings.mqtt.prefix, settings.node)
+        self._notifications = given.notifications
+        self._recent = RecentEmbeddings()
+        self._metrics = Metrics(settings.metrics, on_failure=ended)
+        self._store = _open_store(stack, settings, ended)
+        self._clips = Clips(
+            settings.clips, on_failure=ended, on_done=self._clip_done, judged=self._judged
+        )
+        self._listeners = Listeners(ended, clipped=self._clips.named)
+        self._live = Live(
+            openers(settings),
+            scorer,
+            self._listeners,
+            node=settings.node,
+            hears=settings.hears,
+            ended=ended,
+            scored=self._metrics.scored,
+            clips=clips_module.rule(settings.clips),
+            cut=self._clips.take,
+            embed=settings.web.enabled or settings.search.enabled,
+        )
+        self.labels = ActiveLabels(
+            settings,
+            scorer,
+            self._live,
+            given.local,
+            given.at,
+            file=given.file,
+            version=given.version,
+            read=given.read,
+            on_failure=ended,
+        )
+        self._publisher, self._where = self._connect(stack, ended)
+        of = labels_by_source(settings)
+        home = HomeAssistant(settings.home_assistant, self._topics, self._publisher.publish, of)
+        if home.enabled:
+            self._publisher.listen(home.birth, home.greet)
+        self._publisher.start()
+        stack.callback(self._publisher.stop, FLUSH_S)
+        self._notifications.start()
+        self._clips.start()
+        stack.callback(self._clips.stop)
+        self._scores = ScoreStore(settings.history, on_failure=ended)
+        self._scores.start()
+        stack.callback(self._scores.stop)
+        self._embeddings = EmbeddingStore(settings.search, on_failure=ended)
+        self._embeddings.start(scorer.checkpoint.identity, scorer.checkpoint.name)
+        stack.callback(self._embeddings.stop)
+        self._page = self._serve_page(stack, given)
+        self._serve_metrics(stack)
+        stack.callback(self._live.stop)
+        self._delivery = Delivery(
+            self._topics, self._publisher, self._store, of, scores=settings.mqtt.scores
+        )
+        self._listeners.set(
+            self._delivery,  # first: in the database before anybody is told
+            self._metrics,
+            home,
+            self._notifications,
+            *([] if self._page is None else [self._page]),
+            self._scores,
+            self._embeddings,
+            self._recent,
+            EventLog(),
+        )
+
+    def listen(self) -> None:
+        """Open every source and begin; what the last run left comes first.
+
+        Raises UnavailableError where a source cannot be opened.
+        """
+        self._announce(self._live.open())
+        self._delivery.begin()
+        self._live.start()
+
+    def tick(self, now_s: float) -> None:
+        """See to what is due, about once a second. now_s: monotonic."""
+        self._watchdog.check(self._live.statuses)
+        if self._store is not None:
+            self._store.retry()
+            self._delivery.go_on()
+        try:
+            self.labels.follow(local_time.now())
+        except UnavailableError as error:  # it is ending
+            log.error("by the clock: %s", error)  # noqa: TRY400
+        self.tell_health(now_s)
+
+    def tell_health(self, now_s: float) -> None:
+        """Tell the health of sources where it is time. now_s: monotonic; `inf` is always."""
+        reason = self._unavailable_reason
+        for source, status in self._live.statuses.items():
+            if (told := self._health[source].due(status, reason, now_s)) is not None:
+                self._listeners.health(source, told)
+
+    @property
+    def _unavailable_reason(self) -> str | None:
+        return None if self._store is None else self._store.unavailable_reason
+
+    def _connect(
+        self, stack: ExitStack, on_failure: Callable[[BaseException], None]
+    ) -> tuple[Publisher, str]:
+        """Start the broker where it is ours; the publisher, not yet started, and where it sends."""
+        settings = self._settings.mqtt
+        if settings.embedded:
+            broker = EmbeddedBroker(settings.port, on_failure=on_failure)
+            broker.start()
+            stack.callback(broker.stop)
+            settings = settings.model_copy(update={"port": broker.port})
+        publisher = Publisher(
+            settings,
+            self._topics,
+            on_set=self.labels.set,
+            on_failure=on_failure,
+            on_delivered=self._store.delivered if self._store else lambda _: None,
+        )
+        return publisher, f"{settings.host}:{settings.port}"
+
+    def _serve_page(self, stack: ExitStack, given: RunContext) -> Server | None:
+        if not self._settings.web.enabled:
+            return None
+        parts = PageParts(
+            scorer=self._scorer,
+            live=self._live,
+            labels=self.labels,
+            publisher=self._publisher,
+            health=self._shown_health,
+            file=given.file,
+            recent=self._recent,
+            clips=self._clips,
+            events=self._store,
+            scores=self._scores,
+            embeddings=self._embeddings,
+        )
+        server = page(self._settings, parts, given.ended)
+        server.start()
+        stack.callback(server.stop)
+        log.info("page: %s", server.url)
+        return server
+
+    def _serve_metrics(self, stack: ExitStack) -> None:
+        settings, viewed = self._settings, self._page
+        if not settings.metrics.enabled:
+            return
+        kept = {}
+        if settings.history.enabled:
+            kept["scores"] = self._scores.status
+        if settings.search.enabled:
+            kept["heard"] = self._embeddings.status
+        readings = Readings(
+            sources=lambda: self._live.statuses,
+            publisher=self._publisher,
+            notifications=self._notifications,
+            clips=self._clips.counts,
+            events=None if self._store is None else self._store.status,
+            kept=kept,
+            viewers=None if viewed is None else lambda: viewed.viewers,
+        )
+        url = self._metrics.serve(readings)
+        stack.callback(self._metrics.stop)
+        log.info("metrics: %s", url)
+
+    def _announce(self, sources: Mapping[str, str]) -> None:
+        log.info("checkpoint: %s", self._scorer.checkpoint.describe())
+        for name, what in sources.items():
+            labels = ", ".join(self._settings.labels_of(name))
+            log.info("%s: listening to %s for %s", name, what, labels)
+        log.info("publishing on %s under %s", self._where, self._topics.status.rpartition("/")[0])
+
+    def _shown_health(self) -> dict[str, dict[str, Any]]:
+        """For the page; on its threads."""
+        reason = self._unavailable_reason
+        return {
+            source: self._health[source].shown(status, reason)
+            for source, status in self._live.statuses.items()
+        }
+
+    def _clip_done(self, event_id: str, path: Path | None) -> None:
+        """A clip is complete, or there will be none; on the thread that writes them, mostly."""
+        self._notifications.clip(event_id, path)
+        if path is None and self._store is not None:
+            self._store.no_clip(event_id)
+
+    def _judged(self) -> Collection[str] | None:
+        """Events whose clips are kept for good; on the thread that writes clips."""
+        return () if self._store is None else self._store.judged()
+
+
+def _open_store(
+    stack: ExitStack, settings: Settings, on_failure: Callable[[BaseException], None]
+) -> EventStore | None:
+    if not settings.store.enabled:
+        return None
+    store = EventStore(
+        events_module.path_of(settings.store),
+        keep_days=settings.store.keep_days,
+        limit=settings.mqtt.queue,
+        on_failure=on_failure,
+    )
+    stack.callback(store.close)
+    return store

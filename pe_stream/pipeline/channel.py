@@ -1,0 +1,78 @@
+"""One live source as the scoring thread sees it: what comes of it, and what was made of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from pe_stream.audio.feed import Feed, Mark
+from pe_stream.core.detector import Detector, Heard
+from pe_stream.core.ledger import SourceState
+from pe_stream.core.rule_change import RuleChange
+from pe_stream.core.source_status import SourceStatus
+from pe_stream.core.types import FRAME_S, Event
+from pe_stream.model.codec import Stream
+
+_RTF_MEMORY = 0.95
+"""Weight of what was before in the real-time factor, per window."""
+
+
+class Channel:
+    """A source, its detector and its codec state; for the scoring thread, but for `up_to_date`."""
+
+    def __init__(self, feed: Feed, detector: Detector) -> None:
+        """Begin with nothing heard."""
+        self.feed = feed
+        self.detector = detector
+        self.stream = Stream()
+        self.ended = False
+        self._busy_s = self._audio_s = 0.0
+
+    @property
+    def status(self) -> SourceStatus:
+        """How it does, as of its last audio that was taken."""
+        detector = self.detector
+        return SourceStatus(
+            detector.account,
+            self.feed.delivered,
+            detector.scored_frames,
+            max(0, detector.urgency[1]),
+            detector.stretched,
+            round(self._busy_s / self._audio_s, 3) if self._audio_s else None,
+        )
+
+    def up_to_date(self, status: SourceStatus) -> SourceStatus:
+        """With what goes on although nothing is scored; from any thread."""
+        account = status.account
+        if account.state is SourceState.LOST:  # else it would count once something is heard
+            account = replace(account, lost=account.lost + self.feed.missed)
+        return replace(
+            status,
+            account=account,
+            delivered=self.feed.delivered,
+            waiting=status.waiting + self.feed.waiting,
+        )
+
+    def drain(self) -> None:
+        """Give the detector what has arrived."""
+        for item in self.feed.take():
+            if item is Mark.LOST:
+                self.detector.silence()
+                self.stream = Stream()
+            elif item is Mark.ENDED:
+                self.detector.end(None)
+                self.ended = True
+            else:
+                self.detector.feed(item)
+
+    def change(self, changes: Mapping[str, RuleChange]) -> list[Event]:
+        """Change rules by label; a label that has just gone is nothing to change."""
+        rules = self.detector.rules
+        return self.detector.change(
+            [changes[rule.name].of(rule) if rule.name in changes else rule for rule in rules]
+        )
+
+    def spend(self, busy_s: float, heard: Heard) -> None:
+        """Count the time that a scoring took (s), and what it brought."""
+        self._busy_s = _RTF_MEMORY * self._busy_s + busy_s
+        self._audio_s = _RTF_MEMORY * self._audio_s + len(heard.scores) * FRAME_S

@@ -1,0 +1,138 @@
+"""What the API answers about events: stored ones, their scores, and what a search found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from pe_stream.core.types import Event, Phase, Reason
+
+_JSON: dict[Any, Any] = {Phase: Literal["start", "update", "end"], Reason | None: str | None}
+"""How the document tells of types that an event's fields have; others are JSON's own."""
+
+
+class There(BaseModel):
+    """An event that was on at a moment. clip_s: where in its clip that is; null without one."""
+
+    id: str
+    label: str
+    clip_s: float | None
+
+
+class Sounding(BaseModel):
+    """When it sounded like a text; `score` is that of the best 0.4 s, which begin at `peak_at`."""
+
+    source: str
+    start: str
+    duration_s: float
+    score: float
+    peak_at: str
+    event: There | None
+
+
+class LeftOut(BaseModel):
+    """What another checkpoint heard: texts do not compare with it."""
+
+    checkpoint: str
+    heard_s: float
+
+
+class Moments(BaseModel):
+    """What a search found, the best first. searched_s: how much was kept of that time."""
+
+    text: str
+    since: str
+    until: str
+    searched_s: float
+    left_out: list[LeftOut]
+    moments: list[Sounding]
+
+
+class Judgement(BaseModel):
+    """What somebody says of an event."""
+
+    model_config = ConfigDict(extra="forbid")
+    verdict: Literal["right", "wrong"]
+    note: Annotated[str, Field(max_length=1000)] = ""
+
+
+if TYPE_CHECKING:
+    _Event = BaseModel
+else:
+    _Event = create_model(
+        "_Event",
+        event_schema=(Annotated[int, Field(alias="schema")], ...),
+        **{name: (_JSON.get(kind, kind), ...) for name, kind in get_type_hints(Event).items()},
+    )
+
+
+class Entry(_Event):
+    """An event as it was last told, and what somebody said of it."""
+
+    model_config = ConfigDict(extra="allow")
+    verdict: Literal["right", "wrong"] | None
+    note: str | None
+    has_clip: bool
+
+
+class OneEntry(Entry):
+    """A single event. clip_start: UTC of its clip's first sample."""
+
+    previous: str | None
+    following: str | None
+    clip_start: str | None
+
+
+class Entries(BaseModel):
+    """A page of events, the newest first; `next` goes on."""
+
+    events: list[Entry]
+    next: str | None
+
+
+class Track(BaseModel):
+    """Scores around an event, a frame each; null where none is kept.
+
+    smooth_s: of which the means are compared with the threshold; 0: the scores as they are.
+    """
+
+    start: str
+    frame_s: float
+    label: str
+    scores: list[float | None]
+    threshold: float
+    off_threshold: float | None
+    smooth_s: float
+
+
+class Run(BaseModel):
+    """Scores without a break."""
+
+    start: str
+    scores: list[float]
+
+
+class Runs(BaseModel):
+    """Stored scores of a label."""
+
+    source: str
+    label: str
+    frame_s: float
+    runs: list[Run]
+
+
+class Bucket(BaseModel):
+    """Events that began in a local hour or day."""
+
+    start: str
+    total: int
+    labels: dict[str, int]
+
+
+class Buckets(BaseModel):
+    """All that are not empty."""
+
+    by: Literal["hour", "day"]
+    timezone: str
+    buckets: list[Bucket]

@@ -1,0 +1,65 @@
+"""What `pe-stream bench` was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pe_stream.workbench import argument_types as types
+from pe_stream.workbench.arguments import option, switch
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What the user asked for; see `pe-stream bench --help`.
+
+    streams: no more than so many are tried; None: as many as there is room for.
+    seconds: length of each run in real time. runs: of the plain call; the engine has four times
+    as many.
+    """
+
+    size: str | None = field(
+        default=None,
+        metadata=option(
+            group="what",
+            choices=("small", "base", "large", "embedded"),
+            help="a published size with random weights, without a download; default: embedded",
+        ),
+    )
+    checkpoint: str | None = field(
+        default=None,
+        metadata=option(group="what", metavar="X", help="embedded, a hub id, or a folder"),
+    )
+    streams: int | None = field(
+        default=None,
+        metadata=option(type=types.streams, metavar="N", help="try no more than N live"),
+    )
+    hop_s: float = field(
+        default=0.48, metadata=option("--hop", type=types.span, metavar="S", help="default 0.48")
+    )
+    window_s: float = field(
+        default=10.0, metadata=option("--window", type=types.span, metavar="S", help="default 10")
+    )
+    labels: int = field(
+        default=20, metadata=option(type=types.count, metavar="N", help="default 20")
+    )
+    seconds: float = field(
+        default=5.0,
+        metadata=option(type=types.span, metavar="S", help="of each run in real time; default 5"),
+    )
+    threads: int | None = field(
+        default=None, metadata=option(type=types.count, metavar="N", help="of the CPU")
+    )
+    device: str = field(default="auto", metadata=option(help="auto, cpu, cuda or cuda:N"))
+    dtype: str = field(default="auto", metadata=option(choices=("auto", "float32", "bfloat16")))
+    compile: bool = field(default=False, metadata=switch("compile the model first; takes minutes"))
+    json: str | None = field(
+        default=None, metadata=option(metavar="FILE", help="all figures; - instead of the table")
+    )
+    plot: Path | None = field(
+        default=None, metadata=option(type=Path, metavar="FILE", help="write a PNG")
+    )
+    runs: int = field(
+        default=5,
+        metadata=option(type=types.count, metavar="N", help="of the plain call; default 5"),
+    )

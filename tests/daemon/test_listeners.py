@@ -1,0 +1,118 @@
+"""Who is told of what, in which order, and what becomes of one that fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from stand_ins import event
+
+from pe_stream.core.detector import Heard
+from pe_stream.core.listener import LabelsOf, Listener
+from pe_stream.core.types import Event, LabelRule
+from pe_stream.daemon.listeners import EventLog, Listeners
+
+HEARD = Heard(0, 0, np.zeros((1, 1), np.float32), [], np.zeros(0, np.float32))
+RULE = LabelRule("dog", 0.5, 0.4)
+
+
+class Note(Listener):
+    """Notes in a common list what it is told; raises what it is given."""
+
+    def __init__(self, name: str, told: list[str], error: Exception | None = None) -> None:
+        self.name, self._told, self.error = name, told, error
+
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:
+        self._note(f"labels {dict(of)} {dict(keys)}")
+
+    def rules(self, source: str, rules: Sequence[LabelRule]) -> None:
+        self._note(f"rules {source} {len(rules)}")
+
+    def event(self, event: Event) -> None:
+        self._note(f"event {event.id} {event.clip}")
+
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
+        self._note(f"scores {source} {names} {len(heard.scores)}")
+
+    def health(self, source: str, health: Mapping[str, Any]) -> None:
+        self._note(f"health {source} {dict(health)}")
+
+    def _note(self, what: str) -> None:
+        self._told.append(f"{self.name}: {what}")
+        if self.error is not None:
+            raise self.error
+
+
+def tell_all(listeners: Listener) -> None:
+    listeners.labels({"kitchen": ["dog"]}, {"dog": "k"})
+    listeners.rules("kitchen", [RULE])
+    listeners.event(event(1))
+    listeners.scores("kitchen", ["dog"], HEARD)
+    listeners.health("kitchen", {"state": "hearing"})
+
+
+SAID = [
+    "labels {'kitchen': ['dog']} {'dog': 'k'}",
+    "rules kitchen 1",
+    "event id-0001 a.flac",
+    "scores kitchen ['dog'] 1",
+    "health kitchen {'state': 'hearing'}",
+]
+
+
+def clipped(event: Event) -> Event:
+    return replace(event, clip="a.flac")
+
+
+def test_a_listener_that_overrides_nothing_hears_nothing() -> None:
+    tell_all(Listener())
+
+
+def test_everybody_is_told_of_everything_in_order() -> None:
+    told: list[str] = []
+    failures: list[BaseException] = []
+    listeners = Listeners(failures.append, clipped)
+    listeners.event(event(0))  # nobody listens yet
+    listeners.set(Note("a", told), Note("b", told))
+    tell_all(listeners)
+    assert told == [f"{name}: {said}" for said in SAID for name in "ab"]
+    assert failures == []
+
+
+def test_one_that_fails_takes_nobody_along_and_is_told_nothing_more(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[str] = []
+    failures: list[BaseException] = []
+    broken = Note("b", told, ValueError("a fault"))
+    listeners = Listeners(failures.append, clipped)
+    listeners.set(Note("a", told), broken, Note("c", told))
+    tell_all(listeners)
+    assert [said for said in told if said.startswith("b")] == [f"b: {SAID[0]}"]
+    for name in "ac":
+        assert [said for said in told if said.startswith(name)] == [f"{name}: {s}" for s in SAID]
+    assert failures == [broken.error]
+    assert "Note has failed, and is told nothing more" in caplog.text
+
+
+def test_what_ends_the_process_is_not_held_back() -> None:
+    listeners = Listeners(lambda _: None, clipped)
+
+    class Leaving(Listener):
+        def event(self, event: Event) -> None:
+            raise KeyboardInterrupt
+
+    listeners.set(Leaving())
+    with pytest.raises(KeyboardInterrupt):
+        listeners.event(event(1))
+
+
+def test_every_phase_is_a_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    told = event(1)
+    EventLog().event(told)
+    assert f"{told.source}: {told.label} start at {told.onset}, " in caplog.text
