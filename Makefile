@@ -12,11 +12,9 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 FAULTS_ARGS ?=
 
-# Whole processes, brokers, browsers, training: what `test-fast` leaves out.
-SLOW := $(addprefix tests/,audio bench daemon evaluation faults model mqtt outputs pipeline training \
-  web workbench test_broker.py test_clips.py test_conftest.py test_crash.py test_daemon.py \
-  test_fuzz.py test_home_assistant.py test_live.py test_load.py test_metrics.py \
-  test_notifications.py test_patterns.py test_search.py test_soundscapes.py test_systemd.py)
+# How many tests run at a time: many of them wait. 0 runs them one after another, in this process.
+WORKERS ?= $(shell echo $$((2 * $$(nproc))))
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 VENV := .venv/bin/python
 PIP := $(VENV) -m pip install --quiet --disable-pip-version-check
@@ -25,7 +23,7 @@ NPM := $(shell command -v npm)
 LINT := tests/web/lint
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-oldest test-gpu lint-js spelling faults fuzz api \
+.PHONY: help demo test test-fast coverage test-oldest test-gpu lint-js spelling faults fuzz api \
   demo-recording demo-picture screenshots hooks constraints clean
 
 help:  ## these words
@@ -38,13 +36,16 @@ test: .venv/.installed-test  ## lint, types, tests
 	$(VENV) -m ruff check
 	$(VENV) -m ruff format --check
 	$(VENV) -m mypy
-	$(VENV) -m pytest $(PYTEST_ARGS)
+	$(VENV) -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS)
 
-test-fast: .venv/.installed-test  ## the same without what plays in real time, trains or compiles
+test-fast: .venv/.installed-test  ## the same without the tests marked realtime or heavy
 	$(VENV) -m ruff check
 	$(VENV) -m ruff format --check
 	$(VENV) -m mypy
-	$(VENV) -m pytest $(SLOW:%=--ignore=%) $(PYTEST_ARGS)
+	$(VENV) -m pytest $(SIDE_BY_SIDE) -m "not gpu and not realtime and not heavy" $(PYTEST_ARGS)
+
+coverage: .venv/.installed-test  ## lines and branches that the tests run, in all their processes
+	$(VENV) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-report=json $(PYTEST_ARGS)
 
 test: lint-js
 test test-fast: spelling
@@ -97,7 +98,7 @@ constraints: .venv/.installed-test  ## write constraints.txt anew, with the newe
 
 clean:  ## remove everything made here
 	rm -rf .venv .oldest build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	  $(LINT)/node_modules
+	  .coverage* coverage.json $(LINT)/node_modules
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -1,30 +1,90 @@
-"""What all tests share: in CI everything is installed, so a skip is a failure there."""
+"""What all tests share: in CI everything is installed, so a skip is a failure there.
+
+Side by side (`pytest -n`), every worker has its own ports, folders for state and caches, and fork
+server; what takes long to make, one of them makes for all. Each file's tests run in one worker, and
+the files that take longest begin first.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import fork_server
 import pytest
+from hypothesis import settings
+from timing import IN_CI, within
 
 if TYPE_CHECKING:
     from mosquitto import Mosquitto
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
+SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
+
+FIRST = (
+    "faults/test_faults.py",
+    "workbench/training/test_command.py",
+    "daemon/test_service.py",
+    "web/test_page.py",
+    "model/test_compiled.py",
+    "audio/test_microphone.py",
+    "workbench/bench/test_command.py",
+    "web/test_page_alone.py",
+    "workbench/training/test_pipeline.py",
+    "cli/commands/test_search.py",
+    "audio/test_rtsp.py",
+    "test_docs.py",
+    "daemon/test_patterns.py",
+    "outputs/notifications/test_notifications.py",
+    "workbench/soundscapes/test_soundscapes.py",
+    "workbench/evaluation/test_command.py",
+    "workbench/calibration/test_command.py",
+    "daemon/test_crash.py",
+    "outputs/test_metrics.py",
+    "storage/test_clips.py",
+)
+"""The files that take longest, which begin first where tests run side by side."""
+
+if not IN_CI:  # there, Hypothesis has no deadline
+    settings.register_profile("here", deadline=timedelta(seconds=within(0.2)))
+    settings.load_profile("here")
+
+if SIDE_BY_SIDE:  # the cores are shared; what wants more threads says so itself
+    for _library in ("OMP", "MKL", "OPENBLAS"):
+        os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    return _failed(report) if _in_ci() and report.skipped else report
+    return _failed(report) if IN_CI and report.skipped else report
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     report = yield
-    return _failed(report) if _in_ci() and report.skipped else report
+    return _failed(report) if IN_CI and report.skipped else report
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if SIDE_BY_SIDE:
+        here = Path(__file__).parent
+        place = {here / path: number for number, path in enumerate(FIRST)}
+        items.sort(key=lambda item: place.get(item.path, len(place)))
+    _give_time(config, items)
+
+
+def _give_time(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Limits against tests that hang are for an idle machine too."""
+    usual_s = float(config.getini("timeout") or 0)
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        limit_s = mark.args[0] if mark else usual_s
+        item.add_marker(pytest.mark.timeout(within(limit_s)), append=False)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,12 +95,32 @@ def patient() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def folders_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """State and caches are this process's; only Matplotlib's list of fonts is the user's."""
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    with pytest.MonkeyPatch.context() as patch:
+        if "MPLCONFIGDIR" not in os.environ:
+            patch.setenv("MPLCONFIGDIR", str(home / "matplotlib"))
+        for name in ("STATE", "CACHE"):
+            patch.setenv(f"XDG_{name}_HOME", str(tmp_path_factory.mktemp(name.lower())))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    """The server that daemons are forked from ends with the session."""
+    yield
+    fork_server.stop()
+
+
 @pytest.fixture(scope="session")
 def level(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PE Audio checkpoint whose scores are known: they follow the level."""
     from level_checkpoint import make_level_checkpoint  # torch takes seconds
+    from made_once import made_once
 
-    return make_level_checkpoint(tmp_path_factory.mktemp("level"))
+    return made_once(tmp_path_factory, "level", make_level_checkpoint)
 
 
 @pytest.fixture
@@ -52,10 +132,6 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     folder.mkdir()
     with Mosquitto(folder) as mosquitto:
         yield mosquitto
-
-
-def _in_ci() -> bool:
-    return os.environ.get("CI") == "true"
 
 
 def _failed(report: Report) -> Report:

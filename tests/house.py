@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self, cast
 
-from mosquitto import HOST
+from ports import HOST
 
 
 @dataclass(frozen=True)

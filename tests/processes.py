@@ -11,13 +11,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
 
+import fork_server
 import pytest
-from mosquitto import HOST, wait_until
+from mosquitto import wait_until
+from ports import HOST
+from timing import within
 
 from pe_stream.cli.main import main
 
@@ -36,28 +39,36 @@ class _Reading:
                 self.lines.append(line.rstrip("\n"))
 
     def join(self) -> None:
-        self._thread.join(10)
+        self._thread.join(within(10))
 
 
-class Daemon:
-    """`pe-stream run` on a configuration text, as a process of its own."""
+class Process:
+    """`python -m pe_stream ARGUMENTS…`, which runs inside the context; its output can be read.
+
+    real: started as a user would, not by the fork server, whose docstring says what differs.
+    """
+
+    process: subprocess.Popen[str] | fork_server.Forked
 
     def __init__(
-        self, folder: Path, config: str, environment: Mapping[str, str] | None = None
+        self, arguments: Sequence[str], environment: Mapping[str, str], *, real: bool = False
     ) -> None:
-        self.config = folder / "config.yaml"
-        self.config.write_text(config, "utf-8")
-        state = {"XDG_STATE_HOME": str(folder / "state")}
-        self._environment = {**os.environ, **state, **(environment or {})}
+        self._arguments = arguments
+        self._environment = environment
+        self._real = real or not fork_server.fits(environment)
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pe_stream", "run", "-c", str(self.config)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=self._environment,
-        )
+        if self._real:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pe_stream", *self._arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=self._environment,
+            )
+        else:
+            self.process = fork_server.start(self._arguments, self._environment)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._out, self._err = _Reading(self.process.stdout), _Reading(self.process.stderr)
@@ -66,9 +77,7 @@ class Daemon:
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(10)
-        self._out.join()
-        self._err.join()
+        self.exit_code(10)
 
     @property
     def log(self) -> str:
@@ -91,10 +100,28 @@ class Daemon:
 
     def exit_code(self, timeout_s: float = 60.0) -> int:
         """Wait for the end."""
-        code = self.process.wait(timeout_s)
+        code = self.process.wait(within(timeout_s))
         self._out.join()
         self._err.join()
         return code
+
+
+class Daemon(Process):
+    """`pe-stream run` on a configuration text."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        real: bool = False,
+    ) -> None:
+        self.config = folder / "config.yaml"
+        self.config.write_text(config, "utf-8")
+        state = {"XDG_STATE_HOME": str(folder / "state")}
+        everything = {**os.environ, **state, **(environment or {})}
+        super().__init__(["run", "-c", str(self.config)], everything, real=real)
 
 
 def level_config(level: Path, port: int, source: str | Path, more: str = "") -> str:

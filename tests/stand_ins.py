@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import numpy as np
+from timing import within
 
 from pe_stream.audio.microphone import Absent
 from pe_stream.core.types import (
@@ -162,7 +163,7 @@ def lost(message: str = "unplugged") -> UnavailableError:
 
 def eventually(condition: Callable[[], object], within_s: float = 10.0) -> bool:
     """Whether the condition comes true before the deadline."""
-    deadline_s = time.monotonic() + within_s
+    deadline_s = time.monotonic() + within(within_s)
     while not condition():
         if time.monotonic() > deadline_s:
             return False

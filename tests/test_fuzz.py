@@ -29,7 +29,7 @@ fuzzed = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-pytestmark = pytest.mark.timeout(120 + CASES // 20)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(120 + CASES // 20)]
 
 SHIPPED = (Path(__file__).parent.parent / "config.yaml").read_text("utf-8")
 

@@ -16,6 +16,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from timing import within
+
 PACKAGES = "apt install pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
 
 SINK = "house"
@@ -63,7 +65,7 @@ class VirtualMicrophone:
             check=True,
             capture_output=True,
             text=True,
-            timeout=10,
+            timeout=within(10),
         )
         return done.stdout.strip()
 
@@ -123,7 +125,7 @@ def virtual_microphone(*, rate: int = 48_000, channels: int = 1) -> Iterator[Vir
 
 
 def _wait_for(folder: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + within(10)
     while not (folder / "socket").exists():
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"pulseaudio does not start: {(folder / 'log').read_text('utf-8')}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from timing import within
 
 ONSETS_S = (0.5, 1.345)
 LENGTH_S = 2.0
@@ -52,4 +53,4 @@ def ffmpeg(*arguments: str | Path) -> None:
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is missing: apt install ffmpeg")
     command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=within(60))

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import virtual_microphone
 from audio.recordings import write_wav
+from timing import within
 from virtual_microphone import VirtualMicrophone
 
 from pe_stream.audio import capture
@@ -25,6 +26,8 @@ from pe_stream.audio.devices import list_devices
 from pe_stream.audio.microphone import Absent, Microphone
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import UnavailableError
+
+pytestmark = pytest.mark.realtime
 
 
 @pytest.fixture
@@ -46,7 +49,7 @@ def opened(virtual: VirtualMicrophone) -> Iterator[Microphone]:
 
 def heard(recording: Microphone) -> AudioChunk:
     """The next chunk; whatever is absent must come within 15 s."""
-    deadline_s = time.monotonic() + 15
+    deadline_s = time.monotonic() + within(15)
     while time.monotonic() < deadline_s:
         item = next(recording)
         if isinstance(item, AudioChunk):
@@ -70,7 +73,7 @@ def hear_tone(recording: Microphone, virtual: VirtualMicrophone, folder: Path) -
     chunks = [heard(recording)]
     player = virtual.play(path)
     loud = 0
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + within(15)
     while loud < 40_000 or np.abs(chunks[-1].samples).max() > 0.1:
         assert time.monotonic() < deadline, "the tone was not heard"
         chunks.append(heard(recording))
@@ -102,7 +105,7 @@ def test_what_is_played_is_heard_at_the_right_time(
     check_tone(chunks)
     assert chunks[0].start == 7000
     assert chunks[0].anchor_ns is not None
-    assert chunks[0].anchor_ns == pytest.approx(asked_ns, abs=5e9)
+    assert -5e9 < chunks[0].anchor_ns - asked_ns < within(5e9)
     end_ns = chunks[0].anchor_ns + (chunks[-1].end - 7000) * 1e9 / 48_000
     captured_ns = time.time_ns() - (time.monotonic() - chunks[-1].captured_s) * 1e9
     assert end_ns == pytest.approx(captured_ns, abs=8e7)
@@ -140,12 +143,12 @@ def test_a_microphone_is_waited_for_and_found_again(
         virtual.unplug()
         began_s = time.monotonic()
         assert "is gone: it delivers no more sound" in absent(opened)
-        assert time.monotonic() - began_s < 4  # 1.8 s on a quiet machine
+        assert time.monotonic() - began_s < within(4)  # 1.8 s on a quiet machine
         assert "cannot be opened" in absent(opened)
         virtual.plug_in()
         began_s = time.monotonic()
         after = heard(opened)
-        assert time.monotonic() - began_s < 6  # 2.3 s on a quiet machine
+        assert time.monotonic() - began_s < within(6)  # 2.3 s on a quiet machine
         # As many samples are missing as the clock says.
         assert after.anchor_ns is not None
         elapsed_s = after.captured_s - before.captured_s
@@ -206,7 +209,7 @@ def test_a_recording_process_that_dies_or_hangs_is_an_error(
     began_s = time.monotonic()
     with pytest.raises(UnavailableError, match="the process that records it hangs"):
         list(again)
-    assert time.monotonic() - began_s < 4
+    assert time.monotonic() - began_s < within(4)
     assert virtual.environment
 
 
@@ -230,7 +233,7 @@ def test_a_recorder_that_cannot_be_killed_holds_up_nobody(
     began_s = time.monotonic()
     list(recording)
     recording.close()
-    assert time.monotonic() - began_s < 3
+    assert time.monotonic() - began_s < within(3)
     monkeypatch.undo()
     recording._process.wait(5)  # its standard input is closed
 
@@ -353,7 +356,7 @@ def test_closing_from_another_thread_ends_it_at_once(opened: Microphone) -> None
     threading.Timer(0.2, opened.close).start()
     for _ in opened:
         began_s = time.monotonic()
-    assert time.monotonic() - began_s < 0.5
+    assert time.monotonic() - began_s < within(0.5)
     opened.close()
     assert list(opened) == []
 

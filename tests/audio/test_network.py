@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from audio.recordings import ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
 from audio.stream_servers import http_file, rtsp_camera
+from timing import within
 
 from pe_stream.audio import network
 from pe_stream.audio.decode import Block
@@ -19,13 +20,15 @@ from pe_stream.audio.numbering import Numbering
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import UnavailableError
 
+pytestmark = pytest.mark.realtime
+
 
 def receive(stream: NetworkStream) -> tuple[list[AudioChunk], str]:
     """Everything up to the loss of the stream, and the message of the loss."""
     chunks: list[AudioChunk] = []
     with pytest.raises(UnavailableError) as caught:  # noqa: PT012 - the loop is what raises
         for chunk in stream:
-            assert 0 <= time.monotonic() - chunk.captured_s < 0.5
+            assert 0 <= time.monotonic() - chunk.captured_s < within(0.5)
             chunks.append(chunk)
     assert "secret" not in "".join(traceback.format_exception(caught.value))
     return chunks, str(caught.value)
@@ -42,7 +45,8 @@ def test_a_camera_is_heard_until_it_hangs_up(capfd: pytest.CaptureFixture[str]) 
     )
     assert message == f"{stream.describe}: the stream ended"
     assert chunks[0].start == 500
-    assert chunks[0].anchor_ns == pytest.approx(began_ns, abs=1e9)
+    assert chunks[0].anchor_ns is not None
+    assert -1e9 < chunks[0].anchor_ns - began_ns < within(1e9)
     assert {chunk.anchor_ns for chunk in chunks[1:]} == {None}
     samples = np.concatenate([chunk.samples for chunk in chunks])
     assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.001)
@@ -64,7 +68,7 @@ def test_silence_on_the_line_is_a_loss() -> None:
         chunks, message = receive(NetworkStream(url, timeout_s=1.0))
     assert chunks[-1].end == 20 * 960
     assert message.endswith("no answer within the time limit")
-    assert time.monotonic() - began_s < 4
+    assert time.monotonic() - began_s < within(4)
 
 
 def test_closing_interrupts_a_read_that_would_last() -> None:
@@ -75,7 +79,7 @@ def test_closing_interrupts_a_read_that_would_last() -> None:
         threading.Timer(0.3, stream.close).start()
         began_s = time.monotonic()
         assert list(stream) == []
-        assert time.monotonic() - began_s < 1
+        assert time.monotonic() - began_s < within(1)
         stream.close()
 
 
@@ -110,7 +114,7 @@ def test_a_recording_on_a_server_plays_in_real_time_and_ends(mp3: bytes) -> None
     with http_file(mp3, live=False) as url:
         began_s = time.monotonic()
         chunks = list(NetworkStream(url))
-    assert time.monotonic() - began_s == pytest.approx(2.0, abs=0.7)
+    assert 1.3 < time.monotonic() - began_s < 2.0 + within(0.7)
     samples = np.concatenate([chunk.samples for chunk in chunks])
     assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.001)
 

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audio.recordings import LENGTH_S, ONSETS_S, bursts, onsets_s, write_wav
+from timing import within
 
 from pe_stream.audio.playback import Playback
 from pe_stream.errors import UnavailableError
+
+pytestmark = pytest.mark.realtime
 
 
 @pytest.fixture
@@ -24,15 +27,16 @@ def test_a_file_plays_as_fast_as_it_sounds_and_ends(path: str) -> None:
     chunks = []
     for chunk in Playback(path, first_sample=1000):
         lag_s = time.monotonic() - chunk.captured_s
-        assert 0 <= lag_s < 0.5
+        assert 0 <= lag_s < within(0.5)
         chunks.append(chunk)
-    assert time.monotonic() - began_s == pytest.approx(LENGTH_S, abs=0.5)
+    assert LENGTH_S - 0.5 < time.monotonic() - began_s < LENGTH_S + within(0.5)
     assert chunks[0].start == 1000
-    assert chunks[0].anchor_ns == pytest.approx(began_ns, abs=5e8)
+    assert chunks[0].anchor_ns is not None
+    assert -5e8 < chunks[0].anchor_ns - began_ns < within(5e8)
     assert {chunk.anchor_ns for chunk in chunks[1:]} == {None}
     samples = np.concatenate([chunk.samples for chunk in chunks])
     assert onsets_s(samples) == pytest.approx(ONSETS_S, abs=0.001)
-    assert chunks[-1].captured_s - began_s == pytest.approx(LENGTH_S, abs=0.5)
+    assert chunks[-1].captured_s - began_s == pytest.approx(LENGTH_S, abs=within(0.5))
 
 
 def test_a_loop_goes_on_without_a_break_until_closed(tmp_path: Path) -> None:
@@ -55,7 +59,7 @@ def test_closing_from_another_thread_ends_it_at_once(path: str) -> None:
     threading.Timer(0.05, playback.close).start()
     began_s = time.monotonic()
     assert sum(1 for _ in playback) < 5
-    assert time.monotonic() - began_s < 0.5
+    assert time.monotonic() - began_s < within(0.5)
     playback.close()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import virtual_microphone
+from timing import within
 
 from pe_stream.audio import portaudio
 from pe_stream.errors import UnavailableError
@@ -32,7 +33,7 @@ def test_a_broken_sound_configuration_is_reported(tmp_path: Path) -> None:
     environment = {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")}
     command = [sys.executable, "-c", program]
     done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=60
+        command, env=environment, capture_output=True, text=True, check=False, timeout=within(60)
     )
     if "libportaudio2" in done.stdout:
         pytest.skip("PortAudio is missing: apt install libportaudio2")
@@ -41,6 +42,7 @@ def test_a_broken_sound_configuration_is_reported(tmp_path: Path) -> None:
     assert done.stdout.startswith("UnavailableError PortAudio does not work: ")
 
 
+@pytest.mark.realtime
 def test_what_is_plugged_in_later_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     def names() -> list[str]:
         return [device["name"] for device in portaudio.query()[0]]
@@ -58,4 +60,5 @@ def test_what_is_plugged_in_later_is_seen(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_files_and_streams_do_not_load_it() -> None:
     program = "import sys, pe_stream.audio; sys.exit('sounddevice' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=within(60))
+    assert done.returncode == 0

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import virtual_microphone
 import yaml
-from mosquitto import HOST, Mosquitto, free_port
+from mosquitto import Mosquitto
+from ports import HOST, free_port
 from processes import Daemon, level_config, pe_stream
 from sounds import noise, write_float_wav
 
@@ -124,6 +125,7 @@ def test_a_file_may_begin_in_silence(tmp_path: Path, level: Path) -> None:
     assert re.search(r"ok     source kitchen: .*late.wav.*: only silence in the first", done.stdout)
 
 
+@pytest.mark.realtime
 def test_check_beside_the_daemon_that_runs(tmp_path: Path, level: Path) -> None:
     sound = write_float_wav(tmp_path / "sound.wav", noise((60, 0.001)))
     page, port = free_port(), free_port()
@@ -261,6 +263,7 @@ def test_schemas_are_json_schema(of: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
+@pytest.mark.realtime
 def test_devices_are_listed_with_their_ids() -> None:
     problem = virtual_microphone.missing()
     if problem:

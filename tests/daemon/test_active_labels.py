@@ -16,6 +16,7 @@ import pytest
 from mosquitto import wait_until
 from sounds import noise
 from stand_ins import LevelEngine, ScriptedSource, chunk, scorer
+from timing import within
 
 from pe_stream.config import LocationSettings, Settings, local_time
 from pe_stream.config.edit import ConfigFile, ConflictError, Edit
@@ -272,7 +273,7 @@ class Reader:
     def __call__(self) -> Settings:
         self.times += 1
         self.begun.release()
-        assert self.go_on.acquire(timeout=30)
+        assert self.go_on.acquire(timeout=within(30))
         raise self.error
 
 
@@ -295,7 +296,7 @@ def test_a_reload_holds_nobody_up_and_many_are_two(caplog: pytest.LogCaptureFixt
     reader = Reader()
     labels = reloading(reader, [])
     labels.reload()
-    assert reader.begun.acquire(timeout=30)
+    assert reader.begun.acquire(timeout=within(30))
     for _ in range(5):  # returns, though the first is not done
         labels.reload()
     reader.go_on.release(2)

@@ -9,15 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mosquitto import HOST, Mosquitto, wait_until
+from mosquitto import Mosquitto, wait_until
+from ports import HOST
 from processes import Daemon, MosquittoSub, level_config, pe_stream
 from sounds import noise, write_float_wav
+from timing import within
 
 from pe_stream.config import LabelSettings
 from pe_stream.config.file import load
 from pe_stream.core.replay import replay
 from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.storage.scores import read_runs
+
+pytestmark = pytest.mark.realtime
 
 EVER = (0, 1 << 62)
 
@@ -104,7 +108,7 @@ home_assistant: {enabled: true}
     def send(threshold: float) -> None:
         command = ["mosquitto_pub", "-h", HOST, "-p", str(broker.port), "-q", "1"]
         command += ["-t", f"{topic}/set", "-m", json.dumps({"threshold": threshold})]
-        subprocess.run(command, check=True, timeout=10)
+        subprocess.run(command, check=True, timeout=within(10))
 
     with MosquittoSub(broker.port) as house, Daemon(tmp_path, text, environment) as daemon:
         wait_until(lambda: any(each > 0.5 for each in told()), "a raised threshold", 60)

@@ -14,11 +14,14 @@ from importlib.resources import files
 from pathlib import Path
 
 import httpx
+import pytest
 from house import House
-from mosquitto import HOST, free_port, wait_until
+from mosquitto import wait_until
+from ports import HOST, free_port
 from processes import Daemon, level_config
 from sounds import noise, write_float_wav
 from stand_ins import eventually
+from timing import within
 
 TOLD = "threads.json"
 
@@ -105,6 +108,7 @@ def test_the_page_lists_these_threads_and_no_other() -> None:
     assert sorted(listed) == sorted([*WITH_ALL, "receive ADDRESS", *PASSING])
 
 
+@pytest.mark.realtime
 def test_a_daemon_with_everything_has_these_threads(tmp_path: Path, level: Path) -> None:
     sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (58, 0.001)))
     page, figures = free_port(), free_port()
@@ -130,7 +134,9 @@ notifications: {{hook: {{webhook: '{house.url()}'}}}}
                 made.wait_for_log(f"{source}: loud end")
             httpx.get(f"http://{HOST}:{figures}/metrics").raise_for_status()
             with (
-                httpx.Client(base_url=f"http://{HOST}:{page}/api/v1/", timeout=20) as client,
+                httpx.Client(
+                    base_url=f"http://{HOST}:{page}/api/v1/", timeout=within(20)
+                ) as client,
                 client.stream("GET", "live?source=kitchen") as live,
             ):
                 next(line for line in live.iter_lines() if line == "event: past")
@@ -140,6 +146,7 @@ notifications: {{hook: {{webhook: '{house.url()}'}}}}
                 assert threads(tmp_path, made) == expected
 
 
+@pytest.mark.realtime
 def test_a_daemon_with_nothing_has_these_threads(tmp_path: Path, level: Path) -> None:
     sound = write_float_wav(tmp_path / "sound.wav", noise((60, 0.001)))
     config = level_config(

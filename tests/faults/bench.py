@@ -199,6 +199,12 @@ class Bench:
         wrong += self._unaccounted() + self._not_late()
         return outcome
 
+    @property
+    def warnings(self) -> str:
+        """What every daemon warned of, life by life."""
+        lines = [line for log in self._logs for line in log.splitlines()]
+        return "\n".join(line for line in lines if " INFO " not in line)
+
     # What must hold
 
     def _told(self) -> list[dict[str, Any]]:
@@ -237,13 +243,14 @@ class Bench:
         wrong = []
         for begin_s, end_s in self._lives:
             ahead_s = [
-                _whole_s(kitchen) - _whole_s(porch)
+                (at_s - begin_s, _whole_s(kitchen) - _whole_s(porch))
                 for at_s, kitchen, porch in pairs
                 if begin_s + 5 < at_s < end_s and kitchen["state"] not in {"lost", "starting"}
             ]
             wrong += [
-                f"{later - earlier:+.2f} s not accounted for in the kitchen"
-                for earlier, later in pairwise(ahead_s)
+                f"{later - earlier:+.2f} s not accounted for in the kitchen, "
+                f"between {before_s:.0f} and {after_s:.0f} s of a life"
+                for (before_s, earlier), (after_s, later) in pairwise(ahead_s)
                 if abs(later - earlier) > 0.1 + _JITTER_S
             ]
         return wrong

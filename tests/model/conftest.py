@@ -1,4 +1,4 @@
-"""Scaled-down checkpoints, written once a session."""
+"""Scaled-down checkpoints, written once a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from checkpoints import SIZES, make_checkpoint
+from made_once import made_once
 
 from pe_stream.assets import EMBEDDED
 from pe_stream.model.checkpoint import Checkpoint, load
@@ -15,8 +16,13 @@ from pe_stream.model.checkpoint import Checkpoint, load
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Checkpoint folders: the scaled-down sizes by name, and "embedded". Not to be changed."""
-    root = tmp_path_factory.mktemp("checkpoints")
-    return {size: make_checkpoint(root / size, size) for size in SIZES} | {"embedded": EMBEDDED}
+
+    def make(root: Path) -> None:
+        for size in SIZES:
+            make_checkpoint(root / size, size)
+
+    root = made_once(tmp_path_factory, "checkpoints", make)
+    return {size: root / size for size in SIZES} | {"embedded": EMBEDDED}
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from pe_stream.model.compiled import Compiled
 from pe_stream.model.engine import Engine
 from pe_stream.model.prompts import LabelPrompts, embed_labels
 
+pytestmark = pytest.mark.heavy
+
 
 class Last(nn.Module):
     """The sines of the last `count` columns."""

@@ -186,6 +186,7 @@ def test_it_is_greeted_when_it_starts_only() -> None:
     assert len(ours.described()) == 1
 
 
+@pytest.mark.realtime
 def test_the_daemon_is_found_and_obeys_what_home_assistant_would_send(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
@@ -236,6 +237,7 @@ def test_the_daemon_is_found_and_obeys_what_home_assistant_would_send(
     assert not [topic for topic in kept if "/other/" in topic]
 
 
+@pytest.mark.realtime
 def test_without_it_nothing_is_published_there(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:

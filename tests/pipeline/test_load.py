@@ -19,6 +19,8 @@ from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, scorer
 from pe_stream.core.types import FRAME, FRAME_S, FrameScores, LabelRule, Window
 from pe_stream.model.codec import Stream
 
+pytestmark = pytest.mark.realtime
+
 SOURCES = 12
 HOP_S = 5 * FRAME_S
 WINDOW_S = 50 * FRAME_S

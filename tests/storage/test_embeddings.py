@@ -444,6 +444,7 @@ def test_the_longest_names_fit_into_the_header(opened: Open, folder: Path) -> No
     assert len(on_disk(folder)) == 2
 
 
+@pytest.mark.realtime
 def test_the_daemon_keeps_it(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
     wav = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (120, 0.001)))
     heard = tmp_path / "heard"

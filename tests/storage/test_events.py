@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from stand_ins import ONSET, event, eventually
+from timing import within
 
 from pe_stream.config.local_time import moment
 from pe_stream.core.messages import Message, Topics, event_message
@@ -246,7 +247,7 @@ def test_a_disk_that_stays_full_is_not_said_to_work_again(
         assert not store.judge("id-0001", "right")
         store.retry()
     for _ in range(3):
-        assert opened.acquire(timeout=10)
+        assert opened.acquire(timeout=within(10))
         assert store.unavailable_reason is not None
     full.clear()
     assert eventually(lambda: store.unavailable_reason is None)
@@ -356,8 +357,8 @@ def test_what_came_while_it_was_busy_is_written_in_order_and_nobody_waited(
         store.delivered(before.row)
     assert len(set(rows)) == 80
     assert max(rows) < 0
-    assert longest_s < 0.5  # 0.05 s, and what a busy machine adds
-    assert total_s < 1.0
+    assert longest_s < within(0.5)  # 0.05 s, and what a busy machine adds
+    assert total_s < within(1.0)
     assert eventually(lambda: not store._queue.waiting)
     assert [told["id"] for told in read_all(store)] == [f"id-{n:04}" for n in range(41)]
     assert [event.id for event in store.unfinished()] == ["id-0000"]
@@ -389,7 +390,7 @@ def test_a_slow_disk_is_waited_for_once(path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(store._disk, "record", slowly)
     begun_s = time.monotonic()
     assert all(broken(store, number) for number in range(100))
-    assert time.monotonic() - begun_s < 1.0
+    assert time.monotonic() - begun_s < within(1.0)
     assert store.unavailable_reason is None
     go_on.set()
     assert eventually(lambda: len(read_all(store)) == 100)
@@ -411,7 +412,7 @@ def test_a_disk_that_is_somewhat_slow_costs_no_more_than_one_that_stands_still(
     begun_s = time.monotonic()
     for number in range(20):
         tell(store, event(number))
-    assert time.monotonic() - begun_s < 0.4  # one by one: 0.6 s
+    assert time.monotonic() - begun_s < within(0.4)  # one by one: 0.6 s
     assert eventually(lambda: len(read_all(store)) == 20)
     store.close()
 

@@ -583,6 +583,7 @@ def test_a_kill_costs_only_what_was_in_memory(opened: Open, path: Path) -> None:
 # In the daemon.
 
 
+@pytest.mark.realtime
 def test_the_daemon_keeps_what_detect_finds(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
     wav = write_float_wav(tmp_path / "sound.wav", noise((1.0, 0.001), (1.03, 0.2), (2.0, 0.02)))
     labels = "labels: {loud: {min_on_s: 0.12}, idle: {enabled: false}, away: {sources: [porch]}}"
@@ -612,6 +613,7 @@ def test_the_daemon_keeps_what_detect_finds(tmp_path: Path, level: Path, broker:
     assert len(read_runs(path, "porch", "away", *EVER)) == 1
 
 
+@pytest.mark.realtime
 def test_a_reload_keeps_scores_of_other_prompts_apart(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:

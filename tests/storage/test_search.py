@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from stand_ins import event
+from timing import within
 
 from pe_stream.config import ClipSettings
 from pe_stream.core.peak_picking import Moment
@@ -65,7 +66,7 @@ def test_a_day_is_searched_within_a_second(tmp_path: Path, width: int, day_mb: f
         found = search(stored(tmp_path, 0, 2**62), probe, 20)
         taken_s.append(time.perf_counter() - begun_s)
     print(f"{width} dimensions, {size / 1e6:.0f} MB: {min(taken_s):.3f} s")
-    assert min(taken_s) < 1
+    assert min(taken_s) < within(1)
     assert found.searched_s == 86_400
     assert [moment.start_ns for moment in found.moments[:4]] == [
         NOON + at * ROW_NS for at in PLANTED

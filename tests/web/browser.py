@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from typing import Any
 
 import httpx
 import pytest
-from mosquitto import wait_until
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
-from processes import _Reading
+from processes import Process
+from timing import within
 
-expect.set_options(timeout=20_000)  # a busy machine draws late
+expect.set_options(timeout=within(20_000))
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -52,7 +51,7 @@ def page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
 
     try:
         opened = context.new_page()
-        opened.set_default_timeout(20_000)
+        opened.set_default_timeout(within(20_000))
         opened.on("console", note)
         opened.on("pageerror", lambda error: said.append(str(error)))
         opened.goto(url)
@@ -75,34 +74,13 @@ class Demo:
 @contextmanager
 def demo() -> Iterator[Demo]:
     """The real thing, until it is no longer needed."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "pe_stream", "demo", "--loop"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        out, err = _Reading(process.stdout), _Reading(process.stderr)
-        try:
-            wait_until(
-                lambda: (
-                    any("publishing on" in line for line in err.lines) or process.poll() is not None
-                ),
-                "the demo",
-                90,
-            )
-            log = "\n".join(err.lines)
-            url = re.search(r"page: (\S+)", log)
-            where = re.search(r"publishing on (\S+):(\d+)", log)
-            assert url, log
-            assert where, log
-            config = httpx.get(f"{url[1]}api/v1/info").json()["config"]["path"]
-            yield Demo(
-                url[1], (where[1], int(where[2])), Path(config), lambda: "\n".join(err.lines)
-            )
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(20)
-            out.join()
-            err.join()
+    with Process(["demo", "--loop"], os.environ) as playing:
+        playing.wait_for_log("publishing on", 90)
+        url = re.search(r"page: (\S+)", playing.log)
+        where = re.search(r"publishing on (\S+):(\d+)", playing.log)
+        assert url, playing.log
+        assert where, playing.log
+        config = httpx.get(f"{url[1]}api/v1/info").json()["config"]["path"]
+        yield Demo(url[1], (where[1], int(where[2])), Path(config), lambda: playing.log)
+        playing.send(signal.SIGTERM)
+        playing.exit_code(20)

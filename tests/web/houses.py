@@ -11,8 +11,9 @@ from typing import Any
 
 import httpx
 import numpy as np
-from mosquitto import free_port
 from numpy.typing import NDArray
+from ports import free_port
+from timing import within
 
 from pe_stream.config import ClipSettings, HistorySettings, SearchSettings, Settings
 from pe_stream.config.edit import ConfigFile, Edit
@@ -74,7 +75,7 @@ class Standing:
 
     def client(self, **options: Any) -> httpx.Client:
         headers = {"content-type": "application/json"} | options.pop("headers", {})
-        return httpx.Client(base_url=self.url, headers=headers, timeout=20, **options)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=within(20), **options)
 
 
 @contextmanager

@@ -13,10 +13,12 @@ import httpx
 import numpy as np
 import pytest
 import yaml
-from mosquitto import Mosquitto, free_port, wait_until
+from mosquitto import Mosquitto, wait_until
+from ports import free_port
 from processes import Daemon, level_config
 from sounds import noise, write_float_wav
 from stand_ins import event
+from timing import within
 from web.houses import Standing
 
 from pe_stream.audio import encode, media
@@ -270,6 +272,7 @@ def daemon(tmp_path: Path, level: Path, broker: Mosquitto) -> Iterator[tuple[Dae
         yield running, f"http://127.0.0.1:{port}/api/v1/"
 
 
+@pytest.mark.realtime
 def test_the_daemon_goes_on_with_what_it_learned(daemon: tuple[Daemon, str]) -> None:
     running, api = daemon
     found: list[dict[str, Any]] = []
@@ -285,7 +288,7 @@ def test_the_daemon_goes_on_with_what_it_learned(daemon: tuple[Daemon, str]) -> 
         f"{api}events/{found[0]['id']}/example",
         json={"label": "burst", "prompts": ["a burst of noise"]},
         headers=headers,
-        timeout=120,
+        timeout=within(120),
     )
     assert answer.status_code == 201, answer.text
     (path,) = answer.json()["label"]["examples"]

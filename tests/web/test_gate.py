@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
+from timing import within
 from web.houses import Standing
 
 from pe_stream.web import daemon_api, search_api
@@ -68,7 +69,7 @@ def test_nothing_is_done_beside_another_and_nobody_waits_for_ever(
     patience(monkeypatch, PATIENCE_S=0.2)
     with house.client() as client, ThreadPoolExecutor() as pool:
         first = pool.submit(client.post, "api/v1/try", json=TRY)
-        assert slow.begun.acquire(timeout=10)
+        assert slow.begun.acquire(timeout=within(10))
         answer = ASKED[what](client)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         assert answer.json() == {"detail": "too many ask at once"}
@@ -83,8 +84,8 @@ def test_many_that_wait_leave_the_rest_of_the_page_alone(
     """Each of them holds one of forty threads."""
     with house.client() as client, ThreadPoolExecutor(50) as pool:
         answers = [pool.submit(client.post, "api/v1/try", json=TRY) for _ in range(50)]
-        assert slow.begun.acquire(timeout=10)
-        assert client.get("api/v1/labels", timeout=5).status_code == 200
+        assert slow.begun.acquire(timeout=within(10))
+        assert client.get("api/v1/labels", timeout=within(5)).status_code == 200
         slow.go_on.set()
         statuses = [answer.result(30).status_code for answer in answers]
     assert {*statuses} == {200, 503}

@@ -17,9 +17,12 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
 )
 from stand_ins import event
+from timing import within
 from web.houses import Standing, standing
 
 from pe_stream.web import daemon_api, guard, search_api
+
+pytestmark = pytest.mark.heavy
 
 CASES = 15
 TOKEN = "t0ken-of-more-than-twenty-characters"
@@ -68,7 +71,7 @@ def test_every_answer_is_as_promised(document: Any) -> None:
                     response_schema_conformance,
                 ],
                 headers={"content-type": "application/json"},
-                timeout=20,
+                timeout=within(20),
             )
 
         check()

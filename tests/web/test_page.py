@@ -13,13 +13,17 @@ from typing import Any
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from mosquitto import Mosquitto, free_port, wait_until
+from mosquitto import Mosquitto, wait_until
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 from playwright.sync_api import Browser, Page, expect
+from ports import free_port
 from processes import Daemon, level_config
 from sounds import noise, write_float_wav
+from timing import within
 from web.browser import Demo, browser, demo, page
+
+pytestmark = pytest.mark.realtime
 
 DARK: dict[str, Any] = {"color_scheme": "dark"}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
@@ -107,7 +111,7 @@ def test_an_event_is_on_the_page_within_a_second_of_its_message(live: Page, play
     client.subscribe("pe_stream/+/+/events", qos=1)
     client.loop_start()
     try:
-        deadline_s = time.monotonic() + 60
+        deadline_s = time.monotonic() + within(60)
         while len(told) < 2 and time.monotonic() < deadline_s:
             live.wait_for_timeout(200)
         live.wait_for_timeout(1500)
@@ -119,7 +123,7 @@ def test_an_event_is_on_the_page_within_a_second_of_its_message(live: Page, play
     for event_id, told_s in told.items():
         if told_s > begun_s:
             assert event_id in seen
-            assert seen[event_id] - told_s < 1.0
+            assert seen[event_id] - told_s < within(1.0)
 
 
 def test_the_clip_plays_and_has_its_picture(live: Page, playing: Demo) -> None:
@@ -353,14 +357,14 @@ def test_twenty_viewers_delay_nothing(house: tuple[Daemon, str]) -> None:
     hops = [0] * 19
 
     def read(number: int) -> None:
-        with httpx.stream("GET", f"{url}api/v1/live", timeout=10) as stream:
+        with httpx.stream("GET", f"{url}api/v1/live", timeout=within(10)) as stream:
             for line in stream.iter_lines():
                 hops[number] += line == "event: hop"
                 if stop.is_set():
                     return
 
     readers = [threading.Thread(target=read, args=(number,)) for number in range(19)]
-    with httpx.stream("GET", f"{url}api/v1/live", timeout=10) as stalled:
+    with httpx.stream("GET", f"{url}api/v1/live", timeout=within(10)) as stalled:
         assert stalled.status_code == 200  # and is never read
         for reader in readers:
             reader.start()

@@ -29,6 +29,8 @@ from pe_stream.core.types import FRAME, FRAME_NS, Phase
 from pe_stream.web.passwords import hash_password
 from pe_stream.web.times import utc
 
+pytestmark = pytest.mark.heavy
+
 PASSWORD = "an owl in the attic"
 HOP = 25
 """Frames of a hop: a second."""

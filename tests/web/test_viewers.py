@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from mosquitto import wait_until
 from stand_ins import event
+from timing import within
 from web.houses import Standing, standing
 
 from pe_stream.core.detector import Heard
@@ -147,7 +148,7 @@ def test_a_viewer_that_does_not_read_is_dropped_and_nobody_else_notices(
         assert reader.wait("event") == [event(1).to_dict()]
         assert len(reader.of("hop")) == 400
     wait_until(lambda: house.server.viewers == 19, "the stalled one is gone")
-    assert np.median(spent) < 0.005  # what the scoring thread pays
+    assert np.median(spent) < within(0.005)  # what the scoring thread pays
 
 
 def test_there_are_not_too_many_viewers(house: Standing, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,5 +305,5 @@ def test_a_stop_does_not_wait_for_viewers(tmp_path: Any) -> None:
         reader.wait("hello")
         begun_s = time.monotonic()
         house.server.stop()
-        assert time.monotonic() - begun_s < 2.5
+        assert time.monotonic() - begun_s < within(2.5)
         reader.join()

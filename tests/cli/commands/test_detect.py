@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from processes import pe_stream
 from sounds import noise, write_float_wav
+from timing import within
 
 from pe_stream.core.messages import event_schema
 
@@ -195,6 +196,7 @@ def test_an_output_file_that_cannot_be_written(config: Path, wav: Path, tmp_path
     assert "bursts.npz: cannot be written" in done.stderr
 
 
+@pytest.mark.heavy
 def test_a_reader_that_goes_away_is_no_fault(config: Path, wav: Path) -> None:
     import sys
 
@@ -204,7 +206,7 @@ def test_a_reader_that_goes_away_is_no_fault(config: Path, wav: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=within(100),
     )
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from processes import Done, pe_stream
 from score_history import HOUR, keep
+from timing import within
 
 END = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 END_NS = round(END.timestamp() * 1e9)
@@ -151,7 +152,8 @@ def test_a_model_is_not_loaded(now: Path) -> None:
         f"main(['replay', '-c', {str(now)!r}, *{SPAN!r}]); "
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=within(60))
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ clips: {{enabled: true, folder: {folder}/clips}}
     return Kept(folder, folder / "config.yaml")
 
 
+@pytest.mark.realtime
 def test_a_planted_sound_is_found_though_no_label_asked_for_it(kept: Kept) -> None:
     done = kept.search(TEXT, "--format", "jsonl")
     assert done.returncode == 0, done.stderr
@@ -97,6 +98,7 @@ def test_a_planted_sound_is_found_though_no_label_asked_for_it(kept: Kept) -> No
     assert " h at kitchen 0." in done.stderr
 
 
+@pytest.mark.realtime
 def test_the_table_is_for_people(kept: Kept) -> None:
     done = kept.search(TEXT, "--limit", "1", "--source", "KITCHEN")
     head, best = done.stdout.splitlines()
@@ -105,6 +107,7 @@ def test_the_table_is_for_people(kept: Kept) -> None:
     assert " kitchen " in best
 
 
+@pytest.mark.realtime
 def test_the_event_and_its_clip_are_told(kept: Kept) -> None:
     """The label's threshold is so low that it fired somewhere."""
     events = pe_stream("events", "-c", kept.config).stdout.splitlines()
@@ -122,6 +125,7 @@ def test_the_event_and_its_clip_are_told(kept: Kept) -> None:
     assert any(each["clip"] for each in there)
 
 
+@pytest.mark.realtime
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -198,6 +202,7 @@ def test_what_another_checkpoint_heard_is_not_searched(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) > 1
 
 
+@pytest.mark.realtime
 def test_a_damaged_file_is_told_and_the_rest_searched(tmp_path: Path, kept: Kept) -> None:
     path = next((kept.folder / "heard" / "kitchen").glob("*.heard"))
     (kept.folder / "heard" / "porch").mkdir(exist_ok=True)
@@ -212,6 +217,7 @@ def test_a_damaged_file_is_told_and_the_rest_searched(tmp_path: Path, kept: Kept
     assert len(done.stdout.splitlines()) == 2
 
 
+@pytest.mark.realtime
 def test_it_reads_beside_a_daemon_and_only_its_rows(kept: Kept) -> None:
     """The lock of the folder is the daemon's; whoever reads needs none."""
     store = EmbeddingFiles(kept.folder / "heard", keep_days=7, max_gb=1)

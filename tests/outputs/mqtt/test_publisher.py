@@ -14,16 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mosquitto import (
-    HOST,
-    Mosquitto,
-    Subscriber,
-    free_port,
-    make_certificates,
-    password_lines,
-    wait_until,
-)
+from mosquitto import Mosquitto, Subscriber, make_certificates, password_lines, wait_until
 from paho.mqtt.enums import MQTTProtocolVersion
+from ports import HOST, free_port
+from timing import within
 
 from pe_stream.config import MqttSettings, TlsSettings
 from pe_stream.core.messages import Message, Topics
@@ -189,6 +183,8 @@ def test_a_broker_restarted_mid_stream_loses_nothing_and_reorders_nothing(
         for number in range(100):
             mouth.publish([event(number)])
         wait_until(lambda: mouth.queued == 0, "the first hundred acknowledged")
+        # What it has acknowledged and not passed on yet would die with it.
+        ear.wait_for(EVENTS, [str(number) for number in range(100)])
         broker.freeze()
         mouth.publish(event(number) for number in range(100, 200))
         gate.close()
@@ -245,7 +241,7 @@ def test_what_is_published_leaves_at_once(broker: Mosquitto, publisher: Publishe
             began = time.monotonic()
             mouth.publish([event(number)])
             ear.wait_for(EVENTS, [str(n) for n in range(number + 1)])
-            assert time.monotonic() - began < 0.5
+            assert time.monotonic() - began < within(0.5)
 
 
 @pytest.mark.parametrize(("steady_s", "beginnings"), [(0.0, 2), (60.0, 1)])
@@ -396,9 +392,9 @@ def test_a_frozen_broker_delays_neither_publish_nor_stop_for_long(
         broker.freeze()
         began = time.monotonic()
         mouth.publish(event(number) for number in range(5000))
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < within(0.5)
         mouth.stop(flush_s=0.3)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < within(1.5)
         assert "stopped with 5000 events not delivered by MQTT" in warnings(caplog)
         broker.thaw()
         ear.wait_for(STATUS, ["online", "offline"])  # by the will
@@ -413,7 +409,7 @@ def test_stop_without_a_broker_is_at_once(publisher: Publishers) -> None:
             mouth.publish([event(1)])
             began = time.monotonic()
             mouth.stop()
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < within(1)
 
 
 def test_set_commands_are_obeyed_and_all_else_is_told(

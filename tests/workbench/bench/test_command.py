@@ -26,6 +26,8 @@ from pe_stream.workbench.bench import hops, plain, random_weights
 from pe_stream.workbench.bench.figures import summary
 from pe_stream.workbench.bench.shapes import CHEAP, SIZES, Shape, audio_config
 
+pytestmark = pytest.mark.heavy
+
 FRAMING = Framing(window=50, hop=12, lookahead=12)
 
 

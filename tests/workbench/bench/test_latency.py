@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from stand_ins import scorer
+from timing import within
 
 from pe_stream.core.types import FRAME
 from pe_stream.core.windows import Framing
@@ -24,7 +25,7 @@ def test_latency_holds_lookahead_and_scoring_and_every_burst_arrives() -> None:
     assert told["events"] == told["bursts"] == 7
     assert told["latency_ms"]["min"] >= 1000 * (0.24 + COST_S)
     assert told["latency_ms"]["n"] == 7
-    assert 0 < told["delivery_ms"]["min"] < 2000
+    assert 0 < told["delivery_ms"]["min"] < within(2000)
     assert (told["hop_s"], told["lookahead_s"]) == (0.12, 0.24)
     assert not {thread for thread in threading.enumerate() if thread not in before}
 

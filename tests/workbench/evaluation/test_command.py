@@ -22,6 +22,8 @@ from pe_stream.workbench.evaluation import command, thresholds, yamnet
 from pe_stream.workbench.evaluation.options import EvalOptions, command_line
 from pe_stream.workbench.soundscapes import hours
 
+pytestmark = pytest.mark.heavy
+
 QUIET, LOUD = 0.001, 0.2
 
 

@@ -24,6 +24,8 @@ from pe_stream.workbench.soundscapes.hours import Hours
 from pe_stream.workbench.soundscapes.scene import Room, Scene
 from pe_stream.workbench.soundscapes.sources import ROOM, Background, Sound, SoundLibrary, cut
 
+pytestmark = pytest.mark.heavy
+
 TONES_HZ = {"beep": 1000.0, "peep": 3000.0}
 BEEP_S, PEEP_S = 0.6, 1.3
 

@@ -23,6 +23,8 @@ from pe_stream.workbench.training.options import TrainOptions
 from pe_stream.workbench.training.pipeline import Trainer
 from pe_stream.workbench.training.recipe import Recipe
 
+pytestmark = pytest.mark.heavy
+
 RECIPE = """\
 mixtures: 2
 frames: 40

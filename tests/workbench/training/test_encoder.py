@@ -16,6 +16,8 @@ from pe_stream.workbench.training.batches import Batch
 from pe_stream.workbench.training.encoder import Imitation, Losses
 from pe_stream.workbench.training.shards import HOP_FRAMES
 
+pytestmark = pytest.mark.heavy
+
 EXAMPLES, FRAMES, WIDTH = 3, 60, 6
 CLASSES, TEXTS = 2, 5
 LABELLED = torch.tensor([2, 4])

@@ -11,6 +11,8 @@ import torch
 
 from pe_stream.workbench.training.group import EVERY, Group, run
 
+pytestmark = pytest.mark.heavy
+
 SIZE = 2
 
 

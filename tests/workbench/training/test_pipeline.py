@@ -31,6 +31,8 @@ from pe_stream.workbench.training.pipeline import Trainer
 from pe_stream.workbench.training.recipe import Recipe, clips_for, of_concepts, unseen_phrasings
 from pe_stream.workbench.training.shards import Shards
 
+pytestmark = pytest.mark.heavy
+
 CPU = torch.device("cpu")
 RECIPE = Recipe(
     mixtures=3,
