@@ -24,7 +24,7 @@ HOST = "127.0.0.1"
 """Where the broker listens: this machine only, because it asks nobody for a password."""
 
 _START_S = 10.0
-_STOP_S = 1.5
+STOP_S = 1.5
 
 _LISTENER = "default"
 _CONFIG = {
@@ -84,7 +84,7 @@ class EmbeddedBroker:
         """End it, in under 2 s; clients see their connections close."""
         if self._loop is not None and self._worker.running:
             self._loop.call_soon_threadsafe(self._end)
-            self._worker.join(_STOP_S)
+            self._worker.join(STOP_S)
 
     def _end(self) -> None:
         """End what the loop does; on its thread."""
