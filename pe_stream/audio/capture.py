@@ -73,7 +73,7 @@ class _Captured:
     after_gap: bool
 
 
-class _Microphone:
+class _SharedMicrophone:
     """An open microphone; iterate over its blocks. Raises UnavailableError, also while iterating.
 
     channel: the one that is wanted, from 0; None is all.
@@ -179,7 +179,7 @@ def _record(device: str | int, channel: int | None) -> None:
     while True:
         recording = None
         try:
-            recording = _Microphone(device, channel)
+            recording = _SharedMicrophone(device, channel)
             said = json.dumps({"describe": recording.describe, "rate": recording.rate})
             _tell(OPENED, said.encode())
             for captured in recording:

@@ -160,7 +160,7 @@ class Feed:
                     self._miss(f"{item.reason}; waiting for it")
                     continue
                 if self._missing is not None:
-                    log.info("%s: hears %s", self.name, source.describe)
+                    log.info("%s: receiving audio from %s", self.name, source.describe)
                     self._missing = None
                 self._put(item)
         except UnavailableError as error:

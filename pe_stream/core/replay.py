@@ -90,24 +90,24 @@ class _Following:
     """A label whose threshold follows the room: every frame counts."""
 
     def __init__(self, rule: LabelRule) -> None:
-        self._ensemble = LabelTrackers([rule])
+        self._label_trackers = LabelTrackers([rule])
 
     @property
     def rule(self) -> LabelRule:
-        return replace(self._ensemble.in_force[0], off_threshold=0.0)
+        return replace(self._label_trackers.in_force[0], off_threshold=0.0)
 
     @property
     def onset(self) -> int | None:
-        return self._ensemble.onset
+        return self._label_trackers.onset
 
     def change(self, rule: LabelRule) -> list[Detection]:
-        return [detection for _, detection in self._ensemble.change([rule])]
+        return [detection for _, detection in self._label_trackers.change([rule])]
 
     def step(self, frame: int, score: float, _raw: Raw | None = None) -> list[Detection]:
-        return [detection for _, detection in self._ensemble.step(frame, [score])]
+        return [detection for _, detection in self._label_trackers.step(frame, [score])]
 
     def close(self, reason: Reason | None) -> list[Detection]:
-        return [detection for _, detection in self._ensemble.close(reason)]
+        return [detection for _, detection in self._label_trackers.close(reason)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from pe_stream.core.messages import slug
 from pe_stream.core.types import FRAME, FRAME_S, Samples
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, UnfinishedError
 from pe_stream.labels import examples
-from pe_stream.labels.duplicate_audio import same, trace
+from pe_stream.labels.duplicate_audio import same_recording, trace
 
 MARGIN_S = 0.5
 """What is kept of the room before and after the sound (s)."""
@@ -57,7 +57,7 @@ def require_new(sounds: Mapping[str, Samples], label: LabelSettings) -> dict[str
         examples.active_part(samples, name)
         found = trace(samples)
         for other, known in traces.items():
-            if same(found, known):
+            if same_recording(found, known):
                 there = ", which the label has already" if other in label.examples else ""
                 raise UnavailableError(f"{name}: the same recording as {other}{there}")
         traces[name] = found

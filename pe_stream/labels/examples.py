@@ -21,7 +21,7 @@ from platformdirs import user_cache_dir
 from pe_stream.audio import media
 from pe_stream.core.types import FRAME, FRAME_S, SAMPLE_RATE, FrameEmbeddings, Samples, Window
 from pe_stream.errors import UnavailableError
-from pe_stream.labels.duplicate_audio import same, trace
+from pe_stream.labels.duplicate_audio import same_recording, trace
 from pe_stream.labels.fingerprint import digest
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.codec import Stream
@@ -188,7 +188,7 @@ def distinct(loaded: Sequence[Example]) -> tuple[list[Example], list[tuple[Examp
     kept: list[Example] = []
     repeated: list[tuple[Example, Example]] = []
     for each in loaded:
-        first = next((other for other in kept if same(each.trace, other.trace)), None)
+        first = next((other for other in kept if same_recording(each.trace, other.trace)), None)
         if first is None:
             kept.append(each)
         else:

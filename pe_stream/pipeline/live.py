@@ -29,7 +29,7 @@ from pe_stream.core.types import Event, LabelRule, Reason, Window
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.pipeline.channel import Channel
-from pe_stream.pipeline.mailbox import Requests
+from pe_stream.pipeline.mailbox import Mailbox
 from pe_stream.pipeline.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class Live:
         # Held by whoever touches the detectors: this thread but while it scores, and `stop`.
         self._touching = threading.Lock()
         # Never full: of each label of a source one change waits, and of all labels one.
-        self._requests = Requests[str, Mapping[str, RuleChange]](
+        self._mailbox = Mailbox[str, Mapping[str, RuleChange]](
             self._change_rules, _joined, self._wake.set
         )
         self._channels = {
@@ -126,7 +126,7 @@ class Live:
     def stop(self) -> None:
         """Close open events with reason "stopped" and end the threads."""
         self._stopping.set()
-        self._requests.close()
+        self._mailbox.close()
         self._wake.set()
         for channel in self._channels.values():
             channel.feed.stop()
@@ -153,7 +153,7 @@ class Live:
 
         Raises UnavailableError where that is not within patience_s, or never.
         """
-        taken = self._requests.ask(lambda: None)
+        taken = self._mailbox.ask(lambda: None)
         try:
             taken.result(patience_s)
         except (TimeoutError, CancelledError):
@@ -184,7 +184,7 @@ class Live:
             self._hears, self._keys = hears, labels.keys
             self._tell_labels()
 
-        return self._requests.ask(apply)
+        return self._mailbox.ask(apply)
 
     def set_rule(
         self,
@@ -200,7 +200,7 @@ class Live:
         From any thread; never waits. Of several changes between two scorings the last counts. A
         label that has just gone is nothing to change. Raises UnavailableError once stopped.
         """
-        self._requests.want(source, {label: RuleChange(threshold, off_threshold, enabled)})
+        self._mailbox.want(source, {label: RuleChange(threshold, off_threshold, enabled)})
 
     def put_under(self, rule: LabelRule, sources: Iterable[str]) -> None:
         """Put a label under another rule wherever it is listened for, as `set_rule` does."""
@@ -256,7 +256,7 @@ class Live:
                     self._end(next((error for error in errors if error), None))
                     return
         finally:
-            self._requests.close()
+            self._mailbox.close()
 
     def _turn(self) -> None:
         """Take what has arrived and score until nothing is due.
@@ -272,7 +272,7 @@ class Live:
             self._score(due)
 
     def _due(self) -> list[tuple[str, Window]]:
-        self._requests.serve()
+        self._mailbox.serve()
         for name, channel in self._channels.items():
             channel.drain()
             self._statuses[name] = channel.status

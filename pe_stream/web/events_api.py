@@ -34,7 +34,7 @@ _KINDS = {".flac": "audio/flac", ".opus": "audio/ogg"}
 MOST_TRACK_NS = 600 * 1_000_000_000
 """Of an event that is longer, so much is shown (ns)."""
 
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Trouble}}
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.ErrorDetail}}
 router = APIRouter(tags=["events"])
 
 

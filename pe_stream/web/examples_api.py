@@ -16,7 +16,7 @@ from pe_stream.web.gate import Turns
 from pe_stream.web.labels_api import seen, shown_label
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Trouble} for status in (404, 409, 412, 422, 428, 503)
+    status: {"model": schemas.ErrorDetail} for status in (404, 409, 412, 422, 428, 503)
 }
 
 router = APIRouter(tags=["labels"])

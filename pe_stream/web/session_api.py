@@ -26,7 +26,7 @@ def session(request: Request, door: Known) -> schemas.Session:
     return schemas.Session(required=not door.open, authenticated=knows(door, request.headers))
 
 
-@router.post("/session", responses={401: {"model": schemas.Trouble}})
+@router.post("/session", responses={401: {"model": schemas.ErrorDetail}})
 def log_in(
     given: schemas.Password, request: Request, response: Response, door: Known
 ) -> schemas.Session:

@@ -90,7 +90,7 @@ class Viewers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._viewers: set[Viewer] = set()
         self._bands = Bands(BANDS)
-        self._lately = RecentAudio()
+        self._recent_audio = RecentAudio()
 
     @property
     def count(self) -> int:
@@ -123,7 +123,7 @@ class Viewers:
             return None
         viewer = Viewer(source)
         self._viewers.add(viewer)  # first, so that a hop is in the past, or sent
-        viewer.known, viewer.past = self._lately.all(source)
+        viewer.known, viewer.past = self._recent_audio.all(source)
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -151,7 +151,7 @@ class Viewers:
         """Send the frames that became final."""
         if not len(heard.scores):
             return
-        number = self._lately.add(source, names, heard)
+        number = self._recent_audio.add(source, names, heard)
 
         def send() -> None:
             wanted = [v for v in self._viewers if v.source in (None, source) and v.known < number]

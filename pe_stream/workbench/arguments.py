@@ -118,17 +118,19 @@ def _add(parser: Any, each: Field[Any]) -> None:
     parser.add_argument(*(argument.flags or (long,)), dest=each.name, **how)
 
 
-class Once(argparse.Action):
-    """An option that may be given once: two would be meant to be compared."""
+def once(advice: str) -> type[argparse.Action]:
+    """The action of an option that may be given once; `advice` completes the error."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,  # noqa: ARG002
-    ) -> None:
-        """Refuse a second value."""
-        if self.dest in namespace:
-            raise argparse.ArgumentError(self, "given twice; a second one is --against")
-        setattr(namespace, self.dest, values)
+    class Once(argparse.Action):
+        def __call__(
+            self,
+            parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
+            namespace: argparse.Namespace,
+            values: str | Sequence[Any] | None,
+            option_string: str | None = None,  # noqa: ARG002
+        ) -> None:
+            if self.dest in namespace:
+                raise argparse.ArgumentError(self, f"given twice; {advice}")
+            setattr(namespace, self.dest, values)
+
+    return Once

@@ -402,6 +402,7 @@ def test_a_stop_does_not_wait_for_ever(
     history.stop()
     assert "1 chunks of scores could not be written in time" in caplog.text
     held.set()
+    assert history._queue._worker is not None
     history._queue._worker.join(10)
     assert history._queue._disk is not None
     history._queue._disk.close()

@@ -39,13 +39,13 @@ class Notification:
 
 
 class Service(Protocol):
-    """Where letters go. Used by one thread at a time."""
+    """A destination of notifications. Used by one thread at a time."""
 
     describe: str
     """What it is, without secrets."""
 
     def send(self, notification: Notification) -> str:
-        """Hand over a letter; returns what was answered.
+        """Deliver a message; returns the answer.
 
         Raises RefusedError where another try is in vain, UnavailableError otherwise.
         """

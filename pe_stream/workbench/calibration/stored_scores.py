@@ -65,7 +65,7 @@ def database(settings: Settings) -> Path:
     return path
 
 
-def look(
+def read_label_scores(
     path: Path,
     identity: str,
     stretch: TimeRange,

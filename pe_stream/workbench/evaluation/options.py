@@ -81,12 +81,12 @@ class EvalOptions:
         ),
     )
     threads: int | None = field(
-        default=None, metadata=option(type=types.count, metavar="N", help="of the CPU")
+        default=None, metadata=option(type=types.between(1, 1024), metavar="N", help="of the CPU")
     )
     calibration: int | None = field(
         default=None,
         metadata=option(
-            type=types.hours,
+            type=types.between(2, 24),
             metavar="HOURS",
             help="instead: mix so many hours (2 to 24) from the clips, calibrate thresholds in "
             "each, and judge them in the others",

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 
 from pe_stream.audio.activity import active
+from pe_stream.audio.crossfade import repeated
 from pe_stream.audio.synthesis import in_room, room_noise, room_response
 from pe_stream.audio.synthesis.random_sounds import SOUNDS
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples
@@ -193,7 +194,7 @@ class Composer:
             rng, self._recordings.read(recording), recording.spans
         )
         first = int(rng.integers(len(samples)))
-        looped = placement.repeated(samples, first + COUNT)[first : first + COUNT]
+        looped = repeated(samples, first + COUNT)[first : first + COUNT]
         return Placed(label, looped, np.ones(FRAMES, bool))
 
     def _event(

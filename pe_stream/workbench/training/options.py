@@ -57,5 +57,5 @@ class TrainOptions:
     )
     device: str = field(default="auto", metadata=option(help="auto, cpu or cuda"))
     threads: int | None = field(
-        default=None, metadata=option(type=types.count, metavar="N", help="of the CPU")
+        default=None, metadata=option(type=types.between(1, 1024), metavar="N", help="of the CPU")
     )

@@ -1,7 +1,7 @@
 // One label at one source: its score over the last 30 s, its threshold, its events.
 
 import { el, pen, say } from "../dom.js";
-import { ruleOf } from "../house.js";
+import { ruleOf } from "../daemon.js";
 import { link } from "../router.js";
 import { onTheme } from "../theme.js";
 import { score, spoken } from "../words.js";
