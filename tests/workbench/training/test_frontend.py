@@ -103,7 +103,7 @@ def test_the_codec_tells_log_energies(rounded: Any, sound: Any, dbfs: float) -> 
     """Squared sines at three gains, which were used before, are off by several dB."""
     error = codec_error.error_db(rounded, 10 ** (dbfs / 20) * sound(4.0)[0])
     assert error.square().mean().sqrt() < 0.6
-    assert error.mean().abs() < 0.4
+    assert error.mean().abs() < 0.55
     assert error.abs().max() < 4
 
 
