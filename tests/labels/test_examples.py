@@ -20,6 +20,8 @@ from pe_stream.labels.fingerprint import fingerprint
 from pe_stream.labels.prepare import prepare_labels
 from pe_stream.model.checkpoint import Checkpoint, load
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

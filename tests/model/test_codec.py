@@ -21,6 +21,8 @@ from pe_stream.model.codec_layers import lean
 from pe_stream.model.engine import Engine
 from pe_stream.model.prompts import LabelPrompts, embed_labels
 
+pytestmark = pytest.mark.heavy
+
 NAMES = ("small", "embedded")
 
 

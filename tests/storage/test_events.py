@@ -488,6 +488,7 @@ for number in range(int(sys.argv[2]), 10**6):
 """
 
 
+@pytest.mark.heavy
 def test_nothing_that_was_stored_is_lost_to_kill_9(tmp_path: Path) -> None:
     """Killed at any moment: what was reported as stored is there, and the file is whole."""
     path = tmp_path / "events.db"

@@ -558,6 +558,7 @@ while True:
 """
 
 
+@pytest.mark.heavy
 def test_a_kill_costs_only_what_was_in_memory(opened: Open, path: Path) -> None:
     script = KILLED.format(tests=str(Path(__file__).parents[1]))
     at_ns = NOON

@@ -159,12 +159,15 @@ def fit_logits(
     """The (slope, offset) with which `logits` best tell `truths`; a pair of arrays a label.
 
     Platt's logistic fit. Every label weighs the same, however many frames it is asked about.
+    Raises UnavailableError where no label is both there and not there.
     """
     pairs = [
         (torch.from_numpy(x).double(), torch.from_numpy(y).double())
         for x, y in zip(logits, truths, strict=True)
         if y.any() and not y.all()
     ]
+    if not pairs:
+        raise UnavailableError("nothing to calibrate by: no label is present in some frames only")
     weights = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
