@@ -91,6 +91,7 @@ def listen(config: str | PathLike[str] | Settings) -> Iterator[Event]:
         node=settings.node,
         hears=settings.hears,
         ended=inbox.ended,
+        failed=inbox.ended,
     )
     schedules = Schedules(settings.labels, scorer.checkpoint.recommended, local, at)
     return _events_of(live, inbox, _ScheduleClock(settings, schedules, live, inbox))
@@ -153,7 +154,7 @@ class _Inbox(Listener):
 
     def ended(self, error: BaseException | None) -> None:
         with self._changed:
-            self._over, self._error = True, error
+            self._over, self._error = True, self._error or error
             self._changed.notify()
 
     def __iter__(self) -> Iterator[Event]:

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from pe_stream.daemon import running
 from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.outputs import metrics
+from pe_stream.outputs.mqtt import embedded_broker, publisher
+from pe_stream.outputs.notifications import notifications
+from pe_stream.pipeline import live
+from pe_stream.storage import clips, write_queue
+from pe_stream.web import server
 
 UNIT = Path(__file__).parents[1] / "systemd" / "pe-stream.service"
 PROGRAM = "/opt/pe-stream/bin/pe-stream"
@@ -50,6 +57,15 @@ def test_notify_reload_and_watchdog() -> None:
     assert service["ExecStart"] == f"{PROGRAM} run -c /etc/pe-stream/config.yaml"
     assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert int(service["WatchdogSec"]) > 0
+
+
+def test_every_part_may_take_its_whole_time_to_stop() -> None:
+    """One after the other, as where a disk, the broker and a viewer stand still."""
+    queues = [write_queue.STOP_S] * 3  # events, scores, embeddings
+    mqtt = running.FLUSH_S + publisher.STOP_S + embedded_broker.STOP_S
+    rest = (live, metrics, server, clips, notifications)
+    total_s = sum(queues) + mqtt + sum(part.STOP_S for part in rest)
+    assert total_s + 5 <= int(read_service()["TimeoutStopSec"])
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,11 +10,16 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_stream.core.bands import Bands
+from pe_stream.core.bands import FLOOR_DB, Bands
 from pe_stream.core.types import FRAME, AudioChunk, Samples
 
 _BANDS = 96
 RANGE_DB = 70.0
+"""From black to the brightest colour."""
+
+_QUIETEST_TOP_DB = FLOOR_DB + RANGE_DB
+"""The brightest colour is no quieter than that (dBFS), so that silence is black."""
+
 _FINE = FRAME // 4
 _MAX_COLUMNS = 3000
 
@@ -55,7 +60,7 @@ class Spectrogram:
     @property
     def decibels(self) -> NDArray[np.float32]:
         """(bands, columns) in dB, loudest of neighbours where there are too many to draw."""
-        columns = np.array(self._columns or np.zeros((1, _BANDS)), np.float32)
+        columns = np.array(self._columns or np.full((1, _BANDS), FLOOR_DB), np.float32)
         pooled = -(-len(columns) // _MAX_COLUMNS)
         starts = np.arange(0, len(columns), pooled)
         return np.maximum.reduceat(columns, starts, axis=0).T
@@ -84,10 +89,16 @@ def save_clip(path: Path, audio: Iterable[AudioChunk], *, fine: bool) -> None:
     path.write_bytes(_png(_colors(decibels)))
 
 
+def shown_db(decibels: NDArray[np.float32]) -> tuple[float, float]:
+    """The levels (dBFS) to draw black and in the brightest colour: of the loudest, mostly."""
+    top = max(float(decibels.max()), _QUIETEST_TOP_DB)
+    return top - RANGE_DB, top
+
+
 def _colors(decibels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(rows, columns) in dB to (rows, columns, 3): RANGE_DB below the loudest is black."""
-    level = (decibels - decibels.max()) / RANGE_DB + 1
-    at = np.clip(level, 0, 1) * (len(_MAGMA) - 1)
+    """(rows, columns) in dBFS to (rows, columns, 3)."""
+    black, _ = shown_db(decibels)
+    at = np.clip((decibels - black) / RANGE_DB, 0, 1) * (len(_MAGMA) - 1)
     steps = np.arange(len(_MAGMA))
     channels = [np.interp(at, steps, channel) for channel in _MAGMA.T]
     colors: NDArray[np.uint8] = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pe_stream.audio.spectrogram import RANGE_DB, Spectrogram
+from pe_stream.audio.spectrogram import Spectrogram, shown_db
 from pe_stream.core.smoothing import smoothed
 from pe_stream.core.types import FRAME_S, Event, FrameScores, LabelRule, Reason
 
@@ -63,13 +63,13 @@ def _worth_showing(
 def _draw_spectrogram(axes: Axes, spectrogram: Spectrogram, length_s: float) -> None:
     decibels = spectrogram.decibels
     times = np.linspace(0, length_s, decibels.shape[1] + 1)
-    loudest = float(decibels.max())
+    quietest, loudest = shown_db(decibels)
     axes.pcolormesh(
         times,
         spectrogram.edges_hz,
         decibels,
         cmap="magma",
-        vmin=loudest - RANGE_DB,
+        vmin=quietest,
         vmax=loudest,
         rasterized=True,
     )

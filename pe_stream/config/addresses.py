@@ -30,3 +30,8 @@ def origin(url: str) -> str:
     authority, slash, _ = re.sub(r"[?#]", "/", rest, count=1).partition("/")
     _, at, host = authority.rpartition("@")
     return f"{scheme}://{f'{MASK}@' if at else ''}{host}{f'/{MASK}' if slash else ''}"
+
+
+def authority(host: str, port: int) -> str:
+    """Host and port as a URL has them: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -9,7 +9,8 @@ from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples
 
 LOWEST_HZ, HIGHEST_HZ = 50.0, 16_000.0
 _FFT = 2048
-_FLOOR = 1e-12
+FLOOR_DB = -120.0
+"""The level of silence (dBFS)."""
 
 
 class Bands:
@@ -32,5 +33,5 @@ class Bands:
         frames = samples.reshape(-1, FRAME) * self._window
         power = np.abs(np.fft.rfft(frames, _FFT)) ** 2
         loudest = np.maximum.reduceat(power, self._starts, axis=1)
-        decibels: NDArray[np.float64] = 10 * np.log10(loudest / self._full + _FLOOR)
+        decibels: NDArray[np.float64] = 10 * np.log10(loudest / self._full + 10 ** (FLOOR_DB / 10))
         return decibels.astype(np.float32)

@@ -15,8 +15,9 @@ LabelsOf = Mapping[str, Sequence[str]]
 class Listener:
     """Hears what happens; each method does nothing unless it is overridden.
 
-    One call comes at a time, in the order in which things happen, and none may take long: scoring
-    waits meanwhile. What a method raises ends the scoring; in the daemon, see `daemon.listeners`.
+    Calls come in the order in which things happen. All but `health` come one at a time; `health`
+    may come while another goes on, on another thread. None may take long: scoring waits meanwhile.
+    What a method raises ends the scoring; in the daemon, see `daemon.listeners`.
     """
 
     def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:
@@ -24,7 +25,7 @@ class Listener:
 
         On the main thread before the scoring begins, then on the scoring thread; after the last
         event of labels that are gone, and before the rules of the new ones.
-        keys: by label, a fingerprint of what makes its scores; see `labels.prepare.Labels`.
+        keys: by label, a fingerprint of what makes its scores; see `labels.prepare.PreparedLabels`.
         """
 
     def rules(self, source: str, rules: Sequence[LabelRule]) -> None:
@@ -35,7 +36,10 @@ class Listener:
         """
 
     def event(self, event: Event) -> None:
-        """A phase of an event. On the scoring thread; on the main thread once that has ended."""
+        """A phase of an event. On the scoring thread; on the main thread once that has ended.
+
+        `late` and with reason "restart": the end of what the last run left open.
+        """
 
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Frames of a source that became final, after their events. On the scoring thread.

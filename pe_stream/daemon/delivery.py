@@ -10,7 +10,7 @@ from typing import Any
 from pe_stream.core.detector import Heard
 from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.messages import Message, StateBoard, Topics, event_message, scores_message
-from pe_stream.core.types import Event
+from pe_stream.core.types import Event, Reason
 from pe_stream.outputs.mqtt import Publisher
 from pe_stream.storage.events import EventStore
 
@@ -46,35 +46,42 @@ class Delivery(Listener):
         self._board = StateBoard(topics, of)
 
     def begin(self) -> None:
-        """Tell what the last run could not, then every state. On the main thread, once, first."""
-        self.go_on()
+        """Publish every state. On the main thread, before the scoring begins."""
         self._publisher.publish(self._board.retained())
 
-    def go_on(self) -> None:
-        """Tell what the last run could not: its last messages, the ends of its open events.
+    def go_on(self) -> list[Event]:
+        """Publish the last run's messages; returns the ends of its open events, to be told to all.
 
-        On the main thread. Once, as soon as the store can tell.
+        On the main thread. Once, as soon as the store can tell; nothing before and after.
         """
         if self._store is None or (left := self._store.left()) is None:
-            return
+            return []
         waiting, unfinished = left
         self._publisher.publish(waiting)
-        for event in unfinished:
-            self._deliver(event, [event_message(self._topics, event)])
         if waiting or unfinished:
             log.info(
                 "from the last run: %d messages to deliver, %d open events closed",
                 len(waiting),
                 len(unfinished),
             )
+        return unfinished
 
     def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002
         """Publish the states of labels that are new, remove those of labels that are gone."""
         self._publisher.publish(self._board.relabel(of))
 
     def event(self, event: Event) -> None:
-        """Keep and publish it, then publish the states that it changes."""
-        self._deliver(event, self._board.messages(event))
+        """Keep and publish it, then publish the states that it changes.
+
+        The end of what the last run left open changes none: those are of this run.
+        """
+        if event.reason is Reason.RESTART:
+            messages = [event_message(self._topics, event)]
+        else:
+            messages = self._board.messages(event)
+        if self._store is not None:
+            messages = self._store.record(event, messages)
+        self._publisher.publish(messages)
 
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Publish the top labels, where that is wanted."""
@@ -87,8 +94,3 @@ class Delivery(Listener):
         """Publish it."""
         topic, payload = self._topics.health(source), json.dumps(dict(health))
         self._publisher.publish([Message(topic, payload, qos=1, retain=True)])
-
-    def _deliver(self, event: Event, messages: list[Message]) -> None:
-        if self._store is not None:
-            messages = self._store.record(event, messages)
-        self._publisher.publish(messages)

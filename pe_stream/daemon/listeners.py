@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,8 +19,8 @@ class Listeners(Listener):
 
     Each event goes to all of them, in their order, before the next one goes to any. A listener that
     raises is told nothing more, as nobody knows what state it is in; the others are told all the
-    same, also the ends of open events while the daemon stops. `on_failure` gets the error, which
-    ends the daemon: nothing is swallowed.
+    same, also the ends of open events while the daemon stops. Every error is logged, and
+    `on_failure` ends the daemon.
     """
 
     def __init__(
@@ -27,12 +28,14 @@ class Listeners(Listener):
     ) -> None:
         """Begin with nobody to tell.
 
-        on_failure: called with what a listener raised, on the thread that told it. clipped: gives
-        an event its clip, before anybody is told.
+        on_failure: called with what a listener or `clipped` raised, once it is logged, on the
+        thread that told it. clipped: gives an event its clip, before anybody is told; once it has
+        raised, events are told without.
         """
         self._on_failure = on_failure
         self._clipped = clipped
         self._all: tuple[Listener, ...] = ()
+        self._changing = threading.Lock()  # of `_all`, which two threads may make shorter
 
     def set(self, *listeners: Listener) -> None:
         """Tell these from now on, in this order; before anything happens."""
@@ -48,7 +51,12 @@ class Listeners(Listener):
 
     def event(self, event: Event) -> None:
         """Tell all."""
-        event = self._clipped(event)
+        try:
+            event = self._clipped(event)
+        except Exception as error:
+            log.exception("naming clips has failed: events are told without")
+            self._clipped = _without_clip
+            self._on_failure(error)
         self._tell(lambda listener: listener.event(event))
 
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
@@ -63,9 +71,10 @@ class Listeners(Listener):
         for listener in self._all:
             try:
                 tell(listener)
-            except Exception as error:  # noqa: BLE001 - it ends the daemon, not the others
-                log.error("%s has failed, and is told nothing more", type(listener).__name__)  # noqa: TRY400
-                self._all = tuple(each for each in self._all if each is not listener)
+            except Exception as error:
+                log.exception("%s has failed, and is told nothing more", type(listener).__name__)
+                with self._changing:
+                    self._all = tuple(each for each in self._all if each is not listener)
                 self._on_failure(error)
 
 
@@ -83,3 +92,7 @@ class EventLog(Listener):
             event.duration_s,
             event.peak,
         )
+
+
+def _without_clip(event: Event) -> Event:
+    return event

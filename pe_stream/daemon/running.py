@@ -56,7 +56,8 @@ class RunContext:
 
     at: the moment (aware) whose schedules the labels of `scorer` are under. file: where the page
     may edit labels; version: of it, as it was read. read: reads the configuration again; raises
-    ConfigError. ended: told that every source has ended, or what ended a thread; by any thread.
+    ConfigError. ended, died, failed: told that every source has ended, what ended a thread, and
+    what a listener raised; by any thread.
     """
 
     settings: Settings
@@ -67,7 +68,9 @@ class RunContext:
     file: ConfigFile | None
     version: str
     read: Callable[[], Settings]
-    ended: Callable[[BaseException | None], None]
+    ended: Callable[[UnavailableError | None], None]
+    died: Callable[[BaseException], None]
+    failed: Callable[[BaseException], None]
 
 
 class Running:
@@ -78,26 +81,27 @@ class Running:
 
         Raises ConfigError, and UnavailableError where a port cannot be had.
         """
-        settings, scorer, ended = given.settings, given.scorer, given.ended
+        settings, scorer, died = given.settings, given.scorer, given.died
         self._settings, self._scorer = settings, scorer
         self._watchdog = Watchdog()
         self._health = {source: Health() for source in settings.sources}
         self._topics = Topics(settings.mqtt.prefix, settings.node)
         self._notifications = given.notifications
         self._recent = RecentEmbeddings()
-        self._metrics = Metrics(settings.metrics, on_failure=ended)
-        self._store = _open_store(stack, settings, ended)
+        self._metrics = Metrics(settings.metrics, on_failure=died)
+        self._store = _open_store(stack, settings, died)
         self._clips = Clips(
-            settings.clips, on_failure=ended, on_done=self._clip_done, judged=self._judged
+            settings.clips, on_failure=died, on_done=self._clip_done, judged=self._judged
         )
-        self._listeners = Listeners(ended, clipped=self._clips.named)
+        self._listeners = Listeners(given.failed, clipped=self._clips.named)
         self._live = Live(
             openers(settings),
             scorer,
             self._listeners,
             node=settings.node,
             hears=settings.hears,
-            ended=ended,
+            ended=given.ended,
+            failed=died,
             scored=self._metrics.scored,
             clips=clips_module.rule(settings.clips),
             cut=self._clips.take,
@@ -112,9 +116,9 @@ class Running:
             file=given.file,
             version=given.version,
             read=given.read,
-            on_failure=ended,
+            on_failure=died,
         )
-        self._publisher, self._where = self._connect(stack, ended)
+        self._publisher, self._where = self._connect(stack, died)
         of = labels_by_source(settings)
         home = HomeAssistant(settings.home_assistant, self._topics, self._publisher.publish, of)
         if home.enabled:
@@ -124,10 +128,10 @@ class Running:
         self._notifications.start()
         self._clips.start()
         stack.callback(self._clips.stop)
-        self._scores = ScoreStore(settings.history, on_failure=ended)
+        self._scores = ScoreStore(settings.history, on_failure=died)
         self._scores.start()
         stack.callback(self._scores.stop)
-        self._embeddings = EmbeddingStore(settings.search, on_failure=ended)
+        self._embeddings = EmbeddingStore(settings.search, on_failure=died)
         self._embeddings.start(scorer.checkpoint.identity, scorer.checkpoint.name)
         stack.callback(self._embeddings.stop)
         self._page = self._serve_page(stack, given)
@@ -149,11 +153,12 @@ class Running:
         )
 
     def listen(self) -> None:
-        """Open every source and begin; what the last run left comes first.
+        """Open every source and begin; what the last run left is told before what is heard.
 
         Raises UnavailableError where a source cannot be opened.
         """
         self._announce(self._live.open())
+        self._tell_left()
         self._delivery.begin()
         self._live.start()
 
@@ -162,7 +167,7 @@ class Running:
         self._watchdog.check(self._live.statuses)
         if self._store is not None:
             self._store.retry()
-            self._delivery.go_on()
+            self._tell_left()
         try:
             self.labels.follow(local_time.now())
         except UnavailableError as error:  # it is ending
@@ -175,6 +180,11 @@ class Running:
         for source, status in self._live.statuses.items():
             if (told := self._health[source].due(status, reason, now_s)) is not None:
                 self._listeners.health(source, told)
+
+    def _tell_left(self) -> None:
+        """Tell everybody how the last run's open events end, as soon as the store knows them."""
+        if unfinished := self._delivery.go_on():
+            self._live.tell(unfinished)
 
     @property
     def _unavailable_reason(self) -> str | None:
@@ -215,7 +225,7 @@ class Running:
             scores=self._scores,
             embeddings=self._embeddings,
         )
-        server = page(self._settings, parts, given.ended)
+        server = page(self._settings, parts, given.died)
         server.start()
         stack.callback(server.stop)
         log.info("page: %s", server.url)

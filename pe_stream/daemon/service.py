@@ -59,18 +59,21 @@ class Daemon:
         self._signals: list[int] = []
         self._over = threading.Event()
         self._error: BaseException | None = None
+        self._failed = False
         self._local = LocalTime(settings.location)
         self._notifications = Notifications(
             settings.notifications,
             self._local,
             after_s=settings.clips.after_s,
-            on_failure=self.ended,
+            on_failure=self.died,
         )
 
     def run(self, seconds: float | None = None) -> int:
         """Run until a signal, the end of every source, or a fault; returns the exit code.
 
-        seconds: listen no longer than that. On the main thread.
+        seconds: listen no longer than that. On the main thread. Raises ConfigError and
+        UnavailableError where it cannot start, and what `ended` was told. A fault of ours, also one
+        during the stop, is logged and makes the exit code 1.
         """
         # A dump would hold passwords, and what was heard.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -88,11 +91,29 @@ class Daemon:
             code = self._loop(running, until_s)
             running.tell_health(math.inf)  # where it ended
             tell_systemd("STOPPING=1")
+        # Only now, as the stop is part of the run.
+        if self._failed:
+            return 1
+        if code == 0 and self._error is not None:
+            raise self._error
         return code
 
-    def ended(self, error: BaseException | None) -> None:
-        """Note that every source has ended, or what ended a thread; from any thread."""
+    def ended(self, error: PeStreamError | BrokenPipeError | None) -> None:
+        """Note that every source has ended, or that nobody reads our output; from any thread.
+
+        error: what the user can mend, for `run` to raise; None where all is well.
+        """
         self._error = self._error or error
+        self._over.set()
+
+    def died(self, error: BaseException) -> None:
+        """Log what ended a thread, and end the daemon with exit code 1; on that thread."""
+        log.critical("the thread %s has died", threading.current_thread().name, exc_info=error)
+        self.failed(error)
+
+    def failed(self, _error: BaseException) -> None:
+        """End the daemon with exit code 1 for what was logged already; from any thread."""
+        self._failed = True
         self._over.set()
 
     def _load(self) -> RunContext:
@@ -113,6 +134,8 @@ class Daemon:
             self._version,
             self._reload,
             self.ended,
+            self.died,
+            self.failed,
         )
 
     def _note(self, number: int, _: FrameType | None) -> None:
@@ -133,13 +156,9 @@ class Daemon:
             if now_s >= next_tick_s:
                 next_tick_s = now_s + TICK_S
                 running.tick(now_s)
-        if self._error is None:
+        if self._error is None and not self._failed:
             log.info("every source has ended")
-            return 0
-        if isinstance(self._error, PeStreamError | BrokenPipeError):
-            raise self._error
-        log.critical("a thread has died", exc_info=self._error)
-        return 1
+        return 0
 
 
 def _obey_signals(handlers: Mapping[signal.Signals, Any]) -> None:

@@ -83,8 +83,9 @@ class HomeAssistant(Listener):
             self._publish(told)
 
     def event(self, event: Event) -> None:
-        """A phase of an event."""
-        if (device := self._devices.get(event.source)) is not None:
+        """A phase of an event, unless it is late: that would set off automations."""
+        device = self._devices.get(event.source)
+        if device is not None and not event.late:
             self._publish([device.event(event)])
 
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:

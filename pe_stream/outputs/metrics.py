@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from pe_stream.config import MetricsSettings
+from pe_stream.config.addresses import authority
 from pe_stream.config.worker import Worker
 from pe_stream.core.ledger import SourceState
 from pe_stream.core.listener import LabelsOf, Listener
@@ -108,19 +109,19 @@ class Metrics(Listener):
             self._server = _MetricsServer(host, port, self._registry)
         except OSError as error:
             raise UnavailableError(
-                f"metrics: cannot listen on {host}:{port}: {error.strerror or error}; "
-                "set metrics.host and metrics.port"
+                f"metrics: cannot listen on {authority(host, port)}: "
+                f"{error.strerror or error}; set metrics.host and metrics.port"
             ) from error
-        self._worker = Worker("metrics", self._server.serve_forever, self._on_failure)
+        self._worker = Worker("metrics", self._server.serve, self._on_failure)
         self._worker.start()
-        return f"http://{host}:{port}/metrics"
+        return f"http://{authority(host, port)}/metrics"
 
     def stop(self) -> None:
-        """Stop serving."""
+        """Stop serving; a thread that does not end by then keeps its socket."""
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-            self._worker.join(STOP_S)
+            self._server.stopping.set()
+            if self._worker.join(STOP_S):
+                self._server.server_close()
             self._server = None
 
 
@@ -128,6 +129,8 @@ class _MetricsServer(ThreadingMixIn, WSGIServer):
     """Answers every request on a thread of its own, so that a slow reader holds up no other."""
 
     daemon_threads = True
+    timeout = 0.1
+    """`handle_request` waits so long (s) for one: a stop takes no longer."""
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
         # As `start_http_server` of prometheus_client does, whose threads have no names.
@@ -135,6 +138,12 @@ class _MetricsServer(ThreadingMixIn, WSGIServer):
         self.address_family, _, _, _, address = found[0]
         super().__init__((str(address[0]), port), _Handler)
         self.set_app(make_wsgi_app(registry))
+        self.stopping = threading.Event()
+
+    def serve(self) -> None:
+        """Answer requests until `stopping`; `serve_forever` can only be ended without a limit."""
+        while not self.stopping.is_set():
+            self.handle_request()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         threading.current_thread().name = "metrics request"

@@ -47,7 +47,9 @@ class Live:
     openers: per source, what opens it; see Feed.
     listener: told of labels, rules, events and scores; see Listener for when, and on which thread.
     hears: says whether a source listens for a label.
-    ended: told that every source has ended, or what ended a thread; once, on the thread that ends.
+    ended: told that every source has ended, and why the first of those that failed did; once, on
+        the scoring thread.
+    failed: told of each error of ours that ended a thread, on that thread.
     scored: told how long each scoring took (s), on the scoring thread.
     clips: which audio is cut out; None is none. cut: told of it, after the events it belongs to.
     embed: whether the listener gets the frames' embeddings, too.
@@ -63,7 +65,8 @@ class Live:
         *,
         node: str,
         hears: Callable[[str, str], bool],
-        ended: Callable[[BaseException | None], None],
+        ended: Callable[[UnavailableError | None], None],
+        failed: Callable[[BaseException], None],
         scored: Callable[[float], None] = lambda _: None,
         clips: ClipRule | None = None,
         cut: Callable[[Sequence[Piece]], None] = lambda _: None,
@@ -75,7 +78,6 @@ class Live:
         self._listener = listener
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        self._over = threading.Lock()
         # Held by whoever touches the detectors: this thread but while it scores, and `stop`.
         self._touching = threading.Lock()
         # Never full: of each label of a source one change waits, and of all labels one.
@@ -84,7 +86,7 @@ class Live:
         )
         self._channels = {
             name: Channel(
-                Feed(name, opener, arrived=self._wake.set, failed=self._end),
+                Feed(name, opener, arrived=self._wake.set, failed=failed),
                 Detector(
                     Origin(node, name, scorer.checkpoint.name),
                     scorer.framing,
@@ -102,7 +104,7 @@ class Live:
         self.in_force: dict[str, Sequence[LabelRule]] = {}
         for name in self._channels:
             self._read_rules(name)
-        self._worker = Worker("scoring", self._run, self._end)
+        self._worker = Worker("scoring", self._run, failed)
 
     @property
     def statuses(self) -> Mapping[str, SourceStatus]:
@@ -147,6 +149,13 @@ class Live:
                 self._cut(channel.detector.clips())
         finally:
             self._touching.release()
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Tell the listener of events from elsewhere. From any thread; never waits.
+
+        They are told between two scorings; not at all once `stop` was called.
+        """
+        self._requests.ask(lambda: self._tell(events))
 
     def ready(self, patience_s: float | None) -> None:
         """Return once the scoring thread takes changes: between two scorings.
@@ -241,10 +250,6 @@ class Live:
         self.rules[source] = tuple(detector.rules)
         self.in_force[source] = tuple(detector.in_force)
 
-    def _end(self, error: BaseException | None) -> None:
-        if self._over.acquire(blocking=False):
-            self._ended(error)
-
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
@@ -253,7 +258,7 @@ class Live:
                 self._turn()
                 if all(channel.ended for channel in self._channels.values()):
                     errors = (channel.feed.error for channel in self._channels.values())
-                    self._end(next((error for error in errors if error), None))
+                    self._ended(next((error for error in errors if error), None))
                     return
         finally:
             self._mailbox.close()

@@ -145,9 +145,10 @@ class Clips:
         On the main thread, once nothing more is named or taken.
         """
         if self._worker.running:
+            deadline_s = time.monotonic() + STOP_S
             with contextlib.suppress(queue.Full):
                 self._queue.put(None, timeout=STOP_S)
-            self._worker.join(STOP_S)
+            self._worker.join(max(0.0, deadline_s - time.monotonic()))
         for clip in list(self._paths):  # what was not complete, or not begun
             if self._paths.pop(clip, None) is not None:
                 self._on_done(clip, None)

@@ -29,7 +29,7 @@ from pe_stream.storage.write_queue import WriteQueue
 
 WAIT_S = 0.05
 """Whoever tells of events waits for the disk so long in a second, and not at all while it is
-behind."""
+behind: what it is to write next was tried and failed, or has waited that long."""
 
 _LEAST_BYTES = 500
 """Of something that waits, beside what it says."""
@@ -58,6 +58,8 @@ class _Write:
 
     use: Use
     size: int
+    since_s: float = field(default_factory=time.monotonic)
+    """From when on it has waited (monotonic)."""
     tried: threading.Event = field(default_factory=threading.Event)
     rows: Mapping[int, int] | None = None
     """None until it is written."""
@@ -84,7 +86,7 @@ class EventStore:
         """
         self._limit = limit
         self._disk = EventsDb(path, keep_days=keep_days, limit=limit, clock=clock)
-        self._last: _Write | None = None
+        # Both and `_rows` under the guard: several threads record and write.
         self._second_s = self._waited_s = 0.0
         self._guard = threading.Lock()
         # Of messages that were sent before they were written: below 0, so as to be no row.
@@ -119,8 +121,10 @@ class EventStore:
         at most, all calls of a second together.
         """
         begun_s = time.monotonic()
-        if begun_s - self._second_s >= 1.0:
-            self._second_s, self._waited_s = begun_s, 0.0
+        with self._guard:
+            if begun_s - self._second_s >= 1.0:
+                self._second_s, self._waited_s = begun_s, 0.0
+            patience_s = max(0.0, WAIT_S - self._waited_s)
         numbered = [
             replace(message, row=next(self._numbers)) if message.is_event else message
             for message in messages
@@ -129,12 +133,12 @@ class EventStore:
         write = self._soon(
             lambda database: self._disk.record(database, event, kept),
             size=sum(len(message.payload) for message in kept) * 2,
-            patience_s=max(0.0, WAIT_S - self._waited_s),
+            patience_s=patience_s,
         )
-        self._waited_s += time.monotonic() - begun_s
-        if write is None:
-            return list(messages)
         with self._guard:
+            self._waited_s += time.monotonic() - begun_s
+            if write is None:
+                return list(messages)
             rows = write.rows
             write.given = rows is None
         if rows is None:
@@ -189,19 +193,25 @@ class EventStore:
 
     def retry(self) -> None:
         """Have it tried again, if it failed; does not wait."""
-        if self.unavailable_reason is not None and not self._queue.waiting:
+        if self.unavailable_reason is not None and self._queue.oldest is None:
             self._queue.put(_Write(probe, _LEAST_BYTES))
 
     def _soon(self, use: Use, *, patience_s: float, size: int = 0) -> _Write | None:
         """Have something written in turn, and wait for it a little; None where too much waits."""
+        behind = self._behind()
         write = _Write(use, size + _LEAST_BYTES)
         if not self._queue.put(write):
             return None
-        behind = self._last is not None and self._last.rows is None
-        self._last = write
         if not behind:
             write.tried.wait(patience_s)
         return write
+
+    def _behind(self) -> bool:
+        """Whether the disk fails or takes its time, rather than being at work for somebody."""
+        oldest = self._queue.oldest
+        if oldest is None or oldest.rows is not None:  # that is done
+            return False
+        return oldest.tried.is_set() or time.monotonic() - oldest.since_s > WAIT_S
 
     def _write(self, write: _Write) -> bool:
         """Whether that was done; on the thread."""

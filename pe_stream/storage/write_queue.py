@@ -97,6 +97,12 @@ class WriteQueue(Generic[T]):
         with self._changed:
             return list(self._waiting)
 
+    @property
+    def oldest(self) -> T | None:
+        """What is written next, or just now; None where nothing waits."""
+        with self._changed:
+            return self._waiting[0] if self._waiting else None
+
     def start(self, disk: Disk, keep: Callable[[T], bool]) -> None:
         """Begin to write. keep: writes one there; whether that was done."""
         self._disk = disk

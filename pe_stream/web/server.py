@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pe_stream.config import WebSettings
+from pe_stream.config.addresses import authority
 from pe_stream.config.web import is_loopback
 from pe_stream.config.worker import Worker
 from pe_stream.core.detector import Heard
@@ -113,9 +114,8 @@ class Server(Listener):
         self._worker.start()
         self._ready.wait(START_S)
         host, port = listener.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
         scheme = "http" if tls is None else "https"
-        self.url = f"{scheme}://{shown}:{port}{self._settings.prefix}/"
+        self.url = f"{scheme}://{authority(host, port)}{self._settings.prefix}/"
         if tls is None and not is_loopback(self._settings.host):
             log.warning("web: without tls, everybody on the way can read along and get in")
 
@@ -178,7 +178,8 @@ def listening(settings: WebSettings) -> socket.socket:
     except OSError as error:
         made.close()
         raise UnavailableError(
-            f"web: nothing can listen on {settings.host}:{settings.port}: {error.strerror}; "
+            f"web: nothing can listen on {authority(settings.host, settings.port)}: "
+            f"{error.strerror}; "
             "set web.host and web.port"
         ) from error
     return made

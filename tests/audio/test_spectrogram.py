@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pe_stream.audio.spectrogram import _colors, save_clip
+from pe_stream.audio.spectrogram import Spectrogram, _colors, save_clip, shown_db
 from pe_stream.core.bands import Bands
 from pe_stream.core.types import FRAME, SAMPLE_RATE, AudioChunk, Samples
 
@@ -50,8 +50,17 @@ def test_a_fine_picture_has_a_column_every_10_ms(tmp_path: Path) -> None:
     assert picture(tmp_path / "a.png", tone_then_silence(2.0), fine=True).shape == (192, 200, 3)
 
 
-def test_silence_is_a_picture_too(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png", np.zeros(SAMPLE_RATE, np.float32))
+@pytest.mark.parametrize("count", [SAMPLE_RATE, 100], ids=["silence", "less than a frame"])
+def test_silence_is_black(tmp_path: Path, count: int) -> None:
+    black = (0, 0, 4)
+    pixels = picture(tmp_path / "a.png", np.zeros(count, np.float32))
+    assert (pixels == black).all()
+    assert shown_db(Spectrogram().decibels) == (-120, -50)
+
+
+def test_the_loudest_is_bright_also_where_it_is_quiet(tmp_path: Path) -> None:
+    quiet = tone_then_silence(2.0) * 0.01  # -40 dBFS
+    assert picture(tmp_path / "a.png", quiet).astype(int).sum(axis=2).max() > 600
 
 
 def test_the_same_sound_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pe_stream.config.addresses import is_network, masked_url, origin
+from pe_stream.config.addresses import authority, is_network, masked_url, origin
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,11 @@ def test_addresses_are_told_from_files(url: str, network: object) -> None:
 )
 def test_of_an_origin_the_host_alone_is_shown(url: str, shown: str) -> None:
     assert origin(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("localhost", "localhost:80"), ("127.0.0.1", "127.0.0.1:80"), ("::1", "[::1]:80")],
+)
+def test_an_ipv6_address_is_in_brackets(host: str, shown: str) -> None:
+    assert authority(host, 80) == shown

@@ -64,7 +64,8 @@ class Desk:
             Listener(),
             node="n",
             hears=settings.hears,
-            ended=self.ended,
+            ended=lambda _: None,
+            failed=self.failures.append,
         )
         self.active_labels = ActiveLabels(
             settings,
@@ -77,10 +78,6 @@ class Desk:
             read=self._read,
             on_failure=self.failures.append,
         )
-
-    def ended(self, error: BaseException | None) -> None:
-        if error is not None:
-            self.failures.append(error)
 
     def hold(self) -> None:
         """Let a scoring begin that goes on until `go_on` is set."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -97,6 +99,67 @@ def test_one_that_fails_takes_nobody_along_and_is_told_nothing_more(
         assert [said for said in told if said.startswith(name)] == [f"{name}: {s}" for s in SAID]
     assert failures == [broken.error]
     assert "Note has failed, and is told nothing more" in caplog.text
+    assert "ValueError: a fault" in caplog.text
+
+
+def test_two_that_fail_at_once_are_both_told_nothing_more() -> None:
+    told: list[str] = []
+    failures: list[BaseException] = []
+    listeners = Listeners(failures.append, clipped)
+    both = threading.Barrier(2)
+
+    class Breaking(Note):
+        def _note(self, what: str) -> None:
+            super()._note(what)
+            both.wait(20)
+            raise ValueError(self.name)
+
+    class Careful(tuple[Listener, ...]):
+        """Lets another thread read between a change's read and its write."""
+
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[Listener]:
+            for each in super().__iter__():
+                time.sleep(0.05)
+                yield each
+
+    class Events(Breaking):
+        health = Listener.health
+
+    class Health(Breaking):
+        event = Listener.event
+
+    listeners.set(Events("e", told), Health("h", told))
+    listeners._all = Careful(listeners._all)
+    other = threading.Thread(target=listeners.health, args=("kitchen", {}))
+    other.start()
+    listeners.event(event(1))
+    other.join(20)
+    assert sorted(map(str, failures)) == ["e", "h"]
+    told.clear()
+    listeners.event(event(2))
+    listeners.health("kitchen", {})
+    assert told == []
+
+
+def test_where_clips_cannot_be_named_events_are_told_without(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told: list[str] = []
+    failures: list[BaseException] = []
+
+    def broken(event: Event) -> Event:
+        raise OSError("no such place")
+
+    listeners = Listeners(failures.append, broken)
+    listeners.set(Note("a", told))
+    listeners.event(event(1))
+    listeners.event(event(2))
+    assert told == ["a: event id-0001 None", "a: event id-0002 None"]
+    assert [str(error) for error in failures] == ["no such place"]
+    assert "naming clips has failed" in caplog.text
+    assert "OSError: no such place" in caplog.text
 
 
 def test_what_ends_the_process_is_not_held_back() -> None:

@@ -347,6 +347,7 @@ def test_a_thread_that_dies_ends_the_process(
     ):
         assert daemon.exit_code() == 1
         house.wait_for(topic("status"), "offline")
+    assert "the thread scoring has died" in daemon.log
     assert "device lost" in daemon.log
     assert house.events(topic("kitchen", "events"))[-1]["phase"] == "end"
 
@@ -378,6 +379,59 @@ def test_an_output_that_fails_ends_the_process_and_takes_no_other_along(
     assert "kitchen: loud end" in daemon.log
     stored = EventQueries(tmp_path / "state" / "pe-stream" / "events.db").events(EventFilter())
     assert [entry.event["phase"] for entry in stored] == ["end"]
+
+
+def test_faults_during_the_stop_are_logged_and_make_the_exit_code(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """All of them; also one of a kind that would have another code at the start."""
+    wav = write_float_wav(tmp_path / "sound.wav", noise((0.5, 0.001), (60, 0.2)))
+    sabotage = tmp_path / "sitecustomize.py"
+    sabotage.write_text(
+        "import pe_stream.daemon.listeners as listeners\n"
+        "import pe_stream.outputs.metrics as metrics\n"
+        "from pe_stream.errors import UnavailableError\n"
+        "def broken(self, event):\n"
+        "    if event.phase == 'end': raise UnavailableError('a fault of ' + type(self).__name__)\n"
+        "metrics.Metrics.event = listeners.EventLog.event = broken\n",
+        "utf-8",
+    )
+    environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    text = config(level, broker.port, f"{{url: {wav}}}")
+    with (
+        MosquittoSub(broker.port) as house,
+        Daemon(tmp_path, text, environment) as daemon,
+    ):
+        house.wait_for(topic("kitchen", "events"), '"start"')
+        daemon.send(signal.SIGTERM)
+        assert daemon.exit_code() == 1
+        house.wait_for(topic("status"), "offline")
+    assert "Traceback" in daemon.log
+    for name in ("Metrics", "EventLog"):
+        assert f"UnavailableError: a fault of {name}" in daemon.log
+    assert house.events(topic("kitchen", "events"))[-1]["phase"] == "end"
+
+
+def test_what_the_last_run_left_open_is_told_to_all(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """To the broker, the log and notifications; its states are of this run."""
+    before = EventStore(tmp_path / "state" / "pe-stream" / "events.db", keep_days=10_000, limit=100)
+    left = replace(event(1), node="Test Node", source="kitchen", label="loud")
+    before.record(left, [event_message(Topics("pe_stream", "Test Node"), left)])
+    before.close()
+    wav = write_float_wav(tmp_path / "sound.wav", noise((60, 0.001)))
+    with House() as service, MosquittoSub(broker.port) as house:
+        text = config(level, broker.port, f"{{url: {wav}}}")
+        text += f"notifications: {{hook: {{webhook: '{service.url()}', phase: end}}}}"
+        with Daemon(tmp_path, text) as daemon:
+            house.wait_for(topic("kitchen", "events"), '"restart"')
+            daemon.wait_for_log("kitchen: loud end")
+            wait_until(lambda: bool(service.received), "a notification")
+            daemon.send(signal.SIGTERM)
+            assert daemon.exit_code() == 143
+            house.wait_for(topic("status"), "offline")
+    assert house.payloads(topic("kitchen", "loud", "state")) == ["OFF"]
 
 
 def test_a_scoring_that_takes_for_ever_does_not_hold_up_the_end(

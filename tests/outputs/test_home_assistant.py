@@ -19,7 +19,7 @@ from stand_ins import event
 from pe_stream.config import HomeAssistantSettings
 from pe_stream.core.detector import Heard
 from pe_stream.core.messages import Message, Topics
-from pe_stream.core.types import LabelRule
+from pe_stream.core.types import LabelRule, Phase
 from pe_stream.outputs.home_assistant import HomeAssistant
 
 TOPICS = Topics("pe_stream", "Pi Kitchen")
@@ -158,6 +158,8 @@ def test_thresholds_scores_and_events_have_topics_of_their_own() -> None:
     (said,) = ours.take()
     assert (said.topic, said.qos, said.retain) == (f"{base}event", 0, False)
     assert json.loads(said.payload)["event_type"] == "start"
+    ours.told.event(event(1, Phase.END, label="dog_bark", late=True))
+    assert ours.take() == []  # it would set off automations
 
     (first,) = ours.scores("dog_bark", "not ours", scores=[[0.1, 0.9], [0.3, 0.2]])
     assert (first.topic, first.payload, first.qos) == (f"{base}score", "0.300", 0)

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,6 +31,7 @@ from pe_stream.core.messages import Topics
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.store_status import StoreStatus
 from pe_stream.errors import UnavailableError
+from pe_stream.outputs import metrics as metrics_module
 from pe_stream.outputs.metrics import Metrics, Readings
 from pe_stream.outputs.mqtt import Publisher
 from pe_stream.outputs.notifications import Notifications
@@ -163,6 +165,47 @@ def test_it_can_be_stopped_and_served_again(readings: Readings) -> None:
         metrics.stop()
 
 
+def test_an_ipv6_address_is_in_brackets(readings: Readings) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("needs IPv6 on loopback")
+    port = free_port()
+    settings = MetricsSettings(enabled=True, host="::1", port=port)
+    metrics = Metrics(settings, on_failure=lambda _: None)
+    url = metrics.serve(readings)
+    assert url == f"http://[::1]:{port}/metrics"
+    with urllib.request.urlopen(url, timeout=within(5)) as answer:
+        assert answer.status == 200
+    metrics.stop()
+
+
+def test_a_stop_waits_no_longer_than_its_limit(
+    readings: Readings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_module, "STOP_S", 0.2)
+    metrics = metrics_at(free_port())
+    metrics.serve(readings)
+    server = metrics._server
+    assert server is not None
+    begun, go_on = threading.Event(), threading.Event()
+
+    def stuck(*_: object) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    monkeypatch.setattr(server, "verify_request", stuck)
+    with socket.create_connection((HOST, server.server_port)):
+        assert begun.wait(20)
+        begun_s = time.monotonic()
+        metrics.stop()
+        assert time.monotonic() - begun_s < within(1)
+    go_on.set()
+    assert metrics._worker.join(within(5))
+    server.server_close()
+
+
 def test_its_threads_have_names_and_one_that_dies_is_told(
     readings: Readings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +227,7 @@ def test_its_threads_have_names_and_one_that_dies_is_told(
     def broken() -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(metrics._server, "service_actions", broken)
+    monkeypatch.setattr(metrics._server, "handle_request", broken)
     wait_until(lambda: failures != [], "it is told")
     assert str(failures[0]) == "broken"
     metrics.stop()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from stand_ins import LevelEngine, ScriptedSource, chunk, eventually, lost, scorer
+from stand_ins import LevelEngine, ScriptedSource, chunk, event, eventually, lost, scorer
 
 from pe_stream.audio import feed as feed_module
 from pe_stream.core.detector import Heard
@@ -30,6 +30,7 @@ class Told(Listener):
         self.said: list[Event] = []
         self.frames: dict[str, int] = {}
         self.end: list[BaseException | None] = []
+        self.failures: list[BaseException] = []
         self.embeddings: list[FrameEmbeddings | None] = []
         self.names: tuple[str, ...] = ()
         self.ruled: list[LabelRule] = []
@@ -80,7 +81,16 @@ def listening(
         return open_next
 
     opening = {name: opener(name) for name in sources}
-    live = Live(opening, hears, told, node="n", hears=allowed, ended=told.ended, embed=embed)
+    live = Live(
+        opening,
+        hears,
+        told,
+        node="n",
+        hears=allowed,
+        ended=told.ended,
+        failed=told.failures.append,
+        embed=embed,
+    )
     live.open()
     live.start()
     try:
@@ -361,17 +371,35 @@ def test_what_has_ended_is_scored_before_what_waits() -> None:
             go.release()
 
 
-def test_a_scoring_that_fails_is_told_once() -> None:
+def test_each_thread_that_fails_is_told() -> None:
     def broken() -> None:
         raise RuntimeError("device lost")
 
     source = ScriptedSource()
     with listening({"a": [source]}, scorer([LOUD], before=broken)) as (_, told):
         source.give(chunk(0, 20, 0.9, anchor_ns=0))
-        assert eventually(lambda: told.end)
+        assert eventually(lambda: told.failures)
         source.give(KeyError("and then this"))
-    assert len(told.end) == 1
-    assert str(told.end[0]) == "device lost"
+        assert eventually(lambda: len(told.failures) == 2)
+    assert [str(error) for error in told.failures] == ["device lost", "'and then this'"]
+    assert told.end == []
+
+
+def test_events_from_elsewhere_are_told_on_the_scoring_thread() -> None:
+    threads: list[str] = []
+
+    class Where(Told):
+        def event(self, event: Event) -> None:
+            super().event(event)
+            threads.append(threading.current_thread().name)
+
+    with listening({"a": [ScriptedSource()]}, scorer([LOUD]), told=Where()) as (live, told):
+        live.tell([event(1), event(2)])
+        assert eventually(lambda: len(told.said) == 2)
+    assert [each.id for each in told.said] == ["id-0001", "id-0002"]
+    assert threads == ["scoring", "scoring"]
+    live.tell([event(3)])
+    assert len(told.said) == 2
 
 
 @contextmanager

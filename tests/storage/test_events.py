@@ -397,6 +397,53 @@ def test_a_slow_disk_is_waited_for_once(path: Path, monkeypatch: pytest.MonkeyPa
     store.close()
 
 
+@pytest.mark.parametrize("other", ["delivered", "no_clip"])
+def test_what_is_written_for_another_thread_is_waited_for(
+    path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """A write that is under way is no disk that is behind."""
+    monkeypatch.setattr(events_module, "WAIT_S", 20)
+    store = again(path)
+    before = tell(store, event(1))
+    begun, go_on = threading.Event(), threading.Event()
+    write = getattr(store._disk, other)
+
+    def slowly(*given: Any) -> None:
+        begun.set()
+        assert go_on.wait(20)
+        write(*given)
+
+    monkeypatch.setattr(store._disk, other, slowly)
+    what = before.row if other == "delivered" else "id-0001"
+    thread = threading.Thread(target=getattr(store, other), args=(what,))
+    thread.start()
+    assert begun.wait(20)
+    later = threading.Timer(0.2, go_on.set)
+    later.start()
+    row = tell(store, event(1, Phase.END)).row or 0
+    thread.join()
+    later.join()
+    assert row > 0
+    store.close()
+
+
+def test_what_has_waited_for_long_is_waited_for_no_more(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for it: acknowledgements, clips and events."""
+    monkeypatch.setattr(events_module, "WAIT_S", 0.05)
+    store = again(path)
+    go_on = threading.Event()
+    monkeypatch.setattr(store._disk, "no_clip", lambda *_: go_on.wait(20))
+    store.no_clip("id-0001")
+    begun_s = time.monotonic()
+    for number in range(100):
+        store.delivered(number)
+    assert time.monotonic() - begun_s < within(1.0)  # each for 50 ms: 5 s
+    go_on.set()
+    store.close()
+
+
 def test_a_disk_that_is_somewhat_slow_costs_no_more_than_one_that_stands_still(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,7 @@ def run(seconds: float | None, *, loop: bool = False) -> int:
         ):
             path = _configuration(Path(folder), broker.port, loop=loop)
             daemon = Daemon(load(path), reload=lambda: load(path), config=path)
-            subscriber.on_failure = broker.on_failure = daemon.ended
+            subscriber.on_failure, broker.on_failure = daemon.ended, daemon.died
             code = daemon.run(seconds)
             subscriber.wait_for_farewell()
         if not loop:
@@ -84,7 +84,7 @@ class _PrintingSubscriber:
 
     def __init__(self, port: int) -> None:
         self.heard: list[dict[str, Any]] = []
-        self.on_failure: Callable[[BaseException], None] | None = None
+        self.on_failure: Callable[[BrokenPipeError], None] | None = None
         self._farewell = threading.Event()
         self._subscribed = threading.Event()
         self._client = Client(

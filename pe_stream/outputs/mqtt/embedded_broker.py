@@ -24,7 +24,7 @@ HOST = "127.0.0.1"
 """Where the broker listens: this machine only, because it asks nobody for a password."""
 
 _START_S = 10.0
-_STOP_S = 1.5
+STOP_S = 1.5
 
 _LISTENER = "default"
 _CONFIG = {
@@ -55,6 +55,7 @@ class EmbeddedBroker:
         self._ready: Future[int] = Future()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._serving: asyncio.Task[object] | None = None
         self._worker = Worker("mqtt-broker", lambda: asyncio.run(self._serve()), self._fail)
 
     @property
@@ -63,17 +64,33 @@ class EmbeddedBroker:
         return self._port
 
     def start(self) -> None:
-        """Return when connections are accepted; raises UnavailableError where the port is taken."""
+        """Return when connections are accepted.
+
+        Raises UnavailableError where the port is taken, or that takes longer than 10 s.
+        """
         for chatty in ("amqtt", "transitions"):
             logging.getLogger(chatty).setLevel(logging.CRITICAL)
         self._worker.start()
-        self._port = self._ready.result(_START_S)
+        try:
+            self._port = self._ready.result(_START_S)
+        except TimeoutError:
+            self.stop()
+            raise UnavailableError(
+                f"the embedded MQTT broker did not start within {_START_S:g} s: this machine is "
+                "too busy; try again, or set mqtt.embedded: false and use another broker"
+            ) from None
 
     def stop(self) -> None:
         """End it, in under 2 s; clients see their connections close."""
         if self._loop is not None and self._worker.running:
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._worker.join(_STOP_S)
+            self._loop.call_soon_threadsafe(self._end)
+            self._worker.join(STOP_S)
+
+    def _end(self) -> None:
+        """End what the loop does; on its thread."""
+        self._stopping.set()
+        if not self._ready.done() and self._serving is not None:  # it has not come so far
+            self._serving.cancel()
 
     def _fail(self, error: BaseException) -> None:
         """Pass it on to whoever starts us, or watches."""
@@ -85,7 +102,7 @@ class EmbeddedBroker:
             self.on_failure(error)
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._serving = asyncio.get_running_loop(), asyncio.current_task()
         self._loop.set_exception_handler(_log_exception)
         broker = Broker(_CONFIG)
         server = await self._listen(broker)

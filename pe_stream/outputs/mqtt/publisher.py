@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 FLUSH_S = 2.0
 """How long `stop` waits for the broker to acknowledge what is left."""
 
+STOP_S = 1.0
+"""And then for the thread to end (s)."""
+
 LONGEST_S = 60.0
 """The longest pause before the next attempt to connect."""
 
@@ -140,7 +143,7 @@ class Publisher:
         self._outbox.put(self._offline)
         self._stopping.set()
         self._wake.set()
-        ended = self._worker.join(flush_s + 1.0)
+        ended = self._worker.join(flush_s + STOP_S)
         if self.queued:
             _log.warning("stopped with %d events not delivered by MQTT", self.queued)
         if ended:  # else it is stuck in a name look-up, and ends after it

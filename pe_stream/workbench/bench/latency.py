@@ -160,6 +160,7 @@ def measure(scorer: Scorer, seconds: float) -> dict[str, Any]:
             node=_NODE,
             hears=lambda *_: True,
             ended=output.end,
+            failed=output.end,
         )
         live.open()
         stack.callback(live.stop)
@@ -207,7 +208,7 @@ class _Output(Listener):
 
     def end(self, error: BaseException | None) -> None:
         """Note that the source has ended, or what ended a thread."""
-        self._error = error
+        self._error = self._error or error
         self._over.set()
 
     def wait(self, timeout_s: float) -> None:

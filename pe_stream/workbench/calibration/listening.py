@@ -250,6 +250,7 @@ class _Listening(Listener):
             node=settings.node,
             hears=settings.hears,
             ended=self._end,
+            failed=self._end,
         )
 
     def run(self, seconds: float, before_s: float) -> None:
@@ -282,7 +283,7 @@ class _Listening(Listener):
 
     def _end(self, error: BaseException | None) -> None:
         """There is nothing more to hear."""
-        self._error = error
+        self._error = self._error or error
         self._over.set()
 
 

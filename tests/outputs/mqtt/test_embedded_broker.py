@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
@@ -10,12 +11,14 @@ from collections.abc import Iterator
 import paho.mqtt.client as mqtt
 import psutil
 import pytest
+from amqtt.broker import Broker
 from mosquitto import Subscriber, wait_until
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from ports import HOST, free_port
 from timing import within
 
 from pe_stream.errors import UnavailableError
+from pe_stream.outputs.mqtt import embedded_broker
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 
 V311 = MQTTProtocolVersion.MQTTv311
@@ -150,3 +153,16 @@ def test_a_thread_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     wait_until(lambda: told != [], "failure told")
     assert str(broker.failure) == "broken"
     assert told == [broker.failure]
+
+
+def test_one_that_does_not_start_in_time_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded_broker, "_START_S", 0.2)
+
+    async def hang(_: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Broker, "start", hang)
+    broker = EmbeddedBroker()
+    with pytest.raises(UnavailableError, match=r"did not start within 0\.2 s"):
+        broker.start()
+    assert broker._worker.join(within(5))
