@@ -155,7 +155,7 @@ class Live:
 
         They are told between two scorings; not at all once `stop` was called.
         """
-        self._requests.ask(lambda: self._tell(events))
+        self._mailbox.ask(lambda: self._tell(events))
 
     def ready(self, patience_s: float | None) -> None:
         """Return once the scoring thread takes changes: between two scorings.
