@@ -10,9 +10,9 @@ from fastapi import APIRouter, Header, HTTPException
 from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.labels import enrol
 from pe_stream.web import schemas
-from pe_stream.web.daemon_view import DaemonDep, DaemonView
+from pe_stream.web.daemon_view import DaemonView
+from pe_stream.web.dependencies import DaemonDep, Turns
 from pe_stream.web.events_api import EventId, clip_of, one
-from pe_stream.web.gate import Turns
 from pe_stream.web.labels_api import seen, shown_label
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
