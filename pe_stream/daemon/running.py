@@ -55,7 +55,7 @@ FLUSH_S = 1.5
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What a daemon runs with; nothing of it changes.
+    """Inputs of a daemon's run; they do not change.
 
     at: the moment (aware) whose schedules the labels of `scorer` are under. file: where the page
     may edit labels; version: of it, as it was read. read: reads the configuration again; raises

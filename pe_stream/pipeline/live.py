@@ -76,8 +76,8 @@ class Live:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._over = threading.Lock()
-        # Held by whoever touches the detectors: this thread but while it scores, and `stop`.
-        self._touching = threading.Lock()
+        # Guards the detectors. The scoring thread holds it except while it scores; `stop` takes it.
+        self._detectors_lock = threading.Lock()
         # Never full: of each label of a source one change waits, and of all labels one.
         self._mailbox = Mailbox[str, Mapping[str, RuleChange]](
             self._change_rules, _joined, self._wake.set
@@ -138,7 +138,7 @@ class Live:
 
     def _close(self, patience_s: float) -> None:
         """Close open events, unless whoever is told of others does not come back."""
-        if not self._touching.acquire(timeout=patience_s):
+        if not self._detectors_lock.acquire(timeout=patience_s):
             log.error("scoring does not end: open events are closed at the next start")
             return
         try:
@@ -146,7 +146,7 @@ class Live:
                 self._tell(channel.detector.stop(Reason.STOPPED))
                 self._cut(channel.detector.clips())
         finally:
-            self._touching.release()
+            self._detectors_lock.release()
 
     def ready(self, patience_s: float | None) -> None:
         """Return once the scoring thread takes changes: between two scorings.
@@ -265,7 +265,7 @@ class Live:
         be scored, every source falls behind alike.
         """
         while True:
-            with self._touching:
+            with self._detectors_lock:
                 due = [] if self._stopping.is_set() else self._due()
             if not due:
                 return
@@ -296,7 +296,7 @@ class Live:
         now_s = time.monotonic()
         self._scored(now_s - begun_s)
         names = self._engine.labels.names
-        with self._touching:
+        with self._detectors_lock:
             if self._stopping.is_set():
                 return
             for (name, window), (scores, embeddings) in zip(due, found, strict=True):

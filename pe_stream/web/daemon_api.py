@@ -1,4 +1,4 @@
-"""What the daemon is and hears right now, over HTTP."""
+"""The daemon's present state over HTTP."""
 
 from __future__ import annotations
 

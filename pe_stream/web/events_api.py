@@ -32,7 +32,7 @@ Since = Annotated[schemas.Moment | None, Query()]
 _KINDS = {".flac": "audio/flac", ".opus": "audio/ogg"}
 
 MOST_TRACK_NS = 600 * 1_000_000_000
-"""Of an event that is longer, so much is shown (ns)."""
+"""Longest part of an event whose scores are shown (ns)."""
 
 _MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.ErrorDetail}}
 router = APIRouter(tags=["events"])

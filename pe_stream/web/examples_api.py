@@ -60,7 +60,7 @@ def _sound(clip: Path, event_id: str, onset_s: float, duration_s: float) -> enro
 
 
 def _report(daemon: DaemonView, label: str) -> list[str]:
-    """What the label hears now; that it cannot be told is no reason to take the example back."""
+    """The label's report; its failure is no reason to take the example back."""
     try:
         return daemon.report(label)
     except PeStreamError as error:

@@ -47,7 +47,7 @@ _KEYS = {
     "pattern",
     "follow",
 }
-"""Of a label, that a preview may ask about."""
+"""Keys of a label that a preview may change."""
 
 router = APIRouter(tags=["labels"])
 

@@ -96,7 +96,7 @@ def test_one_that_fails_takes_nobody_along_and_is_told_nothing_more(
     for name in "ac":
         assert [said for said in told if said.startswith(name)] == [f"{name}: {s}" for s in SAID]
     assert failures == [broken.error]
-    assert "Note has failed, and is told nothing more" in caplog.text
+    assert "Note has failed and gets no further events" in caplog.text
 
 
 def test_what_ends_the_process_is_not_held_back() -> None:
