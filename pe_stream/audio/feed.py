@@ -36,7 +36,7 @@ REFUSED_S = 60.0
 
 
 class Mark(Enum):
-    """What may come out of a feed's queue besides audio."""
+    """Items of a feed's queue that are not audio."""
 
     LOST = auto()
     """Nothing comes until the source was opened again."""

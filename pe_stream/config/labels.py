@@ -33,7 +33,7 @@ from pe_stream.core.types import SMOOTHEST_S, LabelRule, Recommended, Rhythm
 from pe_stream.errors import ConfigError
 
 DEFAULT_THRESHOLD = 0.5
-"""Where neither the configuration nor the checkpoint has one."""
+"""Threshold of a label for which neither the configuration nor the checkpoint has one."""
 
 OFF_RATIO = 0.8
 """Off threshold as a part of the threshold, where the configuration has none."""
@@ -163,7 +163,7 @@ class LabelSettings(Section):
         recommended: Recommended | None = None,
         holds: Callable[[WeeklySpan], bool] = lambda _: False,
     ) -> LabelRule:
-        """What the tracker goes by: durations in frames, rounded half up, max_length at least 1.
+        """The tracker's rule: durations in frames, rounded half up, max_length at least 1.
 
         recommended: by the checkpoint, for this label. holds: whether it is the time of a
         span, for the schedule. Raises ConfigError where a threshold arrived at, at any time, is

@@ -110,7 +110,7 @@ class PatternSettings(Section):
 
     @property
     def core(self) -> Pattern:
-        """What the core goes by."""
+        """The same for the core, in its units."""
         if self.rhythm is not None:
             return Rhythm(self.rhythm, self.tolerance or 0.1, self.cycles or 2)
         within = nearest_frame(self.within_s or 0.0)
@@ -172,7 +172,7 @@ class FollowSettings(Section):
 
     @property
     def core(self) -> Follow:
-        """What the core goes by."""
+        """The same for the core, in its units."""
         return Follow(self.quantile, self.margin, floor(self.window_s / 60), self.highest)
 
 

@@ -46,7 +46,7 @@ LATEST = 10 * SAMPLE_RATE
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a scored window brought: frames now final, and events.
+    """Result of a scored window: frames now final, and events.
 
     start: absolute sample index of the first of the frames, start_ns: its UTC (ns since 1970);
     scores: (frames, labels).
@@ -122,7 +122,7 @@ class Detector:
 
     @property
     def account(self) -> Account:
-        """What the source has heard so far."""
+        """The source's audio so far, as counts."""
         return self._ledger.account
 
     @property

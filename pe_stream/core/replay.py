@@ -1,4 +1,4 @@
-"""What a rule would have made of scores that are known: the tracker over a day in milliseconds.
+"""Replay of known scores under another rule: the tracker over a day in milliseconds.
 
 While no run is open, no frame below `off_threshold` changes anything: those are skipped, and only
 the rest go through the Tracker itself.
@@ -112,7 +112,7 @@ class _Following:
 
 @dataclass(frozen=True, slots=True)
 class _TrackInput:
-    """What a tracker is led over: scores, or their means, of frames from `first` on.
+    """Input of a tracker: scores, or their means, of frames from `first` on.
 
     behind: by so many frames a mean is known later than its score.
     """
@@ -124,7 +124,7 @@ class _TrackInput:
 
     @classmethod
     def of(cls, run: ScoreRun, rule: LabelRule, first: int) -> _TrackInput:
-        """That of a run; where the threshold follows the room, the ensemble does the smoothing."""
+        """Input from a run; where the threshold follows the room, `LabelTrackers` smooths."""
         if rule.smooth == 1 or rule.follow is not None:
             return cls(run.scores, first)
         run = SmoothRun.of(run, rule.smooth)

@@ -89,7 +89,7 @@ class ActiveLabels:
         self._schedules = self._schedules_of(settings, at)
 
     def reload(self) -> None:
-        """Have labels, prompts and thresholds taken anew from the configuration, if it is right.
+        """Reload labels, prompts and thresholds from the configuration, if it is valid.
 
         From any thread; it is done on a thread of its own, as embedding prompts and examples takes
         a while.

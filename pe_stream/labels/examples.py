@@ -40,7 +40,7 @@ QUIET_DBFS = -60.0
 """A frame below this level holds no sound."""
 
 FAINT_DBFS, STANDS_OUT_DB = -45.0, 10.0
-"""What is fainter than this all through has to stand out of the room's noise by so much."""
+"""A sound fainter than this throughout must stand out of the room's noise by so much."""
 
 RANGE_DB = 20.0
 """A frame is active within this of the recording's loudest frame."""
@@ -200,9 +200,9 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 
 def cached(key: str, compute: Callable[[], Arrays]) -> Arrays:
-    """What was computed before, or now, and then kept where that is possible."""
+    """The cached arrays, or those computed now, which are then cached where possible."""
     path = _folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
-    with suppress(OSError, ValueError, EOFError, BadZipFile):  # damaged: computed anew
+    with suppress(OSError, ValueError, EOFError, BadZipFile):  # damaged: computed again
         with path.open("rb") as file, np.load(file) as saved:
             found = {name: saved[name] for name in saved.files}
         os.utime(path)

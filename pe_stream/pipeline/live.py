@@ -78,8 +78,8 @@ class Live:
         self._listener = listener
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        # Held by whoever touches the detectors: this thread but while it scores, and `stop`.
-        self._touching = threading.Lock()
+        # Guards the detectors. The scoring thread holds it except while it scores; `stop` takes it.
+        self._detectors_lock = threading.Lock()
         # Never full: of each label of a source one change waits, and of all labels one.
         self._mailbox = Mailbox[str, Mapping[str, RuleChange]](
             self._change_rules, _joined, self._wake.set
@@ -140,7 +140,7 @@ class Live:
 
     def _close(self, patience_s: float) -> None:
         """Close open events, unless whoever is told of others does not come back."""
-        if not self._touching.acquire(timeout=patience_s):
+        if not self._detectors_lock.acquire(timeout=patience_s):
             log.error("scoring does not end: open events are closed at the next start")
             return
         try:
@@ -148,7 +148,7 @@ class Live:
                 self._tell(channel.detector.stop(Reason.STOPPED))
                 self._cut(channel.detector.clips())
         finally:
-            self._touching.release()
+            self._detectors_lock.release()
 
     def tell(self, events: Sequence[Event]) -> None:
         """Tell the listener of events from elsewhere. From any thread; never waits.
@@ -270,7 +270,7 @@ class Live:
         be scored, every source falls behind alike.
         """
         while True:
-            with self._touching:
+            with self._detectors_lock:
                 due = [] if self._stopping.is_set() else self._due()
             if not due:
                 return
@@ -301,7 +301,7 @@ class Live:
         now_s = time.monotonic()
         self._scored(now_s - begun_s)
         names = self._engine.labels.names
-        with self._touching:
+        with self._detectors_lock:
             if self._stopping.is_set():
                 return
             for (name, window), (scores, embeddings) in zip(due, found, strict=True):

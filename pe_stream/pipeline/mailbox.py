@@ -1,4 +1,4 @@
-"""What other threads want of the one that owns something: done there, in order, never refused."""
+"""Requests of other threads to the one that owns some state: done in order, never refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Mailbox(Generic[K, V]):
     """Anybody may `want` and `ask`; the one thread calls `serve`, and at its end `close`.
 
     What is wanted of a key joins what waits for that key, so that the keys bound what waits. It
-    joins nothing from before an `ask`, which may set anew what was wanted; whoever asks waits, or
+    joins nothing from before an `ask`, which may replace what was wanted; whoever asks waits, or
     cancels, before asking again.
     obey: does what is wanted of a key, on the one thread. join: two such values as one, the earlier
     first. wake: called when something waits.

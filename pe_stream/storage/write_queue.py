@@ -1,4 +1,4 @@
-"""What waits for the disk: a bounded queue, and the thread that writes it in order.
+"""A bounded queue of items for the disk, and the thread that writes them in order.
 
 A disk that refuses, or is busy, is tried again; what does not fit meanwhile is lost, and said.
 """
@@ -18,7 +18,7 @@ from pe_stream.config.worker import Worker
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 32 * 2**20
-"""That may wait to be written."""
+"""Bytes that may wait to be written."""
 
 RETRY_S = 5.0
 """A disk that failed is tried again after this long."""
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Disk(Protocol):
-    """Where it goes; used on the thread that writes."""
+    """Destination of the items; used on the writing thread."""
 
     unavailable_reason: str | None
     """Why nothing can be written at present, in words; None while it can."""
@@ -93,7 +93,7 @@ class WriteQueue(Generic[T]):
 
     @property
     def waiting(self) -> list[T]:
-        """What is not yet written, oldest first."""
+        """Items that are not yet written, oldest first."""
         with self._changed:
             return list(self._waiting)
 

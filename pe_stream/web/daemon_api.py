@@ -1,4 +1,4 @@
-"""What the daemon is and hears right now, over HTTP."""
+"""The daemon's present state over HTTP."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.version import __version__
 from pe_stream.web import event_schemas, schemas
-from pe_stream.web.daemon_view import DaemonDep, DaemonView
-from pe_stream.web.gate import Turns
+from pe_stream.web.daemon_view import DaemonView
+from pe_stream.web.dependencies import DaemonDep, Turns
 from pe_stream.web.guard import address
 from pe_stream.web.stream import EventStream
 from pe_stream.web.times import ns_of, utc_of

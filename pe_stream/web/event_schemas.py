@@ -1,4 +1,4 @@
-"""What the API answers about events: stored ones, their scores, and what a search found."""
+"""Schemas of the API's answers about events: stored events, their scores, search results."""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ from pe_stream.config.edit import Edit
 from pe_stream.core.replay import Replayed, replay, untold
 from pe_stream.core.types import FRAME_NS, FRAME_S, SMOOTHEST_S, LabelRule, Rhythm, ScoreRun
 from pe_stream.web import schemas
-from pe_stream.web.daemon_view import DaemonDep, DaemonView
+from pe_stream.web.daemon_view import DaemonView
+from pe_stream.web.dependencies import DaemonDep, Turns
 from pe_stream.web.error_text import in_words
-from pe_stream.web.gate import Gate, Turns
+from pe_stream.web.gate import Gate
 from pe_stream.web.times import utc_of
 
 MOST_SHOWN = 100
@@ -46,7 +47,7 @@ _KEYS = {
     "pattern",
     "follow",
 }
-"""Of a label, that a preview may ask about."""
+"""Keys of a label that a preview may change."""
 
 router = APIRouter(tags=["labels"])
 

@@ -1,4 +1,4 @@
-"""What the API answers and takes, for the OpenAPI document and to be checked on the way."""
+"""Schemas of the API's requests and answers."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from pe_stream.core.peak_picking import Moment
 from pe_stream.storage import search as searching
 from pe_stream.storage.search import EventAtMoment
 from pe_stream.web import event_schemas, schemas
-from pe_stream.web.daemon_view import DaemonDep, DaemonView
-from pe_stream.web.gate import Turns
+from pe_stream.web.daemon_view import DaemonView
+from pe_stream.web.dependencies import DaemonDep, Turns
 from pe_stream.web.guard import address
 from pe_stream.web.times import ns_of, utc_of
 

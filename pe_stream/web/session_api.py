@@ -56,5 +56,5 @@ def log_out(request: Request, response: Response, door: Known) -> schemas.Sessio
 
 
 def _path(request: Request) -> str:
-    """Where the cookie is sent to: here, and not to what else a proxy shows."""
+    """Path of the cookie: this page only, not other pages behind the same proxy."""
     return f"{request.scope['root_path']}/"

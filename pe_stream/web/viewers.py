@@ -64,7 +64,7 @@ class Viewer:
         self._news.set()
 
     def take_past(self) -> list[RecentStretch]:
-        """What was heard before it came; once, as it is much."""
+        """Audio from before the viewer came; given once, because it is large."""
         past, self.past = self.past, []
         return past
 
@@ -103,7 +103,7 @@ class Viewers:
         return [round(edge, 1) for edge in self._bands.edges_hz.tolist()]
 
     def attend(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From now on viewers are served on this loop."""
+        """Serve viewers on this loop from now on."""
         self._loop = loop
 
     def end(self) -> None:

@@ -23,7 +23,7 @@ _ARGUMENT = "argument"
 """The key of a field's metadata."""
 
 CONFIGS = "./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/"
-"""Where a configuration is looked for."""
+"""Paths that are searched for a configuration."""
 
 WHEN = "2026-11-21T08:00Z, or 90m, 24h, 7d"
 """How a time is written."""
@@ -31,7 +31,7 @@ WHEN = "2026-11-21T08:00Z, or 90m, 24h, 7d"
 
 @dataclass(frozen=True, slots=True)
 class _Argument:
-    """What argparse needs to know of a field."""
+    """A field's arguments for argparse."""
 
     flags: tuple[str, ...] | None
     """None: positional. Empty: an option with the field's name."""

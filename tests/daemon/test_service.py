@@ -372,7 +372,7 @@ def test_an_output_that_fails_ends_the_process_and_takes_no_other_along(
         assert daemon.exit_code() == 1
         house.wait_for(topic("status"), "offline")
     assert "a fault of metrics" in daemon.log
-    assert daemon.log.count("is told nothing more") == 1
+    assert daemon.log.count("gets no further events") == 1
     start, *_, end = house.events(topic("kitchen", "events"))
     assert (start["phase"], end["phase"], end["reason"]) == ("start", "end", "stopped")
     assert "kitchen: loud start" in daemon.log

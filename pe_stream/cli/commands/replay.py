@@ -33,7 +33,7 @@ from pe_stream.workbench.calibration.stored_scores import (
 )
 
 NOW, OTHER, BOTH = "now", "other", "both"
-"""What the two configurations are called in results, and what they have in common."""
+"""Names of the two configurations in results, and of the events that both give."""
 
 MOST_LISTED = 50
 """Events that the table lists; the other formats have all."""
@@ -64,7 +64,7 @@ class Told:
 
 @dataclass(slots=True)
 class Line:
-    """What became of one label: how much there was to go by, and events by configuration."""
+    """Result of one label: the hours that were replayed, and events by configuration."""
 
     hours: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)

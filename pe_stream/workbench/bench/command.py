@@ -168,7 +168,7 @@ def _roof(
     framing: Framing,
     made: dict[str, Any],
 ) -> dict[str, float]:
-    """What the device can do, and how much of it the encoder reaches alone and in a batch."""
+    """The device's peak rates, and the encoder's part of them, alone and in a batch."""
     batch = hops.stages_ms(engine, checkpoint, framing, _BATCH, options.runs)
     audio = checkpoint.model.config.audio_config
     flop = flops.encoder(audio, framing.window, framing.hop + framing.lookahead)

@@ -11,7 +11,7 @@ from pe_stream.workbench.arguments import option, switch
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What the user asked for; see `pe-stream bench --help`.
+    """Arguments of `bench`; see `pe-stream bench --help`.
 
     streams: no more than so many are tried; None: as many as there is room for.
     seconds: length of each run in real time. runs: of the plain call; the engine has four times

@@ -24,7 +24,7 @@ _MARGIN_NS = 10**9
 
 @dataclass(slots=True)
 class Material:
-    """What there is of one label.
+    """Scores of one label.
 
     hop: frames between scorings. streams: scores of each source. true: spans (UTC, ns) of events
     marked right, beside them. lacks: by source, why there are no scores.
@@ -54,7 +54,7 @@ def stored(
     sources: Sequence[str],
     stretch: TimeRange,
 ) -> dict[str, Material]:
-    """What the daemon has stored, with the verdicts on its events. Raises UnavailableError."""
+    """Stored scores, with the verdicts on their events. Raises UnavailableError."""
     path = database(settings)
     found: dict[str, Material] = {}
     for name in tqdm(labels, unit="label", disable=None, leave=False):

@@ -192,7 +192,7 @@ def _report(
 
 
 def _heading(options: EvalOptions, scorer: Scorer) -> dict[str, Any]:
-    """What was evaluated, by what."""
+    """The evaluated data and the checkpoint, for the report's head."""
     return {
         "command": command_line(options),
         "checkpoint": scorer.checkpoint.name,

@@ -1,4 +1,4 @@
-"""What soundscapes are made of: events cut from clips, sounds made from formulas, backgrounds."""
+"""Material of soundscapes: events cut from clips, synthesised sounds, backgrounds."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What sounds all the time: (n,) float32 at 48 kHz, standard deviation 1."""
+    """A background: (n,) float32 at 48 kHz, standard deviation 1."""
 
     label: str
     samples: Samples

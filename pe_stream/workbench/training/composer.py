@@ -34,7 +34,7 @@ _NOISE_DBFS = (-95.0, -62.0)
 """RMS of the microphone's own noise."""
 
 _FLOOR_DB = -28.0
-"""What is this far below a sound's loudest frame is not heard as part of it."""
+"""Level below a sound's loudest frame at which a frame no longer counts as part of it."""
 
 _GROUPS = 8
 """Bands are compared in groups when one sound may hide another."""

@@ -36,7 +36,7 @@ sum of Snakes is no logarithm but rises by powers of ten.
 """
 
 STEPS = 320
-"""Of the fit of all layers together."""
+"""Steps of the fit of all layers together."""
 
 _LOUDER = 16.0
 """Gain of the next unit's curve over the one before it in the same channel."""
@@ -64,7 +64,7 @@ class SaturatingCurve:
 
     @property
     def bias(self) -> Tensor:
-        """What is to be added to the sum of Snakes of x + shift."""
+        """Constant to add to the sum of Snakes of x + shift."""
         return self.offset - snake(self.shift, self.alpha) @ self.out
 
 

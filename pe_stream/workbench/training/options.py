@@ -1,4 +1,4 @@
-"""What `pe-stream train` was asked for."""
+"""Arguments of `pe-stream train`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pe_stream.workbench.arguments import option, positional, switch
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What the user asked for; see `pe-stream train --help`."""
+    """Arguments of `train`; see `pe-stream train --help`."""
 
     data: Path = field(metadata=positional(type=Path, metavar="FOLDER", help="with a manifest.csv"))
     out: Path = field(

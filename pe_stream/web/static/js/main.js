@@ -86,7 +86,7 @@ async function display(view, here, moved) {
   try {
     title = await view(box, here, mine);
   } catch (error) {
-    if (mine.ended || error.status === 401) return; // it is shown anew after the login
+    if (mine.ended || error.status === 401) return; // it is shown again after the login
     console.error(error);
     title = "Error";
     fill(box, el("h1", {}, "This did not work"), el("p", {}, error.message), again());

@@ -55,7 +55,7 @@ export function view(box, { query }, ends) {
   fill(box, el("h1", {}, "Search what was heard"));
   if (!daemon.info?.search) {
     box.append(el("p.note", { testid: "search-off" }, "Nothing that was heard is kept. To search in it, set ",
-      el("code", {}, "search.enabled: true"), " in the configuration and start pe_stream anew. No sound is kept for it."));
+      el("code", {}, "search.enabled: true"), " in the configuration and restart pe_stream. No sound is kept for it."));
     return "Search";
   }
   box.append(

@@ -54,7 +54,7 @@ export function view(box, place, ends) {
     fill(list, tries.map((one) => el("li.card", { testid: "try-result", data: { text: one.text } }, result(one, ends))));
     if (!tries.length) {
       fill(list, el("li.empty.card", {}, el("strong", {}, "Nothing tried yet"),
-        "Make the sound, then describe it: the last minute is scored anew. Tries stay under each other, to compare."));
+        "Make the sound, then describe it: the last minute is scored again. Results stay listed below each other, to compare."));
     }
   }
 

@@ -25,7 +25,7 @@ export function spectrogram(source, heard, ends) {
   let shown = -1;
   let worded = -Infinity;
 
-  function anew() {
+  function redraw() {
     shown = -1;
     repaint();
   }
@@ -84,8 +84,8 @@ export function spectrogram(source, heard, ends) {
   }
 
   ends.add(
-    sharp(canvas, (width, height) => { size = [width, height]; anew(); }),
-    onTheme(() => { map = colourMap(); written = 0; anew(); }),
+    sharp(canvas, (width, height) => { size = [width, height]; redraw(); }),
+    onTheme(() => { map = colourMap(); written = 0; redraw(); }),
     painting(canvas, paint),
   );
   return el("div.window", {}, canvas);
