@@ -132,8 +132,8 @@ class _ScheduleClock:
             return  # the listening has ended
 
     def _switch(self, label: str, rule: LabelRule) -> None:
-        scorer = [name for name in self._settings.sources if self._settings.hears(name, label)]
-        self._live.put_under(rule, scorer)
+        listening = [name for name in self._settings.sources if self._settings.hears(name, label)]
+        self._live.put_under(rule, listening)
 
 
 class _Inbox(Listener):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 
 
 class PeStreamError(Exception):
@@ -43,6 +46,15 @@ class RefusedError(UnavailableError):
 def not_installed(module: str | None, extra: str) -> UnavailableError:
     """To raise where a module of one of the package's extras is missing."""
     return UnavailableError(f"{module} is not installed: pip install 'pe-stream[{extra}]'")
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise UnavailableError for an OSError that comes up while `path` is written."""
+    try:
+        yield
+    except OSError as error:
+        raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def require_plot() -> None:

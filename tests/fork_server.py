@@ -1,4 +1,4 @@
-"""Starts `python -m pe_stream …` without importing everything anew: by a fork.
+"""Starts `python -m pe_stream …` without importing everything again: by a fork.
 
 Importing what the daemon needs takes seconds of CPU, and some forty tests start one. A server, one
 for each pytest process, imports it once and forks a child for each request. The child gets its own

@@ -73,7 +73,7 @@ class Mosquitto:
             self._process = None
 
     def restart(self, lines: Iterable[str] | None = None) -> None:
-        """Kill it and start anew on the same port; it remembers nothing."""
+        """Kill it and start again on the same port; it remembers nothing."""
         self.kill()
         self.start(lines)
 

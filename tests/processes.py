@@ -196,7 +196,7 @@ class Done:
 
 
 def pe_stream(*arguments: str | Path, cwd: Path | None = None) -> Done:
-    """Run a command to its end, in this process: importing torch anew takes seconds."""
+    """Run a command to its end, in this process: importing torch again takes seconds."""
     out, err = io.StringIO(), io.StringIO()
     with (
         contextlib.chdir(cwd or Path.cwd()),

@@ -55,7 +55,7 @@ def test_a_daemon_takes_signals(
     wav = write_float_wav(tmp_path / "sound.wav", noise((60, 0.2)))
     text = level_config(level, broker.port, wav)
     with Daemon(tmp_path, text, {"TZ": "Asia/Tokyo"}, real=real) as daemon:
-        daemon.wait_for_log("kitchen: hears")
+        daemon.wait_for_log("kitchen: receiving audio from")
         assert (tmp_path / "state").is_dir()
         daemon.send(number)
         assert daemon.exit_code() == code

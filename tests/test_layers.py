@@ -48,6 +48,15 @@ EDGES = {
 
 MAX_LEVELS = 8
 
+MAX_LINES = 350
+"""Of a module. A longer one usually holds a second idea."""
+
+DATA_MODULES: frozenset[str] = frozenset()
+"""Modules that are tables of data, which may be longer."""
+
+SAME_NAMES: frozenset[str] = frozenset()
+"""Names that two classes may have, each with its reason."""
+
 LIBRARIES = {
     "ai_edge_litert": {"workbench.evaluation"},
     "amqtt": {"outputs.mqtt.embedded_broker"},
@@ -183,6 +192,22 @@ def test_no_library_is_allowed_where_nothing_imports_it() -> None:
             mine = [module for module in MODULES if f"{module}.".startswith(f"{owner}.")]
             used = {name.split(".")[0] for module in mine for name in imports(module)}
             assert library in used, (library, owner)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - DATA_MODULES))
+def test_no_module_is_too_long(module: str) -> None:
+    assert len(MODULES[module].read_text("utf-8").splitlines()) <= MAX_LINES
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    """A leading underscore makes no other name."""
+    modules: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                modules.setdefault(node.name.lstrip("_"), []).append(module)
+    doubles = {name: where for name, where in modules.items() if len(where) > 1}
+    assert doubles.keys() == SAME_NAMES, doubles
 
 
 def test_the_core_is_pure() -> None:

@@ -1,4 +1,4 @@
-"""Where sound comes from: microphones, network streams and files, all as AudioChunks."""
+"""Sources of sound: microphones, network streams and files, all as AudioChunks."""
 
 from pe_stream.audio.source import Source, SourceSpec, open_source
 

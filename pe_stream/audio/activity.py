@@ -1,4 +1,4 @@
-"""Where in a clip the sound is: clips are padded with silence, and sounds pause."""
+"""Active stretches of a clip: clips are padded with silence, and sounds pause."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _BELOW_PEAK_DB = 32.0
 
 _ABOVE_FLOOR_DB = 8.0
 _TEXTURE_DB = 14.0
-"""Where the quiet tenth of a clip is this near to its loudest, it sounds throughout."""
+"""A clip whose quiet tenth is this near to its loudest frame sounds throughout."""
 
 _SILENT_DB = -100.0
-"""What is no louder than this is silence: less than a step of 16-bit audio."""
+"""Level of silence and below: less than a step of 16-bit audio."""
 
 _BRIDGED_S = 0.4
 _SHORTEST_S = 0.02

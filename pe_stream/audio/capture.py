@@ -1,6 +1,6 @@
 """A process that records one microphone for another: what `command` starts, and `start` is.
 
-PortAudio looks for devices once, when it is initialised, and anew only by taking away all that is
+PortAudio looks for devices once, when it is initialised, and again only by taking away all that is
 open. In a process for each microphone, looking again disturbs no other, and a driver that hangs or
 crashes takes nobody along. For as long as its standard input is open, it looks for the microphone,
 records it, and looks for it again when it is gone.
@@ -51,7 +51,7 @@ HEAD = struct.Struct("<cI")
 """Before every message: its kind, and the length of its body."""
 
 SOUND_HEAD = struct.Struct("<dq?H")
-"""Of a sound: when it ended, monotonic (s) and UTC (ns); whether after a gap; channels."""
+"""Header of a block: its end, monotonic (s) and UTC (ns); whether a gap precedes it; channels."""
 
 OPENED, ABSENT, SOUND = b"O", b"A", b"S"
 
@@ -61,7 +61,7 @@ _SETTLING = 8
 
 @dataclass(frozen=True, slots=True)
 class _Captured:
-    """What a callback brought: (n, channels), and when it was called: monotonic (s), UTC (ns).
+    """Samples (n, channels) of a callback, and the time of the call: monotonic (s), UTC (ns).
 
     The time of the call, and not PortAudio's `inputBufferAdcTime`: that was off by up to 0.6 s,
     and moving, with PulseAudio, where calls came within 50 ms of the sound.
@@ -73,7 +73,7 @@ class _Captured:
     after_gap: bool
 
 
-class _Microphone:
+class _SharedMicrophone:
     """An open microphone; iterate over its blocks. Raises UnavailableError, also while iterating.
 
     channel: the one that is wanted, from 0; None is all.
@@ -179,7 +179,7 @@ def _record(device: str | int, channel: int | None) -> None:
     while True:
         recording = None
         try:
-            recording = _Microphone(device, channel)
+            recording = _SharedMicrophone(device, channel)
             said = json.dumps({"describe": recording.describe, "rate": recording.rate})
             _tell(OPENED, said.encode())
             for captured in recording:

@@ -92,7 +92,7 @@ def _as_os_error() -> Iterator[None]:
 
 
 def read_tags(path: Path) -> dict[str, str]:
-    """What a recording carries besides its sound. Raises OSError where it cannot be read."""
+    """The tags of a recording. Raises OSError where it cannot be read."""
     with _as_os_error(), av.open(path) as container:
         tags = dict(container.metadata)
         for stream in container.streams:

@@ -36,7 +36,7 @@ REFUSED_S = 60.0
 
 
 class Mark(Enum):
-    """What may come out of a feed's queue besides audio."""
+    """Items of a feed's queue that are not audio."""
 
     LOST = auto()
     """Nothing comes until the source was opened again."""
@@ -160,7 +160,7 @@ class Feed:
                     self._miss(f"{item.reason}; waiting for it")
                     continue
                 if self._missing is not None:
-                    log.info("%s: hears %s", self.name, source.describe)
+                    log.info("%s: receiving audio from %s", self.name, source.describe)
                     self._missing = None
                 self._put(item)
         except UnavailableError as error:

@@ -21,7 +21,7 @@ _HOLE_S = 0.015
 """Shorter steps between time stamps are rounding; a lost MP3, AAC or Opus packet is longer."""
 
 _LONGEST_HOLE_S = 600.0
-"""A longer step of the time stamps is a clock that was set anew, not missing audio."""
+"""A longer step of the time stamps is a clock that was set again, not missing audio."""
 
 _STEP_BACK_S = 1.0
 """So is a step back by more than this; by less, it is jitter."""

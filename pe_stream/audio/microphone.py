@@ -138,7 +138,7 @@ class Microphone:
                 yield numbering.chunk(samples, at_s)
 
     def _messages(self) -> Iterator[tuple[bytes, bytes]]:
-        """What the recording process says, as (kind, body), until `close`."""
+        """Messages of the recording process, as (kind, body), until `close`."""
         waiting = bytearray()
         head = capture.HEAD
         while more := self._read():
@@ -152,7 +152,7 @@ class Microphone:
                 yield kind, body
 
     def _read(self) -> bytes:
-        """What has come next, nothing after `close`. Raises UnavailableError."""
+        """The next bytes, none after `close`. Raises UnavailableError."""
         pipe = self._process.stdout
         assert pipe is not None  # noqa: S101 - we asked for pipes
         until_s = time.monotonic() + self._patience_s

@@ -29,7 +29,7 @@ _POLL_S = 0.2
 """How long (s) either thread waits before it looks whether the stream was closed."""
 
 _GAP_S = 0.2
-"""A larger step between time stamps is missing audio, or a sender that began anew."""
+"""A larger step between time stamps is missing audio, or a sender that began again."""
 
 _CLOCK_SET_S = 0.5
 """A larger change (s) between UTC and the monotonic clock: the wall clock was set."""

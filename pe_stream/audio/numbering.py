@@ -1,4 +1,4 @@
-"""Where live audio lies in time: absolute indices and segments, across breaks."""
+"""Position of live audio in time: absolute sample indices and segments, across breaks."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The one place that touches PortAudio (sounddevice), which needs a system library.
 
 PortAudio looks for devices once, when it is initialised. To see what was plugged in later it
-must be initialised anew, which takes away open streams: whoever has one open must not ask.
+must be initialised again, which takes away open streams: whoever has one open must not ask.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the daemon asks of a source of sound, and how it gets one."""
+"""The protocol of a source of sound, and the protocol of its settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pe_stream.errors import ConfigError
 
 
 class SourceSpec(Protocol):
-    """Where sound comes from, as configured: `microphone` or `url`, exactly one of them."""
+    """Settings of a source of sound: `microphone` or `url`, exactly one of them."""
 
     @property
     def microphone(self) -> str | int | None:

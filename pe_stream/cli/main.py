@@ -15,7 +15,22 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 
-from pe_stream.cli import options as o
+from pe_stream.cli.options import (
+    ConfigOptions,
+    DemoOptions,
+    DetectOptions,
+    DevicesOptions,
+    EnrollOptions,
+    EventsOptions,
+    HelpOptions,
+    NoOptions,
+    NotifyTestOptions,
+    PromptsOptions,
+    ReplayOptions,
+    SchemaOptions,
+    SearchOptions,
+    SoundscapesOptions,
+)
 from pe_stream.errors import PeStreamError, UsageError, not_installed
 from pe_stream.version import __version__
 from pe_stream.workbench.arguments import add_command
@@ -75,7 +90,8 @@ def _outcome(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pe-stream",
-        description="Listens to microphones and tells the house what it hears.",
+        description="Detects sound events in microphones and audio streams, day and night, and "
+        "publishes each one over MQTT with its onset and offset.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -85,14 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     add = partial(
         add_command, parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     )
-    run = add("run", o.ConfigOptions, _run, "the daemon")
+    run = add("run", ConfigOptions, _run, "the daemon")
     demo = add(
         "demo",
-        o.DemoOptions,
+        DemoOptions,
         _demo,
         "a bundled recording through everything, to a real MQTT subscriber",
     )
-    add("detect", o.DetectOptions, _detect, "the same on files, as fast as it goes")
+    add("detect", DetectOptions, _detect, "the same on files, as fast as it goes")
     calibrate = add(
         "calibrate",
         CalibrateOptions,
@@ -103,35 +119,35 @@ def _parser() -> argparse.ArgumentParser:
         alive.set_defaults(leaves_threads=True)
     add(
         "replay",
-        o.ReplayOptions,
+        ReplayOptions,
         _replay,
         "which events the stored scores would have given, or others would",
     )
     add("eval", EvalOptions, _eval, "score a checkpoint on labelled audio")
     add(
         "soundscapes",
-        o.SoundscapesOptions,
+        SoundscapesOptions,
         _soundscapes,
         "labelled clips to soundscapes with known onsets and offsets",
     )
     add("train", TrainOptions, _train, "labelled clips to a small checkpoint of one's own")
-    add("enroll", o.EnrollOptions, _enroll, "teach a label a sound of your own")
-    add("prompts", o.PromptsOptions, _prompts, "which labels overlap, which words say it best")
+    add("enroll", EnrollOptions, _enroll, "teach a label a sound of your own")
+    add("prompts", PromptsOptions, _prompts, "which labels overlap, which words say it best")
     add("bench", BenchOptions, _bench, "throughput and latency on this machine")
-    add("devices", o.DevicesOptions, _devices, "microphones, with the ids for the config")
-    add("check", o.ConfigOptions, _check, "configuration, model, sources, broker: a line each")
-    add("notify-test", o.NotifyTestOptions, _notify_test, "send a test notification")
-    add("config", o.ConfigOptions, _config, "effective settings, secrets masked")
-    add("events", o.EventsOptions, _events, "stored events, each as it was last told")
-    add("search", o.SearchOptions, _search, "what was heard, searched by a text")
+    add("devices", DevicesOptions, _devices, "microphones, with the ids for the config")
+    add("check", ConfigOptions, _check, "configuration, model, sources, broker: a line each")
+    add("notify-test", NotifyTestOptions, _notify_test, "send a test notification")
+    add("config", ConfigOptions, _config, "effective settings, secrets masked")
+    add("events", EventsOptions, _events, "stored events, each as it was last told")
+    add("search", SearchOptions, _search, "what was heard, searched by a text")
     add(
         "hash-password",
-        o.NoOptions,
+        NoOptions,
         _hash_password,
         "a password for the page, as the configuration wants it",
     )
-    add("schema", o.SchemaOptions, _schema, "JSON Schema of the configuration or of events")
-    add("help", o.HelpOptions, _help, "a page of the documentation; without TOPIC, a list")
+    add("schema", SchemaOptions, _schema, "JSON Schema of the configuration or of events")
+    add("help", HelpOptions, _help, "a page of the documentation; without TOPIC, a list")
     return parser
 
 
@@ -139,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
 # `config` need none of it.
 
 
-def _run(options: o.ConfigOptions) -> int:
+def _run(options: ConfigOptions) -> int:
     from pe_stream.config.file import find, load
     from pe_stream.daemon.service import Daemon
 
@@ -151,13 +167,13 @@ def _run(options: o.ConfigOptions) -> int:
     return Daemon(settings, reload=lambda: load(path), config=path).run()
 
 
-def _demo(options: o.DemoOptions) -> int:
+def _demo(options: DemoOptions) -> int:
     from pe_stream.cli.commands.demo import run
 
     return run(options.seconds, loop=options.loop)
 
 
-def _detect(options: o.DetectOptions) -> int:
+def _detect(options: DetectOptions) -> int:
     from pe_stream.cli.commands.detect import run
 
     return run(options)
@@ -169,7 +185,7 @@ def _calibrate(options: CalibrateOptions) -> int:
     return run(options)
 
 
-def _replay(options: o.ReplayOptions) -> int:
+def _replay(options: ReplayOptions) -> int:
     from pe_stream.cli.commands.replay import run
 
     return run(options)
@@ -181,7 +197,7 @@ def _eval(options: EvalOptions) -> int:
     return run(options)
 
 
-def _soundscapes(options: o.SoundscapesOptions) -> int:
+def _soundscapes(options: SoundscapesOptions) -> int:
     from pe_stream.cli.commands.soundscapes import run
 
     return run(options)
@@ -193,13 +209,13 @@ def _train(options: TrainOptions) -> int:
     return run(options)
 
 
-def _enroll(options: o.EnrollOptions) -> int:
+def _enroll(options: EnrollOptions) -> int:
     from pe_stream.cli.commands.enroll import run
 
     return run(options)
 
 
-def _prompts(options: o.PromptsOptions) -> int:
+def _prompts(options: PromptsOptions) -> int:
     from pe_stream.cli.commands.prompts import run
 
     return run(options)
@@ -211,7 +227,7 @@ def _bench(options: BenchOptions) -> int:
     return run(options)
 
 
-def _devices(options: o.DevicesOptions) -> int:
+def _devices(options: DevicesOptions) -> int:
     from pe_stream.audio.devices import list_devices
 
     devices = list_devices()
@@ -229,14 +245,14 @@ def _devices(options: o.DevicesOptions) -> int:
     return 0
 
 
-def _check(options: o.ConfigOptions) -> int:
+def _check(options: ConfigOptions) -> int:
     from pe_stream.cli.commands.check import run
     from pe_stream.config.file import find
 
     return run(options.config or find())
 
 
-def _notify_test(options: o.NotifyTestOptions) -> int:
+def _notify_test(options: NotifyTestOptions) -> int:
     from pe_stream.config.file import find, load
     from pe_stream.outputs.notifications import send_test
 
@@ -244,26 +260,26 @@ def _notify_test(options: o.NotifyTestOptions) -> int:
     return 0
 
 
-def _config(options: o.ConfigOptions) -> int:
+def _config(options: ConfigOptions) -> int:
     from pe_stream.config.file import effective, find, load
 
     print(effective(load(options.config or find())), end="")
     return 0
 
 
-def _events(options: o.EventsOptions) -> int:
+def _events(options: EventsOptions) -> int:
     from pe_stream.cli.commands.events import run
 
     return run(options)
 
 
-def _search(options: o.SearchOptions) -> int:
+def _search(options: SearchOptions) -> int:
     from pe_stream.cli.commands.search import run
 
     return run(options)
 
 
-def _hash_password(_: o.NoOptions) -> int:
+def _hash_password(_: NoOptions) -> int:
     try:
         from pe_stream.web.passwords import hash_password
     except ImportError as error:
@@ -279,7 +295,7 @@ def _hash_password(_: o.NoOptions) -> int:
     return 0
 
 
-def _schema(options: o.SchemaOptions) -> int:
+def _schema(options: SchemaOptions) -> int:
     from pe_stream.config import config_schema
     from pe_stream.core.messages import event_schema
 
@@ -288,7 +304,7 @@ def _schema(options: o.SchemaOptions) -> int:
     return 0
 
 
-def _help(options: o.HelpOptions) -> int:
+def _help(options: HelpOptions) -> int:
     from pe_stream.cli.commands.help import run
 
     return run(options.topic)

@@ -10,14 +10,17 @@ from pe_stream.workbench import argument_types as types
 from pe_stream.workbench.arguments import (
     CONFIGS,
     WHEN,
-    Once,
     config_option,
+    once,
     option,
     positional,
     switch,
 )
 
 DetectFormat = Literal["jsonl", "tsv", "audacity"]
+EventsFormat = Literal["jsonl", "csv"]
+SearchFormat = Literal["table", "jsonl"]
+SchemaName = Literal["config", "event"]
 ReplayFormat = Literal["table", "jsonl", "csv"]
 SceneName = Literal["everyday", "smoke-alarm", "smoke-alarm-music"]
 Verdict = Literal["right", "wrong", "any", "none"]
@@ -25,31 +28,29 @@ Verdict = Literal["right", "wrong", "any", "none"]
 
 @dataclass(frozen=True, slots=True)
 class NoOptions:
-    """Of a command without arguments."""
+    """Arguments of a command that takes none."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigOptions:
-    """Of `run`, `check` and `config`."""
+    """Arguments of `run`, `check` and `config`."""
 
     config: Path | None = field(default=None, metadata=config_option())
 
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """Of `demo`."""
+    """Arguments of `demo`."""
 
     seconds: float | None = field(
         default=None, metadata=option(type=types.seconds, help="stop after so many seconds")
     )
-    loop: bool = field(
-        default=False, metadata=switch("again and again, to look at the page meanwhile")
-    )
+    loop: bool = field(default=False, metadata=switch("repeat the recording until stopped"))
 
 
 @dataclass(frozen=True, slots=True)
 class DetectOptions:
-    """Of `detect`."""
+    """Arguments of `detect`."""
 
     files: tuple[str, ...] = field(
         metadata=positional(nargs="+", metavar="FILE", help="anything FFmpeg reads")
@@ -82,11 +83,14 @@ class DetectOptions:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """Of `replay`; `against` is a second configuration."""
+    """Arguments of `replay`; `against` is a second configuration."""
 
     config: Path | None = field(
         default=None,
-        metadata=config_option(f"the configuration of now; default: {CONFIGS}", action=Once),
+        metadata=config_option(
+            f"the configuration of now; default: {CONFIGS}",
+            action=once("a second one is --against"),
+        ),
     )
     against: Path | None = field(
         default=None,
@@ -101,29 +105,30 @@ class ReplayOptions:
 
 @dataclass(frozen=True, slots=True)
 class SoundscapesOptions:
-    """Of `soundscapes`.
+    """Arguments of `soundscapes`.
 
-    part: the first of so many parts of the clips' recordings, by (1, parts), and so on.
-    also: further folders with clips. synthesised: labels whose formulas to mix in.
+    part: (n, parts): only the nth of so many parts of the recordings. also: further folders with
+    clips. synthesised: labels whose synthesised sounds are mixed in.
     """
 
     manifest: Path = field(metadata=positional(type=Path, metavar="MANIFEST_FOLDER"))
     out: Path = field(metadata=positional(type=Path, metavar="OUT", help="a folder to make"))
     count: int = field(default=100, metadata=option(type=int, metavar="N", help="default 100"))
     seconds: float = field(
-        default=30.0, metadata=option(type=types.seconds, help="of each; default 30")
+        default=30.0, metadata=option(type=types.seconds, help="duration of each; default 30")
     )
     seed: int = field(default=0, metadata=option(type=int, help="same seed, same bytes; default 0"))
     folds: tuple[str, ...] = field(
-        default=(), metadata=option("--fold", nargs="+", metavar="F", help="only of these")
+        default=(),
+        metadata=option("--fold", nargs="+", metavar="F", help="use only clips of these folds"),
     )
     part: tuple[int, int] = field(
         default=(1, 1),
         metadata=option(
             type=types.part,
             metavar="N/M",
-            help="only the Nth of M parts of the recordings, "
-            "to calibrate on one and judge on another",
+            help="use only the Nth of M parts of the recordings, "
+            "to calibrate on one and evaluate on another",
         ),
     )
     snr_db: tuple[float, float] = field(
@@ -133,7 +138,7 @@ class SoundscapesOptions:
             nargs=2,
             type=float,
             metavar=("LOW", "HIGH"),
-            help="dB, event against background over the event's duration; default 0 20",
+            help="level of an event above the background during the event (dB); default 0 20",
         ),
     )
     labels_from: tuple[str, ...] = field(
@@ -141,8 +146,7 @@ class SoundscapesOptions:
         metadata=option(
             action="append",
             metavar="SET",
-            help="events only of labels in everyday, esc50, or a prompt set's file; "
-            "may be repeated",
+            help="use only labels of a prompt set (everyday, esc50, or a file); may be repeated",
         ),
     )
     also: tuple[Path, ...] = field(
@@ -151,7 +155,7 @@ class SoundscapesOptions:
             type=Path,
             action="append",
             metavar="FOLDER",
-            help="more clips, with a manifest of their own; may be repeated",
+            help="a further folder with clips and a manifest; may be repeated",
         ),
     )
     synthesised: tuple[str, ...] = field(
@@ -159,8 +163,8 @@ class SoundscapesOptions:
         metadata=option(
             nargs="*",
             metavar="LABEL",
-            help="also sounds made from formulas, of these labels, or all; default: none, as "
-            "training uses the formulas; eval judges them apart",
+            help="add synthesised sounds of these labels, or of all; default: none, because "
+            "training uses the same synthesis; eval reports them separately",
         ),
     )
     scene: SceneName = field(default="everyday", metadata=option(choices=get_args(SceneName)))
@@ -168,7 +172,7 @@ class SoundscapesOptions:
 
 @dataclass(frozen=True, slots=True)
 class EnrollOptions:
-    """Of `enroll`."""
+    """Arguments of `enroll`."""
 
     name: str = field(
         metadata=positional(metavar="NAME", help="of the label, new or there already")
@@ -179,7 +183,9 @@ class EnrollOptions:
             nargs="*", metavar="FILE", help="recordings of the sound, up to 60 s each"
         ),
     )
-    record: bool = field(default=False, metadata=switch("from a microphone, instead of FILEs"))
+    record: bool = field(
+        default=False, metadata=switch("record from a microphone instead of reading FILEs")
+    )
     seconds: float = field(
         default=5.0, metadata=option(type=types.example_s, help="how long to record (default 5)")
     )
@@ -209,11 +215,15 @@ class EnrollOptions:
 
 @dataclass(frozen=True, slots=True)
 class PromptsOptions:
-    """Of `prompts`."""
+    """Arguments of `prompts`."""
 
     clips: tuple[str, ...] = field(
         default=(),
-        metadata=option(nargs="+", metavar="FILE", help="which words move their scores most"),
+        metadata=option(
+            nargs="+",
+            metavar="FILE",
+            help="report which words change the scores of these recordings most",
+        ),
     )
     json: bool = field(default=False, metadata=switch())
     config: Path | None = field(default=None, metadata=config_option())
@@ -221,14 +231,14 @@ class PromptsOptions:
 
 @dataclass(frozen=True, slots=True)
 class DevicesOptions:
-    """Of `devices`."""
+    """Arguments of `devices`."""
 
     json: bool = field(default=False, metadata=switch())
 
 
 @dataclass(frozen=True, slots=True)
 class NotifyTestOptions:
-    """Of `notify-test`."""
+    """Arguments of `notify-test`."""
 
     name: str = field(metadata=positional(metavar="NAME", help="as under `notifications`"))
     config: Path | None = field(default=None, metadata=config_option())
@@ -236,11 +246,9 @@ class NotifyTestOptions:
 
 @dataclass(frozen=True, slots=True)
 class EventsOptions:
-    """Of `events`."""
+    """Arguments of `events`."""
 
-    format: Literal["jsonl", "csv"] = field(
-        default="jsonl", metadata=option(choices=("jsonl", "csv"))
-    )
+    format: EventsFormat = field(default="jsonl", metadata=option(choices=get_args(EventsFormat)))
     since: str | None = field(default=None, metadata=option(metavar="WHEN", help=WHEN))
     source: str | None = field(default=None, metadata=option())
     label: str | None = field(default=None, metadata=option())
@@ -252,7 +260,7 @@ class EventsOptions:
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """Of `search`."""
+    """Arguments of `search`."""
 
     text: str = field(
         metadata=positional(metavar="TEXT", help='a sound in words: "kettle whistling"')
@@ -264,24 +272,22 @@ class SearchOptions:
     source: str | None = field(default=None, metadata=option())
     limit: int = field(
         default=20,
-        metadata=option(type=types.moments, metavar="N", help="moments; default: 20"),
+        metadata=option(type=types.between(1, 200), metavar="N", help="moments; default: 20"),
     )
-    format: Literal["table", "jsonl"] = field(
-        default="table", metadata=option(choices=("table", "jsonl"))
-    )
+    format: SearchFormat = field(default="table", metadata=option(choices=get_args(SearchFormat)))
     config: Path | None = field(default=None, metadata=config_option())
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaOptions:
-    """Of `schema`."""
+    """Arguments of `schema`."""
 
-    of: Literal["config", "event"] = field(metadata=positional(choices=("config", "event")))
+    of: SchemaName = field(metadata=positional(choices=get_args(SchemaName)))
 
 
 @dataclass(frozen=True, slots=True)
 class HelpOptions:
-    """Of `help`."""
+    """Arguments of `help`."""
 
     topic: str | None = field(
         default=None,

@@ -133,7 +133,7 @@ def _lists(sections: object, key: str) -> Iterator[tuple[str, list[Any] | tuple[
 
 
 def _get(section: object, key: str, attribute: str | None = None) -> Any:
-    """What a section has at `key`, read from a file or made in Python."""
+    """The value of a section at `key`, whether read from a file or made in Python."""
     if isinstance(section, Mapping):
         return section.get(key)
     return getattr(section, attribute or key, None)

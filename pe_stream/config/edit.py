@@ -54,7 +54,7 @@ class Draft:
     text: str
     settings: Settings
     version: str
-    """What it is a change of."""
+    """Version of the file that the draft changes."""
 
 
 class ConfigFile:

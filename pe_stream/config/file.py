@@ -27,7 +27,7 @@ MAX_PROBLEMS = 100
 """Problems told at once."""
 
 PLACES = ("./config.yaml", "~/.config/pe-stream/config.yaml", "/etc/pe-stream/config.yaml")
-"""Where a file is looked for, in this order, when none is named."""
+"""Paths that are searched for a configuration, in this order, when none is given."""
 
 
 def find() -> Path:

@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from math import ceil, floor
+from math import ceil
 from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from pe_stream.config.patterns import RHYTHM_THRESHOLD, FollowKey, PatternKey
 from pe_stream.config.times import HoursSettings
@@ -19,19 +26,34 @@ from pe_stream.config.values import (
     Prompts,
     Section,
     frames,
+    nearest_frame,
 )
 from pe_stream.core.hours import WeeklySpan
 from pe_stream.core.types import SMOOTHEST_S, LabelRule, Recommended, Rhythm
 from pe_stream.errors import ConfigError
 
 DEFAULT_THRESHOLD = 0.5
-"""Where neither the configuration nor the checkpoint has one."""
+"""Threshold of a label for which neither the configuration nor the checkpoint has one."""
 
 OFF_RATIO = 0.8
 """Off threshold as a part of the threshold, where the configuration has none."""
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
 """Score strictly between 0 and 1."""
+
+
+def _at_most_the_threshold(value: float | None, info: ValidationInfo) -> float | None:
+    threshold = info.data.get("threshold")
+    if value is not None and threshold is not None and value > threshold:
+        raise ValueError(
+            f"off_threshold ({value:g}) is above threshold ({threshold:g}): "
+            "an event would end as it begins"
+        )
+    return value
+
+
+OffThreshold = Annotated[Probability | None, AfterValidator(_at_most_the_threshold)]
+"""Score below which an event ends, at most the section's `threshold`."""
 
 
 class ScheduleSettings(HoursSettings):
@@ -46,17 +68,12 @@ class ScheduleSettings(HoursSettings):
     threshold: Probability | None = None
     """Score (0 to 1, exclusive) that starts an event; default: the label's own."""
 
-    off_threshold: Probability | None = None
+    off_threshold: OffThreshold = None
     """Score (0 to 1, exclusive) below which an event ends; default: as the label has it, in
     proportion to `threshold`."""
 
     enabled: bool | None = None
     """Whether the label makes events; default: the label's own."""
-
-    @field_validator("off_threshold")
-    @classmethod
-    def _at_most_the_threshold(cls, value: float | None, info: ValidationInfo) -> float | None:
-        return _at_most(value, info.data.get("threshold"))
 
     @model_validator(mode="after")
     def _of_some_use(self) -> Self:
@@ -78,7 +95,7 @@ class LabelSettings(Section):
     """Score (0 to 1, exclusive) that starts an event; default: what the checkpoint recommends
     for this label, else 0.5."""
 
-    off_threshold: Probability | None = None
+    off_threshold: OffThreshold = None
     """Score (0 to 1, exclusive) below which an event ends; at most `threshold`; default: 0.8
     times `threshold`."""
 
@@ -146,7 +163,7 @@ class LabelSettings(Section):
         recommended: Recommended | None = None,
         holds: Callable[[WeeklySpan], bool] = lambda _: False,
     ) -> LabelRule:
-        """What the tracker goes by: durations in frames, rounded half up, max_length at least 1.
+        """The tracker's rule: durations in frames, rounded half up, max_length at least 1.
 
         recommended: by the checkpoint, for this label. holds: whether it is the time of a
         span, for the schedule. Raises ConfigError where a threshold arrived at, at any time, is
@@ -188,11 +205,11 @@ class LabelSettings(Section):
             name=name,
             threshold=threshold,
             off_threshold=off_threshold,
-            min_on=_nearest_frame(self.min_on_s),
-            min_off=_nearest_frame(self._bridged_s),
-            max_length=max(1, _nearest_frame(self.max_s)),
-            cooldown=_nearest_frame(self.cooldown_s),
-            update_every=max(1, _nearest_frame(self.update_s)) if self.update_s else 0,
+            min_on=nearest_frame(self.min_on_s),
+            min_off=nearest_frame(self._bridged_s),
+            max_length=max(1, nearest_frame(self.max_s)),
+            cooldown=nearest_frame(self.cooldown_s),
+            update_every=max(1, nearest_frame(self.update_s)) if self.update_s else 0,
             enabled=self.enabled,
             pattern=pattern,
             follow=follow,
@@ -216,11 +233,6 @@ class LabelSettings(Section):
             )
         enabled = usual.enabled if entry.enabled is None else entry.enabled
         return replace(usual, threshold=threshold, off_threshold=off_threshold, enabled=enabled)
-
-    @field_validator("off_threshold")
-    @classmethod
-    def _at_most_the_threshold(cls, value: float | None, info: ValidationInfo) -> float | None:
-        return _at_most(value, info.data.get("threshold"))
 
     @field_validator("max_s")
     @classmethod
@@ -283,19 +295,6 @@ class LabelSettings(Section):
             if text in info.data.get("prompts", ()):
                 raise ValueError(f"{text!r} is among the label's own prompts")
         return value
-
-
-def _at_most(off_threshold: float | None, threshold: float | None) -> float | None:
-    if off_threshold is not None and threshold is not None and off_threshold > threshold:
-        raise ValueError(
-            f"off_threshold ({off_threshold:g}) is above threshold ({threshold:g}): "
-            "an event would end as it begins"
-        )
-    return off_threshold
-
-
-def _nearest_frame(seconds: float) -> int:
-    return floor(frames(seconds) + 0.5)
 
 
 def _odd_frames(seconds: float) -> int:

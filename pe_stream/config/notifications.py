@@ -121,7 +121,7 @@ class NotificationSettings(Section):
     """Whether to wait for the event's end and its clip, and to attach that."""
 
     def address(self, name: str) -> str:
-        """Where the messages go; `name` is that of the notification.
+        """Address of the service; `name` is that of the notification.
 
         Raises ConfigError where the file with it cannot be read, or holds something else.
         """

@@ -1,4 +1,4 @@
-"""Where files are if nobody says otherwise."""
+"""Default paths of files."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from platformdirs import user_state_dir
 
 
 def state_folder() -> Path:
-    """Where databases are if nobody says otherwise: in systemd's state directory, or the user's."""
+    """Default folder of databases: systemd's state directory, or the user's."""
     return Path(os.environ.get("STATE_DIRECTORY") or user_state_dir("pe-stream"))

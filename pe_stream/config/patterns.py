@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from pe_stream.config.values import Section, frames
+from pe_stream.config.values import Section, nearest_frame
 from pe_stream.core.patterns.rhythm import SHORTEST_S
 from pe_stream.core.types import Follow, Pattern, Repetition, Rhythm, Sequence
 
@@ -110,10 +110,10 @@ class PatternSettings(Section):
 
     @property
     def core(self) -> Pattern:
-        """What the core goes by."""
+        """The same for the core, in its units."""
         if self.rhythm is not None:
             return Rhythm(self.rhythm, self.tolerance or 0.1, self.cycles or 2)
-        within = _nearest(self.within_s or 0.0)
+        within = nearest_frame(self.within_s or 0.0)
         if self.then is not None:
             return Sequence(self.then, within)
         anything = Repetition(self.times or 2, within)
@@ -172,7 +172,7 @@ class FollowSettings(Section):
 
     @property
     def core(self) -> Follow:
-        """What the core goes by."""
+        """The same for the core, in its units."""
         return Follow(self.quantile, self.margin, floor(self.window_s / 60), self.highest)
 
 
@@ -206,8 +206,4 @@ FollowKey = Annotated[
 
 
 def _frames(seconds: tuple[float, float]) -> tuple[int, int]:
-    return _nearest(seconds[0]), _nearest(seconds[1])
-
-
-def _nearest(seconds: float) -> int:
-    return floor(frames(seconds) + 0.5)
+    return nearest_frame(seconds[0]), nearest_frame(seconds[1])

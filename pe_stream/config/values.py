@@ -51,6 +51,11 @@ def frames(seconds: float) -> float:
     return round(seconds / FRAME_S, 6)
 
 
+def nearest_frame(seconds: float) -> int:
+    """The number of frames nearest to `seconds`; of two, the larger."""
+    return floor(frames(seconds) + 0.5)
+
+
 def _title(key: str) -> str:
     words = key.removesuffix("_s").replace("_", " ").capitalize()
     return f"{words} (s)" if key.endswith("_s") else words

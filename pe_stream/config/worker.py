@@ -1,4 +1,4 @@
-"""A thread of ours."""
+"""A thread whose failure is reported and whose end is awaited with a deadline."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Changes to YAML text that touch only what they change: the rest stays to the byte, comments too.
 
 (A round trip through ruamel.yaml was tried: with an entry that is removed it drops the comment
-about the next one, and it indents anew what it does not change.)
+about the next one, and it re-indents what it does not change.)
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Editor:
         self._replace(start, len(self.text) if end < 0 else end + 1, "")
 
     def _last(self, section: MappingNode) -> int:
-        """Where the last value of a mapping ends."""
+        """Index of the end of a mapping's last value."""
         key, value = section.value[-1]
         return max(self._end(value), self._colon(key))
 
@@ -163,7 +163,7 @@ class Editor:
         return _flow(value) if section.flow_style else _block(value, indent)
 
     def _end(self, node: Node) -> int:
-        """Where a value ends; the mark of what has lines of its own is behind their comments."""
+        """Index of the end of a value; the parser's mark of a block's end lies behind comments."""
         if isinstance(node, MappingNode) and not node.flow_style and node.value:
             return self._last(node)
         if isinstance(node, SequenceNode) and not node.flow_style and node.value:

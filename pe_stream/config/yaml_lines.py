@@ -22,7 +22,7 @@ MAX_DEPTH = 20
 """Levels of nesting."""
 
 Keys = tuple[str | int, ...]
-"""Where a value is: keys of mappings and indices of lists, from the top."""
+"""Path of a value: keys of mappings and indices of lists, from the top."""
 
 
 class NotYamlError(ValueError):
@@ -37,7 +37,7 @@ class NotYamlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value stands.
+    """Position of a value in the file.
 
     line: counted from 1; of a value in a mapping, the line of its key.
     text: a scalar as it is written, without quotes; None for lists and mappings.
@@ -49,7 +49,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with the value at `keys`, on `line` (counted from 1)."""
+    """An error in the value at `keys`, on `line` (counted from 1)."""
 
     line: int
     keys: Keys
@@ -58,7 +58,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What was read.
+    """A parsed configuration file.
 
     data: made of dict, list, str, int, float, bool and None.
     places: of every value in `data`.

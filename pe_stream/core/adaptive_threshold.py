@@ -21,7 +21,7 @@ STEP = 0.02
 """Width of a bin, in units of the logit: at most 0.005 of a score."""
 
 LEAST = 0.01
-"""By so much must a threshold move at least, or it stays."""
+"""Smallest change of a threshold that takes effect."""
 
 _EDGE = 12.0
 """Logits beyond it count as this."""
@@ -42,7 +42,7 @@ class AdaptiveThreshold:
 
     @property
     def follow(self) -> Follow:
-        """What it goes by."""
+        """Its settings."""
         return self._follow
 
     @property

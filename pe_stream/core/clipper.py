@@ -18,7 +18,7 @@ from pe_stream.core.types import Samples
 
 @dataclass(frozen=True, slots=True)
 class ClipRule:
-    """What clips are made of. before, after: samples around an event.
+    """Extent of clips. before, after: samples around an event.
 
     labels: whose events get one; None is all. never_when: labels that withhold one.
     """
@@ -37,7 +37,7 @@ _NOTHING = np.empty(0, np.float32)
 
 
 class ClipOutcome(Enum):
-    """What becomes of a clip."""
+    """Outcome of a clip."""
 
     OPEN = auto()
     """More will come."""
@@ -74,7 +74,7 @@ class _OpenClip:
 
 @dataclass(slots=True)
 class _WithheldSpan:
-    """Where a label of `never_when` was heard."""
+    """Samples in which a label of `never_when` was heard."""
 
     id: str
     begin: int
@@ -99,7 +99,7 @@ class Clipper:
             self._clips.append(_OpenClip(event_id, onset, begin, begin))
 
     def closed(self, event_id: str, offset: int) -> None:
-        """That event ended at the sample `offset`."""
+        """Take note that the event ended at the sample `offset`."""
         for clip in self._clips:
             if clip.id == event_id:
                 clip.end = max(offset + self._rule.after, clip.told)
@@ -108,7 +108,7 @@ class Clipper:
                 span.end = offset
 
     def take(self, ring: Ring, settled: int) -> list[Piece]:
-        """What has come since the last time.
+        """New pieces of clips since the last call.
 
         settled: no event still to be told begins before this sample.
         """

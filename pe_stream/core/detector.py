@@ -46,7 +46,7 @@ LATEST = 10 * SAMPLE_RATE
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a scored window brought: frames now final, and events.
+    """Result of a scored window: frames now final, and events.
 
     start: absolute sample index of the first of the frames, start_ns: its UTC (ns since 1970);
     scores: (frames, labels).
@@ -86,7 +86,7 @@ class Detector:
         """
         self._framing = framing
         self._live = live
-        self._ensemble = LabelTrackers(rules)
+        self._label_trackers = LabelTrackers(rules)
         self._builder = EventBuilder(origin, new_id)
         self._ledger = Ledger()
         self._intakes: deque[Intake] = deque()
@@ -109,20 +109,20 @@ class Detector:
     @property
     def rules(self) -> list[LabelRule]:
         """The rules as they were set, in the order of the score columns."""
-        return self._ensemble.rules
+        return self._label_trackers.rules
 
     @property
     def in_force(self) -> list[LabelRule]:
         """The same with the thresholds at present, where they follow the room."""
-        return self._ensemble.in_force
+        return self._label_trackers.in_force
 
     def moved(self) -> bool:
         """Whether thresholds have followed the room since the last time."""
-        return self._ensemble.moved()
+        return self._label_trackers.moved()
 
     @property
     def account(self) -> Account:
-        """What the source has heard so far."""
+        """The source's audio so far, as counts."""
         return self._ledger.account
 
     @property
@@ -151,7 +151,7 @@ class Detector:
         """No event yet to come has an onset before this absolute sample; None before any audio."""
         if self._segment is None:
             return None
-        onset = self._ensemble.onset
+        onset = self._label_trackers.onset
         frames = self.scored_frames
         return self._segment.sample(frames if onset is None else min(frames, onset))
 
@@ -223,10 +223,10 @@ class Detector:
         events, self._owed = self._owed, []
         end = min(segment.sample(first + len(final)), self._ring.end)
         samples = self._ring.read(segment.sample(first), end)
-        intake.forget(segment.sample(first - self._ensemble.behind))
-        self._ensemble.listen(first, samples)
+        intake.forget(segment.sample(first - self._label_trackers.behind))
+        self._label_trackers.listen(first, samples)
         for frame, row in enumerate(final.tolist(), first):
-            events += self._told(self._ensemble.step(frame, row))
+            events += self._told(self._label_trackers.step(frame, row))
         if window.last:
             events += self._close(intake.reason)
             self._cut(last=True)
@@ -256,7 +256,7 @@ class Detector:
         Labels are known by name; an event of a label that is gone, disabled or of another pattern
         ends.
         """
-        return self._told(self._ensemble.change(rules))
+        return self._told(self._label_trackers.change(rules))
 
     def _due(self, intake: Intake) -> Window | None:
         """Cut the window that is due, if its audio has arrived."""
@@ -327,7 +327,7 @@ class Detector:
             self._pieces += self._clipper.take(self._ring, self.earliest_onset)
 
     def _close(self, reason: Reason | None) -> list[Event]:
-        return self._told(self._ensemble.close(reason))
+        return self._told(self._label_trackers.close(reason))
 
     def _begin(self, intake: Intake) -> None:
         self._segment = Segment(intake.start, intake.anchor_ns, self._frames)

@@ -1,4 +1,4 @@
-"""What Home Assistant has to know to show us without being configured: MQTT device discovery.
+"""MQTT device discovery: Home Assistant shows the node without being configured.
 
 One device for each source of a node, all of its entities in one retained message
 (https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload). Each entity has a topic
@@ -45,7 +45,7 @@ _ICONS = {
     "car": "mdi:car",
     "phone": "mdi:phone-ring",
 }
-"""By a part of the label's name; else as the device class has it."""
+"""Icon by a part of the label's name; other labels have the device class's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Device:
 
     @property
     def topic(self) -> str:
-        """Where it is described, retained."""
+        """Topic of the retained description."""
         return f"{self.prefix}/device/{self._id}/config"
 
     @property
@@ -70,7 +70,7 @@ class Device:
         return f"{slug(self.topics.prefix)}_{slug(self.topics.node)}_{slug(self.source)}"
 
     def described(self, labels: Iterable[str], gone: Iterable[str] = ()) -> Message:
-        """What there is. gone: labels whose entities are to be removed."""
+        """The description of all entities. gone: labels whose entities are to be removed."""
         components: dict[str, Any] = dict(self._diagnostics())
         for label in labels:
             components |= self._entities(label)
@@ -94,7 +94,7 @@ class Device:
         return Message(self.topic, json.dumps(told, ensure_ascii=False), qos=1, retain=True)
 
     def rule(self, rule: LabelRule) -> list[Message]:
-        """What a label's threshold and switch are now."""
+        """States of a label's threshold and switch."""
         enabled = "ON" if rule.enabled else "OFF"
         return [
             Message(self._of(rule.name, "threshold"), f"{rule.threshold:g}", qos=1, retain=True),

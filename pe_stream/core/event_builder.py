@@ -13,7 +13,7 @@ from pe_stream.core.types import SAMPLE_RATE, Event, Phase
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What every event of a source says about where it comes from."""
+    """Fields that all events of a source share."""
 
     node: str
     source: str
@@ -22,7 +22,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class _Started:
-    """What all phases of an event share: its identity and the latency of its start."""
+    """Fields that all phases of an event share: its identity and the latency of its start."""
 
     id: str
     latency_ms: float

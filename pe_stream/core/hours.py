@@ -19,11 +19,11 @@ Sun = Callable[[date], tuple[datetime, datetime]]
 TIME_OF_DAY = (
     r"([01]?[0-9]|2[0-3]):[0-5][0-9]|24:00|(sunrise|sunset)([+-](0?[0-9]|1[01]):[0-5][0-9])?"
 )
-"""What a time of day looks like: 7:00, 22:00, 24:00, sunset, sunrise+01:00."""
+"""Text of a time of day: 7:00, 22:00, 24:00, sunset, sunrise+01:00."""
 
 
 class Base(StrEnum):
-    """What a time of day is counted from."""
+    """Reference of a time of day."""
 
     MIDNIGHT = "midnight"
     SUNRISE = "sunrise"
@@ -64,7 +64,7 @@ class TimeOfDay:
 
 @dataclass(frozen=True, slots=True)
 class WeeklySpan:
-    """From `begin` to `end`, which is not part of it, on days of the week (0 is Monday)."""
+    """A span from `begin` to `end`, exclusive, on days of the week (0 is Monday)."""
 
     days: frozenset[int]
     begin: TimeOfDay
@@ -104,7 +104,7 @@ def holds(span: WeeklySpan, at: datetime, zone: tzinfo | None, sun: Sun) -> bool
 
 
 def _moment(time: TimeOfDay, day: date, zone: tzinfo | None, sun: Sun) -> datetime:
-    """That time of that day, in UTC."""
+    """A time of a day, in UTC."""
     if time.base is Base.MIDNIGHT:
         clock = datetime(day.year, day.month, day.day) + time.shift  # noqa: DTZ001 - gets it below
         return clock.replace(tzinfo=zone).astimezone(UTC)

@@ -23,11 +23,11 @@ from pe_stream.core.tracker import Detection
 from pe_stream.core.types import FRAME, LabelRule, Phase, Reason, Rhythm, Samples
 
 Said = list[tuple[str, Detection]]
-"""What was made of labels, by name, in the order of the columns."""
+"""Detections with their labels' names, in the order of the columns."""
 
 
 _Other = tuple[int, Sequence[Detection], int | None]
-"""What a sequence is told of another label with a frame; see `SequenceTracker.follows`."""
+"""Another label's state at a frame, for a sequence; see `SequenceTracker.follows`."""
 
 
 class _Column:
@@ -54,7 +54,7 @@ class _Column:
 
     @property
     def behind(self) -> int:
-        """By so many frames what is decided comes later than its scores."""
+        """Frames by which a decision comes later than its scores."""
         return self._smoother.half
 
     def step(self, frame: int, score: float, other: _Other | None) -> list[Detection]:
@@ -153,7 +153,7 @@ class LabelTrackers:
 
     @property
     def behind(self) -> int:
-        """By so many frames at most what is decided comes later than its scores."""
+        """Frames by which a decision comes later than its scores, at most."""
         return max((column.behind for column in self._columns), default=0)
 
     def moved(self) -> bool:
@@ -212,7 +212,7 @@ class LabelTrackers:
         return told
 
     def _then(self, frame: int, column: _Column, said: dict[int, list[Detection]]) -> _Other | None:
-        """What a sequence is told of the label that it waits for, if there is one."""
+        """The state of the label that a sequence waits for, if there is one."""
         watcher = column.watcher
         if not isinstance(watcher, SequenceTracker):
             return None
@@ -230,7 +230,7 @@ class LabelTrackers:
 
 
 def _width(rule: LabelRule) -> int:
-    """Of means, in frames: a rhythm is looked for in the sound, not in scores."""
+    """Width of the means, in frames; 1 for a rhythm, which is looked for in the sound."""
     return 1 if isinstance(rule.pattern, Rhythm) else rule.smooth
 
 

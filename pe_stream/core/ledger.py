@@ -1,4 +1,4 @@
-"""What a source really heard: samples heard, lost, flat, clipped; its level; its state.
+"""Accounts of a source's audio: samples heard, lost, flat, clipped; its level; its state.
 
 This is what tells a quiet room from a deaf microphone.
 """
@@ -36,7 +36,7 @@ class SourceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a source has heard so far. All counts are samples at 48 kHz.
+    """Audio of a source so far. All counts are samples at 48 kHz.
 
     flat: samples in blocks that held one single value; clipped: samples at full scale;
     level_dbfs: RMS of the last block (dB re full scale), None before the first and where it held

@@ -1,4 +1,4 @@
-"""What the parts of a daemon that tell, keep or show things are told."""
+"""The protocol of the daemon's outputs: events, scores, rules, labels and health."""
 
 from __future__ import annotations
 

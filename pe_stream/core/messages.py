@@ -69,7 +69,7 @@ class Topics:
         return self._of(source, "events")
 
     def health(self, source: str) -> str:
-        """What a source hears, retained."""
+        """Topic of a source's health, retained."""
         return self._of(source, "health")
 
     def scores(self, source: str) -> str:
@@ -175,7 +175,7 @@ class StateBoard:
         ]
 
     def messages(self, event: Event) -> list[Message]:
-        """What an event has to say: its JSON, then the states it changed."""
+        """The messages of an event: its JSON, then the states that it changed."""
         said = [event_message(self._topics, event)]
         labels = self._on[event.source]
         before = any(labels.values())

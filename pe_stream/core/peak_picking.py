@@ -18,7 +18,7 @@ APART_NS = 4_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Where a sound may have been: around its best row, as long as it scores half as high.
+    """A possible occurrence: rows around the best one that score at least half as high.
 
     And not only as the source does most of the time: its logit is nearer to the best one than to
     the median of all. Times are UTC (ns); peak_ns: where the best row begins.

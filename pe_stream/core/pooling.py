@@ -30,7 +30,7 @@ Rows = NDArray[np.void]
 
 
 def row_type(width: int) -> np.dtype[np.void]:
-    """Of a row on disk: a mean is `scale` times `code`.
+    """Type of a row on disk: a mean is `scale` times `code`.
 
     start_ns: UTC of its first frame. frames: 1 to POOL, fewer where a break came.
     width: dimensions of an embedding.
@@ -98,7 +98,7 @@ class Pool:
         return rows
 
     def flush(self) -> list[Rows]:
-        """What is left, as a row of fewer frames."""
+        """The remaining frames, as a shorter row."""
         if not self._frames:
             return []
         mean = np.concatenate(self._left).mean(axis=0)

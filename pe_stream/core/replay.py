@@ -1,4 +1,4 @@
-"""What a rule would have made of scores that are known: the tracker over a day in milliseconds.
+"""Replay of known scores under another rule: the tracker over a day in milliseconds.
 
 While no run is open, no frame below `off_threshold` changes anything: those are skipped, and only
 the rest go through the Tracker itself.
@@ -90,29 +90,29 @@ class _Following:
     """A label whose threshold follows the room: every frame counts."""
 
     def __init__(self, rule: LabelRule) -> None:
-        self._ensemble = LabelTrackers([rule])
+        self._label_trackers = LabelTrackers([rule])
 
     @property
     def rule(self) -> LabelRule:
-        return replace(self._ensemble.in_force[0], off_threshold=0.0)
+        return replace(self._label_trackers.in_force[0], off_threshold=0.0)
 
     @property
     def onset(self) -> int | None:
-        return self._ensemble.onset
+        return self._label_trackers.onset
 
     def change(self, rule: LabelRule) -> list[Detection]:
-        return [detection for _, detection in self._ensemble.change([rule])]
+        return [detection for _, detection in self._label_trackers.change([rule])]
 
     def step(self, frame: int, score: float, _raw: Raw | None = None) -> list[Detection]:
-        return [detection for _, detection in self._ensemble.step(frame, [score])]
+        return [detection for _, detection in self._label_trackers.step(frame, [score])]
 
     def close(self, reason: Reason | None) -> list[Detection]:
-        return [detection for _, detection in self._ensemble.close(reason)]
+        return [detection for _, detection in self._label_trackers.close(reason)]
 
 
 @dataclass(frozen=True, slots=True)
 class _TrackInput:
-    """What a tracker is led over: scores, or their means, of frames from `first` on.
+    """Input of a tracker: scores, or their means, of frames from `first` on.
 
     behind: by so many frames a mean is known later than its score.
     """
@@ -124,7 +124,7 @@ class _TrackInput:
 
     @classmethod
     def of(cls, run: ScoreRun, rule: LabelRule, first: int) -> _TrackInput:
-        """That of a run; where the threshold follows the room, the ensemble does the smoothing."""
+        """Input from a run; where the threshold follows the room, `LabelTrackers` smooths."""
         if rule.smooth == 1 or rule.follow is not None:
             return cls(run.scores, first)
         run = SmoothRun.of(run, rule.smooth)

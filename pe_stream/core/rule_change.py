@@ -1,4 +1,4 @@
-"""What is to become of a label's rule while it is listened for."""
+"""A change of a label's rule while the daemon runs."""
 
 from __future__ import annotations
 

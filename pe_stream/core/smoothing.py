@@ -53,7 +53,7 @@ class Smoother:
 
     @property
     def half(self) -> int:
-        """By so many frames a mean comes later than its score."""
+        """Frames by which a mean comes later than its score."""
         return self._half
 
     @property

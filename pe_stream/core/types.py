@@ -1,4 +1,4 @@
-"""What flows through the core, with units and shapes.
+"""Types of the core's data, with units and shapes.
 
 Time is an integer here: the *absolute sample index* of a source at 48 kHz. It never runs
 backwards over the life of a source, also across breaks. UTC comes from the anchor of the
@@ -38,7 +38,7 @@ FrameEmbeddings = NDArray[np.float16]
 
 
 class Phase(StrEnum):
-    """Where an event is in its life."""
+    """Phase of an event's life."""
 
     START = "start"
     UPDATE = "update"
@@ -144,7 +144,7 @@ class Rhythm:
 
     @property
     def period_s(self) -> float:
-        """From the onset of one cycle to that of the next (s)."""
+        """Duration of a cycle, from onset to onset (s)."""
         return sum(self.beats_s)
 
 
@@ -160,7 +160,7 @@ class Sequence:
 
 
 Pattern = Repetition | Rhythm | Sequence
-"""What the sounds of a label must form to make an event."""
+"""A pattern that the sounds of a label must form to make an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ class LabelRule:
 
 @dataclass(frozen=True, slots=True)
 class Recommended:
-    """What a checkpoint recommends for a label: a threshold, over so many seconds (s).
+    """A checkpoint's recommendation for a label: a threshold, and seconds of smoothing (s).
 
     recall: part of such sounds that it finds in scenes with them. false_alarms_per_hour: that it
     raises on background alone. None where nobody measured.

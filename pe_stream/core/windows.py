@@ -36,7 +36,7 @@ class Framing:
         return available // self.hop * self.hop if stretch else end
 
     def begin(self, end: int) -> int:
-        """Where the window that ends at `end` begins."""
+        """Start of the window that ends at `end`."""
         return max(0, end - self.window)
 
     def lost(self, final: int, available: int) -> int:

@@ -1,4 +1,4 @@
-"""What may not stand in words: prompts, and names that become prompts."""
+"""Characters that prompts, and names that become prompts, may not contain."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class ActiveLabels:
         self._schedules = self._schedules_of(settings, at)
 
     def reload(self) -> None:
-        """Have labels, prompts and thresholds taken anew from the configuration, if it is right.
+        """Reload labels, prompts and thresholds from the configuration, if it is valid.
 
         From any thread; it is done on a thread of its own, as embedding prompts and examples takes
         a while.
@@ -225,8 +225,8 @@ class ActiveLabels:
     def _switch(self, label: str, rule: LabelRule) -> None:
         """Put a label under another rule wherever it is listened for."""
         settings = self.settings
-        scorer = [source for source in settings.sources if settings.hears(source, label)]
-        self._live.put_under(rule, scorer)
+        listening = [source for source in settings.sources if settings.hears(source, label)]
+        self._live.put_under(rule, listening)
         state = f"threshold {rule.threshold:g}" if rule.enabled else "off"
         log.info("by the clock: %s: %s", label, state)
 

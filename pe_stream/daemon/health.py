@@ -28,7 +28,7 @@ class Health:
     def due(
         self, status: SourceStatus, unavailable_reason: str | None, now_s: float
     ) -> dict[str, Any] | None:
-        """What is to be told now, None where it is not time. unavailable_reason: of the store."""
+        """The health to publish now; None where it is not time. unavailable_reason: the store.s."""
         now = (status.account.state, unavailable_reason)
         if now == self._told and now_s < self._next_s:
             return None
@@ -36,7 +36,7 @@ class Health:
         return self.shown(status, unavailable_reason)
 
     def shown(self, status: SourceStatus, unavailable_reason: str | None) -> dict[str, Any]:
-        """What there is to tell."""
+        """The health as it is shown."""
         account = status.account
         with self._lock:
             if account.state != self._state:

@@ -18,7 +18,7 @@ class Listeners(Listener):
     """Tells every listener of everything, on the thread that calls: see `Listener`.
 
     Each event goes to all of them, in their order, before the next one goes to any. A listener that
-    raises is told nothing more, as nobody knows what state it is in; the others are told all the
+    raises gets no further calls, as nobody knows what state it is in; the others are told all the
     same, also the ends of open events while the daemon stops. Every error is logged, and
     `on_failure` ends the daemon.
     """
@@ -72,7 +72,7 @@ class Listeners(Listener):
             try:
                 tell(listener)
             except Exception as error:
-                log.exception("%s has failed, and is told nothing more", type(listener).__name__)
+                log.exception("%s has failed and gets no further events", type(listener).__name__)
                 with self._changing:
                     self._all = tuple(each for each in self._all if each is not listener)
                 self._on_failure(error)

@@ -22,9 +22,10 @@ from pe_stream.daemon.active_labels import ActiveLabels, labels_by_source
 from pe_stream.daemon.delivery import Delivery
 from pe_stream.daemon.health import Health
 from pe_stream.daemon.listeners import EventLog, Listeners
-from pe_stream.daemon.page import PageParts, page
+from pe_stream.daemon.page import page
 from pe_stream.daemon.watchdog import Watchdog
 from pe_stream.errors import UnavailableError
+from pe_stream.labels.enrolment_report import report
 from pe_stream.outputs.home_assistant import HomeAssistant
 from pe_stream.outputs.metrics import Metrics, Readings
 from pe_stream.outputs.mqtt import Publisher
@@ -37,8 +38,10 @@ from pe_stream.storage import clips as clips_module
 from pe_stream.storage import events as events_module
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embeddings import EmbeddingStore
+from pe_stream.storage.event_queries import EventQueries
 from pe_stream.storage.events import EventStore
 from pe_stream.storage.scores import ScoreStore
+from pe_stream.web.daemon_view import Broker, DaemonView
 from pe_stream.web.recent_embeddings import RecentEmbeddings
 
 if TYPE_CHECKING:  # an extra may be missing
@@ -52,7 +55,7 @@ FLUSH_S = 1.5
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """What a daemon runs with; nothing of it changes.
+    """Inputs of a daemon's run; they do not change.
 
     at: the moment (aware) whose schedules the labels of `scorer` are under. file: where the page
     may edit labels; version: of it, as it was read. read: reads the configuration again; raises
@@ -212,20 +215,32 @@ class Running:
     def _serve_page(self, stack: ExitStack, given: RunContext) -> Server | None:
         if not self._settings.web.enabled:
             return None
-        parts = PageParts(
-            scorer=self._scorer,
-            live=self._live,
-            labels=self.labels,
-            publisher=self._publisher,
+        settings, live = self._settings, self._live
+        labels, publisher = self.labels, self._publisher
+        checkpoint = self._scorer.checkpoint
+        stored = settings.store.enabled
+        view = DaemonView(
+            checkpoint=checkpoint.name,
+            settings=lambda: labels.settings,
             health=self._shown_health,
-            file=given.file,
+            rules=lambda: dict(live.in_force),
+            rules_as_set=lambda: dict(live.rules),
+            recommended=checkpoint.recommended,
+            broker=lambda: Broker(publisher.connected, publisher.queued),
+            config=given.file,
+            version=lambda: labels.version,
+            change=labels.edit,
+            compare=self._scorer.compare,
+            probe=self._scorer.probe,
+            report=lambda name: list(report(checkpoint, labels.settings.labels, name)),
             recent=self._recent,
             clips=self._clips,
             events=self._store,
-            scores=self._scores,
-            embeddings=self._embeddings,
+            event_queries=EventQueries(events_module.path_of(settings.store)) if stored else None,
+            scores=self._scores if settings.history.enabled else None,
+            embeddings=self._embeddings if settings.search.enabled else None,
         )
-        server = page(self._settings, parts, given.died)
+        server = page(settings.web, view, given.died)
         server.start()
         stack.callback(server.stop)
         log.info("page: %s", server.url)

@@ -37,7 +37,7 @@ TICK_S = 1.0
 """Watchdog and health are seen to this often (s)."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""Two that end it, and one that has the configuration taken anew."""
+"""Two that end it, and one that reloads the configuration."""
 
 
 class Daemon:

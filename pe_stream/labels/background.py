@@ -1,4 +1,4 @@
-"""What a label's examples are set against: sounds that are something else, embedded once."""
+"""Negatives of a label's examples: other sounds, embedded once."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from pe_stream.labels.fingerprint import METHOD, digest
 log = logging.getLogger(__name__)
 
 LONGEST_S = 3600.0
-"""Of a recording of the user's own; longer ones would only fill the disk."""
+"""Longest part of a user's recording that is used; longer ones would only fill the disk."""
 
 STEP = 10
-"""Of so many frames of such a recording the loudest is kept: what could be taken for a sound."""
+"""Of each so many frames of such a recording, the loudest is kept as a hard negative."""
 
 _WINDOW_S = 10.0
-"""What is embedded at once."""
+"""Audio that is embedded at once."""
 
 _REST_S = 1.0
 """Less than this is not embedded by itself: it would be all edge."""

@@ -45,7 +45,7 @@ def trace_of(pieces: Iterable[Samples]) -> Samples:
     return found
 
 
-def same(first: Samples, second: Samples) -> bool:
+def same_recording(first: Samples, second: Samples) -> bool:
     """Whether two traces are of one recording. Not if it was made louder, or lost something."""
     return any(
         np.abs(one - other).max() <= _ROUNDING
@@ -55,7 +55,7 @@ def same(first: Samples, second: Samples) -> bool:
     )
 
 
-def found_in(pieces: Iterable[Samples], traces: Sequence[Samples]) -> int | None:
+def find_trace(pieces: Iterable[Samples], traces: Sequence[Samples]) -> int | None:
     """Which of the traces' recordings is in one that comes piece by piece; None is none of them."""
     before = np.zeros(AROUND, np.float32)
     for samples in pieces:

@@ -17,10 +17,10 @@ from pe_stream.core.messages import slug
 from pe_stream.core.types import FRAME, FRAME_S, Samples
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, UnfinishedError
 from pe_stream.labels import examples
-from pe_stream.labels.duplicate_audio import same, trace
+from pe_stream.labels.duplicate_audio import same_recording, trace
 
 MARGIN_S = 0.5
-"""What is kept of the room before and after the sound (s)."""
+"""Background that is kept before and after the sound (s)."""
 
 FOLDER = "examples"
 """Each label has its own in it: beside the configuration, or for clips in the state folder."""
@@ -35,7 +35,7 @@ class ExampleAudio:
 
 
 def trimmed(samples: Samples, name: str) -> Samples:
-    """From MARGIN_S before the sound to as long after it; what is between stays.
+    """The recording from MARGIN_S before the sound to as long after it, pauses included.
 
     Raises UnavailableError, calling the recording `name`, where there is no sound in it.
     """
@@ -57,7 +57,7 @@ def require_new(sounds: Mapping[str, Samples], label: LabelSettings) -> dict[str
         examples.active_part(samples, name)
         found = trace(samples)
         for other, known in traces.items():
-            if same(found, known):
+            if same_recording(found, known):
                 there = ", which the label has already" if other in label.examples else ""
                 raise UnavailableError(f"{name}: the same recording as {other}{there}")
         traces[name] = found
@@ -161,5 +161,5 @@ def _prompts(known: LabelSettings | None, name: str, new: Sequence[str]) -> list
 
 
 def _beside(path: Path, folder: Path) -> str:
-    """From the configuration's folder, if it is below it."""
+    """The path relative to the configuration's folder, if it lies below it."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

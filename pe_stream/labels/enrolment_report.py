@@ -1,4 +1,4 @@
-"""What a label with examples hears, and what it confuses them with: lines for people."""
+"""A report on a label with examples: its scores, and the sounds that it confuses with them."""
 
 from __future__ import annotations
 

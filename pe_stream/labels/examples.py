@@ -21,7 +21,7 @@ from platformdirs import user_cache_dir
 from pe_stream.audio import media
 from pe_stream.core.types import FRAME, FRAME_S, SAMPLE_RATE, FrameEmbeddings, Samples, Window
 from pe_stream.errors import UnavailableError
-from pe_stream.labels.duplicate_audio import same, trace
+from pe_stream.labels.duplicate_audio import same_recording, trace
 from pe_stream.labels.fingerprint import digest
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.codec import Stream
@@ -40,7 +40,7 @@ QUIET_DBFS = -60.0
 """A frame below this level holds no sound."""
 
 FAINT_DBFS, STANDS_OUT_DB = -45.0, 10.0
-"""What is fainter than this all through has to stand out of the room's noise by so much."""
+"""A sound fainter than this throughout must stand out of the room's noise by so much."""
 
 RANGE_DB = 20.0
 """A frame is active within this of the recording's loudest frame."""
@@ -188,7 +188,7 @@ def distinct(loaded: Sequence[Example]) -> tuple[list[Example], list[tuple[Examp
     kept: list[Example] = []
     repeated: list[tuple[Example, Example]] = []
     for each in loaded:
-        first = next((other for other in kept if same(each.trace, other.trace)), None)
+        first = next((other for other in kept if same_recording(each.trace, other.trace)), None)
         if first is None:
             kept.append(each)
         else:
@@ -200,9 +200,9 @@ Arrays = Mapping[str, NDArray[np.generic]]
 
 
 def cached(key: str, compute: Callable[[], Arrays]) -> Arrays:
-    """What was computed before, or now, and then kept where that is possible."""
+    """The cached arrays, or those computed now, which are then cached where possible."""
     path = _folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
-    with suppress(OSError, ValueError, EOFError, BadZipFile):  # damaged: computed anew
+    with suppress(OSError, ValueError, EOFError, BadZipFile):  # damaged: computed again
         with path.open("rb") as file, np.load(file) as saved:
             found = {name: saved[name] for name in saved.files}
         os.utime(path)

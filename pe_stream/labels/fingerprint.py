@@ -1,4 +1,4 @@
-"""What makes scores, told without loading it: stored ones are only compared with their like."""
+"""Fingerprints of everything that determines scores, found without loading the model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def look_up(model: ModelSettings) -> CheckpointFacts:
 
 
 def fingerprint(identity: str, label: LabelSettings) -> str:
-    """What makes a label's scores, as 16 hexadecimal digits.
+    """Fingerprint of everything that determines a label's scores, 16 hexadecimal digits.
 
     The checkpoint, prompts, negatives, and what is in the examples and their background. Their
     order does not matter, as they are averaged; nor do window, hop, lookahead and precision count:
@@ -52,7 +52,7 @@ def fingerprint(identity: str, label: LabelSettings) -> str:
 
 
 def digest(path: str) -> str:
-    """What tells a file's content from any other. Raises UnavailableError."""
+    """Hash of a file's content. Raises UnavailableError."""
     try:
         with Path(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]

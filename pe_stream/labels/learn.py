@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lesson:
-    """What a label is taught with.
+    """Training material of a label.
 
     examples: each recording once. repeated: for people, which are not counted, and why.
     against: sounds that are something else, (frames, D) each: the package's, then the user's own.

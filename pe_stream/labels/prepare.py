@@ -70,7 +70,7 @@ def prepare_labels(
 
 
 def label_prompts(labels: Mapping[str, LabelSettings]) -> dict[str, LabelPrompts]:
-    """What the labels sound like in words."""
+    """The prompts of each label."""
     return {
         name: LabelPrompts(tuple(label.prompts), tuple(label.negatives))
         for name, label in labels.items()

@@ -1,1 +1,1 @@
-"""What hears: checkpoints, prompts and the engine. Only this package imports torch."""
+"""The model: checkpoints, prompts and the engine. Only this room and workbench import torch."""

@@ -48,7 +48,7 @@ _UNUSED_WEIGHTS = ("text_model.final_norm.", "text_model.pooler.")
 """Text tower weights that PE Audio's text embedding never touches; a checkpoint may lack them."""
 
 _CODEC = ("embedder.dac_encoder.", "embedder.bottleneck.")
-"""Where an audio encoder keeps its codec."""
+"""Prefixes of the codec's weights in an audio encoder."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -62,7 +62,7 @@ _UNREADABLE = (
     SafetensorError,
     StrictDataclassError,
 )
-"""What transformers raises on folders that are damaged or hold something else."""
+"""Exceptions of transformers on folders that are damaged or hold something else."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

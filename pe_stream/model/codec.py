@@ -26,7 +26,7 @@ from pe_stream.model.compiled import Compiled
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """What is kept of one stream between its windows; a new one for every stream.
+    """State of one stream between its windows; a new one for every stream.
 
     begun: absolute sample index where the codec began: before it, it sees zeros.
     heard: frames since then. inputs: what each block but the first needs again of its input.
@@ -72,7 +72,7 @@ class Codec:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the features."""
+        """Type of the features."""
         return self._stateful.layers.dtype
 
     def warm(self, framing: Framing, streams: int) -> None:
@@ -171,7 +171,7 @@ class Codec:
 
 
 class _Position(NamedTuple):
-    """Where a block is, counted from the stream's beginning.
+    """Position of a block, counted from the stream's beginning.
 
     begin: first of its inputs that is needed again. final: outputs that no later audio can change.
     """
@@ -181,7 +181,7 @@ class _Position(NamedTuple):
 
 
 class _StatefulCodec(nn.Module):
-    """What comes next of streams of one age, the frames heard so far.
+    """The codec for the next audio of streams of one age, the frames heard so far.
 
     receptive_field: as a Codec's. steady_after: the age from which on all is as at this age.
     """
@@ -199,7 +199,7 @@ class _StatefulCodec(nn.Module):
             self.steady_after += 1
 
     def plan(self, frames_seen: int) -> list[_Position]:
-        """Where each block is."""
+        """Position of each block."""
         made = []
         given = frames_seen * FRAME
         for block in self.layers.blocks:

@@ -73,7 +73,7 @@ class Layers(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights, and of the features."""
+        """Type of the weights and of the features."""
         return next(self.parameters()).dtype
 
     def image(self, samples: Tensor) -> Tensor:
@@ -179,12 +179,12 @@ def _read(conv: nn.Conv1d, live: Tensor) -> Tensor:
 
 
 def _places(some: Tensor, every: Tensor) -> Tensor | None:
-    """Where the sorted channels `some` are among `every`; None where they are all of them."""
+    """Indices of the sorted channels `some` in `every`; None where they are all of them."""
     return None if len(some) == len(every) else torch.searchsorted(every, some)
 
 
 def _convolution(conv: nn.Conv1d, live: Tensor, read: Tensor) -> nn.Conv2d:
-    """From channels `read` to channels `live`, as an image of height 1.
+    """The convolution from channels `read` to channels `live`, as an image of height 1.
 
     Without the outer taps that are 0 on both sides.
     """

@@ -27,7 +27,7 @@ from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.prompts import LabelEmbeddings
 
 _WEIGHT = 3.0
-"""Of the examples' direction, with many examples that the words do not know at all."""
+"""Weight of the examples' direction, with many examples far from the words."""
 
 _HALF = 6
 """With so many examples the weight is half of that; with 3, one odd example cost a label 0.027."""
@@ -136,7 +136,7 @@ def with_learned(
 def _direction(
     words: Vector, examples: Sequence[FrameEmbeddings], background: Sequence[Vector]
 ) -> Vector:
-    """Where the examples are, seen from the background's peaks: (D,), as long as `words`."""
+    """Direction of the examples from the background's peaks: (D,), of the norm of `words`."""
     middle = np.mean([each.mean(axis=0) for each in background], axis=0)
     away = [each - middle for each in background]
     covariance = np.mean([each.T @ each / len(each) for each in away], axis=0)

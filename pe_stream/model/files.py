@@ -39,7 +39,7 @@ EMBEDDED_NAME = "embedded"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 _BLOCK, _BLOCKS = 2**16, 256
-"""Of a file of weights, so many blocks of so many bytes are read for its identity (16 MiB)."""
+"""Bytes of a block, and blocks of a weights file that are read for its identity (16 MiB)."""
 
 _DOWNLOADED = ("*.json", "*.safetensors")
 """Configuration, tokenizer and weights; never pickles, never code."""
@@ -154,7 +154,7 @@ def first_line(error: BaseException) -> str:
 
 
 def _starts(size: int) -> list[int]:
-    """Where the blocks begin: all there are of what is small, else evenly from first to last."""
+    """Offsets of the blocks: all of a small file, else evenly from first to last."""
     if size <= _BLOCK * _BLOCKS:
         return list(range(0, size, _BLOCK))
     return [(size - _BLOCK) * number // (_BLOCKS - 1) for number in range(_BLOCKS)]
@@ -215,11 +215,11 @@ _MOST = {
     "recall": 1.0,
     "false_alarms_per_hour": math.inf,
 }
-"""What may be recommended for a label, from 0 to this."""
+"""Highest values that may be recommended for a label; the lowest is 0."""
 
 
 def _recommended(value: object) -> Recommended | None:
-    """What is recommended for a label; None where it is wrong."""
+    """The recommendation for a label; None where it is invalid."""
     given: dict[str, Any] = value if isinstance(value, dict) else {"threshold": value}
     if "threshold" not in given or not given.keys() <= _MOST.keys():
         return None

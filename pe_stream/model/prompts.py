@@ -27,7 +27,7 @@ MOST_TEXTS = 1000
 
 @dataclass(frozen=True, slots=True)
 class LabelPrompts:
-    """What a label sounds like, in words.
+    """Prompts of a label.
 
     prompts: averaged; at least one.
     negatives: where one of these scores higher than the label, the label is suppressed.

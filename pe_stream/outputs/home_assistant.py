@@ -18,7 +18,7 @@ SCORES_S = 1.0
 
 
 class HomeAssistant(Listener):
-    """What is told about one node; nothing where it is not enabled.
+    """Messages about one node; none where it is not enabled.
 
     birth: topic on which Home Assistant says that it has started.
     """

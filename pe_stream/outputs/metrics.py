@@ -63,7 +63,7 @@ class Metrics(Listener):
         self._settings = settings
         self._on_failure = on_failure
         self._registry = CollectorRegistry()
-        self._server: _Server | None = None
+        self._server: _MetricsServer | None = None
         self._events = Counter(
             "pe_stream_events",
             "Events that began.",
@@ -106,7 +106,7 @@ class Metrics(Listener):
         self._registry.register(_Now(readings))
         host, port = self._settings.host, self._settings.port
         try:
-            self._server = _Server(host, port, self._registry)
+            self._server = _MetricsServer(host, port, self._registry)
         except OSError as error:
             raise UnavailableError(
                 f"metrics: cannot listen on {authority(host, port)}: "
@@ -125,7 +125,7 @@ class Metrics(Listener):
             self._server = None
 
 
-class _Server(ThreadingMixIn, WSGIServer):
+class _MetricsServer(ThreadingMixIn, WSGIServer):
     """Answers every request on a thread of its own, so that a slow reader holds up no other."""
 
     daemon_threads = True

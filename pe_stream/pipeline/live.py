@@ -29,7 +29,7 @@ from pe_stream.core.types import Event, LabelRule, Reason, Window
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.pipeline.channel import Channel
-from pe_stream.pipeline.mailbox import Requests
+from pe_stream.pipeline.mailbox import Mailbox
 from pe_stream.pipeline.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -78,10 +78,10 @@ class Live:
         self._listener = listener
         self._wake = threading.Event()
         self._stopping = threading.Event()
-        # Held by whoever touches the detectors: this thread but while it scores, and `stop`.
-        self._touching = threading.Lock()
+        # Guards the detectors. The scoring thread holds it except while it scores; `stop` takes it.
+        self._detectors_lock = threading.Lock()
         # Never full: of each label of a source one change waits, and of all labels one.
-        self._requests = Requests[str, Mapping[str, RuleChange]](
+        self._mailbox = Mailbox[str, Mapping[str, RuleChange]](
             self._change_rules, _joined, self._wake.set
         )
         self._channels = {
@@ -128,7 +128,7 @@ class Live:
     def stop(self) -> None:
         """Close open events with reason "stopped" and end the threads."""
         self._stopping.set()
-        self._requests.close()
+        self._mailbox.close()
         self._wake.set()
         for channel in self._channels.values():
             channel.feed.stop()
@@ -140,7 +140,7 @@ class Live:
 
     def _close(self, patience_s: float) -> None:
         """Close open events, unless whoever is told of others does not come back."""
-        if not self._touching.acquire(timeout=patience_s):
+        if not self._detectors_lock.acquire(timeout=patience_s):
             log.error("scoring does not end: open events are closed at the next start")
             return
         try:
@@ -148,21 +148,21 @@ class Live:
                 self._tell(channel.detector.stop(Reason.STOPPED))
                 self._cut(channel.detector.clips())
         finally:
-            self._touching.release()
+            self._detectors_lock.release()
 
     def tell(self, events: Sequence[Event]) -> None:
         """Tell the listener of events from elsewhere. From any thread; never waits.
 
         They are told between two scorings; not at all once `stop` was called.
         """
-        self._requests.ask(lambda: self._tell(events))
+        self._mailbox.ask(lambda: self._tell(events))
 
     def ready(self, patience_s: float | None) -> None:
         """Return once the scoring thread takes changes: between two scorings.
 
         Raises UnavailableError where that is not within patience_s, or never.
         """
-        taken = self._requests.ask(lambda: None)
+        taken = self._mailbox.ask(lambda: None)
         try:
             taken.result(patience_s)
         except (TimeoutError, CancelledError):
@@ -193,7 +193,7 @@ class Live:
             self._hears, self._keys = hears, labels.keys
             self._tell_labels()
 
-        return self._requests.ask(apply)
+        return self._mailbox.ask(apply)
 
     def set_rule(
         self,
@@ -209,7 +209,7 @@ class Live:
         From any thread; never waits. Of several changes between two scorings the last counts. A
         label that has just gone is nothing to change. Raises UnavailableError once stopped.
         """
-        self._requests.want(source, {label: RuleChange(threshold, off_threshold, enabled)})
+        self._mailbox.want(source, {label: RuleChange(threshold, off_threshold, enabled)})
 
     def put_under(self, rule: LabelRule, sources: Iterable[str]) -> None:
         """Put a label under another rule wherever it is listened for, as `set_rule` does."""
@@ -261,7 +261,7 @@ class Live:
                     self._ended(next((error for error in errors if error), None))
                     return
         finally:
-            self._requests.close()
+            self._mailbox.close()
 
     def _turn(self) -> None:
         """Take what has arrived and score until nothing is due.
@@ -270,14 +270,14 @@ class Live:
         be scored, every source falls behind alike.
         """
         while True:
-            with self._touching:
+            with self._detectors_lock:
                 due = [] if self._stopping.is_set() else self._due()
             if not due:
                 return
             self._score(due)
 
     def _due(self) -> list[tuple[str, Window]]:
-        self._requests.serve()
+        self._mailbox.serve()
         for name, channel in self._channels.items():
             channel.drain()
             self._statuses[name] = channel.status
@@ -301,7 +301,7 @@ class Live:
         now_s = time.monotonic()
         self._scored(now_s - begun_s)
         names = self._engine.labels.names
-        with self._touching:
+        with self._detectors_lock:
             if self._stopping.is_set():
                 return
             for (name, window), (scores, embeddings) in zip(due, found, strict=True):

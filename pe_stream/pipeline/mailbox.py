@@ -1,4 +1,4 @@
-"""What other threads want of the one that owns something: done there, in order, never refused."""
+"""Requests of other threads to the one that owns some state: done in order, never refused."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ V = TypeVar("V")
 
 
 @dataclass(slots=True, eq=False)
-class _Wanted(Generic[K, V]):
+class _Change(Generic[K, V]):
     key: K
     value: V
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
+class _Call:
     what: Callable[[], None]
     done: Future[None]
 
 
-class Requests(Generic[K, V]):
+class Mailbox(Generic[K, V]):
     """Anybody may `want` and `ask`; the one thread calls `serve`, and at its end `close`.
 
     What is wanted of a key joins what waits for that key, so that the keys bound what waits. It
-    joins nothing from before an `ask`, which may set anew what was wanted; whoever asks waits, or
+    joins nothing from before an `ask`, which may replace what was wanted; whoever asks waits, or
     cancels, before asking again.
     obey: does what is wanted of a key, on the one thread. join: two such values as one, the earlier
     first. wake: called when something waits.
@@ -46,8 +46,8 @@ class Requests(Generic[K, V]):
         """Begin without any."""
         self._obey, self._join, self._wake = obey, join, wake
         self._lock = threading.Lock()
-        self._waiting: deque[_Wanted[K, V] | _Asked] = deque()
-        self._latest: dict[K, _Wanted[K, V]] = {}
+        self._waiting: deque[_Change[K, V] | _Call] = deque()
+        self._latest: dict[K, _Change[K, V]] = {}
         self._closed = False
 
     def want(self, key: K, value: V) -> None:
@@ -58,13 +58,13 @@ class Requests(Generic[K, V]):
             if (waiting := self._latest.get(key)) is not None:
                 waiting.value = self._join(waiting.value, value)
             else:
-                self._latest[key] = wanted = _Wanted(key, value)
+                self._latest[key] = wanted = _Change(key, value)
                 self._waiting.append(wanted)
         self._wake()
 
     def ask(self, what: Callable[[], None]) -> Future[None]:
         """Have it done; returns what tells when that is so. Cancelled by `close`."""
-        asked = _Asked(what, Future())
+        asked = _Call(what, Future())
         with self._lock:
             if self._closed:
                 asked.done.cancel()
@@ -77,7 +77,7 @@ class Requests(Generic[K, V]):
     def serve(self) -> None:
         """Do all that waits. Raises what that raises."""
         while (request := self._next()) is not None:
-            if isinstance(request, _Wanted):
+            if isinstance(request, _Change):
                 self._obey(request.key, request.value)
             elif request.done.set_running_or_notify_cancel():
                 try:
@@ -93,14 +93,14 @@ class Requests(Generic[K, V]):
             self._closed = True
             left, self._waiting = list(self._waiting), deque()
         for request in left:
-            if isinstance(request, _Asked):
+            if isinstance(request, _Call):
                 request.done.cancel()
 
-    def _next(self) -> _Wanted[K, V] | _Asked | None:
+    def _next(self) -> _Change[K, V] | _Call | None:
         with self._lock:
             if not self._waiting:
                 return None
             request = self._waiting.popleft()
-            if isinstance(request, _Wanted) and self._latest.get(request.key) is request:
+            if isinstance(request, _Change) and self._latest.get(request.key) is request:
                 del self._latest[request.key]
             return request

@@ -1,4 +1,4 @@
-"""What opens each of the configured sources."""
+"""Openers of the configured sources."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pe_stream.errors import UnavailableError
 
 
 def openers(settings: Settings) -> dict[str, Opener]:
-    """What opens each source of the settings.
+    """The opener of each source of the settings.
 
-    An index of a microphone is what it is now: once one is open, PortAudio counts anew.
+    An index of a microphone is what it is now: once one is open, PortAudio counts again.
     """
     ids: dict[int, str] = {}
     if any(isinstance(spec.microphone, int) for spec in settings.sources.values()):

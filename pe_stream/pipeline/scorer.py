@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """What hears: the same for files and live sources."""
+    """Checkpoint, labels and engine: the same for files and live sources."""
 
     checkpoint: Checkpoint
     engine: Engine

@@ -1,1 +1,1 @@
-"""What is kept on disk: events, scores, embeddings and clips, and how they are found."""
+"""Storage on disk: events, scores, embeddings and clips, and queries for them."""

@@ -48,7 +48,7 @@ _HIDDEN = re.compile(rf"\.{_CLIP.pattern.replace('opus', 'opus|png')}\{_PART}")
 
 
 def default_folder() -> Path:
-    """Where clips are if nobody says otherwise: beside the events."""
+    """Default folder of clips: beside the events."""
     return state_folder() / "clips"
 
 
@@ -72,12 +72,12 @@ def claim(folder: Path) -> IO[str]:
 
 
 def folder_of(settings: ClipSettings) -> Path:
-    """Where these settings have clips."""
+    """Folder of clips under these settings."""
     return Path(settings.folder) if settings.folder else default_folder()
 
 
 def rule(settings: ClipSettings) -> ClipRule | None:
-    """What is cut out; None where nothing is."""
+    """Rule of the clips to cut; None where none are."""
     if not settings.enabled:
         return None
     return ClipRule(

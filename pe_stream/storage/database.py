@@ -52,7 +52,7 @@ def reading(path: Path, what: str) -> Iterator[sqlite3.Connection]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What sets one database of ours apart from another.
+    """Schema and identity of a database.
 
     what: it holds, and meanwhile: what becomes of it while the file cannot be used; for people.
     key: of the configuration, that has its path.
@@ -111,7 +111,7 @@ class Database:
                 return otherwise
             try:
                 if self._database is not None and self._gone():
-                    log.error("%s is gone: begun anew", self._path)
+                    log.error("%s is gone: a new one is begun", self._path)
                     self._shut()
                 database = self._database = self._database or self._open()
                 with _transaction(database):
@@ -235,4 +235,4 @@ def _set_aside(path: Path) -> None:
         part = path.with_name(path.name + suffix)
         with contextlib.suppress(OSError):
             part.replace(path.with_name(f"{path.name}.damaged-{stamp}{suffix}"))
-    log.error("%s is damaged: set aside as %s.damaged-%s, and begun anew", path, path.name, stamp)
+    log.error("%s is damaged: set aside as %s.damaged-%s; a new one begins", path, path.name, stamp)

@@ -62,7 +62,7 @@ class EmbeddingRows:
 
 
 def default_folder() -> Path:
-    """Where it is if nobody says otherwise: beside the events."""
+    """Default folder: beside the events."""
     return state_folder() / "heard"
 
 
@@ -259,7 +259,7 @@ def _header(made: Made) -> bytes:
 
 
 def _read_header(file: BinaryIO | IO[bytes]) -> Made | None:
-    """What a file says of itself; None where that is not what `_header` made."""
+    """Header of a file; None where `_header` did not make it."""
     head = file.read(HEADER)
     if len(head) < HEADER or not head.startswith(_MAGIC):
         return None
@@ -287,4 +287,4 @@ def _set_aside(path: Path) -> None:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     aside = path.with_name(f"{path.name}.damaged-{stamp}")
     path.replace(aside)
-    log.error("%s is damaged: set aside as %s, and begun anew", path, aside.name)
+    log.error("%s is damaged: set aside as %s; a new one is begun", path, aside.name)

@@ -1,4 +1,4 @@
-"""What was heard in the last days, as embeddings: pooled as it comes, written each minute.
+"""Embeddings of the last days: pooled as they come, written each minute.
 
     add (scoring thread)  ->  rows of a source  ->  the waiting pieces  ->  this thread: write
 
@@ -39,13 +39,13 @@ _LONGEST_NAME = 200
 
 
 def folder_of(settings: SearchSettings) -> Path:
-    """Where these settings have it."""
+    """Folder of embeddings under these settings."""
     return Path(settings.folder) if settings.folder else default_folder()
 
 
 @dataclass(slots=True)
 class _Gathered:
-    """Of a source: frames that are no row yet, and rows that are no chunk yet."""
+    """Frames of a source that make no row yet, and rows that make no chunk yet."""
 
     pool: Pool = field(default_factory=Pool)
     rows: list[Rows] = field(default_factory=list)

@@ -24,7 +24,7 @@ MOST = 500
 """Events of one page."""
 
 Verdict = Literal["right", "wrong"]
-"""What somebody said of an event."""
+"""A user's verdict on an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class EventCount:
 
 
 class EventQueries:
-    """What is asked of one database.
+    """Queries to one database of events.
 
     Every method raises UnavailableError where it cannot be read.
     """

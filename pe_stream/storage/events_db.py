@@ -44,7 +44,7 @@ _MIGRATIONS = (
         payload TEXT NOT NULL,
         stored REAL NOT NULL
     );
-    -- Rows of a database that was begun anew differ from those of the one before.
+    -- Rows of a database that was begun again differ from those of the one before.
     INSERT INTO sqlite_sequence
         VALUES ('outbox', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER));
     """,
@@ -236,7 +236,7 @@ def probe(database: sqlite3.Connection) -> None:
 
 
 def waiting(database: sqlite3.Connection) -> list[Message]:
-    """What the broker has not acknowledged, oldest first, as it is after an outage."""
+    """Messages that the broker has not acknowledged, oldest first, as after an outage."""
     rows = database.execute("SELECT row, topic, payload FROM outbox ORDER BY row")
     return [Message(topic, said, qos=1, retain=False, row=row) for row, topic, said in rows]
 

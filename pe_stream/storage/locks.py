@@ -1,4 +1,4 @@
-"""What only one process may use at a time."""
+"""Locks on files that one process may use at a time."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from pe_stream.storage.write_queue import WriteQueue
 
 
 def path_of(settings: HistorySettings) -> Path:
-    """Where these settings have scores."""
+    """Database of scores under these settings."""
     return Path(settings.path) if settings.path else default_path()
 
 

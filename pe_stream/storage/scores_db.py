@@ -30,7 +30,7 @@ CHUNK = 1500
 """Frames in a row at most: a minute."""
 
 _SLACK = 0.02
-"""What is too large is brought this far below its limit, so as not to be so with the next row."""
+"""A database over its limit is cut this far below it, so that not every row cuts again."""
 
 _ROWS = 20_000
 """Rows forgotten at once, about 25 MB, so that nobody waits long for the file."""
@@ -81,7 +81,7 @@ class Row:
 
 
 def default_path() -> Path:
-    """Where scores are if nobody says otherwise: beside the events."""
+    """Default database of scores: beside the events."""
     return state_folder() / "scores.db"
 
 

@@ -31,13 +31,13 @@ MOST = 200
 LONGEST_EVENT = timedelta(hours=1)
 """An event that began longer ago is not looked for."""
 
-TURN_ON = "set search.enabled to true in the configuration, and start pe-stream anew"
-"""What somebody has to do who would search in what was heard."""
+TURN_ON = "set search.enabled to true in the configuration, and restart pe-stream"
+"""Advice on how to turn search on."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search gave.
+    """Result of a search.
 
     moments: of all sources, the best first. searched_s: how much was compared, of `sources`.
     others: by name of a checkpoint, how much (s) it heard that was left out, as only its own text

@@ -1,4 +1,4 @@
-"""What waits for the disk: a bounded queue, and the thread that writes it in order.
+"""A bounded queue of items for the disk, and the thread that writes them in order.
 
 A disk that refuses, or is busy, is tried again; what does not fit meanwhile is lost, and said.
 """
@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from pe_stream.config.worker import Worker
@@ -17,7 +18,7 @@ from pe_stream.config.worker import Worker
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 32 * 2**20
-"""That may wait to be written."""
+"""Bytes that may wait to be written."""
 
 RETRY_S = 5.0
 """A disk that failed is tried again after this long."""
@@ -32,7 +33,7 @@ T = TypeVar("T")
 
 
 class Disk(Protocol):
-    """Where it goes; used on the thread that writes."""
+    """Destination of the items; used on the writing thread."""
 
     unavailable_reason: str | None
     """Why nothing can be written at present, in words; None while it can."""
@@ -66,6 +67,7 @@ class WriteQueue(Generic[T]):
         called with what ended the thread, if that was an error of ours.
         """
         self.lost = 0
+        self._name = name
         self._things = things
         self._size = size
         self._changed = threading.Condition()
@@ -75,8 +77,9 @@ class WriteQueue(Generic[T]):
         self._waiting: deque[T] = deque()
         self._bytes = 0
         self._next_warning_s = 0.0
+        self._on_failure = on_failure
         self._disk: Disk | None = None
-        self._worker = Worker(name, self._work, on_failure)
+        self._worker: Worker | None = None
 
     @property
     def unavailable_reason(self) -> str | None:
@@ -90,7 +93,7 @@ class WriteQueue(Generic[T]):
 
     @property
     def waiting(self) -> list[T]:
-        """What is not yet written, oldest first."""
+        """Items that are not yet written, oldest first."""
         with self._changed:
             return list(self._waiting)
 
@@ -102,7 +105,8 @@ class WriteQueue(Generic[T]):
 
     def start(self, disk: Disk, keep: Callable[[T], bool]) -> None:
         """Begin to write. keep: writes one there; whether that was done."""
-        self._disk, self._keep = disk, keep
+        self._disk = disk
+        self._worker = Worker(self._name, partial(self._work, disk, keep), self._on_failure)
         self._worker.start()
 
     def put(self, thing: T) -> bool:
@@ -123,7 +127,7 @@ class WriteQueue(Generic[T]):
             self._stopping = True
             self._stopped_s = time.monotonic() + STOP_S
             self._changed.notify()
-        if self._disk is None:
+        if self._disk is None or self._worker is None:
             return
         if self._worker.join(STOP_S):
             self._disk.close()
@@ -138,9 +142,7 @@ class WriteQueue(Generic[T]):
             why = self.unavailable_reason or "writing falls behind"
             log.warning("%d %s so far are lost: %s", self.lost, self._things, why)
 
-    def _work(self) -> None:
-        disk = self._disk
-        assert disk is not None  # noqa: S101 - for the type checker
+    def _work(self, disk: Disk, keep: Callable[[T], bool]) -> None:
         disk.forget()
         while True:
             with self._changed:
@@ -151,7 +153,7 @@ class WriteQueue(Generic[T]):
             if thing is None:
                 disk.forget()
                 continue
-            done = self._keep(thing)
+            done = keep(thing)
             with self._changed:
                 if done:
                     self._bytes -= self._size(thing)

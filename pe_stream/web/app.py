@@ -42,7 +42,7 @@ _STATUS: dict[type[PeStreamError], int] = {
 
 
 _ANYWHERE: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Trouble} for status in (401, 403, 409, 413, 415, 422, 429, 503)
+    status: {"model": schemas.ErrorDetail} for status in (401, 403, 409, 413, 415, 422, 429, 503)
 }
 """Answers that every route may give."""
 

@@ -1,4 +1,4 @@
-"""What the daemon is and hears right now, over HTTP."""
+"""The daemon's present state over HTTP."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pe_stream.core.types import FRAME_NS, FRAME_S
 from pe_stream.version import __version__
 from pe_stream.web import event_schemas, schemas
-from pe_stream.web.daemon_view import DaemonDep, DaemonView
-from pe_stream.web.gate import Turns
+from pe_stream.web.daemon_view import DaemonView
+from pe_stream.web.dependencies import DaemonDep, Turns
 from pe_stream.web.guard import address
 from pe_stream.web.stream import EventStream
 from pe_stream.web.times import ns_of, utc_of
@@ -34,7 +34,7 @@ _SLACK_NS = 10**9
 """Two times that are told by how long ago they were are of nows that differ a little."""
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Trouble} for status in (404, 409, 422, 429, 503)
+    status: {"model": schemas.ErrorDetail} for status in (404, 409, 422, 429, 503)
 }
 
 SILENCE_S = 15.0
@@ -106,7 +106,9 @@ def scores(
 
 
 @router.post("/try", responses=_PROBLEMS)
-def try_text(daemon: DaemonDep, gate: Turns, asked: schemas.Try, request: Request) -> schemas.Tried:
+def try_text(
+    daemon: DaemonDep, gate: Turns, asked: schemas.TrialRequest, request: Request
+) -> schemas.TrialScores:
     """Compare any text with the last minute of a source."""
     if not _limiter.hit(TRIES, address(request.scope)):
         raise HTTPException(429, "too often: wait a little", headers={"Retry-After": "10"})
@@ -119,7 +121,7 @@ def try_text(daemon: DaemonDep, gate: Turns, asked: schemas.Try, request: Reques
     with gate.turn():
         found = daemon.compare(embeddings, asked.text)
     best = int(found.argmax())
-    return schemas.Tried(
+    return schemas.TrialScores(
         source=asked.source,
         start=utc_of(start_ns),
         frame_s=FRAME_S,
@@ -132,7 +134,7 @@ def try_text(daemon: DaemonDep, gate: Turns, asked: schemas.Try, request: Reques
 @router.get(
     "/live",
     response_class=StreamingResponse,  # what its document is made of
-    responses={200: {"content": {"text/event-stream": {}}}, 503: {"model": schemas.Trouble}},
+    responses={200: {"content": {"text/event-stream": {}}}, 503: {"model": schemas.ErrorDetail}},
 )
 async def live(
     daemon: DaemonDep,

@@ -1,13 +1,15 @@
-"""What the page needs of the daemon, and nothing more of it."""
+"""The daemon as the page sees it, and nothing more of it.
+
+The daemon makes it, so this module imports nothing of the extra `web`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Any
 
 import numpy as np
-from fastapi import Depends, Request
 from numpy.typing import NDArray
 
 from pe_stream.config import Settings
@@ -77,11 +79,3 @@ class DaemonView:
         """The same of one source."""
         labels = list(self.settings().labels_of(source))
         return {"name": source, **health, "labels": labels}
-
-
-def _view(request: Request) -> DaemonView:
-    return cast("DaemonView", request.app.state.daemon)
-
-
-DaemonDep = Annotated[DaemonView, Depends(_view)]
-"""The daemon, in a route."""

@@ -1,4 +1,4 @@
-"""What the API answers about events: stored ones, their scores, and what a search found."""
+"""Schemas of the API's answers about events: stored events, their scores, search results."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from pe_stream.core.types import Event, Phase, Reason
+from pe_stream.core.types import Event, Reason
 
-_JSON: dict[Any, Any] = {Phase: Literal["start", "update", "end"], Reason | None: str | None}
-"""How the document tells of types that an event's fields have; others are JSON's own."""
+_JSON: dict[Any, Any] = {Reason | None: str | None}
+"""Types of an event's fields that the API tells otherwise: reasons of later versions are text."""
 
 
-class There(BaseModel):
+class OverlappingEvent(BaseModel):
     """An event that was on at a moment. clip_s: where in its clip that is; null without one."""
 
     id: str
@@ -20,7 +20,7 @@ class There(BaseModel):
     clip_s: float | None
 
 
-class Sounding(BaseModel):
+class SearchMatch(BaseModel):
     """When it sounded like a text; `score` is that of the best 0.4 s, which begin at `peak_at`."""
 
     source: str
@@ -28,25 +28,25 @@ class Sounding(BaseModel):
     duration_s: float
     score: float
     peak_at: str
-    event: There | None
+    event: OverlappingEvent | None
 
 
-class LeftOut(BaseModel):
+class UnsearchedAudio(BaseModel):
     """What another checkpoint heard: texts do not compare with it."""
 
     checkpoint: str
     heard_s: float
 
 
-class Moments(BaseModel):
+class SearchResponse(BaseModel):
     """What a search found, the best first. searched_s: how much was kept of that time."""
 
     text: str
     since: str
     until: str
     searched_s: float
-    left_out: list[LeftOut]
-    moments: list[Sounding]
+    left_out: list[UnsearchedAudio]
+    moments: list[SearchMatch]
 
 
 class Judgement(BaseModel):

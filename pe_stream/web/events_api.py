@@ -20,8 +20,8 @@ from pe_stream.storage.event_queries import MOST, EventFilter, EventQueries
 from pe_stream.storage.events_table import write_csv
 from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_api import shown
-from pe_stream.web.daemon_view import DaemonDep, DaemonView
-from pe_stream.web.gate import Turns
+from pe_stream.web.daemon_view import DaemonView
+from pe_stream.web.dependencies import DaemonDep, Turns
 from pe_stream.web.pictures import picture
 from pe_stream.web.times import ns_of, utc, utc_of, utc_or_none
 
@@ -32,9 +32,9 @@ Since = Annotated[schemas.Moment | None, Query()]
 _KINDS = {".flac": "audio/flac", ".opus": "audio/ogg"}
 
 MOST_TRACK_NS = 600 * 1_000_000_000
-"""Of an event that is longer, so much is shown (ns)."""
+"""Longest part of an event whose scores are shown (ns)."""
 
-_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.Trouble}}
+_MISSING: dict[int | str, dict[str, Any]] = {404: {"model": schemas.ErrorDetail}}
 router = APIRouter(tags=["events"])
 
 

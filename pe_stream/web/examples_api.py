@@ -10,13 +10,13 @@ from fastapi import APIRouter, Header, HTTPException
 from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.labels import enrol
 from pe_stream.web import schemas
-from pe_stream.web.daemon_view import DaemonDep, DaemonView
+from pe_stream.web.daemon_view import DaemonView
+from pe_stream.web.dependencies import DaemonDep, Turns
 from pe_stream.web.events_api import EventId, clip_of, one
-from pe_stream.web.gate import Turns
 from pe_stream.web.labels_api import seen, shown_label
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Trouble} for status in (404, 409, 412, 422, 428, 503)
+    status: {"model": schemas.ErrorDetail} for status in (404, 409, 412, 422, 428, 503)
 }
 
 router = APIRouter(tags=["labels"])
@@ -60,7 +60,7 @@ def _sound(clip: Path, event_id: str, onset_s: float, duration_s: float) -> enro
 
 
 def _report(daemon: DaemonView, label: str) -> list[str]:
-    """What the label hears now; that it cannot be told is no reason to take the example back."""
+    """The label's report; its failure is no reason to take the example back."""
     try:
         return daemon.report(label)
     except PeStreamError as error:

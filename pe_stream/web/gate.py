@@ -7,9 +7,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Annotated, cast
 
-from fastapi import Depends, HTTPException, Request
+from fastapi import HTTPException
 
 PATIENCE_S = 10.0
 """Whoever asks waits so long for those before, and is then sent away."""
@@ -60,11 +59,3 @@ class Gate:
             return self._one.acquire(timeout=PATIENCE_S)
         finally:
             self._waiting.release()
-
-
-def _gate(request: Request) -> Gate:
-    return cast("Gate", request.app.state.gate)
-
-
-Turns = Annotated[Gate, Depends(_gate)]
-"""The gate, in a route."""

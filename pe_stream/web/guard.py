@@ -30,13 +30,13 @@ from pe_stream.web.passwords import Authenticator
 COOKIE = "pe_stream_session"
 
 MOST_BYTES = 64 * 1024
-"""Of a request's body."""
+"""Most bytes of a request's body."""
 
 DISCARD_S, DISCARD_BYTES = 2.0, 1024 * 1024
-"""Of what is refused, so much is read and thrown away."""
+"""Seconds and bytes of a refused body that are drained."""
 
 REQUESTS = rate("3000/minute")
-"""Of one address, or of all behind a proxy. A page that is opened takes about 60."""
+"""Requests of one address, or of all behind a proxy. Opening the page takes about 60."""
 
 LOGINS = rate("10/minute")
 """Tries of one address."""
@@ -173,7 +173,7 @@ def knows(door: Authenticator, headers: Headers) -> bool:
 
 
 def address(scope: Scope) -> str:
-    """Where a request comes from."""
+    """Address that a request comes from."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
 

@@ -16,9 +16,10 @@ from pe_stream.config.edit import Edit
 from pe_stream.core.replay import Replayed, replay, untold
 from pe_stream.core.types import FRAME_NS, FRAME_S, SMOOTHEST_S, LabelRule, Rhythm, ScoreRun
 from pe_stream.web import schemas
-from pe_stream.web.daemon_view import DaemonDep, DaemonView
+from pe_stream.web.daemon_view import DaemonView
+from pe_stream.web.dependencies import DaemonDep, Turns
 from pe_stream.web.error_text import in_words
-from pe_stream.web.gate import Gate, Turns
+from pe_stream.web.gate import Gate
 from pe_stream.web.times import utc_of
 
 MOST_SHOWN = 100
@@ -30,7 +31,7 @@ LabelName = Annotated[str, InPath(min_length=1, max_length=100)]
 IfMatch = Annotated[str | None, Header(max_length=100)]
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Trouble} for status in (404, 409, 412, 422, 428, 503)
+    status: {"model": schemas.ErrorDetail} for status in (404, 409, 412, 422, 428, 503)
 }
 
 FOLLOWED_H = 2.0
@@ -46,7 +47,7 @@ _KEYS = {
     "pattern",
     "follow",
 }
-"""Of a label, that a preview may ask about."""
+"""Keys of a label that a preview may change."""
 
 router = APIRouter(tags=["labels"])
 
@@ -115,20 +116,22 @@ def preview(
         "min_on_s": min_on_s,
         "min_off_s": min_off_s,
     }
-    wanted = {key: value for key, value in given.items() if value is not None}
-    whatif = schemas.WhatIf.model_validate({"hours": hours, "source": source, **wanted})
-    return _preview(daemon, gate, name, whatif)
+    keys = {key: value for key, value in given.items() if value is not None}
+    wanted = schemas.ReplayRequest.model_validate({"hours": hours, "source": source, **keys})
+    return _preview(daemon, gate, name, wanted)
 
 
 @router.post("/labels/{name:path}/preview", responses=_PROBLEMS)
 def preview_of(
-    daemon: DaemonDep, gate: Turns, name: LabelName, wanted: schemas.WhatIf
+    daemon: DaemonDep, gate: Turns, name: LabelName, wanted: schemas.ReplayRequest
 ) -> schemas.Preview:
     """The same, also under another pattern, and with a threshold that follows the room."""
     return _preview(daemon, gate, name, wanted)
 
 
-def _preview(daemon: DaemonView, gate: Gate, name: str, wanted: schemas.WhatIf) -> schemas.Preview:
+def _preview(
+    daemon: DaemonView, gate: Gate, name: str, wanted: schemas.ReplayRequest
+) -> schemas.Preview:
     _settings(daemon, name)
     if daemon.scores is None:
         raise HTTPException(409, "no scores are kept: history.enabled is false")
@@ -144,7 +147,9 @@ def _preview(daemon: DaemonView, gate: Gate, name: str, wanted: schemas.WhatIf) 
         return _previewed(daemon, name, rules, wanted.hours)
 
 
-def _other(daemon: DaemonView, name: str, rule: LabelRule, wanted: schemas.WhatIf) -> LabelRule:
+def _other(
+    daemon: DaemonView, name: str, rule: LabelRule, wanted: schemas.ReplayRequest
+) -> LabelRule:
     """The rule of the label with other keys. Answers 422 for what cannot be."""
     given = wanted.model_fields_set & _KEYS
     settings = _settings(daemon, name)
@@ -175,7 +180,7 @@ def _previewed(
         hours = min(hours, FOLLOWED_H)
     until_ns = time.time_ns()
     since_ns = until_ns - round(hours * 3600e9)
-    frames, now, would_be = 0, 0, list[schemas.WouldBe]()
+    frames, now, would_be = 0, 0, list[schemas.ReplayedEvent]()
     for source, (rule, other) in rules.items():
         runs = daemon.scores.runs(source, name, since_ns, until_ns)
         frames += sum(len(run.scores) for run in runs)
@@ -205,9 +210,9 @@ def _settings(daemon: DaemonView, name: str) -> LabelSettings:
     return labels[name]
 
 
-def _told(source: str, runs: Sequence[ScoreRun], rule: LabelRule) -> list[schemas.WouldBe]:
-    def shown(each: Replayed) -> schemas.WouldBe:
-        return schemas.WouldBe(
+def _told(source: str, runs: Sequence[ScoreRun], rule: LabelRule) -> list[schemas.ReplayedEvent]:
+    def shown(each: Replayed) -> schemas.ReplayedEvent:
+        return schemas.ReplayedEvent(
             source=source,
             onset=utc_of(each.onset_ns),
             duration_s=round((each.offset_ns - each.onset_ns) / FRAME_NS * FRAME_S, 3),

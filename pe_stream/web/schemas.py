@@ -1,4 +1,4 @@
-"""What the API answers and takes, for the OpenAPI document and to be checked on the way."""
+"""Schemas of the API's requests and answers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Texts = Annotated[list[Annotated[str, Field(max_length=500)]], Field(max_length=
 Version = Annotated[str, Field(description="what tells this configuration from any other")]
 
 
-class Trouble(BaseModel):
+class ErrorDetail(BaseModel):
     """What went wrong, in a sentence for people."""
 
     detail: str
@@ -106,7 +106,7 @@ class Info(BaseModel):
     config: ConfigState
 
 
-class SourceState(BaseModel):
+class SourceHealth(BaseModel):
     """What a source has heard so far; seconds, by the count of its samples."""
 
     name: str
@@ -124,7 +124,7 @@ class SourceState(BaseModel):
 class Sources(BaseModel):
     """All sources."""
 
-    sources: list[SourceState]
+    sources: list[SourceHealth]
 
 
 class RuleState(BaseModel):
@@ -211,7 +211,7 @@ class LabelChange(_LabelChanges):
     follow: bool | dict[str, Any] | None = None
 
 
-class WouldBe(BaseModel):
+class ReplayedEvent(BaseModel):
     """An event that other thresholds would have given."""
 
     source: str
@@ -220,7 +220,7 @@ class WouldBe(BaseModel):
     peak: float
 
 
-class WhatIf(BaseModel):
+class ReplayRequest(BaseModel):
     """Keys of a label that might be otherwise; those left out stay as they were set.
 
     null is the default again.
@@ -248,10 +248,10 @@ class Preview(BaseModel):
     covered_s: float
     count: int
     count_now: int | None
-    events: list[WouldBe]
+    events: list[ReplayedEvent]
 
 
-class Try(BaseModel):
+class TrialRequest(BaseModel):
     """A text to compare with what was just heard."""
 
     model_config = ConfigDict(extra="forbid")
@@ -259,7 +259,7 @@ class Try(BaseModel):
     source: Name
 
 
-class Tried(BaseModel):
+class TrialScores(BaseModel):
     """Scores of the last minute, a frame each."""
 
     source: str

@@ -14,8 +14,8 @@ from pe_stream.core.peak_picking import Moment
 from pe_stream.storage import search as searching
 from pe_stream.storage.search import EventAtMoment
 from pe_stream.web import event_schemas, schemas
-from pe_stream.web.daemon_view import DaemonDep, DaemonView
-from pe_stream.web.gate import Turns
+from pe_stream.web.daemon_view import DaemonView
+from pe_stream.web.dependencies import DaemonDep, Turns
 from pe_stream.web.guard import address
 from pe_stream.web.times import ns_of, utc_of
 
@@ -25,7 +25,7 @@ SEARCHES = rate("30/minute")
 _DAY_NS = 86_400 * 10**9
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schemas.Trouble} for status in (404, 409, 422, 429, 503)
+    status: {"model": schemas.ErrorDetail} for status in (404, 409, 422, 429, 503)
 }
 
 _limiter = MovingWindowRateLimiter(MemoryStorage())
@@ -44,7 +44,7 @@ def search(
     until: Annotated[schemas.Moment | None, Query()] = None,
     source: Annotated[str | None, Query(max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=searching.MOST)] = 20,
-) -> event_schemas.Moments:
+) -> event_schemas.SearchResponse:
     """When it sounded most like a text, the best first; without `since`, of the last day."""
     if daemon.embeddings is None:
         raise HTTPException(409, f"nothing that was heard is kept: {searching.TURN_ON}")
@@ -60,22 +60,22 @@ def search(
     with gate.turn():
         probe = daemon.probe(wanted)
         found = searching.search(daemon.embeddings.pieces(since_ns, until_ns, source), probe, limit)
-    return event_schemas.Moments(
+    return event_schemas.SearchResponse(
         text=wanted,
         since=utc_of(since_ns),
         until=utc_of(until_ns),
         searched_s=found.searched_s,
         left_out=[
-            event_schemas.LeftOut(checkpoint=name, heard_s=round(seconds, 2))
+            event_schemas.UnsearchedAudio(checkpoint=name, heard_s=round(seconds, 2))
             for name, seconds in found.others.items()
         ],
         moments=[_shown(daemon, moment) for moment in found.moments],
     )
 
 
-def _shown(daemon: DaemonView, moment: Moment) -> event_schemas.Sounding:
+def _shown(daemon: DaemonView, moment: Moment) -> event_schemas.SearchMatch:
     there = searching.overlap(moment, daemon.event_queries, daemon.clips)
-    return event_schemas.Sounding(
+    return event_schemas.SearchMatch(
         source=moment.source,
         start=utc_of(moment.start_ns),
         duration_s=round((moment.end_ns - moment.start_ns) / 1e9, 2),
@@ -85,7 +85,7 @@ def _shown(daemon: DaemonView, moment: Moment) -> event_schemas.Sounding:
     )
 
 
-def _event(there: EventAtMoment) -> event_schemas.There:
-    return event_schemas.There(
+def _event(there: EventAtMoment) -> event_schemas.OverlappingEvent:
+    return event_schemas.OverlappingEvent(
         id=there.event["id"], label=there.event["label"], clip_s=there.clip_s
     )

@@ -44,7 +44,7 @@ _CONNECTIONS = 64
 _OF_A_VIEWER = 8
 
 
-class _Impatient(H11Protocol):
+class _DeadlineProtocol(H11Protocol):
     """A connection on which nothing is asked is closed, so that nobody takes them all."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -76,6 +76,7 @@ class Server(Listener):
         self._app = build(settings, daemon, self._viewers, self.gate)
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
+        self._socket: socket.socket | None = None
         self._worker = Worker("web", self._run, on_failure)
         self.url = ""
 
@@ -86,7 +87,7 @@ class Server(Listener):
 
     def start(self) -> None:
         """Listen. Raises UnavailableError where the port or a certificate cannot be had."""
-        self._socket = listening(self._settings)
+        listener = self._socket = listening(self._settings)
         tls = self._settings.tls
         config = uvicorn.Config(
             self._app,
@@ -97,7 +98,7 @@ class Server(Listener):
             proxy_headers=False,
             ws="none",
             loop="asyncio",
-            http=_Impatient,
+            http=_DeadlineProtocol,
             timeout_keep_alive=15,
             timeout_graceful_shutdown=1,
             limit_concurrency=_CONNECTIONS + _OF_A_VIEWER * self._settings.viewers,
@@ -107,12 +108,12 @@ class Server(Listener):
         try:
             config.load()
         except OSError as error:  # ssl.SSLError is one
-            self._socket.close()
+            listener.close()
             raise UnavailableError(f"web.tls cannot be used: {error}") from error
         self._server = uvicorn.Server(config)
         self._worker.start()
         self._ready.wait(START_S)
-        host, port = self._socket.getsockname()[:2]
+        host, port = listener.getsockname()[:2]
         scheme = "http" if tls is None else "https"
         self.url = f"{scheme}://{authority(host, port)}{self._settings.prefix}/"
         if tls is None and not is_loopback(self._settings.host):
@@ -151,10 +152,12 @@ class Server(Listener):
             asyncio.run(self._serve())
         finally:
             self._ready.set()
-            self._socket.close()
+            if self._socket is not None:
+                self._socket.close()
 
     async def _serve(self) -> None:
         assert self._server is not None  # noqa: S101 - for the type checker
+        assert self._socket is not None  # noqa: S101
         self._viewers.attend(asyncio.get_running_loop())
         self._ready.set()
         await self._server.serve([self._socket])

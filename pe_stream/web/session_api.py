@@ -26,7 +26,7 @@ def session(request: Request, door: Known) -> schemas.Session:
     return schemas.Session(required=not door.open, authenticated=knows(door, request.headers))
 
 
-@router.post("/session", responses={401: {"model": schemas.Trouble}})
+@router.post("/session", responses={401: {"model": schemas.ErrorDetail}})
 def log_in(
     given: schemas.Password, request: Request, response: Response, door: Known
 ) -> schemas.Session:
@@ -56,5 +56,5 @@ def log_out(request: Request, response: Response, door: Known) -> schemas.Sessio
 
 
 def _path(request: Request) -> str:
-    """Where the cookie is sent to: here, and not to what else a proxy shows."""
+    """Path of the cookie: this page only, not other pages behind the same proxy."""
     return f"{request.scope['root_path']}/"

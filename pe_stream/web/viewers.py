@@ -64,7 +64,7 @@ class Viewer:
         self._news.set()
 
     def take_past(self) -> list[RecentStretch]:
-        """What was heard before it came; once, as it is much."""
+        """Audio from before the viewer came; given once, because it is large."""
         past, self.past = self.past, []
         return past
 
@@ -90,7 +90,7 @@ class Viewers:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._viewers: set[Viewer] = set()
         self._bands = Bands(BANDS)
-        self._lately = RecentAudio()
+        self._recent_audio = RecentAudio()
 
     @property
     def count(self) -> int:
@@ -103,7 +103,7 @@ class Viewers:
         return [round(edge, 1) for edge in self._bands.edges_hz.tolist()]
 
     def attend(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From now on viewers are served on this loop."""
+        """Serve viewers on this loop from now on."""
         self._loop = loop
 
     def end(self) -> None:
@@ -123,7 +123,7 @@ class Viewers:
             return None
         viewer = Viewer(source)
         self._viewers.add(viewer)  # first, so that a hop is in the past, or sent
-        viewer.known, viewer.past = self._lately.all(source)
+        viewer.known, viewer.past = self._recent_audio.all(source)
         return viewer
 
     def leave(self, viewer: Viewer) -> None:
@@ -151,7 +151,7 @@ class Viewers:
         """Send the frames that became final."""
         if not len(heard.scores):
             return
-        number = self._lately.add(source, names, heard)
+        number = self._recent_audio.add(source, names, heard)
 
         def send() -> None:
             wanted = [v for v in self._viewers if v.source in (None, source) and v.known < number]

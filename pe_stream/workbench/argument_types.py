@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from pe_stream.core.relative_time import ago
@@ -36,38 +37,21 @@ def phrasing(text: str) -> str | int:
     return int(text)
 
 
-def count(text: str) -> int:
-    """A number from 1 to 1024."""
-    if not (text.isdecimal() and 0 < int(text) <= 1024):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024")
-    return int(text)
+def between(low: int, high: int) -> Callable[[str], int]:
+    """The type of a whole number from `low` to `high`."""
 
+    def number(text: str) -> int:
+        if not (text.isdecimal() and low <= int(text) <= high):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+        return int(text)
 
-def hours(text: str) -> int:
-    """A number from 2 to 24."""
-    if not (text.isdecimal() and 2 <= int(text) <= 24):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 2 to 24")
-    return int(text)
+    return number
 
 
 def seed(text: str) -> int:
     """A number from 0."""
     if not (text.isdecimal() and len(text) < 19):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
-    return int(text)
-
-
-def moments(text: str) -> int:
-    """A number from 1 to 200."""
-    if not (text.isdecimal() and 0 < int(text) <= 200):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 200")
-    return int(text)
-
-
-def streams(text: str) -> int:
-    """A number from 1 to 4096."""
-    if not (text.isdecimal() and 0 < int(text) <= 4096):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 4096")
     return int(text)
 
 

@@ -23,7 +23,7 @@ _ARGUMENT = "argument"
 """The key of a field's metadata."""
 
 CONFIGS = "./config.yaml, ~/.config/pe-stream/, /etc/pe-stream/"
-"""Where a configuration is looked for."""
+"""Paths that are searched for a configuration."""
 
 WHEN = "2026-11-21T08:00Z, or 90m, 24h, 7d"
 """How a time is written."""
@@ -31,7 +31,7 @@ WHEN = "2026-11-21T08:00Z, or 90m, 24h, 7d"
 
 @dataclass(frozen=True, slots=True)
 class _Argument:
-    """What argparse needs to know of a field."""
+    """A field's arguments for argparse."""
 
     flags: tuple[str, ...] | None
     """None: positional. Empty: an option with the field's name."""
@@ -118,17 +118,19 @@ def _add(parser: Any, each: Field[Any]) -> None:
     parser.add_argument(*(argument.flags or (long,)), dest=each.name, **how)
 
 
-class Once(argparse.Action):
-    """An option that may be given once: two would be meant to be compared."""
+def once(advice: str) -> type[argparse.Action]:
+    """The action of an option that may be given once; `advice` completes the error."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,  # noqa: ARG002
-    ) -> None:
-        """Refuse a second value."""
-        if self.dest in namespace:
-            raise argparse.ArgumentError(self, "given twice; a second one is --against")
-        setattr(namespace, self.dest, values)
+    class Once(argparse.Action):
+        def __call__(
+            self,
+            parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
+            namespace: argparse.Namespace,
+            values: str | Sequence[Any] | None,
+            option_string: str | None = None,  # noqa: ARG002
+        ) -> None:
+            if self.dest in namespace:
+                raise argparse.ArgumentError(self, f"given twice; {advice}")
+            setattr(namespace, self.dest, values)
+
+    return Once

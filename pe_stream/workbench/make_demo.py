@@ -54,7 +54,7 @@ class DemoSound:
 
     @property
     def offset_s(self) -> float:
-        """Where its last audible sample ends (s)."""
+        """End of its last audible sample (s)."""
         return self.onset_s + len(self.audible) / SAMPLE_RATE
 
     @property

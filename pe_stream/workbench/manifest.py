@@ -34,14 +34,14 @@ class Clip:
     dataset: str = ""
     clip_id: str = ""
     recording: str = ""
-    """Of which the clip is a take: its Freesound number, its id, or its path."""
+    """Recording that the clip is a take of: its Freesound number, its id, or its path."""
     redistributable: bool = False
     licence: str = ""
     attribution: str = ""
     onset_s: float | None = None
     offset_s: float | None = None
     sample_rate: int = 0
-    """Of the file, Hz; 0 where the manifest does not say."""
+    """Sample rate of the file (Hz); 0 where the manifest does not say."""
     note: str = ""
     also: tuple[str, ...] = ()
     """What sounds in it besides its label; see `first_label`."""

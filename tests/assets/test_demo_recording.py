@@ -10,6 +10,8 @@ from processes import pe_stream
 
 from pe_stream.assets import DEMO_RECORDING, DEMO_TRUTH, EVERYDAY
 
+pytestmark = pytest.mark.heavy
+
 MISSED = {("door_knock", 45.5)}
 """While somebody speaks."""
 

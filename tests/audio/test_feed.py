@@ -100,9 +100,9 @@ def test_a_source_that_is_absent_is_waited_for(caplog: pytest.LogCaptureFixture)
     assert caplog.messages[:5] == [
         "kitchen: not there; waiting for it",
         "kitchen: busy; waiting for it",
-        "kitchen: hears a scripted source",
+        "kitchen: receiving audio from a scripted source",
         "kitchen: unplugged; waiting for it",
-        "kitchen: hears a scripted source",
+        "kitchen: receiving audio from a scripted source",
     ]
 
 

@@ -136,7 +136,7 @@ def test_check_beside_the_daemon_that_runs(tmp_path: Path, level: Path) -> None:
     with Mosquitto(tmp_path) as broker:
         text = level_config(level, broker.port, sound, more)
         with Daemon(tmp_path, text) as daemon:
-            daemon.wait_for_log("kitchen: hears")
+            daemon.wait_for_log("kitchen: receiving audio from")
             done = pe_stream("check", "-c", tmp_path / "config.yaml")
     assert done.returncode == 0, done.stdout
     assert f"ok     page: a pe-stream that runs is at {HOST}:{page}; labels" in done.stdout

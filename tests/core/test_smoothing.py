@@ -447,7 +447,7 @@ def test_a_rule_of_the_clock_counts_for_means_that_are_not_known_yet() -> None:
     assert len(replay(runs, rule, changes)) == len(frame_by_frame(runs, rule, changes)) == 1
 
 
-def test_means_made_with_another_width_are_made_anew() -> None:
+def test_means_made_with_another_width_are_made_again() -> None:
     once = SmoothRun.of(ScoreRun(0, np.array([0.9] * 9 + [0.0] * 9, np.float32)), 3)
     assert SmoothRun.of(once, 3) is once
     assert SmoothRun.of(once, 5).means.tolist() == smoothed(once.scores, 5).tolist()

@@ -67,7 +67,7 @@ def test_what_is_shorter_than_min_on_is_no_event(
     assert spans(run(replace(RULE, min_on=4), [0.9] * length + [0.0])) == expected
 
 
-def test_max_length_splits_and_what_still_sounds_begins_anew() -> None:
+def test_max_length_splits_and_what_still_sounds_begins_again() -> None:
     assert spans(run(replace(RULE, max_length=4), [0.9] * 10 + [0.0])) == [
         (0, 4, Reason.MAX_LENGTH),
         (4, 8, Reason.MAX_LENGTH),

@@ -67,7 +67,7 @@ class Desk:
             ended=lambda _: None,
             failed=self.failures.append,
         )
-        self.labelling = ActiveLabels(
+        self.active_labels = ActiveLabels(
             settings,
             heard,
             self.live,
@@ -96,7 +96,7 @@ class Desk:
         return {rule.name: rule.threshold for rule in self.live.rules["a"]}
 
     def change(self, threshold: float, label: str = "dog") -> str:
-        return self.labelling.edit(Edit(label, {"threshold": threshold}), self.file.version)
+        return self.active_labels.edit(Edit(label, {"threshold": threshold}), self.file.version)
 
     def _before(self) -> None:
         self.begun.set()
@@ -132,7 +132,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
 
 
 def test_an_edit_is_in_force_when_it_is_acknowledged(desk: Desk) -> None:
-    assert desk.change(0.7) == desk.file.version == desk.labelling.version
+    assert desk.change(0.7) == desk.file.version == desk.active_labels.version
     assert desk.thresholds == {"dog": 0.7, "cat": 0.5}
     assert "dog: {threshold: 0.7}" in desk.text
 
@@ -144,12 +144,12 @@ def test_what_scoring_does_not_take_is_refused_and_not_written(
     before, version = desk.text, desk.file.version
     desk.hold()
     for number in range(1, 201):
-        desk.labelling.set("a", "dog", SetCommand(threshold=number / 400))
-        desk.labelling.set("a", "cat", SetCommand(threshold=number / 800))
+        desk.active_labels.set("a", "dog", SetCommand(threshold=number / 400))
+        desk.active_labels.set("a", "cat", SetCommand(threshold=number / 800))
     with pytest.raises(UnavailableError, match="stands still; the change was not made") as refused:
         desk.change(0.7)
     assert not isinstance(refused.value, UnfinishedError)
-    assert (desk.text, desk.labelling.version) == (before, version)
+    assert (desk.text, desk.active_labels.version) == (before, version)
     assert list(desk.path.parent.glob("*.bak")) == []
     desk.go_on.set()
     desk.live.ready(10)
@@ -170,15 +170,15 @@ def test_an_example_stays_where_its_label_does_and_goes_where_it_does_not(
         return enrol.enroll(
             desk.file,
             "dog",
-            desk.labelling.settings.labels["dog"],
+            desk.active_labels.settings.labels["dog"],
             sound,
             prompts=(),
-            change=lambda edit: desk.labelling.edit(edit, desk.file.version),
+            change=lambda edit: desk.active_labels.edit(edit, desk.file.version),
         )
 
     desk.hold()
     for number in range(1, 201):
-        desk.labelling.set("a", "dog", SetCommand(threshold=number / 400))
+        desk.active_labels.set("a", "dog", SetCommand(threshold=number / 400))
     with pytest.raises(UnavailableError):
         use()
     assert list(tmp_path.rglob("*.flac")) == []
@@ -216,7 +216,7 @@ def test_an_edit_waits_for_no_reload_for_long(
     monkeypatch.setattr(active_labels, "TURN_S", 0.1)
     before = desk.text
     desk.read_on.clear()
-    desk.labelling.reload()
+    desk.active_labels.reload()
     assert desk.reading.wait(10)
     with ThreadPoolExecutor() as pool:
         edit = pool.submit(desk.change, 0.7)
@@ -237,9 +237,9 @@ def test_reloads_wait_for_scoring_and_one_change_waits_at_most(
     for threshold in (0.6, 0.7, 0.8):
         desk.path.write_text(CONFIG.replace("0.5", str(threshold)), "utf-8")
         for _ in range(20):
-            desk.labelling.reload()
+            desk.active_labels.reload()
             time.sleep(0.001)
-        assert len(desk.live._requests._waiting) <= 1
+        assert len(desk.live._mailbox._waiting) <= 1
     desk.go_on.set()
     wait_until(lambda: desk.live.rules["a"][0].threshold == 0.8, "the last of them")
     wait_until(lambda: caplog.text.count("reloaded: 2 labels") == 2, "the first, and one for all")
@@ -249,10 +249,10 @@ def test_what_was_saved_by_hand_comes_into_force_where_an_edit_is_told_of_it(des
     version = desk.file.version
     desk.path.write_text(CONFIG.replace("dog: {threshold: 0.5}", "dog: {threshold: 0.3}"), "utf-8")
     with pytest.raises(ConflictError):
-        desk.labelling.edit(Edit("dog", {"threshold": 0.7}), version)
+        desk.active_labels.edit(Edit("dog", {"threshold": 0.7}), version)
     desk.live.ready(10)
     assert desk.thresholds["dog"] == 0.3
-    assert desk.labelling.version == desk.file.version
+    assert desk.active_labels.version == desk.file.version
 
 
 SETTINGS = parse("sources: {a: {microphone: default}}\nlabels: {dog: }")

@@ -98,11 +98,11 @@ def test_one_that_fails_takes_nobody_along_and_is_told_nothing_more(
     for name in "ac":
         assert [said for said in told if said.startswith(name)] == [f"{name}: {s}" for s in SAID]
     assert failures == [broken.error]
-    assert "Note has failed, and is told nothing more" in caplog.text
+    assert "Note has failed and gets no further events" in caplog.text
     assert "ValueError: a fault" in caplog.text
 
 
-def test_two_that_fail_at_once_are_both_told_nothing_more() -> None:
+def test_two_that_fail_at_once_are_both_told_no_more() -> None:
     told: list[str] = []
     failures: list[BaseException] = []
     listeners = Listeners(failures.append, clipped)

@@ -130,7 +130,7 @@ notifications: {{hook: {{webhook: '{house.url()}'}}}}
         config = config.replace("sources:\n", f"sources:\n  porch: {{url: '{url}'}}\n")
         with daemon(tmp_path, config) as made:
             for source in ("kitchen", "porch"):
-                made.wait_for_log(f"{source}: hears")
+                made.wait_for_log(f"{source}: receiving audio from")
                 made.wait_for_log(f"{source}: loud end")
             httpx.get(f"http://{HOST}:{figures}/metrics").raise_for_status()
             with (
@@ -159,5 +159,5 @@ history: {enabled: false}
 """,
     )
     with daemon(tmp_path, config) as made:
-        made.wait_for_log("kitchen: hears")
+        made.wait_for_log("kitchen: receiving audio from")
         assert threads(tmp_path, made) == sorted(ALWAYS.values())

@@ -391,7 +391,7 @@ class Bench:
     def _born(self) -> Daemon:
         daemon = Daemon(self._folder, self._config, self._microphone.environment)
         daemon.__enter__()
-        daemon.wait_for_log("porch: hears")
+        daemon.wait_for_log("porch: receiving audio from")
         self._life_s = time.time()
         return daemon
 
@@ -408,7 +408,7 @@ class Bench:
         self._logs.append(self._daemon.log)
 
     def _heard(self, source: str) -> int:
-        return self._daemon.log.count(f"{source}: hears")
+        return self._daemon.log.count(f"{source}: receiving audio from")
 
     def _hears(self, source: str, before: int) -> float:
         return self._until(lambda: self._heard(source) > before, f"{source} hears again")

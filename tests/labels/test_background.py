@@ -18,6 +18,8 @@ from pe_stream.labels.learn import lesson
 from pe_stream.model import engine
 from pe_stream.model.checkpoint import Checkpoint, load
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

@@ -20,6 +20,8 @@ from pe_stream.labels.fingerprint import fingerprint
 from pe_stream.labels.prepare import prepare_labels
 from pe_stream.model.checkpoint import Checkpoint, load
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -92,7 +94,7 @@ def test_an_example_is_embedded_once(
         examples.load(Embedder(checkpoint), str(beep))
 
 
-def test_a_damaged_cache_is_made_anew(checkpoint: Checkpoint, beep: Path, cached: Path) -> None:
+def test_a_damaged_cache_is_made_again(checkpoint: Checkpoint, beep: Path, cached: Path) -> None:
     first = examples.load(Embedder(checkpoint), str(beep))
     newest = max(cached.glob("*.npz"), key=lambda path: path.stat().st_mtime)
     newest.write_bytes(newest.read_bytes()[:100])

@@ -23,6 +23,8 @@ from pe_stream.labels.prepare import prepare_labels
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.pipeline.scorer import prepare
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:

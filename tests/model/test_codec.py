@@ -21,6 +21,8 @@ from pe_stream.model.codec_layers import lean
 from pe_stream.model.engine import Engine
 from pe_stream.model.prompts import LabelPrompts, embed_labels
 
+pytestmark = pytest.mark.heavy
+
 NAMES = ("small", "embedded")
 
 
@@ -160,7 +162,7 @@ def test_the_end_of_a_stream_computes_nothing(embedder: Any) -> None:
     ],
 )
 def test_only_windows_that_overlap_go_on(embedder: Any, start: int, end: int, begun: int) -> None:
-    """Others begin anew, with zeros before them."""
+    """Others begin again, with zeros before them."""
     audio = noise(110)
     codec, stream = Codec(embedder), Stream()
     with torch.inference_mode():
@@ -172,7 +174,7 @@ def test_only_windows_that_overlap_go_on(embedder: Any, start: int, end: int, be
     assert (features - expected).abs().max() < 1e-9 * expected.std()
 
 
-def test_another_frame_grid_begins_anew(embedder: Any) -> None:
+def test_another_frame_grid_begins_again(embedder: Any) -> None:
     audio = noise(60)
     codec, stream = Codec(embedder), Stream()
     with torch.inference_mode():
@@ -211,7 +213,7 @@ def test_no_stream_hears_another(embedder: Any, data: st.DataObject) -> None:
         batch = []
         for i in taking:
             ends[i] = min(150, ends[i] + data.draw(st.integers(1, 50)))
-            if data.draw(st.integers(0, 9)) == 0:  # a gap: the stream begins anew
+            if data.draw(st.integers(0, 9)) == 0:  # a gap: the stream begins again
                 together[i], alone[i] = Stream(), Stream()
             begin = max(0, ends[i] - 40)
             batch.append(Window(begin * FRAME, audio[i][begin * FRAME : ends[i] * FRAME]))

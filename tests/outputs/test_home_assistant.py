@@ -225,7 +225,7 @@ def test_the_daemon_is_found_and_obeys_what_home_assistant_would_send(
 
         daemon.config.write_text(level_config(level, broker.port, source, on))
         daemon.send(signal.SIGHUP)
-        wait_until(lambda: len(house.payloads(device)) == told + 3, "described anew")
+        wait_until(lambda: len(house.payloads(device)) == told + 3, "described again")
         removing, after = map(components, house.payloads(device)[-2:])
         assert removing["other_heard"] == {"platform": "binary_sensor"}
         assert "other_heard" not in after

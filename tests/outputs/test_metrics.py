@@ -67,7 +67,7 @@ def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mo
     more += f"web: {{enabled: true, port: {free_port()}}}"
     text = level_config(level, broker.port, sound, more)
     with Daemon(tmp_path, text) as daemon:
-        daemon.wait_for_log("kitchen: hears")
+        daemon.wait_for_log("kitchen: receiving audio from")
         assert scrape(port)["pe_stream_events_total", "loud", "kitchen"] == 0  # not absent
         daemon.wait_for_log("kitchen: loud end")
         assert f"metrics: http://127.0.0.1:{port}/metrics" in daemon.log
@@ -111,7 +111,7 @@ def test_nothing_listens_unless_it_is_asked_to(
     with Daemon(
         tmp_path, level_config(level, broker.port, sound, f"metrics: {{port: {port}}}")
     ) as daemon:
-        daemon.wait_for_log("kitchen: hears")
+        daemon.wait_for_log("kitchen: receiving audio from")
         assert "metrics" not in daemon.log
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((HOST, port), timeout=1)

@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 import pytest
 
 from pe_stream.errors import UnavailableError
-from pe_stream.pipeline.mailbox import Requests
+from pe_stream.pipeline.mailbox import Mailbox
 
 
 class Owner:
@@ -15,7 +15,7 @@ class Owner:
     def __init__(self) -> None:
         self.did: list[tuple[str, str]] = []
         self.woken = 0
-        self.requests = Requests[str, str](
+        self.mailbox = Mailbox[str, str](
             lambda key, value: self.did.append((key, value)),
             lambda earlier, later: f"{earlier}+{later}",
             self.wake,
@@ -28,39 +28,39 @@ class Owner:
 def test_of_each_key_one_waits_however_many_come() -> None:
     owner = Owner()
     for number in range(1000):
-        owner.requests.want(f"k{number % 2}", str(number))
+        owner.mailbox.want(f"k{number % 2}", str(number))
     assert owner.woken == 1000
-    assert len(owner.requests._waiting) == 2
-    owner.requests.serve()
+    assert len(owner.mailbox._waiting) == 2
+    owner.mailbox.serve()
     assert [key for key, _ in owner.did] == ["k0", "k1"]
     assert owner.did[0][1].split("+") == [str(number) for number in range(0, 1000, 2)]
-    owner.requests.want("k0", "again")
-    owner.requests.serve()
+    owner.mailbox.want("k0", "again")
+    owner.mailbox.serve()
     assert owner.did[2:] == [("k0", "again")]
 
 
 def test_nothing_joins_what_came_before_a_question() -> None:
     owner = Owner()
-    owner.requests.want("k", "before")
-    done = owner.requests.ask(lambda: owner.did.append(("asked", "")))
-    owner.requests.want("k", "after")
+    owner.mailbox.want("k", "before")
+    done = owner.mailbox.ask(lambda: owner.did.append(("asked", "")))
+    owner.mailbox.want("k", "after")
     assert not done.done()
-    owner.requests.serve()
+    owner.mailbox.serve()
     assert owner.did == [("k", "before"), ("asked", ""), ("k", "after")]
     assert done.result(0) is None
 
 
 def test_what_is_done_may_want_more() -> None:
     owner = Owner()
-    owner.requests.ask(lambda: owner.requests.want("k", "more"))
-    owner.requests.serve()
+    owner.mailbox.ask(lambda: owner.mailbox.want("k", "more"))
+    owner.mailbox.serve()
     assert owner.did == [("k", "more")]
 
 
 def test_what_is_cancelled_is_not_done() -> None:
     owner = Owner()
-    assert owner.requests.ask(lambda: owner.did.append(("asked", ""))).cancel()
-    owner.requests.serve()
+    assert owner.mailbox.ask(lambda: owner.did.append(("asked", ""))).cancel()
+    owner.mailbox.serve()
     assert owner.did == []
 
 
@@ -70,24 +70,24 @@ def test_what_goes_wrong_is_told_on_both_sides() -> None:
     def wrong() -> None:
         raise ZeroDivisionError
 
-    done = owner.requests.ask(wrong)
+    done = owner.mailbox.ask(wrong)
     with pytest.raises(ZeroDivisionError):
-        owner.requests.serve()
+        owner.mailbox.serve()
     with pytest.raises(ZeroDivisionError):
         done.result(0)
 
 
 def test_nobody_waits_for_what_does_not_come() -> None:
     owner = Owner()
-    before = owner.requests.ask(lambda: None)
-    closing = threading.Timer(0.05, owner.requests.close)
+    before = owner.mailbox.ask(lambda: None)
+    closing = threading.Timer(0.05, owner.mailbox.close)
     closing.start()
     with pytest.raises(CancelledError):
         before.result(10)
     closing.join()
     with pytest.raises(CancelledError):
-        owner.requests.ask(lambda: None).result(10)
+        owner.mailbox.ask(lambda: None).result(10)
     with pytest.raises(UnavailableError, match="stopping"):
-        owner.requests.want("k", "late")
-    owner.requests.serve()
+        owner.mailbox.want("k", "late")
+    owner.mailbox.serve()
     assert owner.did == []

@@ -342,7 +342,7 @@ def test_a_disk_that_refuses_leaves_the_folder_to_no_other_daemon(
     assert hold(folder / ".lock") is None
     full.clear()
     assert written(memory)
-    (folder / ".lock").unlink()  # who deletes it has it held anew
+    (folder / ".lock").unlink()  # who deletes it has it held again
     full.set()
     add(memory, made(2 * MINUTE))
     assert eventually(lambda: memory.unavailable_reason)

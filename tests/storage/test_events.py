@@ -147,7 +147,7 @@ def test_only_the_user_may_read_it(store: EventStore, path: Path) -> None:
 # What may happen to the file.
 
 
-def test_a_database_that_is_deleted_is_begun_anew(
+def test_a_database_that_is_deleted_is_begun_again(
     store: EventStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     tell(store, event(1))
@@ -155,7 +155,7 @@ def test_a_database_that_is_deleted_is_begun_anew(
         left.unlink()
     tell(store, event(2))
     assert [told["id"] for told in read_all(store)] == ["id-0002"]
-    assert "is gone: begun anew" in caplog.text
+    assert "is gone: a new one is begun" in caplog.text
     second = again(path)
     assert "another pe-stream uses it" in str(second.unavailable_reason)
     second.close()
@@ -535,6 +535,7 @@ for number in range(int(sys.argv[2]), 10**6):
 """
 
 
+@pytest.mark.heavy
 def test_nothing_that_was_stored_is_lost_to_kill_9(tmp_path: Path) -> None:
     """Killed at any moment: what was reported as stored is there, and the file is whole."""
     path = tmp_path / "events.db"

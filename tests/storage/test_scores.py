@@ -402,6 +402,7 @@ def test_a_stop_does_not_wait_for_ever(
     history.stop()
     assert "1 chunks of scores could not be written in time" in caplog.text
     held.set()
+    assert history._queue._worker is not None
     history._queue._worker.join(10)
     assert history._queue._disk is not None
     history._queue._disk.close()
@@ -557,6 +558,7 @@ while True:
 """
 
 
+@pytest.mark.heavy
 def test_a_kill_costs_only_what_was_in_memory(opened: Open, path: Path) -> None:
     script = KILLED.format(tests=str(Path(__file__).parents[1]))
     at_ns = NOON

@@ -49,6 +49,7 @@ def piece(
     return EmbeddingRows(Made(source, identity, f"checkpoint {identity[0]}", width), coded)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("width", "day_mb"), [(128, 31.1), (1024, 224.6)])
 def test_a_day_is_searched_within_a_second(tmp_path: Path, width: int, day_mb: float) -> None:
     """With the dimensions of the embedded checkpoint, and of the published ones."""

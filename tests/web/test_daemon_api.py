@@ -89,11 +89,11 @@ def test_the_last_minute_is_kept_and_a_break_forgets() -> None:
 def test_a_viewer_that_comes_while_sources_begin_is_told_of_rules(house: Standing) -> None:
     rules = dict(house.rules)
     object.__setattr__(house.server._daemon, "rules", lambda: rules)
-    audience = Viewers(1, Gate())
-    request = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(audience=audience)))
+    viewers = Viewers(1, Gate())
+    request = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(viewers=viewers)))
 
     async def seen() -> list[str]:
-        audience.attend(asyncio.get_running_loop())
+        viewers.attend(asyncio.get_running_loop())
         kinds = []
         stream = await daemon_api.live(house.server._daemon, cast("Any", request))
         async for message in stream._messages:

@@ -191,7 +191,7 @@ def test_smoothing_is_a_labels_key_and_null_what_is_recommended(house: Standing)
         assert done.json()["label"]["smooth_s"] == 1.0
         assert "smooth_s: 1.0" in house.file.path.read_text("utf-8")
         peaks = [
-            what_if(client, **keys).json()["events"][0]["peak"]
+            replayed(client, **keys).json()["events"][0]["peak"]
             for keys in ({"smooth_s": 0.0}, {"smooth_s": None}, {})
         ]
     assert peaks == [
@@ -251,26 +251,26 @@ def bursts(house: Standing) -> None:
     house.history.add("kitchen", ["dog"], ["dog"], time.time_ns() - 60 * 10**9, scores)
 
 
-def what_if(client: httpx.Client, **keys: Any) -> httpx.Response:
+def replayed(client: httpx.Client, **keys: Any) -> httpx.Response:
     return client.post("api/v1/labels/dog/preview", json=keys)
 
 
 def test_a_preview_may_be_of_another_pattern(house: Standing) -> None:
     bursts(house)
     with house.client() as client:
-        assert what_if(client).json()["count"] == 3
+        assert replayed(client).json()["count"] == 3
         for pattern, count in (
             ({"times": 3, "within_s": 20}, 1),
             ({"times": 2, "within_s": 3}, 0),
             ({"times": 3, "within_s": 20, "gap_s": [1, 5]}, 0),
             (None, 3),
         ):
-            told = what_if(client, pattern=pattern).json()
+            told = replayed(client, pattern=pattern).json()
             assert (told["count"], told["count_now"]) == (count, 3), pattern
         house.rules["kitchen"] = [
             LabelSettings.model_validate({"pattern": {"times": 3, "within_s": 20}}).rule("dog")
         ]
-        told = what_if(client, threshold=0.6, pattern=None, min_on_s=None).json()
+        told = replayed(client, threshold=0.6, pattern=None, min_on_s=None).json()
         assert (told["count"], told["count_now"]) == (3, 1)
 
 
@@ -281,23 +281,23 @@ def test_what_stored_scores_do_not_tell_is_said(house: Standing) -> None:
             ("T3", "a rhythm is heard in the sound itself"),
             ({"then": "knock", "within_s": 3}, "needs the events of knock too"),
         ):
-            answer = what_if(client, pattern=pattern)
+            answer = replayed(client, pattern=pattern)
             assert (answer.status_code, why in answer.json()["detail"]) == (409, True)
         for rules in house.rules.values():
             rules[0] = LabelSettings.model_validate({"pattern": "T3"}).rule("dog")
-        answer = what_if(client, pattern=None)  # the threshold in force is 0.02
+        answer = replayed(client, pattern=None)  # the threshold in force is 0.02
         assert (answer.status_code, "set one" in answer.json()["detail"]) == (409, True)
-        told = what_if(client, pattern=None, threshold=0.5).json()
+        told = replayed(client, pattern=None, threshold=0.5).json()
         assert (told["count"], told["count_now"]) == (3, None)
 
 
 def test_a_preview_of_a_threshold_that_follows_is_shorter(house: Standing) -> None:
     bursts(house)
     with house.client() as client:
-        told = what_if(client, follow=True).json()
+        told = replayed(client, follow=True).json()
         assert (told["hours"], told["count"]) == (labels_api.FOLLOWED_H, 3)
-        assert what_if(client, follow=True, hours=1).json()["hours"] == 1
-        assert what_if(client, follow=False).json()["hours"] == 24
+        assert replayed(client, follow=True, hours=1).json()["hours"] == 1
+        assert replayed(client, follow=False).json()["hours"] == 24
 
 
 def test_a_preview_is_of_what_was_set_not_of_what_the_room_made_of_it(house: Standing) -> None:
@@ -306,7 +306,7 @@ def test_a_preview_is_of_what_was_set_not_of_what_the_room_made_of_it(house: Sta
     house.rules_as_set = {"kitchen": [follows]}
     house.rules = {"kitchen": [replace(follows, threshold=0.9, off_threshold=0.72, follow=None)]}
     with house.client() as client:
-        told = what_if(client, min_on_s=0.4, follow=False).json()
+        told = replayed(client, min_on_s=0.4, follow=False).json()
         assert (told["count"], told["count_now"]) == (3, 3)
 
 
@@ -316,19 +316,19 @@ def test_null_in_a_preview_is_the_default(house: Standing) -> None:
     for rules in house.rules.values():
         rules[0] = LabelSettings.model_validate(low).rule("dog")
     with house.client() as client:
-        assert what_if(client, threshold=0.2).json()["count"] == 1  # 0.1 is not below 0.05
-        assert what_if(client, threshold=0.2, off_threshold=None).json()["count"] == 3
-        assert what_if(client, threshold=0.75, off_threshold=None).json()["count"] == 3
-        assert what_if(client, threshold=None, off_threshold=None).json()["count"] == 3
+        assert replayed(client, threshold=0.2).json()["count"] == 1  # 0.1 is not below 0.05
+        assert replayed(client, threshold=0.2, off_threshold=None).json()["count"] == 3
+        assert replayed(client, threshold=0.75, off_threshold=None).json()["count"] == 3
+        assert replayed(client, threshold=None, off_threshold=None).json()["count"] == 3
         house.server._daemon.recommended["dog"] = Recommended(0.85)  # type: ignore[index]
-        assert what_if(client, threshold=None, off_threshold=None).json()["count"] == 0
+        assert replayed(client, threshold=None, off_threshold=None).json()["count"] == 0
 
 
 def test_an_off_threshold_like_the_threshold_stays_so(house: Standing) -> None:
     for rules in house.rules.values():
         rules[0] = LabelSettings(threshold=0.35, off_threshold=0.35).rule("dog")
     with house.client() as client:
-        assert what_if(client, threshold=0.09).is_success  # 0.35 * 0.09 / 0.35 is more than 0.09
+        assert replayed(client, threshold=0.09).is_success  # 0.35 * 0.09 / 0.35 is more than 0.09
 
 
 @pytest.mark.parametrize(
@@ -350,6 +350,6 @@ def test_a_preview_of_what_cannot_be_is_refused(
     house: Standing, keys: dict[str, Any], said: str
 ) -> None:
     with house.client() as client:
-        answer = what_if(client, **keys)
+        answer = replayed(client, **keys)
     assert answer.status_code == 422
     assert said in answer.json()["detail"]

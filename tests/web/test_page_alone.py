@@ -269,7 +269,7 @@ def test_what_the_form_does_not_show_is_not_lost(chromium: Browser, house: Stand
         opened.get_by_test_id("label-prompts").fill("a dog")
         save(opened)
         assert configured(house, "dog") == before | {"prompts": ["a dog"]}
-        assert pattern in house.file.path.read_text("utf-8")  # not even written anew
+        assert pattern in house.file.path.read_text("utf-8")  # not even written again
         field(opened, "pattern-times").fill("4")
         save(opened)
     assert configured(house, "dog")["pattern"] == before["pattern"] | {"times": 4}
@@ -567,7 +567,7 @@ def test_what_others_changed_meanwhile_is_told_then(chromium: Browser, tmp_path:
     assert configured(house, "dog") == {"prompts": ["a dog"], "threshold": 0.7}
 
 
-def test_a_view_without_anything_typed_comes_anew(chromium: Browser, tmp_path: Path) -> None:
+def test_a_view_without_anything_typed_comes_again(chromium: Browser, tmp_path: Path) -> None:
     with locked(chromium, tmp_path, "labels") as (_, opened):
         expect(opened.get_by_test_id("label")).to_have_count(2)
         opened.context.clear_cookies()

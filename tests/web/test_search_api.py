@@ -128,7 +128,7 @@ def test_searching_has_its_limit(house: Standing) -> None:
 
 def test_where_nothing_is_kept_it_says_how_to_turn_it_on(house: Standing) -> None:
     there: DaemonView = house.server._daemon
-    object.__setattr__(there, "memory", None)
+    object.__setattr__(there, "embeddings", None)
     with house.client() as client:
         answer = client.get("api/v1/search", params={"text": "x"})
         assert client.get("api/v1/info").json()["search"] is False

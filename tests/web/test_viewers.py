@@ -268,7 +268,7 @@ def test_what_was_heard_long_ago_is_not_lately() -> None:
 
 
 def test_a_hop_while_the_first_viewer_comes_is_not_lost(house: Standing) -> None:
-    kept = house.server._viewers._lately
+    kept = house.server._viewers._recent_audio
     look = kept.all
 
     def meanwhile(source: str | None) -> tuple[int, list[recent_audio.RecentStretch]]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pe_stream.workbench.arguments import (
-    Once,
     add_command,
     config_option,
     flag,
+    once,
     option,
     positional,
     switch,
@@ -34,7 +34,7 @@ class Options:
     this: bool = field(default=False, metadata=option(group="one", action="store_true"))
     that: bool = field(default=False, metadata=option(group="one", action="store_true"))
     write: bool = field(default=False, metadata=switch("for good"))
-    config: Path | None = field(default=None, metadata=config_option(action=Once))
+    config: Path | None = field(default=None, metadata=config_option(action=once("take --against")))
 
 
 def parsed(*arguments: str) -> Options:

@@ -224,5 +224,5 @@ def _of_an_alarm(beep_s: float, gap_s: float) -> bool:
 
 
 def _cut(signal: Signal, start_s: float) -> Signal:
-    """From `start_s` on: the device was already sounding."""
+    """The signal from `start_s` on, as if the device was already sounding."""
     return faded(signal[length(start_s) :], 0.003, 0.003)

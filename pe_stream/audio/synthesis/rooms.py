@@ -1,4 +1,4 @@
-"""Where a sound is heard: the noise of a room, and the room's answer."""
+"""Rooms: their background noise and their impulse response."""
 
 from __future__ import annotations
 

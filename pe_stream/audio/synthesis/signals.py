@@ -1,4 +1,4 @@
-"""What sounds are made of: oscillators, envelopes, resonances, shaped noise."""
+"""Building blocks of sounds: oscillators, envelopes, resonances, shaped noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What differs from one device to the next: tempo, pitch, waveform, loudness, loudspeaker."""
+"""Differences between devices: tempo, pitch, waveform, loudness, loudspeaker."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What `pe-stream` does: a module for each command that has no package of its own."""
+"""Commands of `pe-stream`: a module for each that has no package of its own."""

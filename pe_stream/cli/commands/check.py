@@ -42,7 +42,7 @@ ANSWER_S = 2.0
 """Whoever has our port gets this long to say who it is."""
 
 MOST_BYTES = 2**20
-"""Of its answer are looked at."""
+"""Bytes of the answer that are read."""
 
 HARDLY_EVER = 0.95
 """Thresholds above this, as a checkpoint may recommend them, are hardly ever reached."""
@@ -145,7 +145,7 @@ def _labels(labels: Mapping[str, LabelSettings], scorers: Sequence[Scorer]) -> s
 
 
 def _weak(labels: Mapping[str, LabelSettings], recommended: Mapping[str, Recommended]) -> list[str]:
-    """What the checkpoint itself says it cannot do, of labels at its recommended thresholds."""
+    """Labels that the checkpoint detects poorly at its recommended thresholds."""
     told = []
     for name, label in labels.items():
         known = recommended.get(name)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from pe_stream.cli.options import DetectFormat, DetectOptions
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
 from pe_stream.core.types import FRAME_S, SAMPLE_RATE, Event, FrameScores, Samples
-from pe_stream.errors import ConfigError, UnavailableError, UsageError, require_plot
+from pe_stream.errors import ConfigError, UnavailableError, UsageError, require_plot, writing
 from pe_stream.labels.prepare import labels_from_prompts
 from pe_stream.pipeline.offline import detect
 from pe_stream.pipeline.scorer import Scorer, prepare
@@ -133,12 +132,14 @@ def _detect_file(file: str, scorer: Scorer, node: str, options: DetectOptions) -
         log.warning("%s: %d samples were NaN or infinite, taken as 0", file, recording.nonfinite)
     stem = Path(file).stem
     if options.scores:
-        with _writing(options.scores / f"{stem}.npz") as path:
+        path = options.scores / f"{stem}.npz"
+        with writing(path):
             _write_scores(path, scorer, np.concatenate(scores))
     if options.plot and spectrogram is not None:
         from pe_stream.cli import plot
 
-        with _writing(options.plot / f"{stem}.png") as path:
+        path = options.plot / f"{stem}.png"
+        with writing(path):
             plot.save(
                 path,
                 title=Path(file).name,
@@ -147,14 +148,6 @@ def _detect_file(file: str, scorer: Scorer, node: str, options: DetectOptions) -
                 rules=scorer.labels.rules,
                 events=events,
             )
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[Path]:
-    try:
-        yield path
-    except OSError as error:
-        raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _write_scores(path: Path, scorer: Scorer, scores: FrameScores) -> None:

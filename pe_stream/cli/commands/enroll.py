@@ -15,7 +15,7 @@ from pe_stream.core.messages import slug
 from pe_stream.core.types import Samples
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.labels import background, examples
-from pe_stream.labels.duplicate_audio import found_in, same, trace_of
+from pe_stream.labels.duplicate_audio import find_trace, same_recording, trace_of
 from pe_stream.labels.enrol import FOLDER, keys, require_new, trimmed
 from pe_stream.labels.enrolment_report import report
 from pe_stream.pipeline.scorer import prepare
@@ -102,11 +102,11 @@ def _require_background(
     for file in files:
         found = background.look_over(file)
         for other, known in traces.items():
-            if same(found, known):
+            if same_recording(found, known):
                 there = ", which is background already" if other in label.background else ""
                 raise UnavailableError(f"{file}: the same recording as {other}{there}")
         traces[file] = found
-        held = found_in(background.windows(file), list(sounds.values()))
+        held = find_trace(background.windows(file), list(sounds.values()))
         if held is not None:
             raise UnavailableError(
                 f"{file}: the example {list(sounds)[held]} is in it: background is what is without "

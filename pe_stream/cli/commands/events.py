@@ -41,7 +41,7 @@ def run(options: EventsOptions) -> int:
 
 
 def _path(config: Path | None) -> Path:
-    """Where the configuration keeps events; the default place where there is none."""
+    """The configuration's event database; the default one without a configuration."""
     try:
         settings = load(config or find())
     except ConfigError:

@@ -71,7 +71,7 @@ class Phrasing:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What a word does for a prompt: the highest score of a clip with it, and without."""
+    """The effect of a word of a prompt: the highest score of a clip with it, and without."""
 
     label: str
     prompt: str
@@ -92,7 +92,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What there is to tell of a configuration's prompts."""
+    """Findings about a configuration's prompts."""
 
     overlaps: tuple[Pair, ...]
     phrasings: tuple[Phrasing, ...]

@@ -25,10 +25,15 @@ from pe_stream.core.utc import utc_moment, utc_text
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.labels import schedules
 from pe_stream.labels.fingerprint import look_up
-from pe_stream.workbench.calibration.stored_scores import TimeRange, chosen, database, look
+from pe_stream.workbench.calibration.stored_scores import (
+    TimeRange,
+    chosen,
+    database,
+    read_label_scores,
+)
 
 NOW, OTHER, BOTH = "now", "other", "both"
-"""What the two configurations are called in results, and what they have in common."""
+"""Names of the two configurations in results, and of the events that both give."""
 
 MOST_LISTED = 50
 """Events that the table lists; the other formats have all."""
@@ -59,7 +64,7 @@ class Told:
 
 @dataclass(slots=True)
 class Line:
-    """What became of one label: how much there was to go by, and events by configuration."""
+    """Result of one label: the hours that were replayed, and events by configuration."""
 
     hours: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
@@ -132,7 +137,7 @@ def _compare(
                 if name not in settings.labels or not _hears(settings, source, name):
                     continue
                 label = settings.labels[name]
-                found = look(
+                found = read_label_scores(
                     path, known[which].identity, stretch, source=source, name=name, label=label
                 )
                 if found.lack is not None:

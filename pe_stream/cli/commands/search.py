@@ -84,7 +84,7 @@ def run(options: SearchOptions) -> int:
 def _pieces(
     settings: SearchSettings, since_ns: int, until_ns: int, options: SearchOptions
 ) -> list[EmbeddingRows]:
-    """What is stored of that time. Raises UnavailableError where that is nothing."""
+    """Stored rows of that time. Raises UnavailableError where there are none."""
     folder = embeddings.folder_of(settings)
     pieces = [
         piece

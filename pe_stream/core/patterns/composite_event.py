@@ -50,7 +50,7 @@ class Together:
             self.peak, self.peak_frame = element.peak, element.peak_frame
 
     def detection(self, phase: Phase, reason: Reason | None = None) -> Detection:
-        """What all of it is now."""
+        """The whole event as it is now."""
         return Detection(
             phase,
             self.onset,
@@ -64,5 +64,5 @@ class Together:
 
 
 def element_rule(rule: LabelRule, update_every: int = 0) -> LabelRule:
-    """What makes an element: the label's own rule, without what is the event's."""
+    """The rule of one element: the label's own, without the keys of the whole event."""
     return replace(rule, cooldown=0, update_every=update_every, pattern=None)

@@ -30,7 +30,7 @@ SHORTEST_S = 0.08
 """No beep or gap may be shorter: there would be no row that lies within it for sure."""
 
 BEEP = 0.06
-"""What is left out at both ends of a beep or gap, at most (s): they need not be sharp."""
+"""Left out at both ends of a beep or gap, at most (s): edges need not be sharp."""
 
 CONTRAST_DB = 7.0
 """By which gaps and pauses must be quieter than every beep: what the rows of a band differ by in
@@ -43,28 +43,28 @@ CLEAR_DB = 3.0
 """A cycle whose gaps are quieter by so much more is clear; others are faint, and count half."""
 
 PART = 0.7
-"""Of the contrast: by which a row of a gap is quieter, or it is on the wrong side."""
+"""Part of the contrast by which a row of a gap must be quieter than the beeps."""
 
 SPREAD_DB = 6.0
-"""By which beeps may differ in level: two sounders beside one another, or a room's answer."""
+"""Difference in level that beeps may have: two sounders side by side, or reverberation."""
 
 STEADY_DB = 6.0
-"""By which a row of a beep may differ from the usual one: no voice or bell is so steady."""
+"""Difference that a row of a beep may have from the usual one: no voice or bell is so steady."""
 
 WRONG = 4
-"""Of so many rows of a beep or gap, one may be on the wrong side: other sounds come and go."""
+"""One of so many rows of a beep or gap may be on the wrong side: other sounds come and go."""
 
 WRONG_IN_ALL = 6
-"""Of so many rows of all beeps together."""
+"""One of so many rows of all beeps together may be on the wrong side."""
 
 TONE_DB = 10.0
-"""By which bands at a distance from that of a tone are quieter, if they beep at all."""
+"""Bands at a distance that beep with the tone must be quieter than it by this."""
 
 _APART = 4
-"""That distance, in bands: a third of an octave."""
+"""Distance of those bands from the tone's, in bands: a third of an octave."""
 
 FLOOR_DB = -90.0
-"""What is quieter (dBFS in a band) is silence."""
+"""Level (dBFS in a band) of silence and below."""
 
 _QUIET_S = 1.5
 """Quiet asked for before and after a cycle, but no more than its pause leaves."""
@@ -196,7 +196,7 @@ def _together(one: Cycle, other: Cycle) -> Cycle:
 
 
 def _margin(sums: Levels, beats: Sequence[_Beat], first: int, count: int) -> NDArray[np.float64]:
-    """By how much (dB) each onset (count, bands) passes; below 0: not at all."""
+    """Margin (dB) by which each onset passes, (count, bands); below 0: not at all."""
     shape = (count, sums.shape[1])
     low, high, quiet = np.full(shape, np.inf), np.full(shape, -np.inf), np.full(shape, -np.inf)
     for beat in beats:

@@ -47,7 +47,7 @@ class Watcher(Protocol):
 
 
 def watch(rule: LabelRule) -> Watcher:
-    """What follows a label under this rule."""
+    """The tracker of a label under this rule."""
     if isinstance(rule.pattern, Repetition):
         return RepetitionTracker(rule)
     if isinstance(rule.pattern, Rhythm):

@@ -1,4 +1,4 @@
-"""What may be said to us on a `set` topic."""
+"""Commands on a `set` topic."""
 
 from __future__ import annotations
 

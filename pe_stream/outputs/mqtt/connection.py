@@ -65,7 +65,7 @@ Arrival = Acknowledged | Received | SubscriptionRefused
 
 
 def _limits(client: paho.Client) -> Properties | None:
-    """What we take from the broker at most; before MQTT 5, it cannot be told."""
+    """Largest message that the broker may send; before MQTT 5, it cannot be told."""
     if client.protocol != paho.MQTTv5:
         return None
     limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]

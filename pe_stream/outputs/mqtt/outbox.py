@@ -1,4 +1,4 @@
-"""What is to be delivered, in which order, and what became of it; no sockets, no clock."""
+"""Messages that wait for delivery, their order and their outcome; no sockets, no clock."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Outbox:
 
     @property
     def oldest_s(self) -> float | None:
-        """From when on the event that has waited longest has waited; None without any."""
+        """Time since which the oldest event waits; None without any."""
         with self._lock:
             waiting = (*self._unacknowledged.values(), *self._line)
             return min((m.since_s for m in waiting if m.since_s is not None), default=None)

@@ -93,7 +93,7 @@ class Publisher:
         self._wake = _Wake()
         self._stopping = threading.Event()
         self._flush_until_s = 0.0
-        self._trouble: str | None = None  # as logged last
+        self._reported: str | None = None  # the last error logged
         self._next_drop_warning_s = 0.0
         self._worker = Worker("mqtt", self._keep_connected, self._fail)
 
@@ -177,7 +177,7 @@ class Publisher:
     def _serve(self, connection: Connection) -> None:
         """Deliver until told to stop; raises UnavailableError when the connection is lost."""
         _log.info("connected to %s", self._connector.where)
-        self._trouble = None
+        self._reported = None
         self._outbox.connected()
         self.connected = True
         try:
@@ -247,10 +247,10 @@ class Publisher:
         self._on_set(*target, command)
 
     def _report(self, error: UnavailableError) -> None:
-        trouble = str(error)
-        if trouble != self._trouble and not self._stopping.is_set():
-            _log.error("%s (trying on)", trouble)
-        self._trouble = trouble
+        reason = str(error)
+        if reason != self._reported and not self._stopping.is_set():
+            _log.error("%s (retrying)", reason)
+        self._reported = reason
 
     def _warn_of_drops(self) -> None:
         now_s = time.monotonic()

@@ -111,7 +111,7 @@ class Notifications(Listener):
 
 @dataclass(frozen=True, slots=True)
 class _Surroundings:
-    """What every notifier is told of its surroundings."""
+    """Values and functions that all notifiers share."""
 
     local: LocalTime
     clip_s: float
@@ -228,7 +228,7 @@ class _Notifier:
                 return
 
     def _overdue(self, *, everything: bool = False) -> list[Event]:
-        """What has waited too long for its clip."""
+        """Events that have waited too long for their clip."""
         now_s = self._around.clock()
         with self._guard:
             late = [
@@ -273,7 +273,7 @@ class _Notifier:
 
 
 def describe(name: str, settings: NotificationSettings) -> str:
-    """What a notification is; sends nothing. Raises ConfigError or UnavailableError."""
+    """Description of a notification; sends nothing. Raises ConfigError or UnavailableError."""
     made = service(name, settings)
     made.close()
     labels = "every label" if settings.labels is None else ", ".join(settings.labels)

@@ -30,7 +30,7 @@ _KINDS = {".flac": "audio/flac", ".opus": "audio/ogg"}
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What is sent: words for people, the event's JSON for programs, and a file or none."""
+    """A message: words for people, the event's JSON for programs, and a file or none."""
 
     title: str
     body: str
@@ -39,13 +39,13 @@ class Notification:
 
 
 class Service(Protocol):
-    """Where letters go. Used by one thread at a time."""
+    """A destination of notifications. Used by one thread at a time."""
 
     describe: str
-    """What it is, without secrets."""
+    """Description without secrets."""
 
     def send(self, notification: Notification) -> str:
-        """Hand over a letter; returns what was answered.
+        """Deliver a message; returns the answer.
 
         Raises RefusedError where another try is in vain, UnavailableError otherwise.
         """
@@ -185,7 +185,7 @@ class Apprise:
         raise UnavailableError(_without(self._url, said) or "it failed, and Apprise says no more")
 
     def close(self) -> None:
-        """Nothing to let go of: Apprise connects anew each time."""
+        """Nothing to let go of: Apprise connects for every message."""
 
 
 def _may_pass(status: int) -> bool:

@@ -9,11 +9,11 @@ from pe_stream.config.local_time import LocalTime
 from pe_stream.core.types import Event, Phase
 
 LATE = timedelta(minutes=2)
-"""What is told longer than that after it began, or ended, is told as late."""
+"""A notification later than this after the event's start, or end, says that it is late."""
 
 
 def title(event: Event) -> str:
-    """What was heard, and where: "Smoke alarm in kitchen"."""
+    """Label and source: "Smoke alarm in kitchen"."""
     label, source = (re.sub(r"[_-]+", " ", name).strip() for name in (event.label, event.source))
     return f"{label[:1].upper()}{label[1:]} in {source}"
 

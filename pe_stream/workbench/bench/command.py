@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from pe_stream.config import ModelSettings
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.windows import Framing
-from pe_stream.errors import UnavailableError, UsageError, require_plot
+from pe_stream.errors import UsageError, require_plot, writing
 from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.model.checkpoint import Checkpoint, load, resolve_device
 from pe_stream.model.compiled import use_cache
@@ -71,13 +71,14 @@ def run(options: BenchOptions) -> int:
     told = json.dumps(made, indent=2, ensure_ascii=False)
     print(told if options.json == STDOUT else report.as_table(made))
     if options.json not in (None, STDOUT):
-        with _writing(Path(str(options.json))) as path:
+        path = Path(str(options.json))
+        with writing(path):
             path.write_text(told + "\n", "utf-8")
     if options.plot:
         from pe_stream.workbench.bench import picture
 
-        with _writing(options.plot) as path:
-            picture.save(path, made)
+        with writing(options.plot):
+            picture.save(options.plot, made)
     return 0
 
 
@@ -167,7 +168,7 @@ def _roof(
     framing: Framing,
     made: dict[str, Any],
 ) -> dict[str, float]:
-    """What the device can do, and how much of it the encoder reaches alone and in a batch."""
+    """The device's peak rates, and the encoder's part of them, alone and in a batch."""
     batch = hops.stages_ms(engine, checkpoint, framing, _BATCH, options.runs)
     audio = checkpoint.model.config.audio_config
     flop = flops.encoder(audio, framing.window, framing.hop + framing.lookahead)
@@ -277,13 +278,5 @@ def _refuse_unwritable(options: BenchOptions) -> None:
         require_plot()
     for path in (options.json, options.plot):
         if path not in (None, STDOUT):
-            with _writing(Path(str(path))) as opened, opened.open("ab"):
+            with writing(Path(str(path))), Path(str(path)).open("ab"):
                 pass
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[Path]:
-    try:
-        yield path
-    except OSError as error:
-        raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error

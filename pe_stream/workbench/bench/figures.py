@@ -9,7 +9,7 @@ import numpy as np
 PERCENTILES = (10, 50, 90, 95, 99)
 
 _SETTLING = 5
-"""Of so many parts of a run, the first is not judged: caches and pools fill."""
+"""Parts of a run, of which the first is not judged: caches and pools fill."""
 
 
 def summary(values: Sequence[float]) -> dict[str, float | int]:
@@ -39,7 +39,7 @@ def ratio(plain: Sequence[float], engine: Sequence[float]) -> dict[str, float | 
 
 
 def growth_percent(levels: Sequence[float]) -> float:
-    """By how much `levels`, taken at equal distances, grew once settled (percent).
+    """Growth of `levels`, taken at equal distances, once settled (percent).
 
     The median of the last fifth against that of the second fifth: a single peak is no growth.
     Raises ValueError on fewer than 10 levels.

@@ -59,7 +59,7 @@ class Stopwatch:
         self._since_s = 0.0
 
     def enter(self, stage: str | None) -> None:
-        """From now on it is that stage's time."""
+        """Count the time from now on as that stage's."""
         settle(self._device)
         now_s = time.perf_counter()
         if self._stage is not None:
@@ -119,5 +119,5 @@ def growth(
 
 
 def encoder_tflops(stages: Mapping[str, float], flop: int) -> float:
-    """What the encoder reached, of `flop` operations in the time of its stage."""
+    """Rate of the encoder: `flop` operations in the time of its stage."""
     return flop / (stages["encoder"] / 1000) / 1e12

@@ -1,4 +1,4 @@
-"""From sound to MQTT: a source in real time, `Live`, the publisher, a broker and a subscriber."""
+"""Latency from sound to MQTT: a source in real time, `Live`, publisher, broker, subscriber."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def _figures(
 
 
 class _Output(Listener):
-    """What the daemon does with events, and when it did."""
+    """Publishes events as the daemon does, and keeps the times."""
 
     def __init__(self, publisher: Publisher, board: StateBoard) -> None:
         self.handed_s: dict[str, float] = {}

@@ -30,7 +30,7 @@ badly: an overload of a few percent needs longer than a run to stretch a hop."""
 
 
 class Clock(Protocol):
-    """Where time comes from."""
+    """Source of time."""
 
     def now_s(self) -> float:
         """Monotonic time (s)."""

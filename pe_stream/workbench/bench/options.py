@@ -11,7 +11,7 @@ from pe_stream.workbench.arguments import option, switch
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
-    """What the user asked for; see `pe-stream bench --help`.
+    """Arguments of `bench`; see `pe-stream bench --help`.
 
     streams: no more than so many are tried; None: as many as there is room for.
     seconds: length of each run in real time. runs: of the plain call; the engine has four times
@@ -32,7 +32,7 @@ class BenchOptions:
     )
     streams: int | None = field(
         default=None,
-        metadata=option(type=types.streams, metavar="N", help="try no more than N live"),
+        metadata=option(type=types.between(1, 4096), metavar="N", help="try no more than N live"),
     )
     hop_s: float = field(
         default=0.48, metadata=option("--hop", type=types.span, metavar="S", help="default 0.48")
@@ -41,14 +41,14 @@ class BenchOptions:
         default=10.0, metadata=option("--window", type=types.span, metavar="S", help="default 10")
     )
     labels: int = field(
-        default=20, metadata=option(type=types.count, metavar="N", help="default 20")
+        default=20, metadata=option(type=types.between(1, 1024), metavar="N", help="default 20")
     )
     seconds: float = field(
         default=5.0,
         metadata=option(type=types.span, metavar="S", help="of each run in real time; default 5"),
     )
     threads: int | None = field(
-        default=None, metadata=option(type=types.count, metavar="N", help="of the CPU")
+        default=None, metadata=option(type=types.between(1, 1024), metavar="N", help="of the CPU")
     )
     device: str = field(default="auto", metadata=option(help="auto, cpu, cuda or cuda:N"))
     dtype: str = field(default="auto", metadata=option(choices=("auto", "float32", "bfloat16")))
@@ -61,5 +61,7 @@ class BenchOptions:
     )
     runs: int = field(
         default=5,
-        metadata=option(type=types.count, metavar="N", help="of the plain call; default 5"),
+        metadata=option(
+            type=types.between(1, 1024), metavar="N", help="of the plain call; default 5"
+        ),
     )

@@ -34,7 +34,7 @@ _ALLOCATOR = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 
 @dataclass(frozen=True, slots=True)
 class TimingJob:
-    """What the other process is to time, `runs` times after one that does not count.
+    """Job of the timing process: `runs` runs after one that does not count.
 
     audio: the audio encoder's configuration; window: frames.
     """

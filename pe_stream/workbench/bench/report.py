@@ -17,7 +17,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def machine(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the figures depend on besides the model."""
+    """The machine and versions that the figures depend on."""
     device = checkpoint.device
     return {
         "cpu": _cpu_model(),

@@ -1,4 +1,4 @@
-"""What the device reaches at its best: matrix products and copies, as torch does them."""
+"""Peak rates of the device: matrix products and copies, as torch does them."""
 
 from __future__ import annotations
 

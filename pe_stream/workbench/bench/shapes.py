@@ -10,7 +10,7 @@ from transformers import PeAudioConfig
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What the cost of a model depends on; the defaults are those of all published sizes."""
+    """Sizes that a model's cost depends on; the defaults are those of all published models."""
 
     hidden: int
     layers: int

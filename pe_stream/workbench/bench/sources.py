@@ -31,7 +31,7 @@ _APART = 977  # samples; a prime, so that no two sources hear the same
 
 
 class Hears(Protocol):
-    """What is measured: `Engine`, or what stands in for it."""
+    """The measured engine: `Engine`, or its stand-in."""
 
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:
         """Score the next window of each stream."""

@@ -126,7 +126,7 @@ def resident_mb() -> float:
 
 
 def _tensor_bytes(kept: object) -> int:
-    """What the tensors in it hold in memory, views at the size of what they are views of."""
+    """Bytes of the tensors in `kept`, a view counted as the whole of its storage."""
     found: dict[int, int] = {}
 
     def look(value: object) -> None:

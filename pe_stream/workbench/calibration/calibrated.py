@@ -1,4 +1,4 @@
-"""What became of a label that was calibrated."""
+"""Result of a label's calibration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pe_stream.workbench.calibration.propose import Proposal
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What became of a label; `proposal` is None where `lack` says why."""
+    """Result of a label's calibration; `proposal` is None where `lack` says why."""
 
     name: str
     rule: LabelRule

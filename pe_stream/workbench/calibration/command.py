@@ -33,7 +33,7 @@ from pe_stream.workbench.calibration.stored_scores import TimeRange, chosen
 log = logging.getLogger(__name__)
 
 Examples = Mapping[str, list[list[ScoreRun]]]
-"""By label, the scores of each recording of it."""
+"""Scores of each recording of a label, by label."""
 
 
 def run(options: CalibrateOptions) -> int:
@@ -97,7 +97,7 @@ def _refuse_clashes(options: CalibrateOptions) -> None:
 
 
 def _version(config: Path) -> str:
-    """Of the file that is to be changed; hours of listening are not to end with that it cannot."""
+    """Version of the file to change; checked first, as listening takes hours."""
     file = ConfigFile(config)
     if file.unavailable_reason is not None:
         raise UnavailableError(file.unavailable_reason)

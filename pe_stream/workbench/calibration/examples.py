@@ -13,7 +13,7 @@ from pe_stream.workbench.calibration.propose import Proposal
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Of `total` examples, how many the proposed threshold finds, and the present one."""
+    """Examples that the proposed and the present threshold find, of `total`."""
 
     total: int
     found: int

@@ -15,7 +15,7 @@ from pe_stream.labels.fingerprint import CheckpointFacts
 from pe_stream.storage import events
 from pe_stream.storage.event_queries import EventFilter, EventQueries
 from pe_stream.workbench.calibration.propose import STILL_S, moving
-from pe_stream.workbench.calibration.stored_scores import TimeRange, database, look
+from pe_stream.workbench.calibration.stored_scores import TimeRange, database, read_label_scores
 
 SILENT = "only silence was heard, as its scores never move: is the microphone muted?"
 
@@ -24,7 +24,7 @@ _MARGIN_NS = 10**9
 
 @dataclass(slots=True)
 class Material:
-    """What there is of one label.
+    """Scores of one label.
 
     hop: frames between scorings. streams: scores of each source. true: spans (UTC, ns) of events
     marked right, beside them. lacks: by source, why there are no scores.
@@ -54,7 +54,7 @@ def stored(
     sources: Sequence[str],
     stretch: TimeRange,
 ) -> dict[str, Material]:
-    """What the daemon has stored, with the verdicts on its events. Raises UnavailableError."""
+    """Stored scores, with the verdicts on their events. Raises UnavailableError."""
     path = database(settings)
     found: dict[str, Material] = {}
     for name in tqdm(labels, unit="label", disable=None, leave=False):
@@ -63,7 +63,9 @@ def stored(
             if not settings.hears(source, name):
                 continue
             label = settings.labels[name]
-            scores = look(path, known.identity, stretch, source=source, name=name, label=label)
+            scores = read_label_scores(
+                path, known.identity, stretch, source=source, name=name, label=label
+            )
             material.add(source, scores.runs, scores.lack)
             if source not in material.lacks:
                 material.true[-1] = _marked_right(settings, source, name, stretch)

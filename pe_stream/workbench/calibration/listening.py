@@ -118,7 +118,7 @@ def scores_of(file: str, scorer: Scorer) -> FrameScores:
 
 
 def forget(state: Path) -> None:
-    """Begin anew; raises UnavailableError where that may not be."""
+    """Begin again; raises UnavailableError where that may not be."""
     try:
         for ending in ("", "-wal", "-shm"):
             Path(f"{state}{ending}").unlink(missing_ok=True)
@@ -127,7 +127,7 @@ def forget(state: Path) -> None:
 
 
 def track(file: str, scorer: Scorer) -> str:
-    """What tells a recording from any other, and what hears it: labels that are new hear it anew.
+    """What tells a recording from any other, and what hears it: new labels listen to it again.
 
     A recording is told by where it is, its size, and when it was written.
     """

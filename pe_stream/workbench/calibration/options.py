@@ -1,4 +1,4 @@
-"""What `pe-stream calibrate` was asked for."""
+"""Arguments of `pe-stream calibrate`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pe_stream.workbench.arguments import WHEN, config_option, option, switch
 
 @dataclass(frozen=True, slots=True)
 class CalibrateOptions:
-    """What the user asked for; see `pe-stream calibrate --help`.
+    """Arguments of `calibrate`; see `pe-stream calibrate --help`.
 
     listen: seconds. examples: label and file, by turns. resume: where scores made now are kept.
     """
@@ -70,7 +70,7 @@ class CalibrateOptions:
             help="where scores made now are kept, to go on with; default: in the state folder",
         ),
     )
-    afresh: bool = field(default=False, metadata=switch("go on with nothing: begin anew"))
+    afresh: bool = field(default=False, metadata=switch("discard gathered scores and begin again"))
 
     def examples_by_label(self) -> dict[str, tuple[str, ...]]:
         """The files of each label, in order."""

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from pe_stream.core.smoothing import smoothed
 from pe_stream.core.types import LabelRule, ScoreRun
-from pe_stream.errors import UnavailableError
+from pe_stream.errors import writing
 from pe_stream.workbench.calibration.propose import Proposal
 
 _BINS = np.linspace(0, 1, 101)
@@ -51,8 +51,6 @@ def save(
     bottom.set_xlabel("threshold")
     bottom.set_ylabel("false alarms a day")
     bottom.legend(fontsize=8)
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error

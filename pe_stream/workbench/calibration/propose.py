@@ -25,17 +25,17 @@ LOWEST, HIGHEST = 0.01, 0.999
 """Thresholds beyond are for scores that say nothing."""
 
 ENOUGH = 10
-"""Where so many false alarms are wanted in the sound there is, counting alone is sure enough."""
+"""False alarms wanted in the available audio from which counting alone is sure enough."""
 
 FURTHEST = 0.1
 """Of a wanted false alarm, at least this much must fall into the sound there is: a tail is not
 followed further beyond the data than ten times."""
 
 LEAST_S = 300.0
-"""Of sound, in any case: less is no ordinary stretch of time."""
+"""Least audio, in any case: less is no ordinary stretch of time."""
 
 FEWEST_BURSTS = 5
-"""Of fewer independent peaks a fit says so little that it lies far above them all."""
+"""A fit needs so many independent peaks; of fewer it lies far above them all."""
 
 BURST_S = 10.0
 """Events of one burst are no further apart."""
@@ -197,7 +197,7 @@ def without(runs: Iterable[ScoreRun], spans: Iterable[tuple[int, int]]) -> list[
 
 
 def _cut(run: ScoreRun, spans: Iterable[tuple[int, int]]) -> list[ScoreRun]:
-    """What is left of a run without these frames, in order."""
+    """The rest of a run without these frames, in order."""
     pieces, done = [], 0
     for begin, end in [*spans, (len(run.scores), len(run.scores))]:
         if begin > done:
@@ -238,7 +238,7 @@ class _EventCurve:
         return sum(map(len, self._events(threshold)))
 
     def share(self, threshold: float) -> float:
-        """What part of them is independent of the others."""
+        """Part of them that is independent of the others."""
         onsets_s = [event.onset_ns / 1e9 for events in self._events(threshold) for event in events]
         if len(self._streams) > 1:  # what several sources hear at once is one burst
             onsets_s.sort()

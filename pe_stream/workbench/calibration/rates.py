@@ -8,7 +8,7 @@ from math import exp, log, sqrt
 import numpy as np
 
 CONFIDENCE = 0.95
-"""Of every interval here: this part of them holds the true rate."""
+"""Confidence of every interval here: this part of them holds the true rate."""
 
 _HALVINGS = 60
 

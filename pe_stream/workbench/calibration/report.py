@@ -1,4 +1,4 @@
-"""What calibration found, for people: a line a label, notes, the difference to the file."""
+"""Report of a calibration: a line for each label, notes, the difference to the file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lines(done: Sequence[Calibrated]) -> Iterator[str]:
 
 
 def notes(done: Sequence[Calibrated], settings: Settings, a_day: float) -> Iterator[str]:
-    """What one should know of these figures."""
+    """Notes on these figures."""
     right = sum(each.right for each in done)
     also = f"; {right} marked right were left out" if right else ""
     yield (
@@ -58,7 +58,7 @@ def notes(done: Sequence[Calibrated], settings: Settings, a_day: float) -> Itera
 
 
 def difference(before: str, after: str, name: str) -> list[str]:
-    """What changes, as `diff -u` tells it."""
+    """The change of the file, as `diff -u` shows it."""
     if before == after:
         return [f"{name} stays as it is"]
     return list(

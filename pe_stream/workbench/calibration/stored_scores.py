@@ -21,7 +21,7 @@ NONE = "no scores of that time are stored"
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """From `since` to `until` (aware); the end is not part of it."""
+    """A span from `since` to `until` (aware), end excluded."""
 
     since: datetime
     until: datetime
@@ -56,7 +56,7 @@ def hours_of(runs: list[ScoreRun]) -> float:
 
 
 def database(settings: Settings) -> Path:
-    """Where scores are stored; raises UnavailableError where none are."""
+    """Path of the stored scores; raises UnavailableError where there are none."""
     if not settings.history.enabled:
         raise UnavailableError("no scores are stored: history.enabled is false")
     path = scores.path_of(settings.history)
@@ -65,7 +65,7 @@ def database(settings: Settings) -> Path:
     return path
 
 
-def look(
+def read_label_scores(
     path: Path,
     identity: str,
     stretch: TimeRange,
@@ -74,7 +74,7 @@ def look(
     name: str,
     label: LabelSettings,
 ) -> StoredScores:
-    """What is stored of a label at a source, if it means what it would mean now.
+    """Stored scores of a label at a source, if they would be the same now.
 
     identity: of the checkpoint in use. Raises UnavailableError where the database is unreadable.
     """

@@ -30,7 +30,7 @@ MOST = 30
 """Peaks that a fit uses: the highest; what happens far below says little about them."""
 
 _SHAPES = np.linspace(-0.5, 0.5, 41)[:, None]
-"""Of the distribution: below 0 it ends somewhere, 0 is exponential, above 0 it is heavy."""
+"""Shape of the distribution: below 0 bounded, 0 exponential, above 0 heavy-tailed."""
 
 _SHAPE_SPREAD = 0.2
 """Scores' logits fall off nearly exponentially: the shape is taken to be 0, give or take this."""

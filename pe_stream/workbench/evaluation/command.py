@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.types import FRAME_S
-from pe_stream.errors import UnavailableError, UsageError, require_plot
+from pe_stream.errors import UnavailableError, UsageError, require_plot, writing
 from pe_stream.pipeline.scorer import Scorer, prepare
 from pe_stream.version import __version__
 from pe_stream.workbench import manifest
@@ -79,7 +78,7 @@ def run(options: EvalOptions) -> int:
         made["made"] = _of_made(found, sounds, systems)
     _tell(options, made, report.as_table)
     if options.plot:
-        with _writing(options.plot):
+        with writing(options.plot):
             _draw(options.plot, sounds, systems, made)
     return UnavailableError.exit_code if sounds.unreadable else 0
 
@@ -193,7 +192,7 @@ def _report(
 
 
 def _heading(options: EvalOptions, scorer: Scorer) -> dict[str, Any]:
-    """What was evaluated, by what."""
+    """The evaluated data and the checkpoint, for the report's head."""
     return {
         "command": command_line(options),
         "checkpoint": scorer.checkpoint.name,
@@ -285,7 +284,7 @@ def _tell(
         print(report.as_json(made))
     if options.json not in (None, STDOUT):
         path = Path(str(options.json))
-        with _writing(path):
+        with writing(path):
             path.write_text(report.as_json(made) + "\n", "utf-8")
 
 
@@ -312,21 +311,13 @@ def _draw(folder: Path, sounds: Sounds, systems: Sequence[System], made: dict[st
 def _refuse_unwritable(options: EvalOptions) -> None:
     """Find out before the long run, not after it."""
     if options.plot:
-        with _writing(options.plot):
+        with writing(options.plot):
             options.plot.mkdir(parents=True, exist_ok=True)
     if options.json not in (None, STDOUT):
         path = Path(str(options.json))
-        with _writing(path):
+        with writing(path):
             there = path.exists()
             with path.open("a", encoding="utf-8"):
                 pass
             if not there:  # nothing is left behind by a run that fails
                 path.resolve().unlink()
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UnavailableError(f"{path}: cannot be written: {error.strerror}") from error

@@ -19,7 +19,7 @@ _CLOSEST = 2.0**-24
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What is said to be there at every threshold that makes a difference, from the highest.
+    """Counts at every threshold that makes a difference, from the highest.
 
     hits, alarms: (thresholds,) how many of the `positive` and of the `negative` are at or above.
     """

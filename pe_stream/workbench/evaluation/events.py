@@ -21,7 +21,7 @@ SWEEP = tuple(1 / (1 + np.exp(-np.arange(-8.0, 8.01, 0.25))))
 
 @dataclass(slots=True)
 class Tally:
-    """What became of a label's true and detected events in all files.
+    """Counts of a label's true and detected events in all files.
 
     onset_errors_s: detected less true onset, of the true events that were found.
     false, false_empty: detected events where nothing of the label sounds, nor anything near to

@@ -25,7 +25,7 @@ _MARGIN_NS = 10**9
 """Around a true event, what is heard of it may be heard still."""
 
 _APART_NS = 3600 * 10**9
-"""From scene to scene: none goes on where another ended."""
+"""Distance from scene to scene: none continues another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def score(hours: soundscapes.Hours, count: int, scorer: Scorer) -> list[list[Sco
 
 
 def heard(scenes: Sequence[ScoredScene], label: Label, column: int) -> LabelHour:
-    """What there is of a label; scenes before whose background it cannot be told are left out."""
+    """A label's hours, without the scenes whose background may contain it."""
     near = {*label.sounds, *label.related}
     background: list[ScoreRun] = []
     sounding: list[tuple[ScoreRun, tuple[Span, ...]]] = []

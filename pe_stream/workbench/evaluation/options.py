@@ -1,4 +1,4 @@
-"""What `pe-stream eval` was asked for, and the command line that asks for it."""
+"""Arguments of `pe-stream eval`, and the command line that gives them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Phrasing: TypeAlias = Literal["plain", "unseen"] | int
 
 @dataclass(frozen=True, slots=True)
 class EvalOptions:
-    """What the user asked for; see `pe-stream eval --help`."""
+    """Arguments of `eval`; see `pe-stream eval --help`."""
 
     folder: Path = field(
         metadata=positional(type=Path, metavar="FOLDER", help="with a manifest.csv")
@@ -81,12 +81,12 @@ class EvalOptions:
         ),
     )
     threads: int | None = field(
-        default=None, metadata=option(type=types.count, metavar="N", help="of the CPU")
+        default=None, metadata=option(type=types.between(1, 1024), metavar="N", help="of the CPU")
     )
     calibration: int | None = field(
         default=None,
         metadata=option(
-            type=types.hours,
+            type=types.between(2, 24),
             metavar="HOURS",
             help="instead: mix so many hours (2 to 24) from the clips, calibrate thresholds in "
             "each, and judge them in the others",
@@ -96,7 +96,7 @@ class EvalOptions:
 
 
 def command_line(options: EvalOptions) -> str:
-    """What to type to a shell for these options; those left at their default are not in it."""
+    """The shell command for these options; those left at their default are not in it."""
     words = ["pe-stream", "eval", str(options.folder)]
     for each in fields(options):
         long, value = flag(each), getattr(options, each.name)

@@ -66,7 +66,7 @@ class Answers:
         self._known: dict[float, NDArray[np.float32]] = {}
 
     def logits(self, samples: Samples, width_s: float) -> NDArray[np.float32]:
-        """Of windows of a width every HOP_S, (windows, classes)."""
+        """Logits of windows of a width every HOP_S, (windows, classes)."""
         if samples is not self._of:
             self._of, self._known = samples, {}
         if width_s not in self._known:
@@ -74,7 +74,7 @@ class Answers:
         return self._known[width_s]
 
     def whole(self, samples: Samples) -> NDArray[np.float32]:
-        """Of pieces that the model hears as a whole, (pieces, classes)."""
+        """Logits of pieces that the model takes as a whole, (pieces, classes)."""
         count = max(1, -(-len(samples) // round(_WHOLE_S * SAMPLE_RATE)))
         pieces = np.array_split(samples, count)
         told = []

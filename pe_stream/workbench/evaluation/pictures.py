@@ -22,7 +22,7 @@ MAX_TRACKS = 12
 """Labels drawn of a file: those that truly sound, then those that came highest."""
 
 COLORS = ("#1b6ca8", "#c8553d", "#c9a227", "#6a4c93")
-"""Of our system and of the peers."""
+"""Colours of our system and of the peers."""
 
 _TRUE = "#3a7d44"
 _ACROSS = 5

@@ -15,7 +15,7 @@ OURS = "pe_stream"
 _TITLES = {OURS: "ours", **peers.TITLES}
 
 _MAIN = {"weak": "ap", "strong": "auroc"}
-"""What decides which system is ahead for a label: it needs no threshold."""
+"""Figure that decides which system is ahead for a label: it needs no threshold."""
 
 _COLUMNS: dict[str, dict[str, str]] = {
     "weak": {"ap": "AP", "top1": "top-1"},
@@ -223,7 +223,7 @@ def _with(
 
 
 def _losses(found: Mapping[str, Mapping[str, Any]], mode: str) -> Iterator[str]:
-    """Of each peer, where it is ahead of ours."""
+    """Labels for which each peer is ahead of ours."""
     key = _MAIN[mode]
     (mine, ours), *others = found.items()
     for title, system in others:

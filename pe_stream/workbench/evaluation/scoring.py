@@ -22,7 +22,7 @@ from pe_stream.workbench.evaluation.truth import File, Span, Truth
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a system says of a file.
+    """Scores of a file by a system.
 
     frames: (frames, labels), one for every 40 ms.
     steps: (steps, labels): as the system makes them, for scores of whole clips. Ours makes a
@@ -45,7 +45,7 @@ class Peer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What is evaluated: its scores of every file, in their order.
+    """An evaluated system: its scores of every file, in their order.
 
     rules: how the tracker makes events of them, in the order of the columns.
     deaf: labels that it has no class for; their scores are all 0.

@@ -72,7 +72,7 @@ def _library(part: str) -> ModuleType:
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """What the library says of a system, over the labels that truly sound somewhere.
+    """The library's figures of a system, over the labels that truly sound somewhere.
 
     psds: by scenario. label_psds: by scenario and label.
     f1: of the tracker's events at the labels' thresholds; frame_f1: of the frames above these;

@@ -21,7 +21,7 @@ from pe_stream.workbench.calibration.propose import Proposal, TooLittleError, pr
 from pe_stream.workbench.calibration.rates import interval
 
 DEFAULT = DEFAULT_THRESHOLD
-"""What calibrated thresholds are compared with, for every label."""
+"""Thresholds that calibrated ones are compared with, for every label."""
 
 RATES = (1.0, 3.0, 10.0)
 """False alarms an hour that are wanted; recall is shown at the first."""
@@ -31,7 +31,7 @@ _NORMAL = 1.96
 _HALVINGS = 12
 
 Span = tuple[int, int]
-"""From and to, ns."""
+"""Start and end (ns)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ def one_for_all(rules: Sequence[LabelRule], tracks: Sequence[Track], rate: float
 
 
 Figures = list[tuple[float | None, float]]
-"""By label: recall, None where nothing of it sounds, and false alarms an hour."""
+"""Recall of each label, None where it never sounds, and false alarms an hour."""
 
 
 def _of_trials(rules: Sequence[LabelRule], trials: Sequence[Trial]) -> Figures:

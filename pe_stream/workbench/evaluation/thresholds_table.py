@@ -1,4 +1,4 @@
-"""What became of calibrated thresholds, for people: two tables in Markdown."""
+"""Results of calibrated thresholds: two tables in Markdown."""
 
 from __future__ import annotations
 

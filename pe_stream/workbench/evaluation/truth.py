@@ -24,7 +24,7 @@ from pe_stream.workbench.soundscapes.folder import is_made
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
-    """From `onset_s` to `offset_s`, seconds from the start of a file; `offset_s` may be inf."""
+    """A span in seconds from the start of a file; `offset_s` may be inf."""
 
     onset_s: float
     offset_s: float
@@ -36,7 +36,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What sounds in a file.
+    """True events of a file.
 
     true: by label, when it sounds; in order, none touching another.
     near: by label, when something sounds that is too near to it to be right or wrong.
@@ -67,7 +67,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What there is to evaluate.
+    """Files and labels to evaluate.
 
     labels: names, in the order of the set. unknown: rows of the manifest left out, by label,
     because the set knows no such sound. doubles: rows left out because another data set has the

@@ -1,4 +1,4 @@
-"""What happens in a house: some sounds, at random times, some of them at once."""
+"""Everyday soundscapes: some sounds, at random times, some of them at once."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ COLUMNS = (
     "onset_s",
     "offset_s",
 )
-"""Of the manifest; the first twelve are those of our manifests of clips."""
+"""Columns of the manifest; the first twelve are those of our manifests of clips."""
 
 DATASET = "soundscapes"
 

@@ -20,7 +20,7 @@ from pe_stream.workbench.soundscapes.sources import ROOM, Background, behind, cu
 
 SCENE_S = 30.0
 SCENES = 120
-"""Of an hour."""
+"""Scenes of an hour."""
 
 SNR_DB = (0.0, 20.0)
 

@@ -66,7 +66,7 @@ class SceneEvent:
 
 @dataclass(frozen=True, slots=True)
 class Soundscape:
-    """What was made: (n,) float32 at 48 kHz, and the truth about it, in order of onset.
+    """A soundscape: (n,) float32 at 48 kHz, and its true events, in order of onset.
 
     clips: all that went into it.
     """

@@ -32,7 +32,7 @@ LABEL = "smoke alarm"
 SPEECH, MUSIC = "speech", "music"
 
 SNR_DB = 0.0
-"""Of the alarm against the speech or music, over the alarm's duration."""
+"""Level of the alarm above the speech or music, over the alarm's duration."""
 
 COUNTER_EXAMPLES = ("microwave beep", "single beep")
 """Made sounds that a careless ear takes for an alarm."""

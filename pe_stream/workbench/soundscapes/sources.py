@@ -1,4 +1,4 @@
-"""What soundscapes are made of: events cut from clips, sounds made from formulas, backgrounds."""
+"""Material of soundscapes: events cut from clips, synthesised sounds, backgrounds."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from pe_stream.audio import media
 from pe_stream.audio.activity import active
+from pe_stream.audio.crossfade import repeated
 from pe_stream.audio.synthesis import SOUNDS, room_noise
 from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.errors import UnavailableError
@@ -34,7 +35,6 @@ _LOUD_DB = 12.0
 """A stretch of a clip that stays this far below its loudest is no good example of its label."""
 
 _SHORTEST_BACKGROUND_S = 1.0
-_CROSSFADE_S = 0.25
 _EDGE_S = 0.004
 
 
@@ -53,7 +53,7 @@ class Sound:
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What sounds all the time: (n,) float32 at 48 kHz, standard deviation 1."""
+    """A background: (n,) float32 at 48 kHz, standard deviation 1."""
 
     label: str
     samples: Samples
@@ -149,7 +149,7 @@ def sounding(samples: Samples) -> Samples:
 
 def behind(rng: np.random.Generator, clip: Clip, samples: Samples, count: int) -> Background:
     """`count` samples of a background, of which there are some, (n,): begun anywhere, repeated."""
-    samples = _repeated(samples, count + int(rng.integers(len(samples))))[-count:]
+    samples = repeated(samples, count + int(rng.integers(len(samples))))[-count:]
     level = np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
     return Background(clip.label, np.asarray(samples / level, np.float32), clip)
 
@@ -204,20 +204,3 @@ def _loud(samples: Samples, stretches: Sequence[tuple[int, int]]) -> list[tuple[
 
 def _alike(label: str, other: str) -> bool:
     return label == other or bool(set(label.split()) & set(other.split()) - {"and", "of", "on"})
-
-
-def _repeated(samples: Samples, count: int) -> Samples:
-    """At least `count` samples, every repetition crossfaded into the next at constant power."""
-    fade = min(round(_CROSSFADE_S * SAMPLE_RATE), len(samples) // 3)
-    step = len(samples) - fade
-    times = 1 + max(0, -(-(count - len(samples)) // step))
-    out = np.zeros(len(samples) + (times - 1) * step, np.float32)
-    angle = np.linspace(0, np.pi / 2, fade, dtype=np.float32)
-    for n in range(times):
-        piece = samples.copy()
-        if n > 0:
-            piece[:fade] *= np.sin(angle)
-        if n < times - 1:
-            piece[len(piece) - fade :] *= np.cos(angle)
-        out[n * step : n * step + len(piece)] += piece
-    return out[:count]

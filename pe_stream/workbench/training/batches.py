@@ -23,7 +23,7 @@ _SHARES = (0.08, 0.12, 0.25, 0.2, 0.35)
 """How often each."""
 
 GAIN_DB = (-28.0, 10.0)
-"""Of an example: mixtures are stored at about -24 dBFS."""
+"""Gain of an example: mixtures are stored at about -24 dBFS."""
 
 NOISE_DBFS = (-104.0, -74.0)
 """Energy of the microphone's noise in each channel."""

@@ -40,7 +40,7 @@ _NEAR_BEST = 0.97
 """The middle of all thresholds whose F1 is this part of the best is more stable than the best."""
 
 FALSE_ALARMS_PER_HOUR = 0.5
-"""Of a label on background alone, at most, at its recommended threshold."""
+"""False alarms of a label on background alone, at most, at its recommended threshold."""
 
 _MARGINS = (4, 2, 1, 0)
 """Steps of the sweep, of 0.25 in the logit each, that a threshold is above false alarms: other
@@ -54,7 +54,7 @@ _LOWEST, _HIGHEST = 0.001, 0.999
 
 
 def scenes(folder: Path) -> Truth:
-    """What the soundscapes of a folder hold of the everyday labels, real or made.
+    """The everyday labels' true events in a folder of soundscapes, real or made.
 
     Raises UnavailableError where there are none with known onsets.
     """
@@ -140,7 +140,7 @@ def smoothest(sounds: Sounds, system: System, column: int) -> Choice | None:
 
 
 def _choices(sounds: Sounds, system: System) -> dict[str, Choice]:
-    """What to recommend for each label that sounds in the files."""
+    """Recommendations for the labels that sound in the files."""
     chosen = {}
     for column, rule in enumerate(system.rules):
         choice = smoothest(sounds, system, column)
@@ -159,12 +159,15 @@ def fit_logits(
     """The (slope, offset) with which `logits` best tell `truths`; a pair of arrays a label.
 
     Platt's logistic fit. Every label weighs the same, however many frames it is asked about.
+    Raises UnavailableError where no label is both there and not there.
     """
     pairs = [
         (torch.from_numpy(x).double(), torch.from_numpy(y).double())
         for x, y in zip(logits, truths, strict=True)
         if y.any() and not y.all()
     ]
+    if not pairs:
+        raise UnavailableError("nothing to calibrate by: no label is present in some frames only")
     weights = torch.zeros(2, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 

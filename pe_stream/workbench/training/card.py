@@ -1,7 +1,7 @@
 """The model card: what the checkpoint is, how it was made, what it reaches, whose sounds it heard.
 
 `pe-stream train` writes it without figures. `python -m pe_stream.workbench.training.card FOLDER
-FIGURES...` writes it anew with those of `pe-stream eval --json`, in the order given.
+FIGURES...` rewrites it with those of `pe-stream eval --json`, in the order given.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pe_stream.workbench.training import codec_error
 from pe_stream.workbench.training.export import THRESHOLDS
 
 _FACTS = "training.json"
-"""What training knows of the checkpoint, beside it for when the card is written anew."""
+"""What training knows of the checkpoint, beside it for when the card is rewritten."""
 
 _CALIBRATED = {
     True: "Scale and bias of the logits, and the recommended thresholds, were fitted on scenes.",
@@ -141,7 +141,7 @@ def _titled(path: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the card of FOLDER anew, with the tables of the FIGURES."""
+    """Rewrite the card of FOLDER with the tables of the FIGURES."""
     if not arguments:
         print(
             "usage: python -m pe_stream.workbench.training.card FOLDER FIGURES...", file=sys.stderr

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 
 from pe_stream.audio.activity import active
+from pe_stream.audio.crossfade import repeated
 from pe_stream.audio.synthesis import in_room, room_noise, room_response
 from pe_stream.audio.synthesis.random_sounds import SOUNDS
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples
@@ -33,7 +34,7 @@ _NOISE_DBFS = (-95.0, -62.0)
 """RMS of the microphone's own noise."""
 
 _FLOOR_DB = -28.0
-"""What is this far below a sound's loudest frame is not heard as part of it."""
+"""Level below a sound's loudest frame at which a frame no longer counts as part of it."""
 
 _GROUPS = 8
 """Bands are compared in groups when one sound may hide another."""
@@ -193,7 +194,7 @@ class Composer:
             rng, self._recordings.read(recording), recording.spans
         )
         first = int(rng.integers(len(samples)))
-        looped = placement.repeated(samples, first + COUNT)[first : first + COUNT]
+        looped = repeated(samples, first + COUNT)[first : first + COUNT]
         return Placed(label, looped, np.ones(FRAMES, bool))
 
     def _event(

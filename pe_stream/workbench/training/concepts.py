@@ -1,4 +1,4 @@
-"""What there is to hear, in words: `phrases.yaml`, and the texts made from it."""
+"""Texts that describe sounds: `phrases.yaml`, and the texts made from it."""
 
 from __future__ import annotations
 

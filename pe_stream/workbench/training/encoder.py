@@ -57,7 +57,7 @@ def encode(model: Any, features: Tensor) -> Tensor:
 
 
 def encoder_weights(model: Any) -> list[nn.Parameter]:
-    """What is learned of the encoder: all but the codec."""
+    """Trained weights of the encoder: all but the codec's."""
     encoder = model.audio_encoder
     parts = (
         encoder.embedder.data_proj,
@@ -133,7 +133,7 @@ ALL_ATTENTION_FUNCTIONS.register(_PRODUCTS, _attend)
 
 
 SCALE = 0.1
-"""Of the logits while training; the bias is learned. Calibration sets both anew."""
+"""Scale of the logits while training; the bias is learned. Calibration sets both again."""
 
 _SOFTER = 1.0
 """Added to the teacher's logits, which are low in mixtures, before they are probabilities."""
@@ -156,7 +156,7 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """The loss that is minimised."""
         return self.frames + 0.5 * self.single + 0.3 * self.present + 0.3 * self.ranked + self.free
 
 

@@ -142,7 +142,7 @@ def _share(step: int, plan: Plan) -> float:
 
 
 class _State:
-    """What is needed to go on: weights, their average, the optimiser's moments, the step."""
+    """State to resume from: weights, their average, the optimiser's moments, the step."""
 
     def __init__(
         self,

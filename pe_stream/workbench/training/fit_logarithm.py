@@ -36,7 +36,7 @@ sum of Snakes is no logarithm but rises by powers of ten.
 """
 
 STEPS = 320
-"""Of the fit of all layers together."""
+"""Steps of the fit of all layers together."""
 
 _LOUDER = 16.0
 """Gain of the next unit's curve over the one before it in the same channel."""
@@ -49,7 +49,7 @@ _NAMES = tuple(field.name for field in fields(Logarithm))
 
 
 @dataclass(frozen=True)
-class Curve:
+class SaturatingCurve:
     """A weighted sum of Snakes. out, alpha, shift: (n,); offset: its value at 0."""
 
     out: Tensor
@@ -64,21 +64,21 @@ class Curve:
 
     @property
     def bias(self) -> Tensor:
-        """What is to be added to the sum of Snakes of x + shift."""
+        """Constant to add to the sum of Snakes of x + shift."""
         return self.offset - snake(self.shift, self.alpha) @ self.out
 
 
 def curve(
     x: Tensor, wanted: Tensor, count: int, generator: torch.Generator, *, shifts: bool
-) -> Curve:
+) -> SaturatingCurve:
     """The best of several of `count` Snakes for `wanted` (n,) at `x` (n,).
 
     shifts: whether Snakes may be shifted; else the curve is exactly 0 at 0.
     """
 
-    def made(weights: Tensor) -> Curve:
+    def made(weights: Tensor) -> SaturatingCurve:
         out, alpha, shift = weights[:-1].reshape(3, count)
-        return Curve(out, alpha, shift, weights[-1])
+        return SaturatingCurve(out, alpha, shift, weights[-1])
 
     def value(weights: Tensor, point: Tensor) -> Tensor:
         return made(weights)(point[0]) * point[1]
@@ -117,7 +117,7 @@ def first_guess(seed: int) -> Logarithm:
     def so_far(layer: int) -> Tensor:
         return torch.log(energy + levels[layer])
 
-    def next_curve(x: Tensor, layer: int, count: int) -> Curve:
+    def next_curve(x: Tensor, layer: int, count: int) -> SaturatingCurve:
         # The rounding of a bias in the first layers would drown what is quiet.
         return curve(x, saturating(layer), count, generator, shifts=layer > 4)
 

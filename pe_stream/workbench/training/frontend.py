@@ -42,7 +42,7 @@ _PASS = 1e-4
 """Alpha of a Snake that lets the signal pass: second harmonic at -80 dB for full scale."""
 
 _RATE = 16_000
-"""Of the filters' own input, after the low-pass (Hz)."""
+"""Sample rate of the filters' input, after the low-pass (Hz)."""
 
 _TAPS = 320
 """Length of a filter, 20 ms."""
@@ -81,7 +81,7 @@ def filterbank(dac: Any, samples: Tensor) -> Tensor:
 
 
 def entering(outputs: Tensor) -> Tensor:
-    """What enters the sixth block: (B, 96, n) outputs to (B, 192, n), they and their negatives."""
+    """Input of the sixth block: (B, 96, n) outputs to (B, 192, n), with their negatives."""
     return torch.cat([outputs, -outputs], dim=1) * logarithm.SCALE
 
 
@@ -115,7 +115,7 @@ def features_100hz(outputs: Tensor) -> Tensor:
 
 
 def features(outputs: Tensor) -> Tensor:
-    """What the codec's features are to be: (B, 96, 4 T) to (B, T, 192), four times 48 bands."""
+    """Target features of the codec: (B, 96, 4 T) to (B, T, 192), four times 48 bands."""
     bands = features_100hz(outputs)
     batch, _, steps = bands.shape
     frames = steps // RATIOS[5]

@@ -23,7 +23,7 @@ EVERY = 25
 """Steps between averages."""
 
 _LONGEST = timedelta(days=2)
-"""That one process waits for another: one makes the mixtures while the others wait."""
+"""Longest wait of one process for another: one makes the mixtures while the others wait."""
 
 _PARTING_S = 5.0
 """For a process that has hung up to end, and to say why."""

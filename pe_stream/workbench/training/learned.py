@@ -1,4 +1,4 @@
-"""What is trained: a checkpoint's own weights, and what only training needs beside them."""
+"""Trained weights: the checkpoint's own, and those that only training needs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Words:
 
 
 class Learned(nn.Module):
-    """What is trained besides the checkpoint's own weights, and what is made of both."""
+    """Head and imitation, which only training needs, and the loss."""
 
     def __init__(self, model: Any, words: Words, batches: Batches, mixtures: Shards) -> None:
         super().__init__()
@@ -39,16 +39,16 @@ class Learned(nn.Module):
         self._taught = torch.tensor(columns, dtype=torch.long)
 
     def encoder_weights(self) -> list[nn.Parameter]:
-        """Of the encoder, and the bias of the logits."""
+        """Weights of the encoder, and the bias of the logits."""
         model = self._model[0]
         return [*encoder.encoder_weights(model), model.text_audio_logit_bias]
 
     def own_weights(self) -> list[nn.Parameter]:
-        """Of head and imitation."""
+        """Weights of head and imitation."""
         return list(self.parameters())
 
     def loss(self, batch: Batch, features: Tensor, texts: Tensor) -> encoder.Losses:
-        """What is minimised, of codec features (B, T, 192) and texts (N, D)."""
+        """The loss of codec features (B, T, 192) and texts (N, D)."""
         model = self._model[0]
         frames = encoder.hear(model, features)
         embeddings = model.audio_head(frames).float()

@@ -1,4 +1,4 @@
-"""Levenberg and Marquardt's method, for sums of few weights over points drawn anew."""
+"""Levenberg and Marquardt's method, for sums of few weights over points drawn again and again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def levenberg(
     """Fit the `free` ones (indices) of `weights` (n,); returns all of them, and the error (RMS).
 
     function: of weights and one point, a number. sample: points and what is wanted there; drawn
-    anew every ten steps, so that nothing is fitted between them. decay: of the first third of
+    again every ten steps, so that nothing is fitted between them. decay: of the first third of
     `free`, as a penalty.
     """
     values, slopes = vmap(function, (None, 0)), vmap(grad(function), (None, 0))

@@ -38,7 +38,7 @@ import yaml
 from torch import Tensor
 
 SCALE = 2.0**-15
-"""Of the filters' outputs where they enter the sixth block."""
+"""Scale of the filters' outputs at the input of the sixth block."""
 
 WIDTH = 4
 """Channels of a band, in the sixth block."""
@@ -56,7 +56,7 @@ one at full scale 1 dB.
 
 @dataclass(frozen=True)
 class Logarithm:
-    """What a band's channels are multiplied with and bent by.
+    """Weights and slopes of a band's channels.
 
     From E, the energy: p = E / 2; s = first p; s += unit(s), twice; y = the end of s.
     alpha: (4,) of the Snakes before and after a unit's convolution; into, out: its weights (to,

@@ -13,7 +13,7 @@ from pe_stream.core.types import FRAME, Samples
 from pe_stream.workbench.training.frontend import HOP
 
 FRAMES = 250
-"""Of a mixture: 10 s."""
+"""Frames of a mixture: 10 s."""
 
 STEPS = FRAME // HOP
 """Filterbank outputs in a frame of the model."""

@@ -1,4 +1,4 @@
-"""What `pe-stream train` was asked for."""
+"""Arguments of `pe-stream train`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pe_stream.workbench.arguments import option, positional, switch
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What the user asked for; see `pe-stream train --help`."""
+    """Arguments of `train`; see `pe-stream train --help`."""
 
     data: Path = field(metadata=positional(type=Path, metavar="FOLDER", help="with a manifest.csv"))
     out: Path = field(
@@ -57,5 +57,5 @@ class TrainOptions:
     )
     device: str = field(default="auto", metadata=option(help="auto, cpu or cuda"))
     threads: int | None = field(
-        default=None, metadata=option(type=types.count, metavar="N", help="of the CPU")
+        default=None, metadata=option(type=types.between(1, 1024), metavar="N", help="of the CPU")
     )

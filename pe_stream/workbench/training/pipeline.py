@@ -46,10 +46,10 @@ from pe_stream.workbench.training.wordings import Wordings
 log = logging.getLogger(__name__)
 
 _STAGES = ("ideal", "text", "joint")
-"""Of the model, in their order."""
+"""Stages of the model, in their order."""
 
 _BIAS = -5.0
-"""Of the logits to begin with: most sounds are absent most of the time."""
+"""Initial bias of the logits: most sounds are absent most of the time."""
 
 _BY_TOWER = 96
 """Texts whose vectors come from the text tower itself in a step of the last stage."""

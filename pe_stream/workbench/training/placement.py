@@ -16,8 +16,6 @@ from pe_stream.workbench.training.mixture import FRAMES
 COUNT = FRAMES * FRAME
 """Samples of a mixture."""
 
-_CROSSFADE_S = 0.25
-
 
 @dataclass(frozen=True, slots=True)
 class Placed:
@@ -111,23 +109,6 @@ def faded(samples: Samples, seconds: float = 0.004) -> Samples:
     out[:edge] *= ramp
     out[len(out) - edge :] *= ramp[::-1]
     return out
-
-
-def repeated(samples: Samples, count: int) -> Samples:
-    """At least `count` samples, every repetition crossfaded into the next at constant power."""
-    fade = min(round(_CROSSFADE_S * SAMPLE_RATE), len(samples) // 3)
-    step = len(samples) - fade
-    times = 1 + max(0, -(-(count - len(samples)) // step))
-    out = np.zeros(len(samples) + (times - 1) * step, np.float32)
-    angle = np.linspace(0, np.pi / 2, fade, dtype=np.float32)
-    for n in range(times):
-        piece = samples.copy()
-        if n > 0:
-            piece[:fade] *= np.sin(angle)
-        if n < times - 1:
-            piece[len(piece) - fade :] *= np.cos(angle)
-        out[n * step : n * step + len(piece)] += piece
-    return out[:count]
 
 
 def mean_square(samples: Samples) -> float:

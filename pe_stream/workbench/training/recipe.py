@@ -1,4 +1,4 @@
-"""What to train on, and for how long."""
+"""Recipes: the data of a training and its duration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to train on, and for how long (in steps).
+    """The data of a training and its duration in steps.
 
     folds: of the manifest; everything where empty. every_licence: also clips that are not marked
     redistributable. mixtures: of 10 s, made and asked about once. frames: in a step. phrasings: of

@@ -39,7 +39,7 @@ _ARRAYS = ("outputs", "logits", "labels", "sounding", "heard", "single")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a process needs to make mixtures. teacher: its folder."""
+    """Inputs of a process that makes mixtures. teacher: its folder."""
 
     recordings: Path
     shards: Path
@@ -104,7 +104,7 @@ class Shards:
 
 
 def read(job: Job) -> Shards:
-    """What has been made."""
+    """The shards that exist."""
     return Shards(job.shards, json.loads((job.shards / _LABELS).read_text("utf-8")))
 
 
@@ -175,7 +175,7 @@ class _Maker:
 
 
 _maker: _Maker | None = None
-"""Of a process that makes shards."""
+"""The maker of a process that makes shards."""
 
 
 def _begin(job: Job, size: int) -> None:

@@ -25,9 +25,9 @@ def begin_with(model: Any, name: str) -> None:
     """Take over the audio encoder of a checkpoint, so that `model` hears frames as that one did.
 
     name: as in the configuration, so a folder, or `embedded`. `model` may have more layers, and
-    wider ones: what is new of them begins by adding nothing. The codec is not taken over, nor what
-    places frames among texts. Raises UnavailableError where the checkpoint is not there, or is
-    wider.
+    wider MLPs in them: what is new begins by adding nothing. The codec is not taken over, nor what
+    places frames among texts. Raises UnavailableError where the checkpoint is not there, or its
+    encoder is of another shape.
     """
     own = {key: weight for key, weight in model.state_dict(keep_vars=True).items() if _taken(key)}
     given = _encoder_of(files.find(name), name)
@@ -35,7 +35,7 @@ def begin_with(model: Any, name: str) -> None:
     larger = [
         key
         for key, weight in given.items()
-        if key in own and not _fits(weight.shape, own[key].shape)
+        if key in own and not _fits(key, weight.shape, own[key].shape)
     ]
     if strange or larger or not given:
         raise UnavailableError(
@@ -52,8 +52,11 @@ def begin_with(model: Any, name: str) -> None:
     log.info("begun with the encoder of %s", name)
 
 
-def _fits(part: torch.Size, whole: torch.Size) -> bool:
-    return len(part) == len(whole) and all(a <= b for a, b in zip(part, whole, strict=True))
+def _fits(key: str, part: torch.Size, whole: torch.Size) -> bool:
+    """Whether a weight can be taken over: only what a layer computes within may be narrower."""
+    if ".mlp." not in key or len(part) != len(whole):
+        return part == whole
+    return all(a <= b for a, b in zip(part, whole, strict=True))
 
 
 def _taken(key: str) -> bool:

@@ -15,7 +15,7 @@ from pe_stream.workbench.evaluation import mn04, yamnet
 
 
 class Teacher(Protocol):
-    """What a mixture is played to. classes: AudioSet's display names."""
+    """A model whose answers are imitated. classes: AudioSet's display names."""
 
     name: str
     """As people know it; empty for one that knows nothing."""

@@ -190,7 +190,7 @@ def loss(model: Any, lesson: TextBatch) -> Tensor:
 
 
 def weights(model: Any) -> list[torch.nn.Parameter]:
-    """What is learned: the text tower, of which PE Audio uses no pooler, and its head."""
+    """Trained weights: the text tower without its pooler, and its head."""
     tower = [w for name, w in model.text_model.named_parameters() if "pooler" not in name]
     return [*tower, *model.text_audio_head.parameters()]
 

@@ -37,7 +37,7 @@ class Wordings:
 
     @classmethod
     def of(cls, vectors: Tensor, counts: Sequence[int]) -> Wordings:
-        """From vectors in the texts' order and how many phrasings each has."""
+        """Wordings of vectors in the texts' order; counts: phrasings of each."""
         sizes = torch.tensor(counts)
         return cls(vectors, sizes.cumsum(0) - sizes, sizes)
 
@@ -58,7 +58,7 @@ class Wordings:
 
 
 class Head(nn.Module):
-    """From a sentence encoder's vectors (..., 384) to the space of sounds (..., D).
+    """Maps a sentence encoder's vectors (..., 384) to the space of sounds (..., D).
 
     offsets: (N, D), of the texts of a `Wordings`. What comes out has the norm sqrt(D), so that no
     wording is louder than another.

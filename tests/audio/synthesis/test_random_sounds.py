@@ -12,6 +12,8 @@ from pe_stream.audio.synthesis import SOUNDS
 from pe_stream.audio.synthesis.alarms import temporal_three
 from pe_stream.core.types import SAMPLE_RATE, Samples
 
+pytestmark = pytest.mark.heavy
+
 SEEDS = range(25)
 HOP = SAMPLE_RATE // 200
 

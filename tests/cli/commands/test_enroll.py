@@ -82,6 +82,7 @@ def peak(config: Path, label: str, samples: Samples) -> float:
     return float(scores[:, scorer.labels.embeddings.names.index(label)].max())
 
 
+@pytest.mark.heavy
 def test_a_new_label_hears_what_it_was_taught(config: Path, tmp_path: Path) -> None:
     files = recordings(tmp_path, 1, 2, 3)
     done = pe_stream("enroll", "my_warbler", *files, "--prompt", "a strange toy", "-c", config)
@@ -152,6 +153,7 @@ def test_more_examples_for_a_label_that_is_there(config: Path, tmp_path: Path) -
     assert label["examples"] == ["examples/dog_bark/001.flac", "examples/dog_bark/002.flac"]
 
 
+@pytest.mark.heavy
 def test_what_it_confuses_with_another_enrolled_label(config: Path, tmp_path: Path) -> None:
     pe_stream("enroll", "ring", *recordings(tmp_path, 1, 2, 3), "-c", config)
     done = pe_stream("enroll", "bell", *recordings(tmp_path, 4, 5, 6), "-c", config)
@@ -285,6 +287,7 @@ def room(folder: Path, *, ring: int | None = None, seconds: float = 12) -> Path:
     return write_float_wav(folder / "room.wav", samples)
 
 
+@pytest.mark.heavy
 def test_a_background_of_ones_own(config: Path, tmp_path: Path) -> None:
     files = recordings(tmp_path, 1, 2)
     heard = room(tmp_path)

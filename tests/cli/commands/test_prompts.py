@@ -22,6 +22,8 @@ from pe_stream.core.types import SAMPLE_RATE, Recommended
 from pe_stream.labels.overlaps import NEARLY_SAME, cosines, overlaps
 from pe_stream.pipeline.scorer import prepare
 
+pytestmark = pytest.mark.heavy
+
 CONFIG = """\
 model: {checkpoint: embedded, device: cpu, threads: 1}
 labels:

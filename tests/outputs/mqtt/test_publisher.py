@@ -165,7 +165,7 @@ def test_a_broker_that_is_not_there_yet_gets_the_states_of_then(
         assert ear.payloads(STATE) == ["OFF"]
         mouth.stop()
     assert [message.partition(": ")[2] for message in errors(caplog)] == [
-        "nothing listens there; is the broker running, are host and port right? (trying on)"
+        "nothing listens there; is the broker running, are host and port right? (retrying)"
     ]
 
 

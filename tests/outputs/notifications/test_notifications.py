@@ -394,7 +394,7 @@ class TestWhat:
                 told.event(event(number, label=label))
         assert [each.json["id"] for each in house.received] == ["id-0002", "id-0003"]
 
-    def test_a_restart_begins_anew(self, house: House) -> None:
+    def test_a_restart_begins_again(self, house: House) -> None:
         for _ in range(2):
             self.sent(house, {"cooldown_s": 60}, event(1), event(1))
         assert len(house.received) == 2

@@ -65,7 +65,7 @@ def test_known_scores_are_on_for_a_second_in_thirty() -> None:
     on = first[:, 0] > 0.5
     assert on[:25].all()
     assert not on[25:].any()
-    np.testing.assert_array_equal(second[50:], first[:200])  # 700 + 50 is where it begins anew
+    np.testing.assert_array_equal(second[50:], first[:200])  # 700 + 50 is where it begins again
 
 
 def test_messages_are_made_of_every_event() -> None:

@@ -400,7 +400,7 @@ def test_listening_goes_on_where_it_was_broken_off(heard: Path, tmp_path: Path) 
     assert "h were listened to already" in again.stderr
 
 
-def test_another_label_makes_the_recording_heard_anew(heard: Path, tmp_path: Path) -> None:
+def test_another_label_makes_the_recording_heard_again(heard: Path, tmp_path: Path) -> None:
     wav, state = tmp_path / "kitchen.wav", tmp_path / "calibrate.db"
     arguments = ("calibrate", "-c", heard, "--recordings", wav, "--resume", state, *RATE)
     once = pe_stream(*arguments).stdout.splitlines()[0]

@@ -55,7 +55,7 @@ def test_what_cannot_be_is_refused(count: int, exposure: float) -> None:
         ([], []),
         ([5.0], [1]),
         ([0, 10, 20, 31], [3, 1]),
-        ([100, 105, 3, 4], [2, 2]),  # the second recording begins anew
+        ([100, 105, 3, 4], [2, 2]),  # the second recording begins again
     ],
 )
 def test_a_gap_ends_a_burst(onsets_s: list[float], sizes: list[int]) -> None:

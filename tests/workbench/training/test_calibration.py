@@ -40,6 +40,11 @@ def test_a_label_without_an_event_has_no_say() -> None:
     assert both == pytest.approx(alone)
 
 
+def test_a_fit_needs_a_label_that_is_there_at_times() -> None:
+    with pytest.raises(UnavailableError, match="no label is present in some frames only"):
+        calibration.fit_logits([np.zeros(9)], [np.ones(9, bool)])
+
+
 def tally(true: int, found: int, false: int, false_empty: int = 0) -> Tally:
     return Tally(true, found, false, false_empty)
 

@@ -155,7 +155,7 @@ def test_the_card_names_sources_and_authors(trained: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_finished_training_is_not_begun_anew(
+def test_a_finished_training_is_not_begun_again(
     trained: Path, data: Path, more: Path, recipe: Path
 ) -> None:
     before = (trained / "model.safetensors").read_bytes()

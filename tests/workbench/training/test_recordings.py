@@ -66,7 +66,7 @@ def test_clips_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(again.read(again.all[0]), first.read(first.all[0]))
 
 
-def test_an_interrupted_decoding_begins_anew(tmp_path: Path) -> None:
+def test_an_interrupted_decoding_begins_again(tmp_path: Path) -> None:
     clips = [clip(tmp_path, name, noise((1.0, level))) for name, level in (("a", 0.1), ("b", 0.2))]
 
     def stop(number: int) -> None:

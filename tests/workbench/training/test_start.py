@@ -46,6 +46,10 @@ def test_what_is_new_can_learn() -> None:
             lambda weights: weights.update({"audio_encoder.norm.weight": torch.zeros(300)}),
             "audio_encoder.norm.weight",
         ),
+        (
+            lambda weights: weights.update({"audio_encoder.norm.weight": torch.zeros(200)}),
+            "audio_encoder.norm.weight",
+        ),
         (lambda weights: weights.update({"audio_encoder.more": torch.zeros(3)}), "more"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { el, fill } from "./dom.js";
-import { house, isWritable, loadLabels, whyNotWritable } from "./house.js";
+import { daemon, isWritable, loadLabels, whyNotWritable } from "./daemon.js";
 import { link } from "./router.js";
 import { failed, toast } from "./toasts.js";
 import { spoken } from "./words.js";
@@ -12,7 +12,7 @@ const NEW = "";
 /** @param {object} entry an event with a clip */
 export function exampleForm(entry) {
   const which = el("select", { id: "example-label", testid: "example-label" },
-    [...house.labels.keys()].map((name) => el("option", { value: name, selected: name === entry.label }, spoken(name))),
+    [...daemon.labels.keys()].map((name) => el("option", { value: name, selected: name === entry.label }, spoken(name))),
     el("option", { value: NEW }, "a new label …"));
   const name = text("name", "Name", "Short, as it appears in topics: kettle", 60);
   const prompt = text("prompt", "What the sound is, in words", "Empty: the name.", 300);
@@ -32,14 +32,14 @@ export function exampleForm(entry) {
       name.input.focus();
       return;
     }
-    if (which.value === NEW && house.labels.has(label)) {
+    if (which.value === NEW && daemon.labels.has(label)) {
       problem.textContent = `There is a label “${label}” already: choose it above.`;
       return;
     }
     button.disabled = true;
     button.textContent = "Learning …";
     try {
-      const answer = await post(`events/${encodeURIComponent(entry.id)}/example`, { label, prompts }, { version: house.version });
+      const answer = await post(`events/${encodeURIComponent(entry.id)}/example`, { label, prompts }, { version: daemon.version });
       toast(`${spoken(label)} has learned it: ${answer.label.examples.length} in all.`);
       show(label, answer.report);
       await loadLabels();

@@ -1,7 +1,7 @@
 // Health: what each source really heard, broker, store, checkpoint, and a test tone.
 
 import { el, fill, icon } from "./dom.js";
-import { changed, house, loadInfo } from "./house.js";
+import { changed, daemon, loadInfo } from "./daemon.js";
 import { toneTest } from "./tone_test.js";
 import { dbfs, duration, many, moment, STATES } from "./words.js";
 
@@ -12,10 +12,10 @@ export function view(box, place, ends) {
   const facts = el("div.facts-row", { testid: "facts" });
 
   const showSources = () => {
-    fill(body, [...house.sources.values()].map(row));
-    if (!house.sources.size) fill(body, el("tr", {}, el("td.empty", { colspan: 8 }, "The configuration names no sources.")));
+    fill(body, [...daemon.sources.values()].map(row));
+    if (!daemon.sources.size) fill(body, el("tr", {}, el("td.empty", { colspan: 8 }, "The configuration names no sources.")));
   };
-  const showFacts = () => fill(facts, factCards(house.info));
+  const showFacts = () => fill(facts, factCards(daemon.info));
 
   fill(box, el("h1", {}, "Health"), facts,
     el("section.card.stack", { "aria-labelledby": "sources" }, el("h2", { id: "sources" }, "Sources since the start"),

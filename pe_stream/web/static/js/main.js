@@ -5,7 +5,7 @@ import { byId, el, fill } from "./dom.js";
 import { view as event } from "./event.js";
 import { view as events } from "./events/view.js";
 import { view as health } from "./health.js";
-import * as house from "./house.js";
+import * as daemon from "./daemon.js";
 import { view as editLabel } from "./labels/edit.js";
 import { view as labels } from "./labels/list.js";
 import { view as live } from "./live/view.js";
@@ -52,7 +52,7 @@ async function start() {
 }
 
 async function enter() {
-  await house.load();
+  await daemon.load();
   loggedIn = true;
   stream.start();
   shell.ready();
@@ -86,7 +86,7 @@ async function display(view, here, moved) {
   try {
     title = await view(box, here, mine);
   } catch (error) {
-    if (mine.ended || error.status === 401) return; // it is shown anew after the login
+    if (mine.ended || error.status === 401) return; // it is shown again after the login
     console.error(error);
     title = "Error";
     fill(box, el("h1", {}, "This did not work"), el("p", {}, error.message), again());
@@ -125,7 +125,7 @@ function askAgain() {
   document.body.append(dialog);
   dialog.showModal();
   login(box, mine, async (session) => {
-    await house.load();
+    await daemon.load();
     atDoor = false;
     loggedIn = true;
     mine.end();

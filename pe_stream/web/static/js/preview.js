@@ -1,7 +1,7 @@
 // "How often would it have fired?": asked while a threshold is moved, not at every step of it.
 
 import { post } from "./api.js";
-import { house } from "./house.js";
+import { daemon } from "./daemon.js";
 import { duration, times } from "./words.js";
 
 const PAUSE_MS = 180;
@@ -38,7 +38,7 @@ export class Preview {
     try {
       const path = `labels/${encodeURIComponent(this.#label)}/preview`;
       const preview = await post(path, { ...rule, hours: HOURS }, { signal: abort.signal });
-      const sources = Object.keys(house.labels.get(this.#label)?.now ?? {}).length;
+      const sources = Object.keys(daemon.labels.get(this.#label)?.now ?? {}).length;
       this.#answer(previewWords(preview, sources), preview);
     } catch (error) {
       if (error.name === "AbortError") return;

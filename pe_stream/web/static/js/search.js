@@ -2,7 +2,7 @@
 
 import { address, get } from "./api.js";
 import { el, fill, icon } from "./dom.js";
-import { house } from "./house.js";
+import { daemon } from "./daemon.js";
 import { link } from "./router.js";
 import { duration, fullMoment, many, moment, score, spoken } from "./words.js";
 
@@ -14,7 +14,7 @@ const LEAD_S = 1;
 export function view(box, { query }, ends) {
   const text = el("input", { id: "search-text", testid: "search-text", type: "search", required: true, maxlength: 500, autocomplete: "off", placeholder: "a kettle whistling", value: query.get("text") ?? "" });
   const source = el("select", { id: "search-source", testid: "search-source" },
-    el("option", { value: "" }, "everywhere"), [...house.sources.keys()].map((name) => el("option", { value: name }, name)));
+    el("option", { value: "" }, "everywhere"), [...daemon.sources.keys()].map((name) => el("option", { value: name }, name)));
   const span = el("select", { id: "search-span", testid: "search-span" }, SPANS.map(([hours, words]) => el("option", { value: hours, selected: hours === "24" }, words)));
   const button = el("button.primary", { type: "submit", testid: "search-button" }, "Search");
   const problem = el("p.problem", { role: "alert", id: "search-problem", testid: "search-problem" });
@@ -53,9 +53,9 @@ export function view(box, { query }, ends) {
   ends.add(stopAll);
 
   fill(box, el("h1", {}, "Search what was heard"));
-  if (!house.info?.search) {
+  if (!daemon.info?.search) {
     box.append(el("p.note", { testid: "search-off" }, "Nothing that was heard is kept. To search in it, set ",
-      el("code", {}, "search.enabled: true"), " in the configuration and start pe_stream anew. No sound is kept for it."));
+      el("code", {}, "search.enabled: true"), " in the configuration and restart pe_stream. No sound is kept for it."));
     return "Search";
   }
   box.append(

@@ -2,7 +2,7 @@
 
 import { remove } from "./api.js";
 import { byId, el, fill, icon, say } from "./dom.js";
-import { changed, house } from "./house.js";
+import { changed, daemon } from "./daemon.js";
 import { link } from "./router.js";
 import { connection, now } from "./stream.js";
 import * as theme from "./theme.js";
@@ -69,7 +69,7 @@ export function current(name) {
 }
 
 export function title(text) {
-  document.title = `${text} · ${house.info?.node ?? "pe_stream"}`;
+  document.title = `${text} · ${daemon.info?.node ?? "pe_stream"}`;
 }
 
 function showConnection() {
@@ -99,7 +99,7 @@ function banner() {
   if (connection.state === "open" || nav.hidden) return;
   if (!broken()) {
     fill(box(), el("div.banner", { testid: "banner" }, icon("warning"),
-      el("p", {}, `The connection to ${house.info?.node ?? "pe_stream"} is cut off: what is shown is not live. Trying again by itself. `,
+      el("p", {}, `The connection to ${daemon.info?.node ?? "pe_stream"} is cut off: what is shown is not live. Trying again by itself. `,
         el("span.seconds", { aria: { hidden: "true" } })),
       el("button.quiet", { type: "button", testid: "retry", onclick: now }, "Try now")));
   }

@@ -1,7 +1,7 @@
 // The test tone on the health page: play it, wait for it in every source's live bands, say what came.
 
 import { el, fill, icon } from "./dom.js";
-import { house } from "./house.js";
+import { daemon } from "./daemon.js";
 import { BANDS, FRAME_MS, heardAt, KEPT } from "./live/heard.js";
 import { on } from "./stream.js";
 import { failed } from "./toasts.js";
@@ -22,7 +22,7 @@ export function toneTest(ends) {
     button.disabled = true;
     fill(results, el("li", {}, "Three beeps, then eight seconds of listening …"));
     try {
-      const listening = new Map([...house.sources.keys()].map((source) => [source, listenTo(source)]));
+      const listening = new Map([...daemon.sources.keys()].map((source) => [source, listenTo(source)]));
       running = listening;
       await quietBefore(listening);
       const played = await playTone();
@@ -57,7 +57,7 @@ function listenTo(source) {
   const levels = [];
   const arrivals = [];
   const end = on.hop.on((hop) => {
-    const band = bandOf(house.bandsHz, TONE_HZ); // known once the stream has begun
+    const band = bandOf(daemon.bandsHz, TONE_HZ); // known once the stream has begun
     if (hop.source !== source || band < 0) return;
     // The tone may lie on the edge of its band, so the louder neighbour counts too.
     const near = [band - 1, band, band + 1].filter((one) => one >= 0 && one < BANDS);

@@ -2,7 +2,7 @@
 
 import { post } from "./api.js";
 import { el, fill, pen } from "./dom.js";
-import { house } from "./house.js";
+import { daemon } from "./daemon.js";
 import { sharp } from "./live/painting.js";
 import { link } from "./router.js";
 import { drawScores } from "./score_plot.js";
@@ -17,10 +17,10 @@ const TICK_S = 10;
 const tries = [];
 
 export function view(box, place, ends) {
-  const sources = [...house.sources.keys()];
+  const sources = [...daemon.sources.keys()];
   const text = el("input", { id: "try-text", testid: "try-text", required: true, maxlength: 300, autocomplete: "off", placeholder: "the oven timer beeps" });
   const source = el("select", { id: "try-source", testid: "try-source" }, sources.map((name) => el("option", { value: name }, name)));
-  const heard = sources.find((name) => house.sources.get(name).state === "hearing");
+  const heard = sources.find((name) => daemon.sources.get(name).state === "hearing");
   if (heard) source.value = heard;
   const button = el("button.primary", { type: "submit", testid: "try-button" }, "Try it");
   const problem = el("p.problem", { role: "alert", id: "try-problem", testid: "try-problem" });
@@ -54,7 +54,7 @@ export function view(box, place, ends) {
     fill(list, tries.map((one) => el("li.card", { testid: "try-result", data: { text: one.text } }, result(one, ends))));
     if (!tries.length) {
       fill(list, el("li.empty.card", {}, el("strong", {}, "Nothing tried yet"),
-        "Make the sound, then describe it: the last minute is scored anew. Tries stay under each other, to compare."));
+        "Make the sound, then describe it: the last minute is scored again. Results stay listed below each other, to compare."));
     }
   }
 

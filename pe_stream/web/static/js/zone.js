@@ -1,4 +1,4 @@
-// Clock times of the house: in the daemon's time zone, wherever the page is looked at.
+// Clock times in the daemon's time zone, whatever the browser's is.
 
 let zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 const formats = new Map();
@@ -53,7 +53,7 @@ export function localDate(when) {
   };
 }
 
-/** The moment at which the house's clock shows that date and time. @param {string} date @returns {Date} */
+/** The moment at which the daemon's local time is that date and time. @param {string} date @returns {Date} */
 export function moment(date, hours = 0, minutes = 0) {
   const [year, month, day] = date.split("-").map(Number);
   const wall = Date.UTC(year, month - 1, day, hours, minutes);

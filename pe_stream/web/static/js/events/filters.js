@@ -1,7 +1,7 @@
 // Which events are asked for: a form, and the same in the address so that it can be kept and sent.
 
 import { el } from "../dom.js";
-import { house } from "../house.js";
+import { daemon } from "../daemon.js";
 import { fromInput, toInput } from "../zone.js";
 import { spoken } from "../words.js";
 
@@ -26,8 +26,8 @@ export function lets(filter, entry) {
 /** @param {Filter} filter @param {(filter: Filter) => void} onChange */
 export function filterForm(filter, onChange) {
   const selects = {
-    source: choose("source", "Source", [["", "all"], ...[...house.sources.keys()].map((name) => [name, name])]),
-    label: choose("label", "Label", [["", "all"], ...[...house.labels.keys()].map((name) => [name, spoken(name)])]),
+    source: choose("source", "Source", [["", "all"], ...[...daemon.sources.keys()].map((name) => [name, name])]),
+    label: choose("label", "Label", [["", "all"], ...[...daemon.labels.keys()].map((name) => [name, spoken(name)])]),
     verdict: choose("verdict", "Marked", [["", "all"], ["none", "not yet"], ["right", "right"], ["wrong", "wrong"]]),
   };
   const since = time("since", "From");

@@ -26,7 +26,7 @@ export class When {
     this.node = el("div.when", {}, this.#days.node, this.#hours.node, this.#legend);
   }
 
-  /** Count anew. @param {import("./filters.js").Filter} filter */
+  /** Count again. @param {import("./filters.js").Filter} filter */
   async load(filter) {
     this.#asked += 1;
     const mine = this.#asked;

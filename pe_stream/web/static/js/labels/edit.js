@@ -2,7 +2,7 @@
 
 import { patch, put, remove } from "../api.js";
 import { el, fill } from "../dom.js";
-import { accept, changed, house, isWritable, loadLabels, whyNotWritable } from "../house.js";
+import { accept, changed, daemon, isWritable, loadLabels, whyNotWritable } from "../daemon.js";
 import { notFound } from "../not_found.js";
 import { Preview } from "../preview.js";
 import { link } from "../router.js";
@@ -14,10 +14,10 @@ const LISTED = 8;
 
 /** #/label/NAME, or #/label?text=... for a new one. */
 export function view(box, { parts, query }, ends) {
-  const old = parts[1] ? house.labels.get(parts[1]) : null;
+  const old = parts[1] ? daemon.labels.get(parts[1]) : null;
   if (parts[1] && !old) return notFound(box, `There is no label “${parts[1]}”.`);
   const name = el("input", { id: "label-name", testid: "label-name", required: true, autocomplete: "off", spellcheck: "false", maxlength: 60 });
-  let version = house.version;
+  let version = daemon.version;
   const form = new LabelForm(old, () => { ask(); });
   const save = el("button.primary", { type: "submit", testid: "save" }, old ? "Save" : "Add the label");
   const preview = old && new Preview(old.name, (words, found) => showPreview(form.preview, words, found));
@@ -72,11 +72,11 @@ export function view(box, { parts, query }, ends) {
   }
 
   function takeNew() {
-    version = house.version;
+    version = daemon.version;
     form.noProblem();
     changedElsewhere.hidden = true;
     if (!old) return;
-    const label = house.labels.get(old.name);
+    const label = daemon.labels.get(old.name);
     if (!label) {
       form.problem("Removed elsewhere.", "This label is no longer in the configuration.");
       return;
@@ -90,11 +90,11 @@ export function view(box, { parts, query }, ends) {
 
   const changedElsewhere = el("div.note.row", { hidden: true, role: "status", testid: "changed-elsewhere" });
   ends.add(changed.labels.on(() => {
-    if (house.version === version) return;
+    if (daemon.version === version) return;
     // Another label's change is not worth a word: what is here follows by itself.
-    const now = old && house.labels.get(old.name);
+    const now = old && daemon.labels.get(old.name);
     if (!old || (now && !form.differs(now))) {
-      version = house.version;
+      version = daemon.version;
       return;
     }
     fill(changedElsewhere, el("p", {}, "This label was changed elsewhere: your edits are kept here."),

@@ -1,7 +1,7 @@
 // Fields of the label form.
 
 import { el } from "../dom.js";
-import { house } from "../house.js";
+import { daemon } from "../daemon.js";
 import { score } from "../words.js";
 
 /**
@@ -109,7 +109,7 @@ export function check(key, text) {
 export function sources() {
   const key = "sources";
   const everywhere = el("input", { type: "checkbox", id: idOf(key), testid: idOf(key) });
-  const single = [...house.sources.keys()].map((name) => el("input", { type: "checkbox", id: `${idOf(key)}-${name}`, value: name }));
+  const single = [...daemon.sources.keys()].map((name) => el("input", { type: "checkbox", id: `${idOf(key)}-${name}`, value: name }));
   const choices = el("div.row", {}, single.map((input) => el("label.check", { for: input.id }, input, input.value)));
   const show = () => { choices.hidden = everywhere.checked; };
   everywhere.addEventListener("change", show);
@@ -123,7 +123,7 @@ export function sources() {
     write: (value) => {
       everywhere.checked = value === null;
       for (const input of single) input.checked = value?.includes(input.value) ?? false;
-      unknown = (value ?? []).filter((name) => !house.sources.has(name));
+      unknown = (value ?? []).filter((name) => !daemon.sources.has(name));
       show();
     },
   };

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { el, fill } from "../dom.js";
-import { changed, house, isWritable, whyNotWritable } from "../house.js";
+import { changed, daemon, isWritable, whyNotWritable } from "../daemon.js";
 import { link } from "../router.js";
 import { many, score, spoken } from "../words.js";
 
@@ -19,8 +19,8 @@ export function view(box, place, ends) {
     readOnly.hidden = isWritable();
     readOnly.textContent = `Labels can be looked at, not changed: ${whyNotWritable()}`;
     add.hidden = !isWritable();
-    fill(list, [...house.labels.values()].map((label) => card(label, counts)));
-    if (!house.labels.size) {
+    fill(list, [...daemon.labels.values()].map((label) => card(label, counts)));
+    if (!daemon.labels.size) {
       fill(list, el("li.empty", {}, el("strong", {}, "No labels yet"), "A label is a name and what the sound is, in words."));
     }
   }

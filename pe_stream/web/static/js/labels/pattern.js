@@ -1,7 +1,7 @@
 // What sounds must form to make an event: nothing, a rhythm, several of them, or another label after one.
 
 import { el } from "../dom.js";
-import { house } from "../house.js";
+import { daemon } from "../daemon.js";
 import { spoken } from "../words.js";
 import { choice, number, range } from "./fields.js";
 
@@ -26,7 +26,7 @@ const HINTS = {
 
 /** A field as in fields.js. @param {string|null} own name of the label, null for a new one */
 export function pattern(own) {
-  const others = [...house.labels.keys()].filter((name) => name !== own).map((name) => [name, spoken(name)]);
+  const others = [...daemon.labels.keys()].filter((name) => name !== own).map((name) => [name, spoken(name)]);
   const kind = choice("pattern", "What the sounds must form", KINDS);
   const beats = seconds("pattern-rhythm", "Seconds of sound, silence, sound, … silence", "The pause at the end is the longest.");
   const within = number("pattern-within_s", "Within, s", `At most ${LONGEST_S}.`, { max: LONGEST_S });

@@ -1,7 +1,7 @@
 // A source: state, level, what it thinks it hears, spectrogram, a track per label.
 
 import { el, fill, icon } from "../dom.js";
-import { house, labelsAt } from "../house.js";
+import { daemon, labelsAt } from "../daemon.js";
 import { Ends } from "../signal.js";
 import { link } from "../router.js";
 import { moment, STATES } from "../words.js";
@@ -41,7 +41,7 @@ export class Panel {
     this.#more.addEventListener("click", () => { this.#all = !this.#all; this.#arrange(); });
     this.#list.setAttribute("aria-label", `Labels at ${source}`);
     const frequencies = el("div.frequencies", { aria: { hidden: "true" } });
-    for (const { text, at } of ticks(house.bandsHz)) {
+    for (const { text, at } of ticks(daemon.bandsHz)) {
       const tick = el("span", {}, text);
       tick.style.top = `${at * 100}%`;
       frequencies.append(tick);
@@ -84,7 +84,7 @@ export class Panel {
 
   /** The source's state, in words and a sign. */
   state() {
-    const source = house.sources.get(this.#source);
+    const source = daemon.sources.get(this.#source);
     const { word, more } = STATES[source.state] ?? { word: source.state, more: "" };
     if (this.#badge.dataset.state !== source.state) fill(this.#badge, icon(source.state in STATES ? source.state : "starting"), word);
     this.#badge.dataset.state = source.state;

@@ -1,6 +1,6 @@
 // A threshold that was moved is written to the configuration, and can be taken back.
 
-import { changeLabel, house, whyNotWritable } from "../house.js";
+import { changeLabel, daemon, whyNotWritable } from "../daemon.js";
 import { failed, toast } from "../toasts.js";
 import { score, spoken } from "../words.js";
 
@@ -11,7 +11,7 @@ import { score, spoken } from "../words.js";
  * @returns {Promise<boolean>} whether it was saved
  */
 export async function saveThreshold(label, from, to) {
-  const before = house.labels.get(label);
+  const before = daemon.labels.get(label);
   const keys = { threshold: to };
   const undo = { threshold: before?.threshold ?? null };
   // An off threshold may not be above: it then moves along.

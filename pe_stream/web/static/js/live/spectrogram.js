@@ -4,7 +4,7 @@
 // every picture is at most two copies of it, scaled.
 
 import { el, pen } from "../dom.js";
-import { house } from "../house.js";
+import { daemon } from "../daemon.js";
 import { onTheme } from "../theme.js";
 import { dbfs } from "../words.js";
 import { colourMap } from "./colour_map.js";
@@ -25,7 +25,7 @@ export function spectrogram(source, heard, ends) {
   let shown = -1;
   let worded = -Infinity;
 
-  function anew() {
+  function redraw() {
     shown = -1;
     repaint();
   }
@@ -78,14 +78,14 @@ export function spectrogram(source, heard, ends) {
       for (let band = 0; band < BANDS; band += 1) sum[band] += heard.bands[(n % KEPT) * BANDS + band];
     }
     const strongest = sum.indexOf(Math.max(...sum));
-    const hz = house.bandsHz[strongest + 1];
+    const hz = daemon.bandsHz[strongest + 1];
     canvas.setAttribute("aria-label", heard.end === 0 || !hz ? `Spectrogram of ${source}: nothing yet`
       : `Spectrogram of ${source}, the last 30 seconds. Level now ${dbfs(level)}, most sound near ${Math.round(hz)} Hz`);
   }
 
   ends.add(
-    sharp(canvas, (width, height) => { size = [width, height]; anew(); }),
-    onTheme(() => { map = colourMap(); written = 0; anew(); }),
+    sharp(canvas, (width, height) => { size = [width, height]; redraw(); }),
+    onTheme(() => { map = colourMap(); written = 0; redraw(); }),
     painting(canvas, paint),
   );
   return el("div.window", {}, canvas);

@@ -1,7 +1,7 @@
 // The line on a track that is the threshold: dragged with a pointer, or moved with the keyboard.
 
 import { el, say } from "../dom.js";
-import { changed, isWritable, ruleOf, whyNotWritable } from "../house.js";
+import { changed, isWritable, ruleOf, whyNotWritable } from "../daemon.js";
 import { Preview } from "../preview.js";
 import { score, spoken } from "../words.js";
 import { saveThreshold } from "./save_threshold.js";

@@ -1,7 +1,7 @@
 // What it thinks it hears: the three highest labels of the last second, in large.
 
 import { el, say } from "../dom.js";
-import { ruleOf } from "../house.js";
+import { ruleOf } from "../daemon.js";
 import { score, spoken } from "../words.js";
 
 const COUNT = 3;

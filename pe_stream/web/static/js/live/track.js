@@ -1,7 +1,7 @@
 // One label at one source: its score over the last 30 s, its threshold, its events.
 
 import { el, pen, say } from "../dom.js";
-import { ruleOf } from "../house.js";
+import { ruleOf } from "../daemon.js";
 import { link } from "../router.js";
 import { onTheme } from "../theme.js";
 import { score, spoken } from "../words.js";
@@ -31,10 +31,10 @@ export function track(label, source, heard, ends) {
   plot.append(thresholdSlider(label, source, plot, (value) => {
     threshold = value;
     say(limit, `≥ ${score(value)}`);
-    anew();
+    redraw();
   }, ends));
 
-  function anew() {
+  function redraw() {
     shown = null;
     repaint();
   }
@@ -88,8 +88,8 @@ export function track(label, source, heard, ends) {
 
   words();
   ends.add(
-    sharp(canvas, (width, height) => { size = [width, height]; anew(); }),
-    onTheme(anew),
+    sharp(canvas, (width, height) => { size = [width, height]; redraw(); }),
+    onTheme(redraw),
     painting(plot, paint),
   );
   return { node, label, hop };

@@ -1,7 +1,7 @@
 // Live: what every source hears, now.
 
 import { el, fill } from "../dom.js";
-import { changed, house } from "../house.js";
+import { changed, daemon } from "../daemon.js";
 import { keep, kept } from "../kept.js";
 import { on } from "../stream.js";
 import { Ends } from "../signal.js";
@@ -29,7 +29,7 @@ export function view(box, place, ends) {
     panelEnds.end();
     panelEnds = new Ends();
     panels.clear();
-    for (const source of house.sources.keys()) panels.set(source, new Panel(source, order, panelEnds));
+    for (const source of daemon.sources.keys()) panels.set(source, new Panel(source, order, panelEnds));
     fill(sources, [...panels.values()].map((panel) => panel.node));
     if (!panels.size) fill(sources, el("p.empty.card", {}, el("strong", {}, "No sources"), "The configuration names none."));
   }

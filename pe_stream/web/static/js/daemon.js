@@ -6,7 +6,7 @@ import { on } from "./stream.js";
 import { failed } from "./toasts.js";
 import { useZone } from "./zone.js";
 
-export const house = {
+export const daemon = {
   /** As GET info. @type {Record<string, any>|null} */
   info: null,
   /** Sources by name, in the daemon's order. @type {Map<string, object>} */
@@ -38,20 +38,20 @@ export async function loadLabels() {
 }
 
 function takeInfo(info) {
-  house.info = info;
+  daemon.info = info;
   useZone(info.timezone);
   changed.info.send(info);
 }
 
 function takeSources(sources) {
-  house.sources = new Map(sources.map((source) => [source.name, source]));
+  daemon.sources = new Map(sources.map((source) => [source.name, source]));
   changed.sources.send();
 }
 
 function takeLabels({ version, labels }) {
-  house.version = version;
-  house.labels = new Map(labels.map((label) => [label.name, label]));
-  house.rules = new Map();
+  daemon.version = version;
+  daemon.labels = new Map(labels.map((label) => [label.name, label]));
+  daemon.rules = new Map();
   for (const label of labels) {
     for (const [source, rule] of Object.entries(label.now)) setRule(source, label.name, rule);
   }
@@ -60,20 +60,20 @@ function takeLabels({ version, labels }) {
 }
 
 function setRule(source, label, rule) {
-  if (!house.rules.has(source)) house.rules.set(source, new Map());
-  house.rules.get(source).set(label, rule);
+  if (!daemon.rules.has(source)) daemon.rules.set(source, new Map());
+  daemon.rules.get(source).set(label, rule);
 }
 
 /** The rule in force, or null where the label is not listened for at that source. */
-export const ruleOf = (source, label) => house.rules.get(source)?.get(label) ?? null;
+export const ruleOf = (source, label) => daemon.rules.get(source)?.get(label) ?? null;
 
 /** Names of the labels that are listened for at a source, in the order configured. */
 export function labelsAt(source) {
-  return [...house.labels.values()].filter((label) => source in label.now).map((label) => label.name);
+  return [...daemon.labels.values()].filter((label) => source in label.now).map((label) => label.name);
 }
 
-export const isWritable = () => house.info?.config.writable ?? false;
-export const whyNotWritable = () => house.info?.config.reason ?? "";
+export const isWritable = () => daemon.info?.config.writable ?? false;
+export const whyNotWritable = () => daemon.info?.config.reason ?? "";
 
 /**
  * Change keys of a label. Where someone else changed the file meanwhile, but not these keys of this
@@ -81,23 +81,23 @@ export const whyNotWritable = () => house.info?.config.reason ?? "";
  * @returns {Promise<object>} the label as it is now
  */
 export async function changeLabel(name, keys) {
-  const before = house.labels.get(name);
+  const before = daemon.labels.get(name);
   try {
-    return accept(await patch(`labels/${encodeURIComponent(name)}`, keys, house.version));
+    return accept(await patch(`labels/${encodeURIComponent(name)}`, keys, daemon.version));
   } catch (error) {
     if (error.status !== 412) throw error;
     await loadLabels();
-    const after = house.labels.get(name);
+    const after = daemon.labels.get(name);
     const untouched = after && Object.keys(keys).every((key) => JSON.stringify(before?.[key]) === JSON.stringify(after[key]));
     if (!untouched) throw error;
-    return accept(await patch(`labels/${encodeURIComponent(name)}`, keys, house.version));
+    return accept(await patch(`labels/${encodeURIComponent(name)}`, keys, daemon.version));
   }
 }
 
 /** Take over the answer to a change. */
 export function accept({ version, label }) {
-  house.version = version;
-  house.labels.set(label.name, label);
+  daemon.version = version;
+  daemon.labels.set(label.name, label);
   for (const [source, rule] of Object.entries(label.now)) setRule(source, label.name, rule);
   changed.labels.send();
   changed.rules.send(null);
@@ -106,19 +106,19 @@ export function accept({ version, label }) {
 
 on.hello.on(({ bands_hz: bandsHz }) => {
   // After a break, others may have changed the labels.
-  if (house.bandsHz.length) loadLabels().catch((error) => failed(error, "The labels could not be loaded"));
-  house.bandsHz = bandsHz;
+  if (daemon.bandsHz.length) loadLabels().catch((error) => failed(error, "The labels could not be loaded"));
+  daemon.bandsHz = bandsHz;
 });
 on.health.on((source) => {
-  const known = house.sources.has(source.name);
-  house.sources.set(source.name, { ...house.sources.get(source.name), ...source });
+  const known = daemon.sources.has(source.name);
+  daemon.sources.set(source.name, { ...daemon.sources.get(source.name), ...source });
   changed.sources.send(known ? source.name : null);
 });
 on.rules.on(({ source, rules }) => {
-  house.rules.set(source, new Map(Object.entries(rules)));
+  daemon.rules.set(source, new Map(Object.entries(rules)));
   changed.rules.send(source);
 });
 on.labels.on(({ version }) => {
   // Not for what this page has just saved itself.
-  if (version !== house.version) loadLabels().catch((error) => failed(error, "The labels could not be loaded"));
+  if (version !== daemon.version) loadLabels().catch((error) => failed(error, "The labels could not be loaded"));
 });

@@ -1,0 +1,26 @@
+"""Parameters that FastAPI gives a route: the daemon, and the gate."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from pe_stream.web.daemon_view import DaemonView
+from pe_stream.web.gate import Gate
+
+
+def _view(request: Request) -> DaemonView:
+    return cast("DaemonView", request.app.state.daemon)
+
+
+DaemonDep = Annotated[DaemonView, Depends(_view)]
+"""The daemon, in a route."""
+
+
+def _gate(request: Request) -> Gate:
+    return cast("Gate", request.app.state.gate)
+
+
+Turns = Annotated[Gate, Depends(_gate)]
+"""The gate, in a route."""
