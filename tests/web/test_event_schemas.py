@@ -1,0 +1,40 @@
+"""Schemas of the API's answers about events."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+from stand_ins import event
+
+from pe_stream.core.types import Phase
+from pe_stream.web.event_schemas import Entry, Judgement
+
+SAID = {"verdict": None, "note": None, "has_clip": False}
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_an_entry_is_the_event_as_on_mqtt(phase: Phase) -> None:
+    told = replace(event(1), phase=phase).to_dict()
+    assert Entry.model_validate(told | SAID).model_dump(mode="json", by_alias=True) == told | SAID
+
+
+def test_a_phase_is_one_of_three() -> None:
+    with pytest.raises(ValidationError, match="phase"):
+        Entry.model_validate(event(1).to_dict() | {"phase": "middle"} | SAID)
+
+
+def test_a_reason_of_a_later_version_is_told() -> None:
+    told = event(1, Phase.END).to_dict() | {"reason": "from a later version"}
+    assert Entry.model_validate(told | SAID).model_dump()["reason"] == "from a later version"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"verdict": "maybe"}, {"verdict": "right", "x": 1}, {"verdict": "right", "note": "n" * 1001}],
+)
+def test_a_judgement_is_right_or_wrong(body: dict[str, object]) -> None:
+    assert Judgement.model_validate({"verdict": "wrong"}).note == ""
+    with pytest.raises(ValidationError):
+        Judgement.model_validate(body)
