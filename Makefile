@@ -90,7 +90,7 @@ screenshots: .venv/.installed-test  ## pictures of the page for the README (need
 hooks: .venv/.installed-test  ## check every commit with ruff, mypy, codespell and eslint
 	.venv/bin/pre-commit install
 
-constraints: .venv/.installed-test  ## write constraints.txt anew, with the newest that pyproject allows
+constraints: .venv/.installed-test  ## write constraints.txt again, with the newest that pyproject allows
 	$(PIP) --upgrade --upgrade-strategy eager --editable '.[test]' $(TORCH)
 	{ sed '/^[^#]/,$$d' constraints.txt; $(VENV) -m pip freeze --all --exclude-editable \
 	  --exclude pip --exclude torch | sed '/^\(cuda\|nvidia\|triton\)/d'; } >constraints.new
