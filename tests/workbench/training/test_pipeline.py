@@ -300,7 +300,7 @@ def test_the_phrasings_held_out_are_no_lessons(
         assert len(texts) == len(targets)
         return lessons(tokenizer, texts, targets, seed)
 
-    monkeypatch.setattr(text, "Lessons", noted)
+    monkeypatch.setattr(text, "TextBatches", noted)
     made._lessons(learned, words)
     assert words.texts[-1] not in seen
     assert set(words.texts[:-1]) <= set(seen)

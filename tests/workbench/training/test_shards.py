@@ -68,7 +68,7 @@ class Teacher:
 @pytest.fixture
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setattr(shards, "SIZE", 3)
-    monkeypatch.setattr(shards, "Recordings", lambda folder: folder)
+    monkeypatch.setattr(shards, "DecodedClips", lambda folder: folder)
     monkeypatch.setattr(shards, "Composer", StandIn)
     monkeypatch.setattr(teachers, "load", lambda folder: Teacher())
     monkeypatch.setattr(StandIn, "made", [])
