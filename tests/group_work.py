@@ -67,7 +67,7 @@ def straight_line(group: Group, out: Path, steps: int, stop_at: int | None) -> N
         saved.append(step)
         whole(self, step)
         if step == stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
+            raise KeyboardInterrupt
 
     fitting._State.save = save  # type: ignore[method-assign]
 
