@@ -67,7 +67,9 @@ def straight_line(group: Group, out: Path, steps: int, stop_at: int | None) -> N
         saved.append(step)
         whole(self, step)
         if step == stop_at:
-            raise KeyboardInterrupt
+            # A shell that starts jobs in the background has the signal ignored.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            os.kill(os.getpid(), signal.SIGINT)
 
     fitting._State.save = save  # type: ignore[method-assign]
 

@@ -142,7 +142,7 @@ class Feed:
                 failures = failures + 1 if self._next == before else 1
                 self._miss(f"{error}; trying again")
                 longest_s = REFUSED_S if isinstance(error, RefusedError) else LONGEST_S
-                self._stopping.wait(delay_s(failures, longest_s, random.random()))  # noqa: S311
+                self._stopping.wait(delay_s(failures, longest_s, random.random()))  # noqa: S311 - no secret is made of it
             else:
                 self._mark(Mark.ENDED)
                 return

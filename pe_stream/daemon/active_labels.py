@@ -133,7 +133,7 @@ class ActiveLabels:
         try:
             self._live.set_rule(source, label, command.threshold, enabled=command.enabled)
         except PeStreamError as error:
-            log.error("set: %s %s: %s", source, label, error)  # noqa: TRY400
+            log.error("set: %s %s: %s", source, label, error)  # noqa: TRY400 - expected; its message is enough
         else:
             changes = {"threshold": command.threshold, "enabled": command.enabled}
             said = ", ".join(f"{key} {to}" for key, to in changes.items() if to is not None)
@@ -179,7 +179,7 @@ class ActiveLabels:
                 self._adopt(wanted, prepared, keep=())
             log.info("reloaded: %d labels", len(wanted.labels))
         except PeStreamError as error:
-            log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400
+            log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400 - expected; its message is enough
 
     def _take_edit(
         self, file: ConfigFile, edit: Edit, draft: Draft, prepared: _Prepared

@@ -66,7 +66,7 @@ class Delivery(Listener):
             )
         return unfinished
 
-    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002 - a part of the protocol
         """Publish the states of labels that are new, remove those of labels that are gone."""
         self._publisher.publish(self._board.relabel(of))
 

@@ -174,7 +174,7 @@ class Running:
         try:
             self.labels.follow(local_time.now())
         except UnavailableError as error:  # it is ending
-            log.error("by the clock: %s", error)  # noqa: TRY400
+            log.error("by the clock: %s", error)  # noqa: TRY400 - expected; its message is enough
         self.tell_health(now_s)
 
     def tell_health(self, now_s: float) -> None:

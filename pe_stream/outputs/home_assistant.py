@@ -61,7 +61,7 @@ class HomeAssistant(Listener):
                 [device.described(labels[name]) for name, device in self._devices.items()]
             )
 
-    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002 - a part of the protocol
         """Say what there is (sources stay); removes the entities of labels that are gone."""
         said = []
         before, self._labels = self._labels, {name: list(each) for name, each in of.items()}

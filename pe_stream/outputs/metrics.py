@@ -90,7 +90,7 @@ class Metrics(Listener):
             self._events.labels(event.source, event.label).inc()
             self._latency.labels(event.source).observe(event.latency_ms / 1000)
 
-    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002 - a part of the protocol
         """Begin at 0 for every label of every source: Prometheus sees no increase to a first 1."""
         for source, names in of.items():
             self._latency.labels(source)

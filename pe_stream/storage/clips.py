@@ -134,7 +134,7 @@ class Clips:
         try:
             self._lock = claim(self._folder)
         except UnavailableError as error:
-            log.error("no clips are kept: %s", error)  # noqa: TRY400
+            log.error("no clips are kept: %s", error)  # noqa: TRY400 - expected; its message is enough
             self._rule = None
             return
         self._worker.start()

@@ -109,7 +109,7 @@ class EmbeddingStore(Listener):
                 self._close(source, gathered)
         self._queue.stop()
 
-    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:  # noqa: ARG002
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:  # noqa: ARG002 - a part of the protocol
         """Keep the embeddings of the frames."""
         if heard.embeddings is not None:
             self.add(source, heard.start_ns, heard.embeddings)

@@ -34,7 +34,7 @@ class RecentEmbeddings(Listener):
         self._lock = threading.Lock()
         self._runs: dict[str, _EmbeddingRun] = {}
 
-    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:  # noqa: ARG002
+    def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:  # noqa: ARG002 - a part of the protocol
         """Take the embeddings of the frames."""
         if heard.embeddings is not None:
             self.add(source, heard.start_ns, heard.embeddings)

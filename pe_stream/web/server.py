@@ -143,7 +143,7 @@ class Server(Listener):
         """The rules of a source as they are now."""
         self._viewers.tell("rules", lambda: rules_shown(source, rules))
 
-    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002
+    def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:  # noqa: ARG002 - a part of the protocol
         """The labels are others than before, and in force."""
         self._viewers.tell("labels", lambda: {"version": self._daemon.version()})
 

@@ -127,7 +127,7 @@ def once(advice: str) -> type[argparse.Action]:
             parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse's signature
             namespace: argparse.Namespace,
             values: str | Sequence[Any] | None,
-            option_string: str | None = None,  # noqa: ARG002
+            option_string: str | None = None,  # noqa: ARG002 - argparse passes it
         ) -> None:
             if self.dest in namespace:
                 raise argparse.ArgumentError(self, f"given twice; {advice}")

@@ -47,7 +47,7 @@ _DROP_WARNING_S = 10.0
 
 def backoff() -> Iterator[float]:
     """Delays before the next attempt (s), without end."""
-    return (delay_s(attempt, LONGEST_S, random.random()) for attempt in itertools.count(1))  # noqa: S311
+    return (delay_s(attempt, LONGEST_S, random.random()) for attempt in itertools.count(1))  # noqa: S311 - no secret is made of it
 
 
 class Publisher:

@@ -204,7 +204,7 @@ class _Notifier:
         except queue.Full:
             self._not_told(event)
             self.dropped += 1
-            log.error(  # noqa: TRY400
+            log.error(  # noqa: TRY400 - expected; its message is enough
                 "notification %s: a message is dropped: %d wait", self._name, MOST_WAITING
             )
 
@@ -239,7 +239,7 @@ class _Notifier:
     def _deliver(self, event: Event, clip: Path | None) -> None:
         """Send, and try again where that may help."""
         for attempt in range(1, TRIES + 1):
-            pause_s = delay_s(attempt, math.inf, random.random(), first_s=FIRST_PAUSE_S)  # noqa: S311
+            pause_s = delay_s(attempt, math.inf, random.random(), first_s=FIRST_PAUSE_S)  # noqa: S311 - no secret is made of it
             try:
                 answer = self._service.send(self._notification(event, clip))
             except UnavailableError as error:
@@ -247,7 +247,7 @@ class _Notifier:
                 if vain or self._stopping.wait(pause_s):
                     self._not_told(event)
                     self.failed += 1
-                    log.error("notification %s: not sent: %s", self._name, error)  # noqa: TRY400
+                    log.error("notification %s: not sent: %s", self._name, error)  # noqa: TRY400 - expected; its message is enough
                     return
             else:
                 self.sent += 1
