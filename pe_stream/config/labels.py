@@ -96,8 +96,9 @@ class LabelSettings(Section):
     for this label, else 0.5."""
 
     off_threshold: OffThreshold = None
-    """Score (0 to 1, exclusive) below which an event ends; at most `threshold`; default: 0.8
-    times `threshold`."""
+    """Score (0 to 1, exclusive) below which an event ends; at most `threshold`; default:
+    where the checkpoint's `threshold` is taken, what it recommends with it; else 0.8 times
+    `threshold`."""
 
     smooth_s: Annotated[float, Field(ge=0, le=SMOOTHEST_S)] | None = None
     """Seconds of which the mean of the scores is what thresholds are compared with, half of them
@@ -189,6 +190,8 @@ class LabelSettings(Section):
             smooth_s = recommended.smooth_s if recommended else 0.0
         threshold = self.threshold or usual
         off_threshold = self.off_threshold or OFF_RATIO * threshold
+        if recommended and not self.threshold and not self.off_threshold:
+            off_threshold = recommended.off_threshold or off_threshold
         if off_threshold > threshold:
             origin = "the default" if recommended is None else "the checkpoint's recommendation"
             raise ConfigError(

@@ -211,14 +211,16 @@ class LabelRule:
 class Recommended:
     """A checkpoint's recommendation for a label: a threshold, and seconds of smoothing (s).
 
-    recall: part of such sounds that it finds in scenes with them. false_alarms_per_hour: that it
-    raises on background alone. None where nobody measured.
+    off_threshold: goes with `threshold`; None: in the usual proportion to it. recall: part of such
+    sounds that it finds in scenes with them. false_alarms_per_hour: that it raises on background
+    alone. None where nobody measured.
     """
 
     threshold: float
     smooth_s: float = 0.0
     recall: float | None = None
     false_alarms_per_hour: float | None = None
+    off_threshold: float | None = None
 
 
 SMOOTHEST_S = 2.0

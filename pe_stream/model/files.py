@@ -97,10 +97,10 @@ def read_config(name: str, folder: Path) -> PeAudioConfig:
 def read_recommended(name: str, folder: Path) -> Mapping[str, Recommended]:
     """Read what is recommended by label: `{"labels": {"dog_bark": 0.42}}`.
 
-    Instead of a threshold alone there may be `{"threshold": 0.42, "smooth_s": 0.6, "recall": 0.7,
-    "false_alarms_per_hour": 0.2}`, all but the first optional. They are in `thresholds.json`, which
-    a checkpoint may lack: then there are none. Raises UnavailableError if the file is there and
-    wrong.
+    Instead of a threshold alone there may be `{"threshold": 0.42, "off_threshold": 0.2, "smooth_s":
+    0.6, "recall": 0.7, "false_alarms_per_hour": 0.2}`, all but the first optional. They are in
+    `thresholds.json`, which a checkpoint may lack: then there are none. Raises UnavailableError if
+    the file is there and wrong.
     """
     if not (folder / "thresholds.json").exists():
         return MappingProxyType({})
@@ -115,8 +115,9 @@ def read_recommended(name: str, folder: Path) -> Mapping[str, Recommended]:
         raise unavailable(
             name,
             f'its thresholds.json is not {{"labels": {{name: number from 0 to 1, ...}}}}{which};'
-            ' for a number there may be {"threshold": number, "smooth_s": seconds from 0 to'
-            f' {SMOOTHEST_S:g}, "recall": from 0 to 1, "false_alarms_per_hour": number}}',
+            ' for a number there may be {"threshold": number, "off_threshold": at most that,'
+            f' "smooth_s": seconds from 0 to {SMOOTHEST_S:g}, "recall": from 0 to 1,'
+            ' "false_alarms_per_hour": number}',
         )
     return MappingProxyType({label: value for label, value in found.items() if value is not None})
 
@@ -211,6 +212,7 @@ def _sampling_rate(name: str, folder: Path, default: object) -> object:
 
 _MOST = {
     "threshold": 1.0,
+    "off_threshold": 1.0,
     "smooth_s": SMOOTHEST_S,
     "recall": 1.0,
     "false_alarms_per_hour": math.inf,
@@ -224,6 +226,8 @@ def _recommended(value: object) -> Recommended | None:
     if "threshold" not in given or not given.keys() <= _MOST.keys():
         return None
     if not all(_is_number(number, _MOST[key]) for key, number in given.items()):
+        return None
+    if given.get("off_threshold", 0.0) > given["threshold"]:
         return None
     return Recommended(**{key: float(number) for key, number in given.items()})
 

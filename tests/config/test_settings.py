@@ -303,6 +303,23 @@ class TestRule:
         assert rule.off_threshold == pytest.approx(0.8 * threshold)
 
     @pytest.mark.parametrize(
+        ("own", "off", "ends"),
+        [
+            (None, None, 0.15),
+            (None, 0.3, 0.3),
+            (0.7, None, 0.56),
+            (0.6, None, 0.48),
+            (0.7, 0.2, 0.2),
+        ],
+    )
+    def test_a_recommended_off_threshold_goes_with_the_recommended_threshold_alone(
+        self, own: float | None, off: float | None, ends: float
+    ) -> None:
+        recommended = Recommended(0.6, off_threshold=0.15)
+        rule = label(threshold=own, off_threshold=off).rule("cat", recommended)
+        assert rule.off_threshold == pytest.approx(ends)
+
+    @pytest.mark.parametrize(
         ("own", "recommended", "frames"),
         [
             (None, None, 1),

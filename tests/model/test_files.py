@@ -112,13 +112,13 @@ def test_recommended_thresholds_are_read(folder: Path) -> None:
     }
 
 
-def test_recommended_smoothing_is_read(folder: Path) -> None:
+def test_recommended_smoothing_and_off_thresholds_are_read(folder: Path) -> None:
     (folder / "thresholds.json").write_text(
-        '{"labels": {"dog_bark": {"threshold": 0.56, "smooth_s": 0.6}, '
+        '{"labels": {"dog_bark": {"threshold": 0.56, "off_threshold": 0.2, "smooth_s": 0.6}, '
         '"cough": {"threshold": 0.3, "recall": 0.2, "false_alarms_per_hour": 1.5}, "siren": 0.7}}'
     )
     assert read_recommended("mine", folder) == {
-        "dog_bark": Recommended(0.56, 0.6),
+        "dog_bark": Recommended(0.56, 0.6, off_threshold=0.2),
         "cough": Recommended(0.3, recall=0.2, false_alarms_per_hour=1.5),
         "siren": Recommended(0.7),
     }
@@ -143,6 +143,8 @@ def test_recommended_smoothing_is_read(folder: Path) -> None:
         '{"labels": {"a": {"threshold": 0.5, "smooth": 0.5}}}',
         '{"labels": {"a": {"threshold": 0.5, "recall": 1.1}}}',
         '{"labels": {"a": {"threshold": 0.5, "false_alarms_per_hour": -1}}}',
+        '{"labels": {"a": {"threshold": 0.5, "off_threshold": 0.51}}}',
+        '{"labels": {"a": {"off_threshold": 0.2}}}',
         '{"labels": {"a": [0.5, 0.6]}}',
     ],
 )

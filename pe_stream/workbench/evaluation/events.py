@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pe_stream.config.labels import OFF_RATIO
 from pe_stream.core.replay import replay
 from pe_stream.core.smoothing import SmoothRun
 from pe_stream.core.types import FRAME_NS, FRAME_S, LabelRule, ScoreRun
@@ -80,7 +79,7 @@ def matches(found: Sequence[Span], true: Sequence[Span]) -> list[tuple[Span, Spa
 def tally(sounds: Sounds, system: System, column: int, threshold: float | None = None) -> Tally:
     """Count a label's events over all files, at its own threshold or another.
 
-    At another threshold the event ends at OFF_RATIO of it, as in the configuration.
+    At another threshold the event ends in the same proportion to it.
     """
     return _tally(sounds, _tracks(system, column), system.rules[column], threshold)
 
@@ -103,7 +102,8 @@ def _tally(
     sounds: Sounds, tracks: Iterable[ScoreRun], rule: LabelRule, threshold: float | None
 ) -> Tally:
     if threshold is not None:
-        rule = replace(rule, threshold=threshold, off_threshold=OFF_RATIO * threshold)
+        ratio = rule.off_threshold / rule.threshold
+        rule = replace(rule, threshold=threshold, off_threshold=ratio * threshold)
     counts = Tally()
     for track, file, duration_s in zip(tracks, sounds.files, sounds.durations_s, strict=True):
         found = _detected(track, rule, duration_s)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pe_stream.config.labels import DEFAULT_THRESHOLD, OFF_RATIO
+from pe_stream.config.labels import DEFAULT_THRESHOLD
 from pe_stream.core.replay import replay
 from pe_stream.core.types import FRAME_S, LabelRule, ScoreRun
 from pe_stream.errors import UnavailableError
@@ -130,8 +130,9 @@ def _from_the_others(rule: LabelRule, track: Track, wanted: float) -> Iterator[T
 
 
 def at(rule: LabelRule, threshold: float) -> LabelRule:
-    """The rule at another threshold."""
-    return replace(rule, threshold=threshold, off_threshold=OFF_RATIO * threshold)
+    """The rule at another threshold, and the off threshold in proportion."""
+    ratio = rule.off_threshold / rule.threshold
+    return replace(rule, threshold=threshold, off_threshold=ratio * threshold)
 
 
 def _hits(trials: Sequence[Trial], wanted: float) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 
-from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.config import OFF_RATIO, LabelSettings, ModelSettings
 from pe_stream.errors import UnavailableError
 from pe_stream.pipeline.scorer import prepare
 from pe_stream.workbench import manifest
 from pe_stream.workbench.evaluation import promptset, truth
 from pe_stream.workbench.evaluation.curves import logit
-from pe_stream.workbench.evaluation.events import Tally, sweep
+from pe_stream.workbench.evaluation.events import Tally, sweep, tally
 from pe_stream.workbench.evaluation.scoring import Scored, Sounds, System, score
 from pe_stream.workbench.evaluation.strong import asked_frames
 from pe_stream.workbench.evaluation.truth import Truth
@@ -77,13 +78,14 @@ def calibrate(checkpoint: Path, found: Truth, device: str, threads: int | None) 
     sounds = made_where_none_is_real(sounds)
     slope, offset = fit_logits(*_logits(sounds, system))
     # 0.5 is to be what half of the labels need: the middle of the thresholds that find something.
-    chosen = _choices(sounds, _rescaled(system, slope, offset))
+    chosen = _choices(sounds, _rescaled(system, slope, offset), smooth_s=(0.0,))
     useful = [choice.threshold for choice in chosen.values() if choice.f1 > 0]
     if useful:
         offset -= float(np.median(logit(np.array(useful))))
     log.info("logits times %.3f plus %.3f", slope, offset)
     rescale(checkpoint / "model.safetensors", slope, offset)
-    chosen = _choices(sounds, _rescaled(system, slope, offset))
+    system = _rescaled(system, slope, offset)
+    chosen = with_off_threshold(sounds, system, _choices(sounds, system))
     recommended = {name: choice.recommended for name, choice in chosen.items()}
     text = json.dumps({"labels": recommended}, indent=2) + "\n"
     (checkpoint / THRESHOLDS).write_text(text, "utf-8")
@@ -91,6 +93,10 @@ def calibrate(checkpoint: Path, found: Truth, device: str, threads: int | None) 
 
 SMOOTH_S = (0.0, 0.6, 1.0)
 """Means of scores that are tried (s)."""
+
+OFF_RATIOS = (OFF_RATIO, 0.5, 0.35, 0.25)
+"""Off thresholds that are tried, as parts of thresholds. A score rises over some frames: the lower
+this is, the further back an event's onset is placed; but events that follow each other merge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +111,14 @@ class Choice:
     recall: float
     false_alarms_per_hour: float
     smooth_s: float = 0.0
+    off_ratio: float = OFF_RATIO
 
     @property
     def recommended(self) -> dict[str, float]:
         """As in thresholds.json."""
         return {
             "threshold": round(self.threshold, 3),
+            "off_threshold": round(self.off_ratio * self.threshold, 4),
             **({"smooth_s": self.smooth_s} if self.smooth_s else {}),
             "recall": round(self.recall, 2),
             "false_alarms_per_hour": round(self.false_alarms_per_hour, 2),
@@ -123,27 +131,72 @@ def made_where_none_is_real(sounds: Sounds) -> Sounds:
     return sounds.of_made(set(sounds.made) - real)
 
 
-def smoothest(sounds: Sounds, system: System, column: int) -> Choice | None:
-    """The threshold to recommend for a label, and the least of SMOOTH_S that is about the best."""
+def smoothest(
+    sounds: Sounds, system: System, column: int, smooth_s: Sequence[float] = SMOOTH_S
+) -> Choice | None:
+    """The threshold to recommend for a label, and the least of smooth_s that is about the best."""
     best: Choice | None = None
-    for smooth_s in SMOOTH_S:
-        rules = list(system.rules)
-        smooth = LabelSettings(smooth_s=smooth_s).rule("").smooth
-        rules[column] = replace(rules[column], smooth=smooth)
-        smoothed = replace(system, rules=tuple(rules))
-        choice = best_threshold(list(sweep(sounds, smoothed, column)), sounds.empty_hours)
+    for seconds in smooth_s:
+        choice = _swept(sounds, system, column, seconds, OFF_RATIO)
         if choice is None:
             return None
         if best is None or choice.f1 > best.f1 / _NEAR_BEST:
-            best = replace(choice, smooth_s=smooth_s)
+            best = choice
     return best
 
 
-def _choices(sounds: Sounds, system: System) -> dict[str, Choice]:
+def with_off_threshold(
+    sounds: Sounds, system: System, chosen: Mapping[str, Choice]
+) -> dict[str, Choice]:
+    """The choices for labels at the part of their thresholds below which events are to end.
+
+    One of OFF_RATIOS for all: of those with about the best mean F1, the one with which the median
+    onset is nearest to the true one. A label's own few events could not tell.
+    """
+    columns = [n for n, rule in enumerate(system.rules) if rule.name in chosen]
+    tried: dict[float, tuple[float, float, dict[str, Choice]]] = {}
+    for ratio in OFF_RATIOS:
+        choices: dict[str, Choice] = {}
+        errors_s: list[float] = []
+        for column in columns:
+            name = system.rules[column].name
+            smooth_s = chosen[name].smooth_s
+            choice = _swept(sounds, system, column, smooth_s, ratio) or chosen[name]
+            choices[name] = choice
+            at = _ruled(system, column, smooth_s, ratio)
+            errors_s += tally(sounds, at, column, choice.threshold).onset_errors_s
+        f1 = float(np.mean([choice.f1 for choice in choices.values()])) if choices else 0.0
+        error_s = float(np.median(np.abs(errors_s))) if errors_s else math.inf
+        log.info("off at %g of thresholds: F1 %.3f, onset error %.3f s", ratio, f1, error_s)
+        tried[ratio] = f1, error_s, choices
+    best = max(f1 for f1, _, _ in tried.values())
+    good = [some for some in tried.values() if some[0] >= _NEAR_BEST * best]
+    return min(good, key=lambda some: some[1])[2]
+
+
+def _swept(
+    sounds: Sounds, system: System, column: int, smooth_s: float, off_ratio: float
+) -> Choice | None:
+    ruled = _ruled(system, column, smooth_s, off_ratio)
+    choice = best_threshold(list(sweep(sounds, ruled, column)), sounds.empty_hours)
+    return choice and replace(choice, smooth_s=smooth_s, off_ratio=off_ratio)
+
+
+def _ruled(system: System, column: int, smooth_s: float, off_ratio: float) -> System:
+    rules = list(system.rules)
+    rule = rules[column]
+    smooth = LabelSettings(smooth_s=smooth_s).rule("").smooth
+    rules[column] = replace(rule, smooth=smooth, off_threshold=off_ratio * rule.threshold)
+    return replace(system, rules=tuple(rules))
+
+
+def _choices(
+    sounds: Sounds, system: System, smooth_s: Sequence[float] = SMOOTH_S
+) -> dict[str, Choice]:
     """Recommendations for the labels that sound in the files."""
     chosen = {}
     for column, rule in enumerate(system.rules):
-        choice = smoothest(sounds, system, column)
+        choice = smoothest(sounds, system, column, smooth_s)
         if choice is None:
             log.warning("%s never sounds in these files: no threshold to recommend", rule.name)
             continue

@@ -115,14 +115,15 @@ def _thresholds(path: Path) -> str:
     if not known:
         return "In `thresholds.json`; what they reach was not noted."
     rows = [
-        f"| {name} | {each['threshold']:g} | {each.get('smooth_s', 0):g} | {each['recall']:.2f} |"
-        f" {each['false_alarms_per_hour']:g} |"
+        f"| {name} | {each['threshold']:g} | {each.get('off_threshold', 'in proportion')} |"
+        f" {each.get('smooth_s', 0):g} | {each['recall']:.2f} | {each['false_alarms_per_hour']:g} |"
         for name, each in sorted(known.items(), key=lambda item: item[1]["recall"])
     ]
     deaf = sorted(name for name, each in known.items() if not each["recall"])
     said = f"\n\nNot heard in these scenes: {', '.join(deaf)}." if deaf else ""
     head = (
-        "| label | threshold | smooth_s | recall | false alarms an hour |\n|---|---|---|---|---|\n"
+        "| label | threshold | off_threshold | smooth_s | recall | false alarms an hour |\n"
+        "|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(rows) + said
 

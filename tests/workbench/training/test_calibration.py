@@ -147,6 +147,7 @@ def test_smoothing_is_recommended_where_it_finds_more() -> None:
     assert (found.smooth_s, found.f1) == (0.6, 1.0)
     assert found.recommended == {
         "threshold": round(found.threshold, 3),
+        "off_threshold": round(0.8 * found.threshold, 4),
         "smooth_s": 0.6,
         "recall": 1.0,
         "false_alarms_per_hour": 0.0,
@@ -164,6 +165,34 @@ def test_steady_scores_are_not_smoothed() -> None:
         calibration.smoothest(sounds(file("1")), system(["dog"], np.zeros((250, 1), np.float32)), 0)
         is None
     )
+
+
+def test_events_begin_where_scores_that_rise_slowly_began_to() -> None:
+    rising = np.zeros(250)
+    rising[50:125] = np.minimum(0.9, np.linspace(0.3, 1.4, 75))
+    files, scored = heard(rising, np.full(250, 0.5))
+    found = calibration.smoothest(files, scored, 0)
+    assert found is not None
+    chosen = {"dog": found}
+    better = calibration.with_off_threshold(files, scored, chosen)["dog"]
+    assert better.f1 == found.f1 == 1.0
+    assert better.off_ratio == 0.35, "the greatest that reaches back to 0.3"
+    assert better.recommended["off_threshold"] == round(0.35 * better.threshold, 4)
+
+
+def test_events_that_would_merge_end_sooner() -> None:
+    two = np.zeros(250)
+    two[25:75], two[75:150], two[150:225] = 0.9, 0.3, 0.9
+    files = sounds(file("0", {"dog": [(1, 3), (6, 9)]}), file("1"))
+    scored = system(["dog"], *(x[:, None].astype(np.float32) for x in (two, np.zeros(250))))
+    found = calibration.smoothest(files, scored, 0)
+    assert found is not None
+    assert calibration.with_off_threshold(files, scored, {"dog": found})["dog"].f1 == 1.0
+
+
+def test_a_label_keeps_its_choice_where_no_other_is_asked_for() -> None:
+    files, scored = heard(np.zeros(250), np.zeros(250))
+    assert calibration.with_off_threshold(files, scored, {}) == {}
 
 
 def test_made_sounds_count_only_where_a_label_has_no_real_ones() -> None:

@@ -253,11 +253,18 @@ def test_the_card_says_which_labels_are_not_heard(trained: Path, tmp_path: Path)
     (tmp_path / "model.safetensors").write_bytes(b"")
     thresholds = {
         "dog_bark": {"threshold": 0.56, "recall": 0.75, "false_alarms_per_hour": 0.0},
-        "siren": {"threshold": 0.9, "smooth_s": 0.6, "recall": 0.0, "false_alarms_per_hour": 0.25},
+        "siren": {
+            "threshold": 0.9,
+            "off_threshold": 0.45,
+            "smooth_s": 0.6,
+            "recall": 0.0,
+            "false_alarms_per_hour": 0.25,
+        },
     }
     told = {
         json.dumps({"labels": thresholds}): (
-            "| siren | 0.9 | 0.6 | 0.00 | 0.25 |\n| dog_bark | 0.56 | 0 | 0.75 | 0 |\n\n"
+            "| siren | 0.9 | 0.45 | 0.6 | 0.00 | 0.25 |\n"
+            "| dog_bark | 0.56 | in proportion | 0 | 0.75 | 0 |\n\n"
             "Not heard in these scenes: siren."
         ),
         '{"labels": {"dog_bark": 0.5}}': "what they reach was not noted",

@@ -42,7 +42,7 @@ export class LabelForm {
     this.#base = label ?? NEW;
     const recommended = () => Object.values(this.#base.now ?? {})[0]?.threshold ?? 0.5;
     const more = [
-      number("off_threshold", "Off threshold", "Below it, an event ends. Empty: 0.8 of the threshold.", { max: 1 }),
+      number("off_threshold", "Off threshold", "Below it, an event ends. Empty: as the checkpoint recommends with its threshold, or 0.8 of yours.", { max: 1 }),
       number("smooth_s", "Smoothed over, s", "Thresholds go by the mean of so long; events come later by half of it. Empty: as recommended.", { max: 2 }),
       number("min_on_s", "Shortest sound, s", "Shorter ones are no event."),
       number("min_off_s", "Gaps bridged, s", "Shorter gaps do not end an event."),
