@@ -31,7 +31,6 @@ from pe_stream.workbench.training import (
     recordings,
     shape,
     shards,
-    start,
     teachers,
     text,
 )
@@ -41,6 +40,7 @@ from pe_stream.workbench.training.group import Group
 from pe_stream.workbench.training.learned import Learned, Words
 from pe_stream.workbench.training.recipe import Recipe, unseen_phrasings
 from pe_stream.workbench.training.shards import Shards
+from pe_stream.workbench.training.start import Start
 from pe_stream.workbench.training.wordings import Wordings
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,7 @@ class Trainer:
         self._device = device
         self._teacher = teacher
         self._group = group or Group()
+        self._start = None if recipe.start is None else Start(recipe.start)
         self.concepts = concepts.read(without=unseen_phrasings(), most=recipe.phrasings)
         self._classes = teachers.classes(teacher)
         self.model = shape.new_model(recipe.seed, device)
@@ -157,8 +158,10 @@ class Trainer:
     def _ideal(self, learned: Learned, words: Words, batches: Batches) -> None:
         """Teach encoder and head of the texts, on the features that the codec approximates."""
         if not self._done("ideal"):
-            if self._recipe.start is not None:
-                start.begin_with(self.model, self._recipe.start)
+            if self._start is not None:
+                self._start.begin(self.model)
+                if self._start.has_texts(self.model):
+                    self._start.begin_head(learned.head, words, self.model)
             else:
                 examples = [batches.batch(number).outputs.to(self._device) for number in range(24)]
                 seen = torch.cat([frontend.features(some).flatten(0, 1) for some in examples])
@@ -226,8 +229,12 @@ class Trainer:
         placed = text.own_targets(learned.head, words.wordings)
         # The phrasings themselves are a fifth of the lessons.
         often = max(1, len(texts) // (4 * len(own)))
+        if self._start is not None and self._start.has_texts(self.model):
+            tokenizer = self._start.tokenizer()
+        else:
+            tokenizer = text.tokenizer_for([*texts, *words.texts])
         return text.TextBatches(
-            tokenizer := text.tokenizer_for([*texts, *words.texts]),
+            tokenizer,
             [*texts, *([words.texts[i] for i in own] * often)],
             torch.cat([targets, *([placed[own]] * often)]),
             recipe.seed,

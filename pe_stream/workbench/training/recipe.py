@@ -24,7 +24,8 @@ class Recipe:
     folds: of the manifest; everything where empty. every_licence: also clips that are not marked
     redistributable. mixtures: of 10 s, made and asked about once. frames: in a step. phrasings: of
     a concept or class, at most; all where None. corpus: texts that the tower is taught, besides the
-    phrasings. start: a checkpoint whose encoder is gone on from, instead of random weights.
+    phrasings. start: a checkpoint to go on from, instead of random weights: with its encoder, and
+    where its text tower is of the same shape, with that too.
     """
 
     folds: tuple[str, ...] = ()
