@@ -43,6 +43,9 @@ _PAUSE = 50
 _NEAR = 6
 """Frames around a sound in which nobody knows exactly whether it is still there."""
 
+_HELD_OUT = 50
+"""One mixture in so many is not trained on."""
+
 _GROUPS = 8
 """Bands are compared in groups when one mixture may hide another."""
 
@@ -83,7 +86,7 @@ class Batches:
     of the concept's classes.
 
     labelled, taught: indices of the concepts that mixtures are made of (L), and of those that the
-    teacher has classes for.
+    teacher has classes for. held_out: numbers of the mixtures that nothing is drawn from.
     """
 
     def __init__(
@@ -96,6 +99,9 @@ class Batches:
         seed: int,
     ) -> None:
         self._shards = shards
+        self.held_out = range(0, len(shards), _HELD_OUT) if len(shards) > _HELD_OUT else range(0)
+        held = set(self.held_out)
+        self._drawn = [number for number in range(len(shards)) if number not in held]
         self._frames = frames
         self._seed = seed
         of_label: dict[str, int] = {
@@ -137,6 +143,19 @@ class Batches:
             number,
         )
 
+    def whole(self, number: int) -> Batch:
+        """A batch of one mixture from beginning to end, as it is stored."""
+        example = self._cut(self._shards[number], 0, FRAMES)
+        return Batch(
+            example.outputs[None],
+            example.target[None],
+            example.weight[None],
+            torch.tensor([example.single]),
+            example.heard[None],
+            example.taught[None],
+            number,
+        )
+
     def _example(self, rng: np.random.Generator, length: int) -> _TrainingExample:
         example = self._stretch(rng, length)
         if rng.random() < _TOGETHER:
@@ -150,7 +169,7 @@ class Batches:
         return replace(example, outputs=outputs)
 
     def _stretch(self, rng: np.random.Generator, length: int) -> _TrainingExample:
-        stored = self._shards[int(rng.integers(len(self._shards)))]
+        stored = self._shards[self._drawn[int(rng.integers(len(self._drawn)))]]
         places = (FRAMES - length) // HOP_FRAMES + 1
         first = HOP_FRAMES * int(rng.integers(places))
         if stored.single and not stored.heard[:, first : first + length].any():

@@ -16,7 +16,7 @@ from typing import Any
 from pe_stream.errors import PeStreamError, UnavailableError
 from pe_stream.workbench.evaluation.report import as_table
 from pe_stream.workbench.manifest import Clip
-from pe_stream.workbench.training import codec_error
+from pe_stream.workbench.training import agreement, codec_error
 from pe_stream.workbench.training.export import THRESHOLDS
 
 _FACTS = "training.json"
@@ -46,10 +46,12 @@ def write(
     recipe: Mapping[str, Any],
     clips: Sequence[Clip],
     codec: Mapping[str, Sequence[float]],
+    agreed: Mapping[str, Sequence[float]],
 ) -> None:
     """Write the card of a checkpoint just trained by `recipe` on `clips`.
 
-    codec: the errors of its codec, as `codec_error.measured` gives them.
+    codec: the errors of its codec, as `codec_error.measured` gives them. agreed: with the
+    teacher, by `agreement.measured`.
     """
     sources = Counter((clip.dataset, clip.licence) for clip in clips)
     facts = {
@@ -57,6 +59,7 @@ def write(
         "sources": [[*source, count] for source, count in sorted(sources.items())],
         "attributions": attributions(clips),
         "codec": dict(codec),
+        "agreement": dict(agreed),
     }
     (folder / _FACTS).write_text(json.dumps(facts, indent=2) + "\n", "utf-8")
     _write(folder, facts, [])
@@ -77,6 +80,7 @@ def _write(folder: Path, facts: Mapping[str, Any], figures: Sequence[str]) -> No
         "figures": "\n\n".join(figures) or "None measured yet: see `pe-stream eval --help`.",
         "thresholds": _thresholds(folder / THRESHOLDS),
         "codec": codec_error.as_table(facts.get("codec", {})),
+        "agreement": agreement.as_text(facts.get("agreement", {})),
         "calibrated": _CALIBRATED[facts["recipe"]["calibrated"]],
         "listened": _listened(facts["recipe"]),
         "licences": _LICENCES[facts["recipe"]["every_licence"]],

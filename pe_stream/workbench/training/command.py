@@ -15,6 +15,7 @@ import yaml
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.training import (
+    agreement,
     calibration,
     card,
     codec_error,
@@ -61,7 +62,8 @@ def run(options: TrainOptions) -> int:
         "calibrated": scenes is not None,
         "teacher": teacher.name,
     }
-    card.write(options.out, made, clips, codec_error.measured(options.out, clips))
+    errors = codec_error.measured(options.out, clips)
+    card.write(options.out, made, clips, errors, agreement.read(options.out / "work"))
     print(options.out)
     return 0
 

@@ -38,18 +38,27 @@ class Learned(nn.Module):
         columns = [*range(classes), *(classes + i for i in batches.taught)]
         self._taught = torch.tensor(columns, dtype=torch.long)
 
+    @property
+    def model(self) -> Any:
+        """The checkpoint's model."""
+        return self._model[0]
+
     def encoder_weights(self) -> list[nn.Parameter]:
         """Weights of the encoder, and the bias of the logits."""
-        model = self._model[0]
-        return [*encoder.encoder_weights(model), model.text_audio_logit_bias]
+        return [*encoder.encoder_weights(self.model), self.model.text_audio_logit_bias]
 
     def own_weights(self) -> list[nn.Parameter]:
         """Weights of head and imitation."""
         return list(self.parameters())
 
+    def free(self, seconds: Tensor) -> Tensor:
+        """The teacher's logits (n, K) by the linear head on means of frames (n, width)."""
+        rows: Tensor = self.imitation.free(seconds)
+        return rows * self.imitation.spread + self.imitation.centre
+
     def loss(self, batch: Batch, features: Tensor, texts: Tensor) -> encoder.Losses:
         """The loss of codec features (B, T, 192) and texts (N, D)."""
-        model = self._model[0]
+        model = self.model
         frames = encoder.hear(model, features)
         embeddings = model.audio_head(frames).float()
         logits = encoder.SCALE * (embeddings @ texts.float().T) + model.text_audio_logit_bias

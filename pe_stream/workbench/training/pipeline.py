@@ -13,7 +13,6 @@ Interrupted and called again, training goes on where it was: finished stages are
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pe_stream.workbench.manifest import Clip
 from pe_stream.workbench.training import (
+    agreement,
     concepts,
     encoder,
     frontend,
@@ -38,6 +38,7 @@ from pe_stream.workbench.training.batches import Batch, Batches
 from pe_stream.workbench.training.fit import Plan, fit
 from pe_stream.workbench.training.group import Group
 from pe_stream.workbench.training.learned import Learned, Words
+from pe_stream.workbench.training.progress import Progress
 from pe_stream.workbench.training.recipe import Recipe, unseen_phrasings
 from pe_stream.workbench.training.shards import Shards
 from pe_stream.workbench.training.start import Start
@@ -92,7 +93,7 @@ class Trainer:
     def mixtures(self, clips: Sequence[Clip]) -> Shards:
         """What there is to hear: mixtures of clips and made sounds, with the teacher's answers."""
         if self._group.first:
-            report = _Report("clips", len(clips))
+            report = Progress("clips", len(clips))
             recordings.decode(clips, self._work / "clips", lambda count: report(count, 0.0))
         self._group.wait()
         concept_of = {label: c.name for c in self.concepts for label in c.labels}
@@ -104,7 +105,7 @@ class Trainer:
             concept_of,
         )
         if self._group.first:
-            report = _Report("mixtures", self._recipe.mixtures)
+            report = Progress("mixtures", self._recipe.mixtures)
             # Where a GPU trains, this process is alone, and the CPUs are free.
             processes = max(self._group.size, torch.get_num_threads())
             shards.make(job, self._recipe.mixtures, processes, lambda n: report(n - 1, 0.0))
@@ -129,6 +130,10 @@ class Trainer:
         # It is never learned; but the stages done may have been those of a version with another.
         frontend.build(self.model.audio_encoder.embedder)
         self._joint(learned, words, batches, tokenizer)
+        if self._group.first:
+            rows = words.wordings.starts[: len(self._classes)].tolist()
+            plain = dict(zip(self._classes, (words.texts[n] for n in rows), strict=True))
+            agreement.save(self._work, agreement.measured(learned, tokenizer, batches, plain))
         return tokenizer
 
     def _words(self) -> Words:
@@ -292,7 +297,7 @@ class Trainer:
             plan,
             self._work / f"{name}.state.pt",
             device=self._device,
-            report=_Report(name, plan.steps),
+            report=Progress(name, plan.steps),
             group=self._group,
         )
         if self._group.first:
@@ -326,25 +331,3 @@ def _save(what: Any, path: Path) -> None:
     part = path.with_suffix(".part")
     torch.save(what, part)
     part.replace(path)
-
-
-class _Report:
-    """Says how far a stage is, twice a minute, with the mean loss since it last did."""
-
-    def __init__(self, stage: str, steps: int | None) -> None:
-        self._stage = stage
-        self._steps = steps
-        self._sum = 0.0
-        self._count = 0
-        self._last = time.monotonic()
-
-    def __call__(self, step: int, loss: float) -> None:
-        self._sum += loss
-        self._count += 1
-        if time.monotonic() - self._last < 30 and step + 1 != self._steps:
-            return
-        of = f" of {self._steps}" if self._steps else ""
-        each = (time.monotonic() - self._last) / self._count
-        mean = self._sum / self._count
-        log.info("%s: %d%s, loss %.4f, %.2f s each", self._stage, step + 1, of, mean, each)
-        self._sum, self._count, self._last = 0.0, 0, time.monotonic()

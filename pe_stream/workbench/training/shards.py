@@ -121,7 +121,7 @@ def make(job: Job, count: int, processes: int, progress: Callable[[int], None]) 
         for number in range(-(-count // maker.size))
         if not _folder(job.shards, number).exists()
     ]
-    if processes == 1:
+    if min(processes, len(numbers)) == 1:
         for done, number in enumerate(numbers, 1):
             maker.shard(number)
             progress(maker.size * done)

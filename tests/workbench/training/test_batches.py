@@ -94,6 +94,17 @@ def test_what_the_teacher_says_of_a_concept_is_the_highest_of_its_classes() -> N
     assert both.tolist() == [[1, 2, 3, 4, 5, 4, 3, 5], [9, 2, -3, 4, -5, 9, -3, -5]]
 
 
+def test_one_mixture_in_fifty_is_held_out() -> None:
+    told = [stored({"dog": ((0, 250), (0, 250))}), *[stored({})] * 49] * 2
+    made = drawn(*told, frames=250)
+    assert [*made.held_out] == [0, 50]
+    assert not any(made.batch(number).target.any() for number in range(60))
+    whole = made.whole(50)
+    assert whole.target[0, :, DOG].all()
+    assert whole.outputs.shape == (1, CHANNELS, STEPS * FRAMES)
+    assert len(drawn(*told[:50]).held_out) == 0, "too few to do without one"
+
+
 def test_without_a_teacher_there_are_no_answers() -> None:
     shards: Any = Kept(stored({}))
     alone = Batches(shards, CONCEPTS, (), frames=100, seed=0)

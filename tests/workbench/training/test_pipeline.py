@@ -22,12 +22,13 @@ from torch.nn import functional as F  # noqa: N812 - as everywhere
 from pe_stream.core.types import Samples
 from pe_stream.errors import UnavailableError
 from pe_stream.workbench.manifest import Clip
-from pe_stream.workbench.training import composer, concepts, fit, pipeline, teachers, text
+from pe_stream.workbench.training import composer, concepts, fit, teachers, text
 from pe_stream.workbench.training.batches import Batches
 from pe_stream.workbench.training.concepts import Concept
 from pe_stream.workbench.training.group import Group
 from pe_stream.workbench.training.learned import Learned
 from pe_stream.workbench.training.pipeline import Trainer
+from pe_stream.workbench.training.progress import Progress
 from pe_stream.workbench.training.recipe import Recipe, clips_for, of_concepts, unseen_phrasings
 from pe_stream.workbench.training.shards import Shards
 
@@ -165,15 +166,15 @@ def test_in_pieces_it_ends_as_in_one_go(
 ) -> None:
     """Stopped in the middle of every stage, each time gone on by another process, as it were."""
     stopped: list[str] = []
-    report = pipeline._Report.__call__
+    report = Progress.__call__
 
-    def stop(self: pipeline._Report, step: int, loss: float) -> None:
+    def stop(self: Progress, step: int, loss: float) -> None:
         report(self, step, loss)
         if self._stage in STAGES and self._stage not in stopped:
             stopped.append(self._stage)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline._Report, "__call__", stop)
+    monkeypatch.setattr(Progress, "__call__", stop)
     for _ in STAGES:
         made = trainer(tmp_path, tmp_path)
         with pytest.raises(KeyboardInterrupt):
@@ -356,7 +357,7 @@ def test_progress_is_told_twice_a_minute_and_at_the_end(
     clock: Callable[[], float] = lambda: now[0]  # noqa: E731
     monkeypatch.setattr(time, "monotonic", clock)
     caplog.set_level("INFO", "pe_stream")
-    report = pipeline._Report("ideal", 10)
+    report = Progress("ideal", 10)
     for step in range(10):
         now[0] += 8
         report(step, float(step))

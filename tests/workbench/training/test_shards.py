@@ -200,7 +200,10 @@ def clips(folder: Path) -> Path:
 
 
 @pytest.mark.timeout(300)
-def test_a_process_that_is_killed_ends_the_making(tmp_path: Path) -> None:
+def test_a_process_that_is_killed_ends_the_making(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SIZE", 1)
     job = Job(clips(tmp_path), tmp_path / "shards", None, 5, EndsWhoTakesIt())
     with pytest.raises(UnavailableError, match="a process that made mixtures has ended"):
         make(job, 2, 2, lambda _: None)
