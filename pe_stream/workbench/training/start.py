@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pe_stream.errors import UnavailableError
 from pe_stream.model import files
+from pe_stream.model.weights import stored
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _taken(key: str) -> bool:
 
 def _encoder_of(folder: Path, name: str) -> dict[str, Tensor]:
     try:
-        weights = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, RuntimeError) as error:
+        with stored(name, folder) as tensors:
+            return {key: each[:] for key, each in tensors.items() if _taken(key)}
+    except UnavailableError as error:
         raise UnavailableError(f"training cannot begin with {name}: {error}") from error
-    return {key: weight for key, weight in weights.items() if _taken(key)}
