@@ -23,7 +23,7 @@ NPM := $(shell command -v npm)
 LINT := tests/web/lint
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast coverage test-oldest test-gpu lint-js spelling faults fuzz api \
+.PHONY: help demo test test-fast coverage test-oldest test-gpu lint-js spelling faults fuzz api licences sbom \
   demo-recording demo-picture screenshots hooks constraints clean
 
 help:  ## these words
@@ -76,6 +76,12 @@ fuzz: .venv/.installed-test  ## 100,000 damaged configurations, messages, record
 
 api: .venv/.installed-test  ## the pages of the Python API, in build/api
 	PYTHONPATH=tests $(VENV) -m api_pages build/api
+
+licences: .venv/.installed-test  ## what runs besides pe_stream, with what it brings, and its licences
+	PYTHONPATH=tests $(VENV) -m supply_chain licences
+
+sbom: .venv/.installed-test  ## the same as CycloneDX, in build/sbom.cdx.json
+	PYTHONPATH=tests $(VENV) -m supply_chain sbom build/sbom.cdx.json
 
 demo-recording: .venv/.installed  ## make the demo recording anew (needs espeak-ng)
 	$(VENV) -m pe_stream.workbench.make_demo pe_stream/assets

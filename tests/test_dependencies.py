@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,3 +71,30 @@ def test_everything_declared_is_pinned_within_its_range_and_torch_is_not() -> No
             assert wanted.specifier.contains(pinned[name], prereleases=True), name
     # Its build is the Makefile's to choose; nothing may bring another one, or CUDA.
     assert not [name for name in pinned if name.startswith(("torch", "nvidia", "cuda", "triton"))]
+
+
+HOLES = {
+    "fastapi": ("0.120.1", "older ones forbid a starlette without holes"),
+    "h11": ("0.16.0", "CVE-2025-43859: chunks that end otherwise, so that requests are smuggled"),
+    "pydantic": ("2.4.0", "CVE-2024-3772: e-mail addresses that take for ever"),
+    "pyyaml": ("5.4", "CVE-2020-14343: code from YAML"),
+    "setuptools": ("78.1.1", "CVE-2025-47273: files written outside"),
+    "starlette": ("0.49.1", "CVE-2025-62727: Range headers; CVE-2025-54121, CVE-2024-47874: forms"),
+    "torch": ("2.6", "CVE-2025-32434: code from weights_only=True"),
+}
+"""The first version of each without the holes that are known, and which these were."""
+
+
+def test_no_declared_range_begins_with_known_holes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    extras = project["project"]["optional-dependencies"].values()
+    declared = [*project["project"]["dependencies"], *(one for each in extras for one in each)]
+    floors: dict[str, list[Version]] = {}
+    for text in [*declared, *project["build-system"]["requires"]]:
+        wanted = Requirement(text)
+        floors.setdefault(canonicalize_name(wanted.name), []).extend(
+            Version(each.version) for each in wanted.specifier if each.operator in (">=", "==")
+        )
+    for name, (least, hole) in HOLES.items():
+        assert floors[name], name
+        assert min(floors[name]) >= Version(least), hole

@@ -81,7 +81,7 @@ LIBRARIES = {
     "sounddevice": {"audio.portaudio"},
     "soxr": {"audio", "workbench"},
     "starlette": {"web"},
-    "tokenizers": {"workbench.training"},
+    "tokenizers": {"model.tokenizer", "workbench.training"},
     "torch": {"model", "workbench"},
     "tqdm": {"cli", "labels.background", "workbench"},
     "transformers": {"model", "workbench"},

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 
+from pe_stream.cli.log_handler import LimitedHandler
 from pe_stream.cli.options import (
     ConfigOptions,
     DemoOptions,
@@ -314,7 +315,7 @@ def _log_to_stderr(*, verbose: bool) -> None:
     # systemd adds time and host itself
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(
-        stream=sys.stderr,
+        handlers=[LimitedHandler(sys.stderr)],
         level=logging.WARNING,
         format=f"{stamp}%(levelname)s %(message)s",
         datefmt="%H:%M:%S",

@@ -13,15 +13,49 @@ def is_network(url: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*://", url, re.IGNORECASE) is not None
 
 
+_SCHEME = r"(?:rtsps?|rtmps?|https?|mms|srt|rtp|udp|tcp|ftps?)"
+_SLIP = re.compile(
+    rf"\s*(?:{_SCHEME}\s*[:;][\s/\\]*|{_SCHEME}[/\\]{{2,}}|[/\\]{{2}})", re.IGNORECASE
+)
+"""How an address begins that lacks a character of `://`, or has another in its place."""
+
+_USER = re.compile(r"[^/\\\s@:]*:[^/\\@]*@")
+"""What stands before a host: the user and the password."""
+
+_PARAMETER = re.compile(
+    r"\b(user\w*|login|pass\w*|pwd|secret|token|auth\w*|\w*key)=[^&;/?#\s]*", re.IGNORECASE
+)
+
+
+def is_misspelt(url: str) -> bool:
+    """Whether what is no address must have been meant as one: `rtsp:/cam`, `admin:password@cam`.
+
+    A path that looks like one is no such slip where it begins with `/`, or with `./`.
+    """
+    if is_network(url) or re.match(r"\.{0,2}/[^/]", url):
+        return False
+    return _SLIP.match(url) is not None or "://" in url or _USER.match(url) is not None
+
+
 def masked_url(url: str) -> str:
     """`url` fit to be shown: no user, no password, no values of parameters; paths stay.
 
-    Cameras take passwords before an `@`, in the query, or as `password=...` in the path.
+    Cameras take passwords before an `@`, in the query, or as `password=...` in the path. What only
+    looks like an address, as one with a character too few, is masked too; the path of a file stays.
     """
-    if not is_network(url):
-        return url
-    without_user = re.sub(r"^([^:]+://).*@", rf"\1{MASK}@", url)
-    return re.sub(r"=[^&;/?#]*", f"={MASK}", without_user)
+    slip = _SLIP.match(url)
+    if is_network(url) or slip or "://" in url:
+        begin = url.partition("://")[0] + "://" if "://" in url else slip.group() if slip else ""
+        rest = url[len(begin) :]
+        _, at, after = rest.rpartition("@")
+        shown = f"{MASK}@{after}" if at else rest
+        return _masked_words(begin) + re.sub(r"=[^&;/?#]*", f"={MASK}", shown)
+    return _masked_words(url)
+
+
+def _masked_words(text: str) -> str:
+    """Without what stands before an `@`, and without values of parameters that are secrets."""
+    return _PARAMETER.sub(rf"\1={MASK}", _USER.sub(f"{MASK}@", text))
 
 
 def origin(url: str) -> str:

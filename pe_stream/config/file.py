@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from difflib import get_close_matches
 from functools import cache
 from itertools import islice
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from pe_stream.config import Settings, config_schema
-from pe_stream.config.addresses import MASK, masked_url
+from pe_stream.config.addresses import MASK, is_network, masked_url
+from pe_stream.config.secrets import warn_of_others
 from pe_stream.config.yaml_lines import Document, Keys, NotYamlError, Place, Problem, read
 from pe_stream.errors import ConfigError
 
@@ -46,6 +47,7 @@ def load(path: Path) -> Settings:
     """Read settings from a file; raises ConfigError with a line for every problem."""
     try:
         with path.open("rb") as file:
+            found = os.fstat(file.fileno())
             content = file.read(MAX_SIZE + 1)
     except FileNotFoundError:
         raise ConfigError(
@@ -59,7 +61,21 @@ def load(path: Path) -> Settings:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8 text: save the file as UTF-8") from None
-    return parse(text, str(path))
+    settings = parse(text, str(path))
+    if _holds_secrets(settings):
+        warn_of_others("the configuration", path, found)
+    return settings
+
+
+def _holds_secrets(value: object) -> bool:
+    """Whether a password, token or address with one is written in the configuration itself."""
+    if isinstance(value, SecretStr):
+        return True
+    if isinstance(value, BaseModel):
+        return any(_holds_secrets(getattr(value, key)) for key in type(value).model_fields)
+    if isinstance(value, Mapping):
+        return any(map(_holds_secrets, value.values()))
+    return isinstance(value, str) and is_network(value) and masked_url(value) != value
 
 
 def parse(text: str, name: str = "config.yaml") -> Settings:
@@ -116,7 +132,19 @@ def effective(settings: Settings) -> str:
             name: section.model_dump(mode="json", by_alias=True, exclude_none=True)
             for name, section in getattr(settings, key).items()
         }
-    return yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.safe_dump(_masked(shown), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _masked(shown: Any) -> Any:
+    """The same with every text that is an address, or looks like one, masked; prompts stay."""
+    if isinstance(shown, dict):
+        return {
+            key: value if key in {"prompts", "not"} else _masked(value)
+            for key, value in shown.items()
+        }
+    if isinstance(shown, list):
+        return [_masked(value) for value in shown]
+    return masked_url(shown) if isinstance(shown, str) else shown
 
 
 _SECTION = "a section of keys and values"
@@ -164,6 +192,8 @@ def _message(keys: Keys, details: ErrorDetails, document: Document) -> str:
         return _unknown_key(keys)
     if kind == "missing":
         return "not given, and needed"
+    if kind == "too_long":
+        return f"{_count(details['input'], context)}, should be at most {context['max_length']}"
     if kind in ("too_short", "string_too_short"):
         return "empty: give at least one" if kind == "too_short" else "empty: remove it, or fill it"
     if kind in _ALLOWED:
@@ -178,6 +208,12 @@ def _message(keys: Keys, details: ErrorDetails, document: Document) -> str:
     if kind == "literal_error":
         allowed += _suggestion(details["input"], context["expected"].split("'")[1::2])
     return f"found {_found(keys, details, document.places)}, {allowed}"
+
+
+def _count(given: object, context: Mapping[str, Any]) -> str:
+    """How many there are: pydantic stops counting at the first that is too many."""
+    count = len(given) if isinstance(given, Sized) else context["actual_length"]
+    return f"found {count} of them"
 
 
 def _found(keys: Keys, details: ErrorDetails, places: Mapping[Keys, Place]) -> str:
@@ -258,6 +294,7 @@ def _dotted(keys: Keys) -> str:
         else:
             secret = _SECRETS.match(key) or (_is_secret(keys) and ":" in key)
             plain = f"{key.partition(':')[0]}..." if secret else key
-            shown = plain if plain.isprintable() and len(plain) <= _LONG else _short(plain)
+            safe = plain.isprintable() and len(plain) <= _LONG and masked_url(plain) == plain
+            shown = plain if safe else _short(plain)
             dotted += f".{shown}" if dotted else shown
     return f"{dotted}: " if dotted else ""

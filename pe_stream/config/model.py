@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from pe_stream.config.addresses import is_misspelt, is_network
 from pe_stream.config.values import (
     Device,
     GridSeconds,
@@ -88,5 +89,14 @@ class ModelSettings(Section):
             raise ValueError(
                 f"hop_s ({hop:g}) and lookahead_s ({value:g}) together are more than "
                 f"window_s ({window:g})"
+            )
+        return value
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _no_address(cls, value: str) -> str:
+        if is_network(value) or is_misspelt(value):
+            raise ValueError(
+                "an address: give the checkpoint's name on the hub (OWNER/NAME), or a folder"
             )
         return value

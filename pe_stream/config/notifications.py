@@ -169,5 +169,7 @@ class NotificationSettings(Section):
 
 def shown(url: str) -> str:
     """An address fit to be shown: of the web its host, of others the scheme; the rest is secret."""
-    scheme = url.partition("://")[0]
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        return MASK
     return origin(url) if scheme.lower() in ("http", "https") else f"{scheme}://{MASK}"

@@ -32,6 +32,15 @@ from pe_stream.config.values import LabelName, Name, Section
 from pe_stream.config.web import WebSettings
 from pe_stream.errors import ConfigError
 
+MOST_SOURCES = 500
+"""Ten times what was tried on one machine; each takes a thread, and a process or connection."""
+
+MOST_LABELS = 2000
+"""Four times the classes of AudioSet; each is a column of every score, and a topic per source."""
+
+MOST_PROMPTS_IN_ALL = 20_000
+"""Prompts of all labels, those that suppress included: minutes of a start, with a large model."""
+
 
 def default_node() -> str:
     """Name of a node that nobody named: the host name."""
@@ -64,8 +73,8 @@ class Settings(Section):
     sources: Annotated[
         dict[Name, SourceSettings],
         BeforeValidator(_none_is_empty, json_schema_input_type=dict[Name, SourceSettings] | None),
-    ] = Field(default_factory=dict)
-    """Where sound comes from, by name."""
+    ] = Field(default_factory=dict, max_length=MOST_SOURCES)
+    """Where sound comes from, by name; at most 500."""
 
     labels: Annotated[
         dict[
@@ -75,9 +84,9 @@ class Settings(Section):
                 BeforeValidator(_none_is_empty, json_schema_input_type=LabelSettings | None),
             ],
         ],
-        Field(min_length=1),
+        Field(min_length=1, max_length=MOST_LABELS),
     ]
-    """Sounds to listen for, by name; at least one."""
+    """Sounds to listen for, by name; at least one, at most 2000, with 20,000 prompts in all."""
 
     mqtt: Annotated[
         MqttSettings, BeforeValidator(_none_is_empty, json_schema_input_type=MqttSettings | None)
@@ -175,6 +184,12 @@ class Settings(Section):
         problems += agreement.sunless(value, "schedule", info)
         problems += agreement.sequences(value, info.data.get("sources"))
         labels: dict[str, LabelSettings] = _validated(handler, value, problems)
+        prompts = sum(len(label.prompts) + len(label.negatives) for label in labels.values())
+        if prompts > MOST_PROMPTS_IN_ALL:
+            raise ValueError(
+                f"there are {prompts} prompts in all, more than {MOST_PROMPTS_IN_ALL}: "
+                "give each label fewer"
+            )
         return {name: label.named(name) for name, label in labels.items()}
 
     @field_validator("notifications", mode="wrap")

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from pe_stream.config.addresses import is_network, masked_url
+from pe_stream.config.addresses import is_misspelt, is_network, masked_url
 from pe_stream.config.values import Microphone, PathText, Section
 
 
@@ -46,6 +46,16 @@ class SourceSettings(Section):
         if address.netloc not in {"", "localhost"}:
             raise ValueError("a file:// address of another machine: give a path")
         return unquote(address.path)
+
+    @field_validator("url")
+    @classmethod
+    def _an_address_or_a_path(cls, value: str | None) -> str | None:
+        if value is not None and is_misspelt(value):
+            raise ValueError(
+                f"{masked_url(value)!r} is no address, and looks like one: rtsp://HOST/PATH or "
+                "http://HOST/PATH; the path of a file that looks so begins with ./"
+            )
+        return value
 
     @field_validator("loop")
     @classmethod

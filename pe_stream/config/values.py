@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from pe_stream.config.addresses import masked_url
 from pe_stream.core.messages import ANY, slug
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.words import has_control_characters
@@ -106,6 +107,12 @@ def _name(text: str) -> str:
     return text
 
 
+def _public(text: str) -> str:
+    if masked_url(text) != text:
+        raise ValueError("a name that has a password in it, as an address may: names are shown")
+    return text
+
+
 def _label_name(text: str) -> str:
     if slug(text) == ANY:
         raise ValueError(f"the name {text!r} is reserved: in MQTT topics it stands for all labels")
@@ -132,13 +139,15 @@ def listed(value: object) -> object:
 
 def _prompts(texts: tuple[str, ...]) -> tuple[str, ...]:
     stripped = tuple(text.strip() for text in texts)
-    for number, text in enumerate(stripped):
+    known: set[str] = set()
+    for text in stripped:
         if not text:
             raise ValueError('a prompt is empty: describe the sound, as in "a dog barking"')
         if has_control_characters(text):
             raise ValueError(f"the prompt {text!r} has a control character: words only")
-        if text in stripped[:number]:
+        if text in known:
             raise ValueError(f"the prompt {text!r} is given twice")
+        known.add(text)
     return stripped
 
 
@@ -170,7 +179,7 @@ Text = Annotated[str, _LINE]
 PathText = Annotated[str, _LINE, AfterValidator(_path)]
 """A path (`~` becomes the home folder; else as written) or what may stand in its place."""
 
-Name = Annotated[str, Field(max_length=100), AfterValidator(_name)]
+Name = Annotated[str, Field(max_length=100), AfterValidator(_public), AfterValidator(_name)]
 """Name of a node or source; its slug is a part of MQTT topics."""
 
 LabelName = Annotated[str, Field(max_length=100), AfterValidator(_label_name)]
@@ -182,24 +191,32 @@ GridSeconds = Annotated[float, Field(ge=0, le=60), AfterValidator(_whole_frames)
 PositiveGridSeconds = Annotated[float, Field(ge=FRAME_S, le=60), AfterValidator(_whole_frames)]
 """Duration (s) on the model's grid: one frame or more."""
 
+MOST_PROMPTS = 1000
+"""Prompts of a label, and as many of its `not`. They are averaged: more of them say no more."""
+
 _DISTINCT = Field(json_schema_extra={"uniqueItems": True})
 
 Prompts = Annotated[
     tuple[str, ...],
-    Field(strict=False, min_length=1),
+    Field(strict=False, min_length=1, max_length=MOST_PROMPTS),
     AfterValidator(_prompts),
     BeforeValidator(
         listed,
-        json_schema_input_type=str | Annotated[list[str], Field(min_length=1), _DISTINCT],
+        json_schema_input_type=str
+        | Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS), _DISTINCT],
     ),
 ]
 """Descriptions of a sound, at least one; a single text is taken for a list of one."""
 
 Negatives = Annotated[
     tuple[str, ...],
-    Field(strict=False),
+    Field(strict=False, max_length=MOST_PROMPTS),
     AfterValidator(_prompts),
-    BeforeValidator(listed, json_schema_input_type=str | Annotated[list[str], _DISTINCT]),
+    BeforeValidator(
+        listed,
+        json_schema_input_type=str
+        | Annotated[list[str], Field(max_length=MOST_PROMPTS), _DISTINCT],
+    ),
 ]
 """Descriptions of what a sound is not; a single text is taken for a list of one."""
 

@@ -1,7 +1,8 @@
 """Spans of local time: on which days, from when to when, by the clock or by the sun.
 
 A span belongs to the day on which it begins. A time of the clock that comes twice is its first
-one, one that is left out is as much later (as in iCalendar, RFC 5545 section 3.3.5).
+one; one that is left out, as clocks are put forward, is the moment at which they are: of a span
+what is left of it on the clock counts, and it ends when the clock is past its end.
 """
 
 from __future__ import annotations
@@ -107,6 +108,27 @@ def _moment(time: TimeOfDay, day: date, zone: tzinfo | None, sun: Sun) -> dateti
     """A time of a day, in UTC."""
     if time.base is Base.MIDNIGHT:
         clock = datetime(day.year, day.month, day.day) + time.shift  # noqa: DTZ001 - gets it below
-        return clock.replace(tzinfo=zone).astimezone(UTC)
+        return _utc(clock, zone)
     rises, sets = sun(day)
     return (rises if time.base is Base.SUNRISE else sets).astimezone(UTC) + time.shift
+
+
+def _utc(clock: datetime, zone: tzinfo | None) -> datetime:
+    """When a clock of the zone first shows `clock` (naive), or something later."""
+    found = clock.replace(tzinfo=zone).astimezone(UTC)
+    if _shown(found, zone) <= clock:
+        return found
+    # Left out: the offset of before puts it after the change, that of after before it.
+    before, after = clock.replace(tzinfo=zone, fold=1).astimezone(UTC), found
+    while after - before > timedelta(seconds=1):
+        between = before + (after - before) // 2
+        if _shown(between, zone) < clock:
+            before = between
+        else:
+            after = between
+    return after.replace(microsecond=0)
+
+
+def _shown(moment: datetime, zone: tzinfo | None) -> datetime:
+    """What clocks of the zone show then (naive)."""
+    return moment.astimezone(zone).replace(tzinfo=None)

@@ -11,27 +11,50 @@ from pe_stream.core.types import LabelRule
 class RuleChange:
     """A change of a rule; what is None stays.
 
-    Without an off_threshold, that of the rule keeps its ratio to the threshold.
+    An off_threshold comes with its threshold: both are set. Without one, the off threshold is in
+    the proportion that it has to the threshold as both were set last, whatever thresholds were in
+    force in between. as_set: of a change that stands for several, what both were set to.
     """
 
     threshold: float | None = None
     off_threshold: float | None = None
     enabled: bool | None = None
+    as_set: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where an off threshold comes alone."""
+        if self.off_threshold is not None and self.threshold is None:
+            raise ValueError("an off_threshold is set with its threshold")
 
     def of(self, rule: LabelRule) -> LabelRule:
         """The rule with the change made."""
-        on = rule.threshold if self.threshold is None else self.threshold
-        off = self.off_threshold or rule.off_threshold / rule.threshold * on  # never above
         enabled = rule.enabled if self.enabled is None else self.enabled
-        return replace(rule, threshold=on, off_threshold=off, enabled=enabled)
+        if self.threshold is None:
+            return replace(rule, enabled=enabled)
+        as_set = rule.as_set or (rule.threshold, rule.off_threshold)
+        if self.off_threshold is not None:
+            as_set = self.as_set or (self.threshold, self.off_threshold)
+        return replace(
+            rule,
+            threshold=self.threshold,
+            off_threshold=_off(self.threshold, as_set),
+            enabled=enabled,
+            as_set=None if self.threshold == as_set[0] else as_set,
+        )
 
     def after(self, earlier: RuleChange) -> RuleChange:
         """One change that does what the earlier one and then this one would do."""
         enabled = earlier.enabled if self.enabled is None else self.enabled
         if self.threshold is None:
-            off = self.off_threshold or earlier.off_threshold
-            return RuleChange(earlier.threshold, off, enabled)
-        off = self.off_threshold
-        if off is None and earlier.off_threshold is not None and earlier.threshold is not None:
-            off = earlier.off_threshold / earlier.threshold * self.threshold
-        return RuleChange(self.threshold, off, enabled)
+            return replace(earlier, enabled=enabled)
+        if self.off_threshold is not None or earlier.off_threshold is None:
+            return replace(self, enabled=enabled)
+        as_set = earlier.as_set or (earlier.threshold or 0.0, earlier.off_threshold)
+        return RuleChange(self.threshold, _off(self.threshold, as_set), enabled, as_set)
+
+
+def _off(threshold: float, as_set: tuple[float, float]) -> float:
+    """The off threshold of `threshold`, in proportion; never above it."""
+    if threshold == as_set[0]:
+        return as_set[1]
+    return min(threshold, as_set[1] / as_set[0] * threshold)

@@ -185,7 +185,8 @@ class LabelRule:
     score rose to `off_threshold`. Gaps below `off_threshold` shorter than `min_off` are bridged;
     what is shorter than `min_on` is no event; what reaches `max_length` is closed there; no
     event begins within `cooldown` of the end of the one before. smooth: what is compared is the
-    mean of the scores of so many frames, an odd number, around each; see `smoothing`.
+    mean of the scores of so many frames, an odd number, around each; see `smoothing`. as_set: the
+    thresholds as they were set, where a command has put another in force; None: they are in force.
     """
 
     name: str
@@ -200,6 +201,7 @@ class LabelRule:
     pattern: Pattern | None = None
     follow: Follow | None = None
     smooth: int = 1
+    as_set: tuple[float, float] | None = None
 
     @property
     def smooth_s(self) -> float:
@@ -222,6 +224,9 @@ class Recommended:
     false_alarms_per_hour: float | None = None
     off_threshold: float | None = None
 
+
+LEAST_THRESHOLD, MOST_THRESHOLD = 1e-4, 1 - 1e-4
+"""Thresholds that a command may set: scores nearer to 0 or 1 say nothing more."""
 
 SMOOTHEST_S = 2.0
 """Longest mean of scores (s)."""

@@ -1,7 +1,8 @@
 """A PE Audio checkpoint: found or downloaded, verified, loaded.
 
 Everything a checkpoint folder can get wrong is an error here, never a warning: a daemon that
-listens with half of its weights random would look healthy.
+listens with half of its weights random would look healthy. Whoever made the folder is not trusted:
+none of its code is run, and nothing is built that its files do not hold.
 
 transformers takes seconds to import, so it is imported where a checkpoint is loaded: what is wrong
 with a configuration or a database is told before.
@@ -17,21 +18,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 
 from pe_stream.core.types import Recommended
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.files import (
     find,
-    first_line,
     identity,
+    look_for_code,
     read_config,
     read_recommended,
-    unavailable,
 )
 from pe_stream.model.malloc import keep_freed_memory
-from pe_stream.model.precision import codec_dtype, cudnn_is_right, fast_dtype
+from pe_stream.model.precision import codec_dtype, cudnn_is_right, fast_dtype, sound_embedding
+from pe_stream.model.reading import first_line, refusing, unavailable
+from pe_stream.model.tokenizer import load_tokenizer, tokenize
+from pe_stream.model.weights import check_size, stored
 
 if TYPE_CHECKING:
     from transformers import PeAudioConfig, PeAudioFrameLevelModel, PreTrainedTokenizerBase
@@ -51,18 +52,6 @@ _CODEC = ("embedder.dac_encoder.", "embedder.bottleneck.")
 """Prefixes of the codec's weights in an audio encoder."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    SafetensorError,
-    StrictDataclassError,
-)
-"""Exceptions of transformers on folders that are damaged or hold something else."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,12 +118,14 @@ def load(
     # slows each of the thousands of kernels of a window (45 times, seen on two busy cores).
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // 2))
     folder = find(name, revision, cache)
+    look_for_code(name, folder)
     with _quiet_transformers():
         config = read_config(name, folder)
         model = _load_model(name, folder, config)
-        tokenizer = _load_tokenizer(name, folder)
-    recommended = read_recommended(name, folder)
-    _drop_final_norm(model)
+        tokenizer = load_tokenizer(name, folder)
+        recommended = read_recommended(name, folder)
+        _drop_final_norm(model)
+        _try(name, model, tokenizer)
     _move(name, model, torch_device, torch_dtype)
     of_codec = torch_dtype
     if dtype == "auto" and torch_dtype != torch.float32:
@@ -201,19 +192,23 @@ def _quiet_transformers() -> Iterator[None]:
 def _load_model(name: str, folder: Path, config: PeAudioConfig) -> PeAudioFrameLevelModel:
     from transformers import PeAudioFrameLevelModel
 
-    try:
-        # In float32 whatever the stored type: the text tower runs in it.
-        loaded: Any = PeAudioFrameLevelModel.from_pretrained(
-            folder,
-            config=config,
-            dtype=torch.float32,
-            key_mapping=_AUDIO_VISUAL_KEYS,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except _UNREADABLE as error:
-        raise unavailable(name, f"its weights cannot be read ({first_line(error)})") from error
+    with stored(name, folder) as tensors:
+        with refusing(name, "its config.json describes no PE Audio model"), torch.device("meta"):
+            parameters = list(PeAudioFrameLevelModel(config).parameters())
+        check_size(name, sum(each.numel() for each in parameters), tensors)
+        with refusing(name, "its weights cannot be read"):
+            # In float32 whatever the stored type: the text tower runs in it. The folder itself is
+            # not named: transformers would look in it for adapters, quantisation and more.
+            loaded: Any = PeAudioFrameLevelModel.from_pretrained(
+                None,
+                config=config,
+                state_dict=tensors,
+                dtype=torch.float32,
+                key_mapping=_AUDIO_VISUAL_KEYS,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     model: PeAudioFrameLevelModel = loaded[0]
     absent = loaded[1]["missing_keys"]
     missing = sorted(key for key in absent if not key.startswith(_UNUSED_WEIGHTS))
@@ -224,16 +219,17 @@ def _load_model(name: str, folder: Path, config: PeAudioConfig) -> PeAudioFrameL
     return model
 
 
-def _load_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    if not (folder / "tokenizer.json").exists():
-        raise unavailable(name, f"there is no tokenizer.json in {folder}")
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    # The tokenizers library raises bare Exceptions.
-    except Exception as error:
-        raise unavailable(name, f"its tokenizer cannot be read ({first_line(error)})") from error
+def _try(name: str, model: PeAudioFrameLevelModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise UnavailableError where the model cannot hear a sound and read a word."""
+    text_config: Any = model.config.text_config
+    with refusing(name, "it cannot be run"), torch.inference_mode():
+        ids = tokenize(name, tokenizer, "a sound", text_config.vocab_size)
+        states = model.text_model(input_ids=torch.tensor([ids])).last_hidden_state
+        text = model.text_audio_head(states[:, 0])
+        scale, bias = model.text_audio_logit_scale, model.text_audio_logit_bias
+        logits = sound_embedding(model) @ text.T * scale + bias
+    if not bool(logits.isfinite().all()):
+        raise unavailable(name, "its scores are no numbers")
 
 
 def _drop_final_norm(model: PeAudioFrameLevelModel) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pe_stream.model.files import first_line
+from pe_stream.model.reading import first_line
 
 log = logging.getLogger(__name__)
 

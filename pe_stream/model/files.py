@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 import sys
@@ -18,7 +17,6 @@ from huggingface_hub.errors import (
     GatedRepoError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
-    StrictDataclassError,
 )
 from huggingface_hub.utils.tqdm import (
     are_progress_bars_disabled,
@@ -28,21 +26,43 @@ from huggingface_hub.utils.tqdm import (
 
 from pe_stream.assets import EMBEDDED
 from pe_stream.core.types import FRAME, SAMPLE_RATE, SMOOTHEST_S, Recommended
-from pe_stream.errors import UnavailableError
+from pe_stream.model import tokenizer
+from pe_stream.model.geometry import audio_part, text_part
+from pe_stream.model.reading import (
+    EMBEDDED_NAME,
+    MOST_BYTES,
+    first_line,
+    read_json,
+    refusing,
+    tell_code,
+    unavailable,
+)
 
 if TYPE_CHECKING:
     from transformers import PeAudioConfig
-
-EMBEDDED_NAME = "embedded"
-"""Configured name of the checkpoint shipped in the package."""
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 _BLOCK, _BLOCKS = 2**16, 256
 """Bytes of a block, and blocks of a weights file that are read for its identity (16 MiB)."""
 
-_DOWNLOADED = ("*.json", "*.safetensors")
-"""Configuration, tokenizer and weights; never pickles, never code."""
+_CONFIGURATIONS = (
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+)
+"""Where an `auto_map` may name classes of a checkpoint's own code."""
+
+_DOWNLOADED = (
+    *_CONFIGURATIONS,
+    "thresholds.json",
+    "tokenizer.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*.safetensors",
+)
+"""What is read of a checkpoint, and nothing else: no pickles, no code."""
 
 
 def find(name: str, revision: str | None = None, cache: Path | None = None) -> Path:
@@ -64,26 +84,28 @@ def find(name: str, revision: str | None = None, cache: Path | None = None) -> P
 def read_config(name: str, folder: Path) -> PeAudioConfig:
     """Read the configuration of the audio and text parts; of PeAudioVideoModel, just those.
 
-    Raises UnavailableError if the model is another, or its frames are not FRAME samples at
-    SAMPLE_RATE.
+    Of them, what `geometry` knows. Raises UnavailableError if the model is another or out of
+    bounds, or its frames are not FRAME samples at SAMPLE_RATE.
     """
     from transformers import PeAudioConfig  # brings torch, of which the rest here has no need
 
-    found = _read_json(name, folder, "config.json")
+    found = read_json(name, folder, "config.json")
     kind = found.get("model_type")
     if kind not in {"pe_audio", "pe_audio_video"}:
-        raise unavailable(name, f"its config.json says model_type {kind!r}, which is not PE Audio")
-    try:
-        parts = found if kind == "pe_audio" else found["audio_video_config"]
-        config = PeAudioConfig(text_config=found["text_config"], audio_config=parts["audio_config"])
+        said = ascii(kind)[:100]
+        raise unavailable(name, f"its config.json says model_type {said}, which is not PE Audio")
+    with refusing(name, "its config.json describes no PE Audio model"):
+        if "text_config" not in found:
+            raise unavailable(name, "its config.json lacks 'text_config'")
+        parts = found if kind == "pe_audio" else found.get("audio_video_config", {})
+        if "audio_config" not in parts:
+            raise unavailable(name, "its config.json lacks 'audio_config'")
+        config = PeAudioConfig(
+            text_config=text_part(found["text_config"]),
+            audio_config=audio_part(parts["audio_config"]),
+        )
         audio: Any = config.audio_config
         frame = math.prod(audio.dac_config.downsampling_ratios)
-    except KeyError as error:
-        raise unavailable(name, f"its config.json lacks {error}") from error
-    except (ValueError, TypeError, AttributeError, StrictDataclassError) as error:
-        raise unavailable(
-            name, f"its config.json describes no PE Audio model ({first_line(error)})"
-        ) from error
     rate = _sampling_rate(name, folder, default=audio.dac_config.sampling_rate)
     if (rate, frame) != (SAMPLE_RATE, FRAME):
         raise unavailable(
@@ -104,7 +126,7 @@ def read_recommended(name: str, folder: Path) -> Mapping[str, Recommended]:
     """
     if not (folder / "thresholds.json").exists():
         return MappingProxyType({})
-    labels = _read_json(name, folder, "thresholds.json").get("labels")
+    labels = read_json(name, folder, "thresholds.json").get("labels")
     found = {
         label: _recommended(value)
         for label, value in (labels.items() if isinstance(labels, dict) else ())
@@ -122,6 +144,19 @@ def read_recommended(name: str, folder: Path) -> Mapping[str, Recommended]:
     return MappingProxyType({label: value for label, value in found.items() if value is not None})
 
 
+def look_for_code(name: str, folder: Path) -> None:
+    """Log what in a checkpoint's folder could be run, and is not."""
+    mapped = []
+    for file in _CONFIGURATIONS:
+        if (folder / file).exists():
+            most = tokenizer.MOST_BYTES if file.startswith("tokenizer") else MOST_BYTES
+            found = read_json(name, folder, file, most)
+            parts = (found, *found.values())
+            if any(isinstance(part, dict) and "auto_map" in part for part in parts):
+                mapped.append(file)
+    tell_code(name, folder, mapped)
+
+
 def identity(folder: Path) -> str:
     """Return a digest of what makes a checkpoint's scores: configuration, tokenizer and weights.
 
@@ -132,7 +167,7 @@ def identity(folder: Path) -> str:
     named = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json")
     files = [folder / name for name in named]
     for file in [*files, *sorted(folder.glob("*.safetensors"))]:
-        if file.exists():
+        if file.is_file():  # else opening it may wait for ever
             size = file.stat().st_size
             digest.update(f"{file.name} {size}\n".encode())
             with file.open("rb") as content:
@@ -140,18 +175,6 @@ def identity(folder: Path) -> str:
                     content.seek(start)
                     digest.update(content.read(_BLOCK))
     return digest.hexdigest()
-
-
-def unavailable(name: str, what: str) -> UnavailableError:
-    """Say in one line what is wrong with checkpoint `name`, and which one always works."""
-    return UnavailableError(
-        f'checkpoint {name!r}: {what}; "checkpoint: {EMBEDDED_NAME}" needs no download'
-    )
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type if it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _starts(size: int) -> list[int]:
@@ -202,12 +225,12 @@ def _sampling_rate(name: str, folder: Path, default: object) -> object:
     default of 16 kHz there.
     """
     if (folder / "preprocessor_config.json").exists():
-        extractor = _read_json(name, folder, "preprocessor_config.json")
+        extractor = read_json(name, folder, "preprocessor_config.json")
     elif (folder / "processor_config.json").exists():
-        extractor = _read_json(name, folder, "processor_config.json").get("feature_extractor", {})
+        extractor = read_json(name, folder, "processor_config.json").get("feature_extractor", {})
     else:
         return default
-    return extractor.get("sampling_rate", default)
+    return extractor.get("sampling_rate", default) if isinstance(extractor, dict) else default
 
 
 _MOST = {
@@ -234,15 +257,3 @@ def _recommended(value: object) -> Recommended | None:
 
 def _is_number(value: object, most: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
-
-
-def _read_json(name: str, folder: Path, file: str) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / file).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise unavailable(name, f"there is no {file} in {folder}") from None
-    except (OSError, ValueError) as error:
-        raise unavailable(name, f"its {file} cannot be read ({first_line(error)})") from error
-    if not isinstance(found, dict):
-        raise unavailable(name, f"its {file} is not a JSON object")
-    return found

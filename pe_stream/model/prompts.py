@@ -20,6 +20,7 @@ from pe_stream.core.types import FrameEmbeddings
 from pe_stream.core.words import has_control_characters
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint
+from pe_stream.model.tokenizer import LONGEST, tokenize
 
 MOST_TEXTS = 1000
 """Embeddings of so many texts are kept for the next time."""
@@ -90,7 +91,7 @@ def embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
     Those of the last MOST_TEXTS texts are remembered.
 
     Raises ConfigError on a blank text, one with control characters, and one too long for the
-    checkpoint.
+    checkpoint; UnavailableError where the checkpoint's tokenizer fails.
     """
     # Other threads do the same: what one of them has just let go is embedded again.
     asked = {text: checkpoint.texts.get(text) for text in texts}
@@ -148,8 +149,10 @@ def _tokenize(checkpoint: Checkpoint, text: str) -> list[int]:
         raise ConfigError("a prompt is empty; describe the sound in words")
     if has_control_characters(text):
         raise ConfigError(f"the prompt {text!r} has a control character: words only")
-    ids: list[int] = checkpoint.tokenizer(text, truncation=False, verbose=False)["input_ids"]
+    if len(text) > LONGEST:
+        raise ConfigError(f"a prompt has {len(text)} characters, more than {LONGEST}")
     text_config: Any = checkpoint.model.config.text_config
+    ids = tokenize(checkpoint.name, checkpoint.tokenizer, text, text_config.vocab_size)
     limit = min(checkpoint.tokenizer.model_max_length, text_config.max_position_embeddings)
     if len(ids) > limit:
         raise ConfigError(

@@ -204,10 +204,12 @@ class Live:
         enabled: bool | None,
         off_threshold: float | None = None,
     ) -> None:
-        """Change one label of one source; what is None stays. The off threshold keeps its ratio.
+        """Change one label of one source; what is None stays.
 
-        From any thread; never waits. Of several changes between two scorings the last counts. A
-        label that has just gone is nothing to change. Raises UnavailableError once stopped.
+        An off threshold comes with a threshold; without one, it is in the proportion in which both
+        were set last (see RuleChange). From any thread; never waits. Of several changes between
+        two scorings the last counts. A label that has just gone is nothing to change. Raises
+        UnavailableError once stopped.
         """
         self._mailbox.want(source, {label: RuleChange(threshold, off_threshold, enabled)})
 

@@ -4,7 +4,28 @@ from __future__ import annotations
 
 import pytest
 
-from pe_stream.config.addresses import authority, is_network, masked_url, origin
+from pe_stream.config.addresses import authority, is_misspelt, is_network, masked_url, origin
+from pe_stream.config.file import effective, parse
+from pe_stream.config.notifications import shown as shown_service
+from pe_stream.errors import ConfigError
+
+MISSPELT = [
+    ("rtsp:/admin:hunter2@cam", "rtsp:/********@cam"),
+    ("rtsp:admin:hunter2@cam/a", "rtsp:********@cam/a"),
+    ("rtsp:///admin:hunter2@cam", "rtsp://********@cam"),
+    ("rtsp//admin:hunter2@cam", "rtsp//********@cam"),
+    ("rtsp;//admin:hunter2@cam", "rtsp;//********@cam"),
+    ("rtsp: //admin:hunter2@cam", "rtsp: //********@cam"),
+    ("rtsp:\\\\admin:hunter2@cam", "rtsp:\\\\********@cam"),
+    (" rtsp://admin:hunter2@cam", " rtsp://********@cam"),
+    ("RTSP:/admin:hun/ter2@cam", "RTSP:/********@cam"),
+    ("http:/cam/x?user=admin&password=hunter2", "http:/cam/x?user=********&password=********"),
+    ("//admin:hunter2@cam/x", "//********@cam/x"),
+    ("admin:hunter2@cam:554/x", "********@cam:554/x"),
+    ("url=rtsp://admin:hunter2@cam", "url=rtsp://********@cam"),
+    ("cam/live?password=hunter2&channel=1", "cam/live?password=********&channel=1"),
+]
+"""What was meant as an address, and what is shown of it."""
 
 
 @pytest.mark.parametrize(
@@ -23,10 +44,62 @@ from pe_stream.config.addresses import authority, is_network, masked_url, origin
         ),
         ("RTSP://user:secret@camera/", "RTSP://********@camera/"),
         ("recordings/a=b@c.wav", "recordings/a=b@c.wav"),
+        ("/data/12:30/a.wav", "/data/12:30/a.wav"),
+        *((url, masked) for url, masked in MISSPELT if masked),
     ],
 )
 def test_secrets_in_addresses_are_masked(url: str, shown: str) -> None:
     assert masked_url(url) == shown
+
+
+@pytest.mark.parametrize(("url", "_shown"), MISSPELT[:-1])
+def test_what_must_have_been_meant_as_an_address_is_known(url: str, _shown: str) -> None:
+    if is_network(url):
+        return
+    assert is_misspelt(url)
+    with pytest.raises(ConfigError) as caught:
+        parse(f"labels: {{a: }}\nsources: {{k: {{url: '{url}'}}}}\n", "c.yaml")
+    assert "hunter2" not in str(caught.value)
+    assert "c.yaml:2: sources.k.url: " in str(caught.value)
+    assert "looks like one: rtsp://HOST/PATH" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["a.wav", "./rtsp:/a.wav", "./12:30@home.wav", "/data/a:b@c.wav", "../a:b@c", "~/a b.wav"],
+)
+def test_paths_are_no_misspelt_addresses(path: str) -> None:
+    assert not is_misspelt(path)
+    parse(f"labels: {{a: }}\nsources: {{k: {{url: '{path}'}}}}\n")
+
+
+@pytest.mark.parametrize(("url", "_shown"), MISSPELT)
+@pytest.mark.parametrize(
+    "place",
+    [
+        "model: {{checkpoint: {}}}",
+        "model: {{cache: {}}}",
+        "store: {{path: {}}}",
+        "web: {{origins: [{}]}}",
+        "mqtt: {{host: {}}}",
+        "notifications: {{a: {{apprise: {}}}}}",
+        "notifications: {{a: {{webhook: {}}}}}",
+        "sources: {{{}: {{microphone: 0}}}}",
+        "{}: 1",
+        "log_level: {}",
+    ],
+)
+def test_passwords_of_addresses_are_nowhere_shown(url: str, _shown: str, place: str) -> None:
+    text = f"labels: {{a: }}\n{place.format(repr(url))}\n"
+    try:
+        told = effective(parse(text))
+    except ConfigError as error:
+        told = str(error)
+    assert "hunter2" not in told
+
+
+def test_of_a_service_without_a_scheme_nothing_is_shown() -> None:
+    assert shown_service("ntfy:/user:hunter2@host") == "********"
 
 
 @pytest.mark.parametrize(

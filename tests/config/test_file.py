@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
+from timing import within
 
 from pe_stream.config import (
     LabelSettings,
@@ -35,6 +37,46 @@ def errors(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         parse(text, "c.yaml")
     return str(caught.value).splitlines()
+
+
+class TestBounds:
+    """So many prompts, labels and sources, and one more."""
+
+    @staticmethod
+    def prompts(count: int) -> str:
+        return str([f"prompt {number}" for number in range(count)])
+
+    def test_the_most_are_read(self) -> None:
+        parse(f"labels: {{a: {{prompts: {self.prompts(1000)}, not: {self.prompts(0)}}}}}")
+        labels = "".join(f" l{number}:\n" for number in range(2000))
+        sources = "".join(f" s{number}: {{url: a.wav}}\n" for number in range(500))
+        parsed = parse(f"sources:\n{sources}labels:\n{labels}")
+        assert (len(parsed.labels), len(parsed.sources)) == (2000, 500)
+
+    @pytest.mark.parametrize("key", ["prompts", "not"])
+    def test_too_many_prompts_of_a_label(self, key: str) -> None:
+        (said,) = errors(f"labels:\n a:\n  {key}: {self.prompts(1001)}")
+        assert said == f"c.yaml:3: labels.a.{key}: found 1001 of them, should be at most 1000"
+
+    def test_too_many_prompts_in_all(self) -> None:
+        label = f"{{prompts: {self.prompts(1000)}}}"
+        labels = "".join(f" l{number}: {label}\n" for number in range(21))
+        (said,) = errors(f"labels:\n{labels}")
+        assert "labels: there are 21000 prompts in all, more than 20000" in said
+
+    def test_too_many_labels(self) -> None:
+        (said,) = errors("labels:\n" + "".join(f" l{n}:\n" for n in range(2001)))
+        assert said == "c.yaml:1: labels: found 2001 of them, should be at most 2000"
+
+    def test_too_many_sources(self) -> None:
+        sources = "".join(f" s{n}: {{url: a.wav}}\n" for n in range(501))
+        (said,) = errors(f"{LEAST}sources:\n{sources}")
+        assert said == "c.yaml:2: sources: found 501 of them, should be at most 500"
+
+    def test_fifty_thousand_prompts_take_no_time(self) -> None:
+        begun_s = time.monotonic()
+        errors(f"labels: {{a: {{prompts: {self.prompts(50_000)}}}}}")
+        assert time.monotonic() - begun_s < within(5)
 
 
 class TestFind:

@@ -102,12 +102,51 @@ def test_a_night_an_hour_shorter() -> None:
     assert (after.astimezone(UTC) - before.astimezone(UTC)).seconds == 1
     assert during(span("22:00", "06:00"), after)
     assert not during(span("22:00", "06:00"), local("2026-03-29T06:00"))
-    late = span("02:30", "05:00")  # is an hour later
-    assert not during(late, local("2026-03-29T03:29"))
-    assert during(late, local("2026-03-29T03:30"))
+    late = span("02:30", "05:00")
+    assert not during(late, before)
+    assert during(late, after)
+    small = span("02:30", "03:30")  # of which half an hour is left
+    assert not during(small, before)
+    assert during(small, after)
+    assert during(small, local("2026-03-29T03:29:59"))
+    assert not during(small, local("2026-03-29T03:30"))
+    evening = span("22:00", "02:30")
+    assert during(evening, before)
+    assert not during(evening, after), "it is past 02:30"
     for minute in range(0, 24 * 60, 10):  # begins as it ends, and not for a day
         at = local("2026-03-29T00:00").astimezone(UTC) + timedelta(minutes=minute)
         assert not during(span("02:15", "03:00"), at)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Europe/Berlin", "2026-03-29"),
+        ("America/New_York", "2026-03-08"),
+        ("Australia/Lord_Howe", "2026-10-04"),  # half an hour
+        ("America/Santiago", "2026-09-06"),  # at midnight
+        ("Africa/Casablanca", "2026-03-22"),
+        ("Pacific/Apia", "2011-12-30"),  # a whole day
+    ],
+)
+def test_on_the_day_that_clocks_are_put_forward_spans_are_as_the_clock_shows(
+    zone: str, day: str
+) -> None:
+    """The slow twin, minute by minute, of every span of whole quarters within a day."""
+    there = ZoneInfo(zone)
+    midnight = datetime.fromisoformat(day)
+    begun = midnight.replace(tzinfo=there, fold=1).astimezone(UTC) - timedelta(hours=1)
+    moments = [begun + timedelta(minutes=minute) for minute in range(27 * 60)]
+    shown = [at.astimezone(there).replace(tzinfo=None) for at in moments]
+    for begin, end in [(9, 11), (10, 14), (0, 2), (0, 1), (8, 96), (1, 12), (10, 11), (0, 96)]:
+        each = WeeklySpan(
+            frozenset({midnight.weekday()}),
+            TimeOfDay(Base.MIDNIGHT, timedelta(minutes=15 * begin)),
+            TimeOfDay(Base.MIDNIGHT, timedelta(minutes=15 * end)),
+        )
+        first, last = (midnight + timedelta(minutes=15 * quarter) for quarter in (begin, end))
+        for at, clock in zip(moments, shown, strict=True):
+            assert holds(each, at, there, no_sun) is (first <= clock < last), (begin, end, at)
 
 
 def test_a_night_an_hour_longer() -> None:

@@ -437,6 +437,16 @@ def test_no_change_is_refused_or_lost_however_many_come_during_one_scoring() -> 
         assert live.rules["a"][0].off_threshold == pytest.approx(0.4)
 
 
+def test_the_off_threshold_is_kept_as_it_was_set() -> None:
+    """A threshold that rounds the off threshold to 0 leaves nothing behind."""
+    with standing_still([replace(LOUD, threshold=0.5, off_threshold=0.2)]) as (live, go_on):
+        go_on.set()
+        for threshold in (5e-324, 0.7, 0.5):
+            live.set_rule("a", "loud", threshold, enabled=None)
+            live.ready(10)
+        assert live.rules["a"][0].off_threshold == 0.2
+
+
 def test_changes_of_rules_and_labels_keep_their_order() -> None:
     with standing_still([LOUD, OTHER]) as (live, go_on):
         live.set_rule("a", "loud", 0.2, enabled=None)

@@ -5,7 +5,6 @@ stored scores  ->  rules by the clock  ->  the daemon's tracker  ->  events  -> 
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from bisect import bisect_left
@@ -25,6 +24,7 @@ from pe_stream.core.utc import utc_moment, utc_text
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.labels import schedules
 from pe_stream.labels.fingerprint import look_up
+from pe_stream.storage.events_table import write_table
 from pe_stream.workbench.calibration.stored_scores import (
     TimeRange,
     chosen,
@@ -99,9 +99,7 @@ def run(options: ReplayOptions) -> int:
         print("\n".join(_table(lines, told, list(named), local)))
     elif options.format == "csv":
         names = list(Told(NOW, "", "", Replayed(0, 0, 0.0)).to_dict())
-        table = csv.DictWriter(sys.stdout, names, lineterminator="\n")
-        table.writeheader()
-        table.writerows(each.to_dict() for each in told)
+        write_table((each.to_dict() for each in told), names, sys.stdout)
     else:
         for each in told:
             print(json.dumps(each.to_dict(), ensure_ascii=False))

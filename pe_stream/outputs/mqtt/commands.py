@@ -7,10 +7,15 @@ import reprlib
 from dataclasses import dataclass
 from typing import Any
 
+from pe_stream.core.types import LEAST_THRESHOLD, MOST_THRESHOLD
+
 PAYLOAD_LIMIT = 4096
 """Longest payload of a `set` message (bytes)."""
 
-ALLOWED = '{"threshold": above 0 and below 1, "enabled": true or false}, one of them or both'
+ALLOWED = (
+    f'{{"threshold": {LEAST_THRESHOLD} to {MOST_THRESHOLD}, "enabled": true or false}}, '
+    "one of them or both"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,9 @@ def parse_set(payload: bytes) -> SetCommand:
         isinstance(threshold, bool) or not isinstance(threshold, int | float)
     ):
         raise ValueError(f"threshold is {reprlib.repr(threshold)}, not a number")
-    if threshold is not None and not 0 < threshold < 1:
-        raise ValueError(f"threshold {threshold} is not above 0 and below 1")
+    if threshold is not None and not LEAST_THRESHOLD <= threshold <= MOST_THRESHOLD:
+        shown = reprlib.repr(threshold)
+        raise ValueError(f"threshold {shown} is not {LEAST_THRESHOLD} to {MOST_THRESHOLD}")
     if "enabled" in said and not isinstance(enabled, bool):
         raise ValueError(f"enabled is {reprlib.repr(enabled)}, not true or false")
     return SetCommand(threshold, enabled)

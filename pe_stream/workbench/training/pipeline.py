@@ -116,7 +116,7 @@ class Trainer:
         """All stages, on what `make` gives; returns the text tower's tokenizer."""
         if self.finished():
             kept: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
-                self._work / "text"
+                self._work / "text", local_files_only=True, trust_remote_code=False
             )
             return kept
         recipe, mixtures = self._recipe, make()
@@ -185,7 +185,9 @@ class Trainer:
         """Teach the text tower; returns its tokenizer."""
         recipe, folder = self._recipe, self._work / "text"
         if self._done("text", learned):
-            finished: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
+            finished: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
             return finished
         lessons, tokenizer = self._lessons(learned, words)
         plan = Plan(recipe.text_steps, (2e-3,), decay=0.01, average=0.998, bf16=False)

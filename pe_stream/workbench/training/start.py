@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everywhere
 from transformers import PreTrainedTokenizerFast
 
 from pe_stream.errors import UnavailableError
 from pe_stream.model import files
+from pe_stream.model.tokenizer import load_tokenizer
+from pe_stream.model.weights import stored
 from pe_stream.workbench.training import encoder, text
 from pe_stream.workbench.training.learned import Words
 from pe_stream.workbench.training.wordings import Head
@@ -94,8 +95,8 @@ class Start:
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         """The checkpoint's."""
-        found: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(self._folder)
-        return found
+        found: Any = load_tokenizer(self._name, self._folder)
+        return cast(PreTrainedTokenizerFast, found)
 
     def begin_head(self, head: Head, words: Words, model: Any) -> None:
         """Let `head` place the phrasings about where the text tower of `model` places them.
@@ -138,7 +139,7 @@ def _of_encoder(key: str) -> bool:
 
 def _weights(folder: Path, name: str) -> dict[str, Tensor]:
     try:
-        weights: dict[str, Tensor] = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, RuntimeError) as error:
+        with stored(name, folder) as tensors:
+            return {key: each[:] for key, each in tensors.items() if not key.startswith(_CODEC)}
+    except UnavailableError as error:
         raise UnavailableError(f"training cannot begin with {name}: {error}") from error
-    return weights
