@@ -86,16 +86,28 @@ class ActiveLabels:
         # moment in which it is made.
         self._changing, self._taking = threading.Lock(), threading.Lock()
         self._none_waits = threading.Semaphore()
+        self._to_reload = False  # of the main thread
         self._schedules = self._schedules_of(settings, at)
 
     def reload(self) -> None:
         """Reload labels, prompts and thresholds from the configuration, if it is valid.
 
-        From any thread; it is done on a thread of its own, as embedding prompts and examples takes
-        a while.
+        On the main thread; it is done on a thread of its own, as embedding prompts and examples
+        takes a while.
         """
+        self._to_reload = False
         if self._none_waits.acquire(blocking=False):
-            Worker("reload", self._reload_in_turn, self._on_failure).start()
+            try:
+                Worker("reload", self._reload_in_turn, self._on_failure).start()
+            except UnavailableError as error:
+                self._none_waits.release()
+                self._to_reload = True
+                log.error("not reloaded yet, trying again: %s", error)  # noqa: TRY400 - expected; its message is enough
+
+    def retry(self) -> None:
+        """Reload where it could not be begun; on the main thread."""
+        if self._to_reload:
+            self.reload()
 
     def edit(self, edit: Edit, version: str) -> str:
         """Change a label in the configuration file and go on with it; see `DaemonView.change`.

@@ -15,9 +15,10 @@ from web.houses import Standing, standing
 
 from pe_stream.config.file import parse
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
-from pe_stream.web import guard, server
+from pe_stream.outputs import http_server
+from pe_stream.web import guard
 from pe_stream.web.passwords import Authenticator, hash_password
-from pe_stream.web.server import listening
+from pe_stream.web.server import listening_for
 
 PASSWORD = "correct horse"
 TOKEN = "t0ken-of-more-than-twenty-characters"
@@ -248,18 +249,19 @@ def test_a_port_that_is_taken_is_told() -> None:
         port = taken.getsockname()[1]
         web = parse(f"labels: {{a: }}\nweb: {{port: {port}}}").web
         with pytest.raises(UnavailableError, match=f"127.0.0.1:{port}.*web.port"):
-            listening(web)
+            listening_for(web, 10)
 
 
 def test_a_connection_that_asks_nothing_is_closed(
     house: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "FIRST_S", 0.2)
+    monkeypatch.setattr(http_server, "HEAD_S", 0.2)
+    monkeypatch.setattr(http_server, "LOOK_S", 0.1)
     address = httpx.URL(house.url)
-    for said in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
+    for said, answer in ((b"", b""), (b"GET / HTTP/1.1\r\nHost: loc", b"HTTP/1.1 408 ")):
         with socket.create_connection((address.host, address.port or 0), 10) as connection:
             connection.sendall(said)
-            assert connection.recv(100) == b""  # closed by the other end
+            assert connection.recv(100).startswith(answer)  # closed by the other end
     with house.client() as client:
         assert client.get("api/v1/info").is_success
         assert client.get("api/v1/info").is_success  # kept open

@@ -106,7 +106,7 @@ def test_rubbish_does_no_harm(
 def test_port_taken_is_named() -> None:
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(UnavailableError, match=rf"127\.0\.0\.1:{port} .*set mqtt.port"):
+        with pytest.raises(UnavailableError, match=rf"127\.0\.0\.1:{port}: .*set mqtt.port"):
             EmbeddedBroker(port).start()
 
 
