@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -85,7 +86,7 @@ class BoundedProtocol(H11Protocol):
         if accepted is None:  # it had to go before it began
             transport.abort()
             return
-        accepted.rank, accepted.end = self._rank, partial(self._end, TOO_MANY)
+        accepted.rank, accepted.end = self._rank, self._make_way
 
     def look(self, now_s: float) -> None:
         """End it where its time is up. now_s: of the loop."""
@@ -130,6 +131,12 @@ class BoundedProtocol(H11Protocol):
     def _state(self, name: str) -> bool:
         return bool(self.scope["state"].get(name))
 
+    def _make_way(self) -> None:
+        """End it for another, whose descriptor cannot wait until what was said is taken."""
+        self._end(TOO_MANY)
+        if self.scheme == "https" or self.transport.get_write_buffer_size():
+            self.transport.abort()
+
     def _end(self, said: bytes) -> None:
         """Close it, with an answer where one is owed."""
         if self.transport.is_closing():
@@ -170,7 +177,7 @@ class HttpServer:
             ws="none",
             loop="asyncio",
             http=cast("type[asyncio.Protocol]", partial(BoundedProtocol, listening)),
-            timeout_keep_alive=round(IDLE_S),
+            timeout_keep_alive=math.ceil(IDLE_S) + 1,  # ours is first
             timeout_graceful_shutdown=2,
             ssl_certfile=certificate,
             ssl_keyfile=key,

@@ -32,6 +32,9 @@ BACKLOG = 128
 PAUSE_S = 1.0
 """asyncio accepts nothing for so long after an error of the system (ACCEPT_RETRY_DELAY)."""
 
+FRESH_S = 2.0
+"""So long a connection may take to begin to ask."""
+
 TELL_S = 10.0
 """The log tells at most this often that connections were refused or ended."""
 
@@ -58,8 +61,8 @@ class Rank(IntEnum):
 class AcceptedSocket(socket.socket):
     """A connection, with what decides who goes first; belongs to the loop that accepted it.
 
-    network: where it comes from, as `network_of`. rank: tells its rank. end: ends it, where another
-    needs its place.
+    network: where it comes from, as `network_of`. since_s: when it came (monotonic). rank: tells
+    its rank. end: ends it, where another needs its place.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class AcceptedSocket(socket.socket):
         self.network = network
         self.rank: Callable[[], Rank] = lambda: Rank.WAITING
         self.end: Callable[[], None] = self.cut
+        self.since_s = time.monotonic()
         self._left = left
 
     def cut(self) -> None:
@@ -111,6 +115,7 @@ class ListeningSocket(socket.socket):
         self._open: dict[int, AcceptedSocket] = {}  # by descriptor, oldest first
         self._tokens, self._filled_s = 2.0 * rate, time.monotonic()
         self._paused_until_s = 0.0
+        self._made_room = False  # in this turn of the loop
         self._told_s, self._untold = -TELL_S, Counter[str]()
 
     def begin(self, host: str, port: int, advice: str) -> None:
@@ -137,7 +142,10 @@ class ListeningSocket(socket.socket):
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept as asyncio asks for it, on its loop; raises OSError, by which asyncio pauses."""
         now_s = time.monotonic()
-        if now_s < self._paused_until_s:  # some versions of asyncio ask on in the same turn
+        # Some versions of asyncio ask on in the same turn. And whoever was accepted is to be heard
+        # before somebody has to go again.
+        if now_s < self._paused_until_s or self._made_room:
+            self._made_room = False
             raise BlockingIOError
         if not self._may_accept(now_s):
             self._paused_until_s = now_s + 0.9 * PAUSE_S
@@ -175,10 +183,18 @@ class ListeningSocket(socket.socket):
             rivals = [each for each in self._open.values() if each.network == network]
         else:
             return True
-        first = min(rivals, key=lambda each: (each.rank(), -counts[each.network]))
+        now_s = time.monotonic()
+
+        def worth(each: AcceptedSocket) -> tuple[Rank, int]:
+            # Who has just come was not heard yet, and would go for the very next.
+            fresh = Rank.ASKING if now_s - each.since_s < FRESH_S else Rank.WAITING
+            return max(each.rank(), fresh), -counts[each.network]
+
+        first = min(rivals, key=worth)
         if first.rank() is Rank.KNOWN:
             return False
         self._forget(first)
+        self._made_room = True
         first.end()
         self._tell("ended, as others came")
         return True

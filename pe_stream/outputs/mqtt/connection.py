@@ -216,8 +216,6 @@ class Connection:
             self._give_up("it does not release its messages of QoS 2")
         elif len(self._client._out_packet) > MOST_UNSENT:  # noqa: SLF001
             self._give_up("it takes nothing that we send")
-        elif self.in_flight_limit < 1:
-            self._give_up("it takes no messages at all")
 
     def _give_up(self, why: str) -> None:
         """End the connection, for what the broker did on it."""
