@@ -22,6 +22,7 @@ from pe_stream.errors import PeStreamError, UnavailableError, UnfinishedError
 from pe_stream.labels.prepare import PreparedLabels, prepare_labels
 from pe_stream.labels.schedules import Schedules
 from pe_stream.outputs.mqtt import SetCommand
+from pe_stream.outputs.shortage import shortage
 from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.scorer import Scorer
 
@@ -86,7 +87,7 @@ class ActiveLabels:
         # moment in which it is made.
         self._changing, self._taking = threading.Lock(), threading.Lock()
         self._none_waits = threading.Semaphore()
-        self._to_reload = False  # of the main thread
+        self._to_reload = False  # set on any thread, seen to on the main one
         self._schedules = self._schedules_of(settings, at)
 
     def reload(self) -> None:
@@ -191,6 +192,8 @@ class ActiveLabels:
                 self._adopt(wanted, prepared, keep=())
             log.info("reloaded: %d labels", len(wanted.labels))
         except PeStreamError as error:
+            # What had run out is no fault of the file: it is read again when that has passed.
+            self._to_reload = self._to_reload or shortage(error.__context__) is not None
             log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400 - expected; its message is enough
 
     def _take_edit(

@@ -174,7 +174,8 @@ class Running:
             self._store.retry()
             self._tell_left()
         self._resources.check()
-        self.labels.retry()
+        if self._resources.shortage is None:
+            self.labels.retry()
         try:
             self.labels.follow(local_time.now())
         except UnavailableError as error:  # it is ending

@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pe_stream.config.worker import Worker
-from pe_stream.outputs.listening import AcceptedSocket, ListeningSocket, Rank, tell_of_loop
+from pe_stream.outputs.listening import BACKLOG, AcceptedSocket, ListeningSocket, Rank, tell_of_loop
 
 HEAD_S = 10.0
 """A connection has to bring the head of its first request by then."""
@@ -177,6 +177,7 @@ class HttpServer:
             ws="none",
             loop="asyncio",
             http=cast("type[asyncio.Protocol]", partial(BoundedProtocol, listening)),
+            backlog=BACKLOG,
             timeout_keep_alive=math.ceil(IDLE_S) + 1,  # ours is first
             timeout_graceful_shutdown=2,
             ssl_certfile=certificate,

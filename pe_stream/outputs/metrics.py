@@ -33,7 +33,7 @@ STOP_S = 2.0
 CONNECTIONS = 16
 """Most at a time."""
 
-_RATE = 20
+_RATE = 50
 """Connections accepted, and so requests answered, in a second."""
 
 _INFERENCE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)

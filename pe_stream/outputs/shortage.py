@@ -15,7 +15,7 @@ _NO_THREAD = "can't start new thread"
 """What Python says."""
 
 
-def shortage(error: BaseException) -> str | None:
+def shortage(error: BaseException | None) -> str | None:
     """What an error says has run out; None where it means something else."""
     if isinstance(error, OSError) and error.errno in NO_DESCRIPTOR:
         return _no_descriptors()

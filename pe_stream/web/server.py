@@ -31,7 +31,7 @@ CONNECTIONS = 64
 
 _OF_A_VIEWER = 8
 
-_RATE = 50
+_RATE = 100
 """Connections accepted in a second."""
 
 

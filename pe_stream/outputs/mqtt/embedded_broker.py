@@ -38,7 +38,7 @@ STOP_S = 1.5
 CONNECTIONS = 100
 """Most clients at a time."""
 
-_RATE = 50
+_RATE = 100
 """Connections accepted in a second."""
 
 CONNECT_S = 10.0
