@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pe_stream.config.worker import Worker
-from pe_stream.outputs.listening import BACKLOG, AcceptedSocket, ListeningSocket, Rank, tell_of_loop
+from pe_stream.outputs.listening import BACKLOG, ListeningSocket, Rank, tell_of_loop
 
 HEAD_S = 10.0
 """A connection has to bring the head of its first request by then."""
@@ -75,7 +75,6 @@ class BoundedProtocol(H11Protocol):
         """Take what uvicorn gives a protocol, and where the connection came from."""
         super().__init__(**given)
         self._listening = listening
-        self._accepted: AcceptedSocket | None = None
         self._phase: tuple[object, ...] = ()
         self._opened_s = self._since_s = self.loop.time()
 

@@ -161,7 +161,7 @@ class HostileBroker:
 
     def _speak(self, client: socket.socket) -> None:
         stream = client.makefile("rb")
-        _, connect = _read(stream)
+        _, connect = read(stream)
         v5 = connect[6] == 5
         client.sendall(packet(0x20, b"\x00\x00\x00" if v5 else b"\x00\x00"))
         answers = _Answers(client, stream, v5=v5, events=self.events)
@@ -199,7 +199,7 @@ class _Answers:
         self._client.settimeout(PATIENCE_S)
         try:
             while True:
-                first, body = _read(self._stream)
+                first, body = read(self._stream)
                 if first >> 4 == 4 and body[:2] == struct.pack("!H", self._number):
                     return True
                 self._answer(first, body)
@@ -210,7 +210,7 @@ class _Answers:
         """Acknowledge events, and keep them."""
         self._client.settimeout(60)
         while True:
-            first, body = _read(self._stream)
+            first, body = read(self._stream)
             self._answer(first, body)
             if first >> 4 == 3:
                 end = 2 + struct.unpack("!H", body[:2])[0]
@@ -227,7 +227,7 @@ class _Answers:
             self._client.sendall(b"\xd0\x00")
 
 
-def _read(stream: IO[bytes]) -> tuple[int, bytes]:
+def read(stream: IO[bytes]) -> tuple[int, bytes]:
     def exactly(count: int) -> bytes:
         got = stream.read(count)
         if len(got) < count:
