@@ -101,9 +101,11 @@ def packets(count: int, seed: int, *, v5: bool) -> Iterator[bytes]:
     yield from known[:count]
     for _ in range(count - len(known)):
         kind = rng.random()
-        if kind < 0.002:  # its end may never come
+        if kind < 0.001:  # its end may never come
             yield rng.randbytes(rng.randint(1, 40))
-        elif kind < 0.5:
+        elif kind < 0.75:
+            yield _well_formed(rng, b"\x00" if v5 else b"")
+        elif kind < 0.87:
             yield packet(rng.choice(_FIRST), _body(rng))
         else:
             made = bytearray(rng.choice(known))
@@ -112,6 +114,24 @@ def packets(count: int, seed: int, *, v5: bool) -> Iterator[bytes]:
                 if len(made) > head:
                     made[rng.randrange(head, len(made))] = rng.randrange(256)
             yield packet(made[0], bytes(made[head:]))
+
+
+def _well_formed(rng: random.Random, properties: bytes) -> bytes:
+    """What a broker may send, about nothing that was ever sent or asked for."""
+    identifier = struct.pack("!H", rng.randint(1, 65_535))
+    topic = rng.choice([TOPIC, b"a/b", "pe_stream/\u00e9/\U0001f415/x/set".encode(), b"$SYS/x"])
+    payload = rng.choice([b"{}", b'{"threshold": 1e-320}', rng.randbytes(rng.randint(0, 60))])
+    return rng.choice(
+        [
+            packet(0x30 | rng.randrange(2), text(topic) + properties + payload),
+            packet(0x32, text(topic) + identifier + properties + payload),
+            packet(0x40, identifier),
+            packet(0x50, identifier),
+            packet(0x70, identifier),
+            packet(0x90, identifier + properties + b"\x01"),
+            b"\xd0\x00",
+        ]
+    )
 
 
 def _body(rng: random.Random) -> bytes:
