@@ -23,7 +23,7 @@ NPM := $(shell command -v npm)
 LINT := tests/web/lint
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast coverage test-oldest test-gpu lint-js spelling faults fuzz api licences sbom \
+.PHONY: help demo test test-fast coverage test-oldest test-gpu lint-js spelling faults fuzz attack api licences sbom \
   demo-recording demo-picture screenshots hooks constraints clean
 
 help:  ## these words
@@ -42,7 +42,7 @@ test-fast: .venv/.installed-test  ## the same without the tests marked realtime 
 	$(VENV) -m ruff check
 	$(VENV) -m ruff format --check
 	$(VENV) -m mypy
-	$(VENV) -m pytest $(SIDE_BY_SIDE) -m "not gpu and not realtime and not heavy" $(PYTEST_ARGS)
+	$(VENV) -m pytest $(SIDE_BY_SIDE) -m "not gpu and not attack and not realtime and not heavy" $(PYTEST_ARGS)
 
 coverage: .venv/.installed-test  ## lines and branches that the tests run, in all their processes
 	$(VENV) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-report=json $(PYTEST_ARGS)
@@ -70,6 +70,9 @@ test-gpu: .venv/.installed-test  ## the checks on an NVIDIA GPU (needs a torch w
 
 faults: .venv/.installed-test  ## break the daemon's surroundings 200 times, and report
 	PYTHONPATH=tests $(VENV) -m faults $(FAULTS_ARGS)
+
+attack: .venv/.installed-test  ## attack ports, broker, page for minutes; loopback only
+	$(VENV) -m pytest tests/attack -m attack -n 0 $(PYTEST_ARGS)
 
 fuzz: .venv/.installed-test  ## 100,000 damaged configurations, messages, recordings of each kind
 	FUZZ_CASES=100000 $(VENV) -m pytest tests/test_fuzz.py $(PYTEST_ARGS)

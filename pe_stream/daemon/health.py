@@ -22,20 +22,29 @@ class Health:
         self._lock = threading.Lock()
         self._state = ""
         self._since = ""
-        self._told: tuple[str, str | None] | None = None
+        self._told: tuple[str, str | None, str | None] | None = None
         self._next_s = 0.0
 
     def due(
-        self, status: SourceStatus, unavailable_reason: str | None, now_s: float
+        self,
+        status: SourceStatus,
+        unavailable_reason: str | None,
+        shortage: str | None,
+        now_s: float,
     ) -> dict[str, Any] | None:
-        """The health to publish now; None where it is not time. unavailable_reason: the store.s."""
-        now = (status.account.state, unavailable_reason)
+        """The health to publish now; None where it is not time.
+
+        unavailable_reason: the store's. shortage: what the daemon has run out of.
+        """
+        now = (status.account.state, unavailable_reason, shortage)
         if now == self._told and now_s < self._next_s:
             return None
         self._told, self._next_s = now, now_s + HEALTH_S
-        return self.shown(status, unavailable_reason)
+        return self.shown(status, unavailable_reason, shortage)
 
-    def shown(self, status: SourceStatus, unavailable_reason: str | None) -> dict[str, Any]:
+    def shown(
+        self, status: SourceStatus, unavailable_reason: str | None, shortage: str | None
+    ) -> dict[str, Any]:
         """The health as it is shown."""
         account = status.account
         with self._lock:
@@ -54,4 +63,5 @@ class Health:
             "level_dbfs": account.level_dbfs,
             "rtf": status.rtf,
             "store": "ok" if unavailable_reason is None else unavailable_reason,
+            "resources": "ok" if shortage is None else shortage,
         }

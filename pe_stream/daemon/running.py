@@ -23,6 +23,7 @@ from pe_stream.daemon.delivery import Delivery
 from pe_stream.daemon.health import Health
 from pe_stream.daemon.listeners import EventLog, Listeners
 from pe_stream.daemon.page import page
+from pe_stream.daemon.resources import Resources
 from pe_stream.daemon.watchdog import Watchdog
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.enrolment_report import report
@@ -87,6 +88,7 @@ class Running:
         settings, scorer, died = given.settings, given.scorer, given.died
         self._settings, self._scorer = settings, scorer
         self._watchdog = Watchdog()
+        self._resources = Resources()
         self._health = {source: Health() for source in settings.sources}
         self._topics = Topics(settings.mqtt.prefix, settings.node)
         self._notifications = given.notifications
@@ -171,6 +173,9 @@ class Running:
         if self._store is not None:
             self._store.retry()
             self._tell_left()
+        self._resources.check()
+        if self._resources.shortage is None:
+            self.labels.retry()
         try:
             self.labels.follow(local_time.now())
         except UnavailableError as error:  # it is ending
@@ -179,9 +184,10 @@ class Running:
 
     def tell_health(self, now_s: float) -> None:
         """Tell the health of sources where it is time. now_s: monotonic; `inf` is always."""
-        reason = self._unavailable_reason
+        store, resources = self._unavailable_reason, self._resources.shortage
         for source, status in self._live.statuses.items():
-            if (told := self._health[source].due(status, reason, now_s)) is not None:
+            told = self._health[source].due(status, store, resources, now_s)
+            if told is not None:
                 self._listeners.health(source, told)
 
     def _tell_left(self) -> None:
@@ -227,6 +233,7 @@ class Running:
             rules_as_set=lambda: dict(live.rules),
             recommended=checkpoint.recommended,
             broker=lambda: Broker(publisher.connected, publisher.queued),
+            shortage=lambda: self._resources.shortage,
             config=given.file,
             version=lambda: labels.version,
             change=labels.edit,
@@ -277,9 +284,9 @@ class Running:
 
     def _shown_health(self) -> dict[str, dict[str, Any]]:
         """For the page; on its threads."""
-        reason = self._unavailable_reason
+        store, resources = self._unavailable_reason, self._resources.shortage
         return {
-            source: self._health[source].shown(status, reason)
+            source: self._health[source].shown(status, store, resources)
             for source, status in self._live.statuses.items()
         }
 

@@ -22,6 +22,7 @@ from typing import Any
 from pe_stream.config import Settings, local_time
 from pe_stream.config.edit import ConfigFile
 from pe_stream.config.local_time import LocalTime
+from pe_stream.daemon.resources import raise_descriptor_limit
 from pe_stream.daemon.running import RunContext, Running
 from pe_stream.daemon.watchdog import tell_systemd
 from pe_stream.errors import PeStreamError
@@ -77,6 +78,7 @@ class Daemon:
         """
         # A dump would hold passwords, and what was heard.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        raise_descriptor_limit()
         with ExitStack() as stack:
             stack.callback(_obey_signals, {each: signal.getsignal(each) for each in SIGNALS})
             stack.callback(self._notifications.stop)

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import SAMPLE_RATE
@@ -44,13 +45,20 @@ class Watchdog:
 def tell_systemd(state: str) -> None:
     """Tell systemd, where it started us: READY=1, STOPPING=1 and such (sd_notify(3)).
 
-    From any thread. An error is nothing to stop for: systemd then acts as if nothing was said.
+    From any thread. An error is nothing to stop for: systemd then acts as if nothing was said. The
+    socket is kept, as there may be no descriptor for another when the watchdog is to be fed.
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
     if address.startswith("@"):  # an abstract socket: its name begins with a NUL
         address = f"\0{address[1:]}"
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.settimeout(SYSTEMD_S)
-        systemd.sendto(state.encode(), address)
+    with suppress(OSError):
+        _to_systemd().sendto(state.encode(), address)
+
+
+@cache
+def _to_systemd() -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    made.settimeout(SYSTEMD_S)
+    return made

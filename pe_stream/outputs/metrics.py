@@ -3,33 +3,38 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from socketserver import ThreadingMixIn
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Histogram, make_asgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from pe_stream.config import MetricsSettings
 from pe_stream.config.addresses import authority
-from pe_stream.config.worker import Worker
 from pe_stream.core.ledger import SourceState
 from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
-from pe_stream.errors import UnavailableError
+from pe_stream.outputs.listening import ListeningSocket, places
 from pe_stream.outputs.mqtt import Publisher
 from pe_stream.outputs.notifications import Notifications
 from pe_stream.version import __version__
 
+if TYPE_CHECKING:  # uvicorn is loaded once it is needed
+    from pe_stream.outputs.http_server import HttpServer
+
 STOP_S = 2.0
 """At a stop, the server gets this long to end."""
+
+CONNECTIONS = 16
+"""Most at a time."""
+
+_RATE = 50
+"""Connections accepted, and so requests answered, in a second."""
 
 _INFERENCE_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _LATENCY_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
@@ -37,7 +42,7 @@ _LATENCY_S = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What is read only when somebody asks, on a thread of the server.
+    """What is read only when somebody asks, on the server's thread.
 
     sources: how each does. clips: how many had which fate. events: None where none are kept.
     kept: what else is written minute by minute, by name. viewers: pages that are open; None where
@@ -63,7 +68,7 @@ class Metrics(Listener):
         self._settings = settings
         self._on_failure = on_failure
         self._registry = CollectorRegistry()
-        self._server: _MetricsServer | None = None
+        self._server: HttpServer | None = None
         self._events = Counter(
             "pe_stream_events",
             "Events that began.",
@@ -103,56 +108,52 @@ class Metrics(Listener):
 
     def serve(self, readings: Readings) -> str:
         """Begin to serve, on a thread; returns the URL. Raises UnavailableError."""
+        from pe_stream.outputs.http_server import TOO_MANY, HttpServer
+
         self._registry.register(_Now(readings))
         host, port = self._settings.host, self._settings.port
-        try:
-            self._server = _MetricsServer(host, port, self._registry)
-        except OSError as error:
-            raise UnavailableError(
-                f"metrics: cannot listen on {authority(host, port)}: "
-                f"{error.strerror or error}; set metrics.host and metrics.port"
-            ) from error
-        self._worker = Worker("metrics", self._server.serve, self._on_failure)
-        self._worker.start()
+        most = places(CONNECTIONS, part=16)
+        listening = ListeningSocket(
+            socket.AF_INET6 if ":" in host else socket.AF_INET,
+            name="metrics",
+            most=most,
+            share=max(1, most // 2),
+            rate=_RATE,
+            words=TOO_MANY,
+        )
+        listening.begin(host, port, "set metrics.host and metrics.port")
+        self._server = HttpServer(_once(make_asgi_app(self._registry)), listening, self._on_failure)
+        self._server.start()
         return f"http://{authority(host, port)}/metrics"
 
     def stop(self) -> None:
         """Stop serving; a thread that does not end by then keeps its socket."""
         if self._server is not None:
-            self._server.stopping.set()
-            if self._worker.join(STOP_S):
-                self._server.server_close()
+            self._server.stop(STOP_S)
             self._server = None
 
 
-class _MetricsServer(ThreadingMixIn, WSGIServer):
-    """Answers every request on a thread of its own, so that a slow reader holds up no other."""
+def _once(app: Any) -> Any:
+    """Answer one request a connection, so that as many are answered as connections accepted.
 
-    daemon_threads = True
-    timeout = 0.1
-    """`handle_request` waits so long (s) for one: a stop takes no longer."""
+    Rendering takes milliseconds of the core that scoring needs.
+    """
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
-        # As `start_http_server` of prometheus_client does, whose threads have no names.
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        self.address_family, _, _, _, address = found[0]
-        super().__init__((str(address[0]), port), _Handler)
-        self.set_app(make_wsgi_app(registry))
-        self.stopping = threading.Event()
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        async def ended(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
 
-    def serve(self) -> None:
-        """Answer requests until `stopping`; `serve_forever` can only be ended without a limit."""
-        while not self.stopping.is_set():
-            self.handle_request()
+        # The app decodes all of them as UTF-8; of these it needs no other.
+        wanted = {b"accept", b"accept-encoding"}
+        headers = [(name, told) for name, told in scope["headers"] if name in wanted]
+        plain = all(told.isascii() for _, told in headers) and scope["query_string"].isascii()
+        headers = headers if plain else []
+        query = scope["query_string"] if plain else b""
+        await app({**scope, "headers": headers, "query_string": query}, receive, ended)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        threading.current_thread().name = "metrics request"
-        super().process_request_thread(request, client_address)
-
-
-class _Handler(WSGIRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name in the library
-        """Requests are no news."""
+    return answer
 
 
 class _Now(Collector):

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from pe_stream.config import WebSettings
 from pe_stream.config.edit import ConflictError, NotWritableError
 from pe_stream.errors import ConfigError, PeStreamError
+from pe_stream.outputs.shortage import shortage
 from pe_stream.version import __version__
 from pe_stream.web import (
     daemon_api,
@@ -61,6 +62,8 @@ def build(settings: WebSettings, daemon: DaemonView, viewers: Viewers, gate: Gat
     )
     app.add_exception_handler(PeStreamError, _told)
     app.add_exception_handler(RequestValidationError, _not_valid)
+    for kind in (OSError, RuntimeError):
+        app.add_exception_handler(kind, _run_out)
     app.state.daemon, app.state.viewers, app.state.door = daemon, viewers, door
     app.state.gate = gate
     api = APIRouter(prefix="/api/v1")
@@ -76,6 +79,13 @@ def _told(_: Request, error: Exception) -> JSONResponse:
     status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 503)
     detail = re.sub(r"^\S*:\d+(:\d+)?: ", "", str(error), flags=re.MULTILINE)
     return JSONResponse({"detail": detail}, status)
+
+
+def _run_out(_: Request, error: Exception) -> JSONResponse:
+    """Descriptors or threads are used up, which passes; anything else is a fault of ours."""
+    if (what := shortage(error)) is None:
+        raise error
+    return JSONResponse({"detail": what}, 503, headers={"Retry-After": "5"})
 
 
 def _not_valid(_: Request, error: Exception) -> JSONResponse:

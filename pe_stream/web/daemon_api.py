@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from pe_stream.version import __version__
 from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_view import DaemonView
 from pe_stream.web.dependencies import DaemonDep, Turns
-from pe_stream.web.guard import address
+from pe_stream.web.guard import address, knows
+from pe_stream.web.passwords import Authenticator
 from pe_stream.web.stream import EventStream
 from pe_stream.web.times import ns_of, utc_of
 from pe_stream.web.viewers import Viewers, sse
@@ -65,6 +67,7 @@ def info(
         search=daemon.embeddings is not None,
         clips=settings.clips.enabled,
         broker=schemas.BrokerState(connected=broker.connected, waiting=broker.waiting),
+        resources=daemon.shortage() or "ok",
         config=schemas.ConfigState(
             path=None if config is None else str(config.path),
             writable=unavailable_reason is None,
@@ -151,7 +154,9 @@ async def live(
         raise HTTPException(503, "too many viewers", headers={"Retry-After": "10"})
     settings = daemon.settings()
 
-    async def messages() -> AsyncIterator[str]:
+    door: Authenticator = request.app.state.door
+
+    async def everything() -> AsyncGenerator[str, None]:
         hello = {"sources": list(settings.sources), "bands_hz": viewers.edges_hz}
         yield sse("hello", hello)
         for each in daemon.sources():
@@ -162,6 +167,14 @@ async def live(
             yield message
         async for message in viewer.messages(SILENCE_S):
             yield message or ": nothing new\n\n"
+
+    async def messages() -> AsyncIterator[str]:
+        """As long as the session is one: it may be over, or be ended in another window."""
+        async with aclosing(everything()) as all_messages:
+            async for message in all_messages:
+                if not knows(door, request.headers):
+                    return
+                yield message
 
     return EventStream(messages(), done=lambda: viewers.leave(viewer))
 

@@ -37,6 +37,7 @@ class DaemonView:
     """The daemon as the page sees it; all of it may be used from any thread.
 
     settings, health, rules, broker: as they are at the moment; changes later are not seen in them.
+    shortage: what the daemon has run out of, in words; None where all is well.
     health: of each source, as on MQTT.
     rules_as_set: the same before the room raises their thresholds.
     recommended: by the checkpoint, by label.
@@ -58,6 +59,7 @@ class DaemonView:
     rules_as_set: Callable[[], Mapping[str, Sequence[LabelRule]]]
     recommended: Mapping[str, Recommended]
     broker: Callable[[], Broker]
+    shortage: Callable[[], str | None]
     config: ConfigFile | None
     version: Callable[[], str]
     change: Callable[[Edit, str], str]

@@ -13,7 +13,8 @@ import json
 import math
 import time
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address
+from itertools import islice
 from urllib.parse import urlsplit
 
 from limits import RateLimitItem
@@ -25,6 +26,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pe_stream.config import WebSettings
 from pe_stream.config.web import is_loopback
+from pe_stream.outputs.http_server import KNOWN
+from pe_stream.outputs.listening import network_of
+from pe_stream.outputs.shortage import shortage
 from pe_stream.web.passwords import Authenticator
 
 COOKIE = "pe_stream_session"
@@ -36,7 +40,7 @@ DISCARD_S, DISCARD_BYTES = 2.0, 1024 * 1024
 """Seconds and bytes of a refused body that are drained."""
 
 REQUESTS = rate("3000/minute")
-"""Requests of one address, or of all behind a proxy. Opening the page takes about 60."""
+"""Requests of one address without a password or token. Opening the page takes about 60."""
 
 LOGINS = rate("10/minute")
 """Tries of one address."""
@@ -54,6 +58,9 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+_COOKIES = 5
+"""So many of our name are looked at: pages below several paths of one host have one each."""
+
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -74,6 +81,7 @@ class Guard:
         self._app = app
         self._door = door
         self._prefix = settings.prefix
+        self._trusted_proxies = settings.trusted_proxies
         self._origins = {urlsplit(origin).netloc.lower() for origin in settings.origins}
         # Beyond this machine the password protects, whatever name we are called by.
         self._names = (
@@ -92,6 +100,7 @@ class Guard:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
+        scope = {**scope, "client": _client(scope, self._trusted_proxies)}
         begun = False
         body = _Body(receive)
 
@@ -121,7 +130,12 @@ class Guard:
 
     def _look(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        self._allow(REQUESTS, "requests", address(scope))
+        # First, so that nobody is kept out by what others ask from the same address.
+        known = not self._door.open and knows(self._door, headers)
+        if known:
+            scope.setdefault("state", {})[KNOWN] = True
+        else:
+            self._allow(REQUESTS, "requests", address(scope))
         host = headers.get("host", "").lower()
         if self._names is not None and _hostname(host) not in self._names:
             raise RefusedRequest(421, "not a name of this server: set web.origins")
@@ -130,14 +144,11 @@ class Guard:
         path = scope["path"].removeprefix(self._prefix)
         if self._prefix and not path:  # addresses in the page are relative to where it is
             raise RefusedRequest(308, "over there", {"Location": f"{self._prefix}/"})
-        if path == "/api/v1/session" and scope["method"] == "POST":
+        if path == "/api/v1/session" and scope["method"] == "POST" and not known:
             self._allow(LOGINS, "login", address(scope))
             self._allow(ALL_LOGINS, "logins", "all")
-        if (
-            path.startswith("/api/")
-            and path != "/api/v1/session"
-            and not knows(self._door, headers)
-        ):
+        let_in = known or self._door.open
+        if path.startswith("/api/") and path != "/api/v1/session" and not let_in:
             raise RefusedRequest(401, "log in first", {"WWW-Authenticate": "Bearer"})
 
     def _require_own(self, method: str, headers: Headers, host: str) -> None:
@@ -156,7 +167,11 @@ class Guard:
             raise RefusedRequest(413, f"more than {MOST_BYTES} bytes")
 
     def _allow(self, most: RateLimitItem, kind: str, who: str) -> None:
-        if not self._limiter.hit(most, kind, who):
+        try:
+            allowed = self._limiter.hit(most, kind, who)
+        except RuntimeError as error:  # it starts threads
+            raise RefusedRequest(503, shortage(error) or str(error)) from error
+        if not allowed:
             stats = self._limiter.get_window_stats(most, kind, who)
             wait_s = max(1, math.ceil(stats.reset_time - time.time()))
             raise RefusedRequest(429, f"too often: wait {wait_s} s", {"Retry-After": str(wait_s)})
@@ -169,13 +184,41 @@ def knows(door: Authenticator, headers: Headers) -> bool:
     kind, _, token = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return door.knows_token(token.strip())
-    return any(door.knows_session(cookie) for cookie in _cookies(headers))
+    return any(door.knows_session(cookie) for cookie in islice(_cookies(headers), _COOKIES))
 
 
 def address(scope: Scope) -> str:
-    """Address that a request comes from."""
+    """Who a request counts for: where it comes from, as `network_of`."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
+
+
+def _client(scope: Scope, trusted_proxies: int) -> tuple[str, int] | None:
+    """Where a request comes from: the other end, or what the outermost proxy of ours says.
+
+    Each proxy adds the address that it was asked from at the end, so that only the last ones are
+    to be trusted: what comes before them, the client may have written itself.
+    """
+    client = scope.get("client")
+    if client is None:
+        return None
+    host = str(client[0])
+    if trusted_proxies:
+        lines = Headers(scope=scope).getlist("x-forwarded-for")
+        hops = [hop for line in lines for hop in line.split(",")][-trusted_proxies:]
+        host = _address_in(hops[0]) or host if hops else host
+    return network_of(host), client[1]
+
+
+def _address_in(hop: str) -> str | None:
+    """The address in what a proxy says, which may have a port too; None where there is none."""
+    text = hop.strip()
+    for candidate in (text, _hostname(text)):
+        try:
+            return str(ip_address(candidate))
+        except ValueError:
+            continue
+    return None
 
 
 def _netloc(origin: str) -> str | None:
@@ -195,12 +238,10 @@ def _hostname(host: str) -> str:
 
 def _cookies(headers: Headers) -> Iterable[str]:
     for line in headers.getlist("cookie"):
-        try:
-            found = SimpleCookie(line).get(COOKIE)
-        except CookieError:
-            continue
-        if found is not None:
-            yield found.value
+        for part in line.split(";"):
+            name, _, value = part.partition("=")
+            if name.strip() == COOKIE:
+                yield value.strip().strip('"')
 
 
 class _Body:

@@ -103,6 +103,7 @@ class Info(BaseModel):
     search: bool
     clips: bool
     broker: BrokerState
+    resources: str
     config: ConfigState
 
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pe_stream.config import WebSettings
 from pe_stream.config.addresses import authority
 from pe_stream.config.web import is_loopback
-from pe_stream.config.worker import Worker
 from pe_stream.core.detector import Heard
 from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.types import Event, LabelRule
 from pe_stream.errors import UnavailableError
+from pe_stream.outputs.http_server import TOO_MANY, HttpServer
+from pe_stream.outputs.listening import ListeningSocket, places
 from pe_stream.web.app import build
 from pe_stream.web.daemon_api import rules_shown
 from pe_stream.web.daemon_view import DaemonView
@@ -28,32 +24,15 @@ from pe_stream.web.viewers import Viewers
 
 log = logging.getLogger(__name__)
 
-START_S = 10.0
 STOP_S = 3.0
 
-FIRST_S = 10.0
-"""A connection has to bring its first request by then."""
+CONNECTIONS = 64
+"""Most at a time, besides those of viewers."""
 
-STALLED_MS = 20_000
-"""A connection whose other end takes nothing for so long (ms) is cut."""
-
-SEND_BYTES = 256 * 1024
-"""The system holds so much for one that reads slowly; else it may be megabytes."""
-
-_CONNECTIONS = 64
 _OF_A_VIEWER = 8
 
-
-class _DeadlineProtocol(H11Protocol):
-    """A connection on which nothing is asked is closed, so that nobody takes them all."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.loop.call_later(FIRST_S, self._look)
-
-    def _look(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
-            self.transport.close()
+_RATE = 100
+"""Connections accepted in a second."""
 
 
 class Server(Listener):
@@ -71,13 +50,12 @@ class Server(Listener):
         """
         self._settings = settings
         self._daemon = daemon
+        self._most = places(CONNECTIONS + _OF_A_VIEWER * settings.viewers, part=4)
         self.gate = Gate()
-        self._viewers = Viewers(settings.viewers, self.gate)
+        self._viewers = Viewers(min(settings.viewers, self._most // 2), self.gate)
         self._app = build(settings, daemon, self._viewers, self.gate)
-        self._ready = threading.Event()
-        self._server: uvicorn.Server | None = None
-        self._socket: socket.socket | None = None
-        self._worker = Worker("web", self._run, on_failure)
+        self._on_failure = on_failure
+        self._server: HttpServer | None = None
         self.url = ""
 
     @property
@@ -87,44 +65,32 @@ class Server(Listener):
 
     def start(self) -> None:
         """Listen. Raises UnavailableError where the port or a certificate cannot be had."""
-        listener = self._socket = listening(self._settings)
-        tls = self._settings.tls
-        config = uvicorn.Config(
-            self._app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            loop="asyncio",
-            http=_DeadlineProtocol,
-            timeout_keep_alive=15,
-            timeout_graceful_shutdown=1,
-            limit_concurrency=_CONNECTIONS + _OF_A_VIEWER * self._settings.viewers,
-            ssl_certfile=None if tls is None else tls.certificate,
-            ssl_keyfile=None if tls is None else tls.key,
-        )
+        settings, tls = self._settings, self._settings.tls
+        listening = listening_for(settings, self._most)
         try:
-            config.load()
+            self._server = HttpServer(
+                self._app,
+                listening,
+                self._on_failure,
+                began=self._viewers.attend,
+                certificate=None if tls is None else tls.certificate,
+                key=None if tls is None else tls.key,
+            )
         except OSError as error:  # ssl.SSLError is one
-            listener.close()
+            listening.close()
             raise UnavailableError(f"web.tls cannot be used: {error}") from error
-        self._server = uvicorn.Server(config)
-        self._worker.start()
-        self._ready.wait(START_S)
-        host, port = listener.getsockname()[:2]
+        host, port = listening.getsockname()[:2]
+        self._server.start()
         scheme = "http" if tls is None else "https"
-        self.url = f"{scheme}://{authority(host, port)}{self._settings.prefix}/"
-        if tls is None and not is_loopback(self._settings.host):
+        self.url = f"{scheme}://{authority(host, port)}{settings.prefix}/"
+        if tls is None and not is_loopback(settings.host):
             log.warning("web: without tls, everybody on the way can read along and get in")
 
     def stop(self) -> None:
         """Send everybody away."""
         if self._server is not None:
-            self._viewers.end()  # the server waits for them
-            self._server.should_exit = True
-            self._worker.join(STOP_S)
+            self._viewers.end()  # their answers have no other end
+            self._server.stop(STOP_S)
             self._server = None
 
     def event(self, event: Event) -> None:
@@ -147,39 +113,17 @@ class Server(Listener):
         """The labels are others than before, and in force."""
         self._viewers.tell("labels", lambda: {"version": self._daemon.version()})
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        finally:
-            self._ready.set()
-            if self._socket is not None:
-                self._socket.close()
 
-    async def _serve(self) -> None:
-        assert self._server is not None  # noqa: S101 - for the type checker
-        assert self._socket is not None  # noqa: S101
-        self._viewers.attend(asyncio.get_running_loop())
-        self._ready.set()
-        await self._server.serve([self._socket])
-
-
-def listening(settings: WebSettings) -> socket.socket:
-    """A socket that listens there. Raises UnavailableError."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit both.
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MS)
-        made.bind((settings.host, settings.port))
-        made.listen(128)
-    except OSError as error:
-        made.close()
-        raise UnavailableError(
-            f"web: nothing can listen on {authority(settings.host, settings.port)}: "
-            f"{error.strerror}; "
-            "set web.host and web.port"
-        ) from error
+def listening_for(settings: WebSettings, most: int) -> ListeningSocket:
+    """A socket that listens as set, for at most so many. Raises UnavailableError."""
+    made = ListeningSocket(
+        socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+        name="web",
+        most=most,
+        # Behind a proxy, all of them are its own.
+        share=most if settings.trusted_proxies else max(1, most // 2),
+        rate=_RATE,
+        words=TOO_MANY if settings.tls is None else b"",
+    )
+    made.begin(settings.host, settings.port, "set web.host and web.port")
     return made

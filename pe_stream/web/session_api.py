@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pe_stream.web import schemas
 from pe_stream.web.guard import COOKIE, knows
 from pe_stream.web.passwords import SESSION_S, Authenticator
+from pe_stream.web.viewers import Viewers
 
 router = APIRouter(tags=["session"])
 
@@ -51,6 +52,8 @@ def log_in(
 def log_out(request: Request, response: Response, door: Known) -> schemas.Session:
     """Log out, in this browser."""
     door.end_session(request.cookies.get(COOKIE, ""))
+    viewers: Viewers = request.app.state.viewers
+    viewers.wake()
     response.delete_cookie(COOKIE, path=_path(request), httponly=True, samesite="strict")
     return schemas.Session(required=not door.open, authenticated=door.open)
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from pe_stream.outputs.http_server import ENDLESS
+
 STALLED_S = 10.0
 """A reader who takes nothing for so long is left."""
 
@@ -24,8 +26,9 @@ class EventStream(Response):
         self._messages = messages
         self._done = done
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the messages end, the reader leaves, or takes nothing any more."""
+        scope.setdefault("state", {})[ENDLESS] = True
         gone = asyncio.ensure_future(_gone(receive))
         sending = asyncio.ensure_future(self._send(send))
         try:

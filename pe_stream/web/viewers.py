@@ -48,6 +48,7 @@ class Viewer:
         self.past: list[RecentStretch] = []
         self._waiting: deque[str] = deque()
         self._news = asyncio.Event()
+        self._woken = False
 
     def give(self, message: str) -> None:
         """Queue a message; a full queue ends the viewer."""
@@ -63,25 +64,33 @@ class Viewer:
         self._waiting.clear()
         self._news.set()
 
+    def wake(self) -> None:
+        """Let `messages` yield at once, so that its reader sees whether it may still be there."""
+        self._woken = True
+        self._news.set()
+
     def take_past(self) -> list[RecentStretch]:
         """Audio from before the viewer came; given once, because it is large."""
         past, self.past = self.past, []
         return past
 
     async def messages(self, silence_s: float) -> AsyncIterator[str]:
-        """Yield what is to be sent, "" after so long without any."""
+        """Yield what is to be sent, "" after so long without any, and where it is woken."""
         while not self.dropped:
             try:
                 await asyncio.wait_for(self._news.wait(), silence_s)
             except TimeoutError:
                 yield ""
             self._news.clear()
+            if self._woken:
+                self._woken = False
+                yield ""
             while self._waiting:
                 yield self._waiting.popleft()
 
 
 class Viewers:
-    """All viewers. `tell`, `hop` and `end` may be called from any thread, the rest on the loop."""
+    """All viewers; `tell`, `hop`, `wake` and `end` are for any thread, the rest for the loop."""
 
     def __init__(self, most: int, gate: Gate) -> None:
         """Let in at most so many. gate: of what is done one at a time."""
@@ -116,6 +125,15 @@ class Viewers:
 
         if self._loop is not None:
             self._loop.call_soon_threadsafe(apply)
+
+    def wake(self) -> None:
+        """Have every viewer see whether it may still be there; from any thread."""
+
+        def act() -> None:
+            for viewer in self._viewers:
+                viewer.wake()
+
+        self._hand_over(act)
 
     def join(self, source: str | None) -> Viewer | None:
         """Add a viewer; None where there are too many."""

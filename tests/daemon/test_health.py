@@ -12,25 +12,29 @@ def status(state: SourceState) -> SourceStatus:
 
 def test_it_is_told_on_change_and_now_and_then() -> None:
     health = Health()
-    first = health.due(status(SourceState.HEARING), None, 0.0)
+    first = health.due(status(SourceState.HEARING), None, None, 0.0)
     assert first is not None
     assert (first["state"], first["heard_s"], first["lost_s"]) == ("hearing", 1.0, 0.5)
     assert first["since"].endswith("Z")
-    assert health.due(status(SourceState.HEARING), None, 1.0) is None
-    changed = health.due(status(SourceState.LOST), None, 2.0)
+    assert health.due(status(SourceState.HEARING), None, None, 1.0) is None
+    changed = health.due(status(SourceState.LOST), None, None, 2.0)
     assert changed is not None
     assert changed["state"] == "lost"
-    full = health.due(status(SourceState.LOST), "disk is full", 3.0)
+    full = health.due(status(SourceState.LOST), "disk is full", None, 3.0)
     assert full is not None
     assert full["store"] == "disk is full"
     assert full["since"] == changed["since"]
-    assert health.due(status(SourceState.LOST), "disk is full", 3.0 + HEALTH_S) is not None
+    short = health.due(status(SourceState.LOST), "disk is full", "no threads", 3.0)
+    assert short is not None
+    assert (full["resources"], short["resources"]) == ("ok", "no threads")
+    again = health.due(status(SourceState.LOST), "disk is full", "no threads", 3.0 + HEALTH_S)
+    assert again is not None
 
 
 def test_looking_at_it_takes_no_change_away() -> None:
     health = Health()
-    health.due(status(SourceState.HEARING), None, 0.0)
-    seen = health.shown(status(SourceState.LOST), None)
-    told = health.due(status(SourceState.LOST), None, 0.5)
+    health.due(status(SourceState.HEARING), None, None, 0.0)
+    seen = health.shown(status(SourceState.LOST), None, None)
+    told = health.due(status(SourceState.LOST), None, None, 0.5)
     assert told is not None
     assert told["since"] == seen["since"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -34,6 +35,14 @@ def test_the_watchdog_starves_where_audio_comes_and_no_score_advances() -> None:
     # one source that scores does not hide another that does not
     assert not watchdog.check({"a": status(999, 6 + STUCK_S), "b": status(100, 6 + STUCK_S)})
     assert watchdog.check({"a": status(999, 7 + STUCK_S), "b": status(101, 7 + STUCK_S)})
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """No test has the socket of another."""
+    yield
+    watchdog_module._to_systemd().close()
+    watchdog_module._to_systemd.cache_clear()
 
 
 @pytest.fixture
@@ -86,13 +95,20 @@ def test_a_systemd_that_takes_nothing_holds_nobody_up(
     tell_systemd("READY=1")
 
 
-def test_no_socket_is_left_open(
+def test_one_socket_is_enough_also_where_there_is_no_descriptor_left(
     tmp_path: Path, systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     systemd.bind(str(tmp_path / "notify"))
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    tell_systemd("READY=1")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     process = psutil.Process()
     before = process.num_fds()
-    for _ in range(5):
-        tell_systemd("WATCHDOG=1")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        for _ in range(5):
+            tell_systemd("WATCHDOG=1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert process.num_fds() == before
+    assert [systemd.recv(100) for _ in range(6)] == [b"READY=1", *[b"WATCHDOG=1"] * 5]

@@ -185,28 +185,29 @@ def test_a_stop_waits_no_longer_than_its_limit(
     readings: Readings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metrics_module, "STOP_S", 0.2)
-    metrics = metrics_at(free_port())
-    metrics.serve(readings)
-    server = metrics._server
-    assert server is not None
     begun, go_on = threading.Event(), threading.Event()
 
-    def stuck(*_: object) -> None:
+    def sources() -> dict[str, SourceStatus]:
         begun.set()
         go_on.wait(20)
+        return {}
 
-    monkeypatch.setattr(server, "verify_request", stuck)
-    with socket.create_connection((HOST, server.server_port)):
+    port = free_port()
+    metrics = metrics_at(port)
+    metrics.serve(replace(readings, sources=sources))
+    server = metrics._server
+    assert server is not None
+    with socket.create_connection((HOST, port)) as connection:
+        connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         assert begun.wait(20)
         begun_s = time.monotonic()
         metrics.stop()
         assert time.monotonic() - begun_s < within(1)
-    go_on.set()
-    assert metrics._worker.join(within(5))
-    server.server_close()
+        go_on.set()
+        assert server.stop(within(5))
 
 
-def test_its_threads_have_names_and_one_that_dies_is_told(
+def test_its_thread_has_a_name_and_one_that_dies_is_told(
     readings: Readings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures: list[BaseException] = []
@@ -221,16 +222,44 @@ def test_its_threads_have_names_and_one_that_dies_is_told(
     metrics = metrics_at(port, failures)
     metrics.serve(replace(readings, sources=sources))
     scrape(port)
-    assert sorted(seen) == ["metrics", "metrics request"]
+    assert seen == ["metrics"]
     assert metrics._server is not None
 
     def broken() -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(metrics._server, "handle_request", broken)
+    monkeypatch.setattr(metrics._server, "_connections", broken)
     wait_until(lambda: failures != [], "it is told")
-    assert str(failures[0]) == "broken"
+    assert "broken" in repr(failures[0])
     metrics.stop()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /metrics?x=\xff HTTP/1.1\r\nHost: x\r\nX: \xff\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nAccept: \xe9\r\nAccept-Encoding: \xff\r\n\r\n",
+        b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\nx",
+    ],
+)
+def test_whatever_is_asked_gets_an_answer_and_one_only(
+    readings: Readings, head: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As many are answered as connections accepted: each takes time of the core that scores."""
+    port = free_port()
+    metrics = metrics_at(port)
+    metrics.serve(readings)
+    with socket.create_connection((HOST, port), within(5)) as connection:
+        connection.sendall(head)
+        answer = b""
+        while more := connection.recv(65536):
+            answer += more
+    metrics.stop()
+    status = answer.split()[1]
+    assert status == b"200" or (b"\xff HTTP" in head and status == b"400")
+    assert b"connection: close" in answer.lower()
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_what_is_kept_and_who_looks_is_read_when_asked(readings: Readings) -> None:

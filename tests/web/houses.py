@@ -122,6 +122,7 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         rules_as_set=lambda: house_of[0].rules_as_set or house_of[0].rules,
         recommended={"dog": Recommended(0.7)},
         broker=lambda: Broker(connected=True, waiting=3),
+        shortage=lambda: None,
         config=ConfigFile(path),
         version=lambda: house_of[0].file.version,
         change=change,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import ssl
@@ -11,13 +12,17 @@ from pathlib import Path
 import httpx
 import pytest
 from limits import parse as parse_rate
+from limits.strategies import MovingWindowRateLimiter
+from timing import within
 from web.houses import Standing, standing
 
 from pe_stream.config.file import parse
 from pe_stream.errors import ConfigError, UnavailableError, UsageError
-from pe_stream.web import guard, server
+from pe_stream.outputs import http_server
+from pe_stream.web import guard
+from pe_stream.web.daemon_view import DaemonView
 from pe_stream.web.passwords import Authenticator, hash_password
-from pe_stream.web.server import listening
+from pe_stream.web.server import listening_for
 
 PASSWORD = "correct horse"
 TOKEN = "t0ken-of-more-than-twenty-characters"
@@ -125,6 +130,98 @@ def test_an_address_that_asks_too_often_waits(
         answers = [client.get("api/v1/session") for _ in range(7)]
     assert [a.status_code for a in answers] == [200] * 5 + [429] * 2
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
+
+
+PROXIED = f", token: {TOKEN}, origins: ['https://house.example'], trusted_proxies: "
+
+
+def asked(house: Standing, *forwarded: str, path: str = "api/v1/session", **more: str) -> int:
+    """Ask as proxies pass it on, with these lines of X-Forwarded-For; the status."""
+    headers = [("x-forwarded-for", line) for line in forwarded] + list(more.items())
+    with httpx.Client(base_url=house.url, timeout=within(20)) as client:
+        return client.get(path, headers=headers).status_code
+
+
+def test_nobody_is_kept_out_by_what_others_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where all have one address, as behind a proxy of which nothing is known."""
+    monkeypatch.setattr(guard, "REQUESTS", parse_rate("5/minute"))
+    with standing(tmp_path, PROXIED + "0") as house:
+        answers = [asked(house, f"10.0.0.{n}") for n in range(7)]
+        assert answers == [200] * 5 + [429] * 2
+        known = {"authorization": f"Bearer {TOKEN}"}
+        for _ in range(7):
+            assert asked(house, path="api/v1/info", **known) == 200
+            assert asked(house, path="", **known) == 200
+        with house.client(headers=known) as client:
+            for _ in range(12):  # more than an address may try
+                assert client.post("api/v1/session", json={"password": "x" * 9}).status_code == 401
+        assert asked(house, path="api/v1/info", authorization="Bearer " + "x" * 36) == 429
+
+
+@pytest.mark.parametrize(
+    "case",  # how many proxies; the headers of two requests; whether they are one visitor's
+    [
+        # what the proxy adds comes last; what stands before it, anybody may have written
+        (1, ["10.0.0.1"], ["10.0.0.2"], False),
+        (1, ["1.1.1.1, 10.0.0.1"], ["2.2.2.2, 10.0.0.1"], True),
+        (1, ["1.1.1.1", "10.0.0.1"], ["2.2.2.2", "10.0.0.1"], True),
+        (1, ["10.0.0.1, 1.1.1.1"], ["10.0.0.1, 2.2.2.2"], False),
+        (2, ["1.1.1.1, 10.0.0.1, 10.9.9.1"], ["2.2.2.2, 10.0.0.1, 10.9.9.2"], True),
+        (2, ["10.0.0.1, 10.9.9.9"], ["10.0.0.2, 10.9.9.9"], False),
+        (2, ["10.0.0.1"], ["10.0.0.2"], False),  # not through the outer one
+        (1, ["10.0.0.1:1111"], ["10.0.0.1:2222"], True),
+        (1, ["[2001:db8::1]:1111"], ["2001:db8::ffff"], True),
+        (1, ["2001:db8::1"], ["2001:db8:0:1::1"], False),
+        (1, ["nonsense"], ["127.0.0.1"], True),  # then it is the proxy's own
+        (1, [], [""], True),
+        (0, ["10.0.0.1"], ["10.0.0.2"], True),
+    ],
+)
+def test_visitors_behind_proxies_are_told_apart_by_what_the_proxies_say(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[int, list[str], list[str], bool],
+) -> None:
+    proxies, first, second, same = case
+    monkeypatch.setattr(guard, "REQUESTS", parse_rate("3/minute"))
+    with standing(tmp_path, f"{PROXIED}{proxies}") as house:
+        assert [asked(house, *first) for _ in range(4)] == [200, 200, 200, 429]
+        assert asked(house, *second) == (429 if same else 200)
+
+
+NO_FILE = OSError(errno.EMFILE, "Too many open files")
+NO_THREAD = RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (DaemonView, "sources", NO_FILE),
+        (DaemonView, "sources", NO_THREAD),
+        (MovingWindowRateLimiter, "hit", NO_THREAD),
+    ],
+)
+def test_where_something_has_run_out_the_answer_says_so(
+    house: Standing,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    case: tuple[type, str, Exception],
+) -> None:
+    where, what, error = case
+
+    def none_left(*_: object) -> None:
+        raise error
+
+    with house.client() as client:
+        monkeypatch.setattr(where, what, none_left)
+        told = client.get("api/v1/sources")
+        assert told.status_code == 503
+        assert told.json()["detail"].startswith("no ")
+        monkeypatch.undo()
+        assert client.get("api/v1/sources").is_success
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.fixture(scope="module")
@@ -248,18 +345,19 @@ def test_a_port_that_is_taken_is_told() -> None:
         port = taken.getsockname()[1]
         web = parse(f"labels: {{a: }}\nweb: {{port: {port}}}").web
         with pytest.raises(UnavailableError, match=f"127.0.0.1:{port}.*web.port"):
-            listening(web)
+            listening_for(web, 10)
 
 
 def test_a_connection_that_asks_nothing_is_closed(
     house: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "FIRST_S", 0.2)
+    monkeypatch.setattr(http_server, "HEAD_S", 0.2)
+    monkeypatch.setattr(http_server, "LOOK_S", 0.1)
     address = httpx.URL(house.url)
-    for said in (b"", b"GET / HTTP/1.1\r\nHost: loc"):
+    for said, answer in ((b"", b""), (b"GET / HTTP/1.1\r\nHost: loc", b"HTTP/1.1 408 ")):
         with socket.create_connection((address.host, address.port or 0), 10) as connection:
             connection.sendall(said)
-            assert connection.recv(100) == b""  # closed by the other end
+            assert connection.recv(100).startswith(answer)  # closed by the other end
     with house.client() as client:
         assert client.get("api/v1/info").is_success
         assert client.get("api/v1/info").is_success  # kept open

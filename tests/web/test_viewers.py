@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,11 +23,13 @@ from web.houses import Standing, standing
 
 from pe_stream.core.detector import Heard
 from pe_stream.core.types import FRAME, FRAME_NS
-from pe_stream.web import gate, recent_audio, stream, viewers
+from pe_stream.web import gate, passwords, recent_audio, stream, viewers
 from pe_stream.web.times import utc, utc_of
 
 TONE = (0.1 * np.sin(2 * np.pi * 1000 * np.arange(5 * FRAME) / 48_000)).astype(np.float32)
 
+
+TOKEN = "t0ken-of-more-than-twenty-characters"
 
 START_NS = 1_700_000_000_000_000_000
 
@@ -40,14 +43,15 @@ def heard(frames: int = 5, value: float = 0.25, after: int = 0) -> Heard:
 class Reader:
     """Reads the live stream on a thread."""
 
-    def __init__(self, house: Standing, query: str = "") -> None:
+    def __init__(self, house: Standing, query: str = "", **options: Any) -> None:
         self.told: list[tuple[str, Any]] = []
-        self._house, self._query = house, query
+        self._house, self._query, self._options = house, query, options
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        with self._house.client() as client, client.stream("GET", f"api/v1/live{self._query}") as s:
+        client = self._house.client(**self._options)
+        with client, client.stream("GET", f"api/v1/live{self._query}") as s:
             kind = ""
             for line in s.iter_lines():
                 if line.startswith("event: "):
@@ -294,9 +298,33 @@ def test_the_last_frame_of_a_segment_may_be_incomplete() -> None:
 
 def test_a_viewer_that_leaves_is_forgotten(house: Standing) -> None:
     with house.client() as client, client.stream("GET", "api/v1/live") as stream:
-        next(stream.iter_lines())
+        lines = stream.iter_lines()
+        next(lines)
         assert house.server.viewers == 1
     wait_until(lambda: house.server.viewers == 0, "gone")
+
+
+def test_a_stream_ends_with_its_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once where one logs out, also in another window; with the next message where it is old."""
+    with standing(tmp_path, f", token: {TOKEN}") as house:
+        with house.client() as client, house.client() as other:
+            for each in (client, other):
+                assert each.post("api/v1/session", json={"password": TOKEN}).is_success
+            known = {"authorization": f"Bearer {TOKEN}"}
+            ending = Reader(house, cookies=dict(client.cookies))
+            staying, expiring = Reader(house, headers=known), Reader(house, cookies=other.cookies)
+            for reader in (ending, staying, expiring):
+                reader.wait("rules", 2)
+            client.delete("api/v1/session").raise_for_status()
+            ending.join()
+        house.server.event(event(1))
+        assert expiring.wait("event")
+        assert not ending.of("event")
+        monkeypatch.setattr(passwords, "SESSION_S", -1)
+        house.server.event(event(2))
+        expiring.join()
+        assert len(staying.wait("event", 2)) == 2
+        assert len(expiring.of("event")) == 1
 
 
 def test_a_stop_does_not_wait_for_viewers(tmp_path: Any) -> None:

@@ -26,7 +26,19 @@ IN_FLIGHT = 20
 """Most unacknowledged messages at a time: what mosquitto takes by default."""
 
 LARGEST_PACKET = 65_536
-"""Most bytes of a message to us: the broker keeps larger ones to itself."""
+"""Most bytes of a message to us: the broker keeps larger ones to itself, or the connection ends."""
+
+MOST_UNSENT = 1000
+"""Packets that may wait for a broker which takes nothing, and asks for answers all the same."""
+
+MOST_UNRELEASED = 100
+"""Messages of QoS 2 that paho keeps until the broker releases them."""
+
+MOST_RECEIVED = 1000
+"""Messages taken in a second; the rest of them waits at the broker, and in the system."""
+
+_FULL_S = 0.1
+"""Where there were that many, this is waited before the next look (s)."""
 
 # Reason codes of MQTT 5 (section 2.4); paho translates those of 3.1.1 into them.
 _UNSUPPORTED_VERSION = 0x84
@@ -90,6 +102,8 @@ class Connection:
         self._where = where
         self._arrivals: list[Arrival] = []
         self._accepted = False
+        self._broken = False
+        self._received, self._second = 0, 0  # messages in that second
         self._reason: ReasonCode | None = None  # why the broker refuses or ends the connection
         self._error = ""  # what the network said last
         client.on_connect = self._on_connect
@@ -105,6 +119,9 @@ class Connection:
             self._client.connect(host, port, keepalive_s, properties=_limits(self._client))
         except (OSError, UnicodeError) as error:
             raise UnavailableError(_unreachable(self._where, error)) from error
+        connection = self._client.socket()
+        if isinstance(connection, socket.socket):  # so much paho may take at once
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * LARGEST_PACKET)
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
         while not self._accepted:
             self.step(0.1)
@@ -135,15 +152,15 @@ class Connection:
         Returns what arrived, within `timeout_s`. Raises UnavailableError once the connection has
         ended and everything that arrived on it was returned.
         """
-        connection = self._client.socket()
+        connection = None if self._broken else self._client.socket()
         if connection is not None:
             readable, writable = self._wait(connection, timeout_s, wake)
-            if readable:
-                self._client.loop_read()
-            if writable:
-                self._client.loop_write()
-            self._client.loop_misc()
-        if self._client.socket() is None and not self._arrivals:
+            try:
+                self._move(readable=readable, writable=writable)
+            except Exception as error:  # noqa: BLE001 - whatever a broker sends, it ends this at most
+                self._give_up(f"what it sends is not MQTT ({type(error).__name__}: {error})")
+        gone = self._broken or self._client.socket() is None
+        if gone and not self._arrivals:
             raise self._ended()
         arrivals, self._arrivals = self._arrivals, []
         return arrivals
@@ -162,11 +179,16 @@ class Connection:
     def _wait(
         self, connection: Any, timeout_s: float, wake: socket.socket | None
     ) -> tuple[bool, bool]:
-        write = selectors.EVENT_WRITE if self._client.want_write() else 0
+        read = selectors.EVENT_READ
         # What TLS has decrypted already is not seen by a selector.
         pending = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
-        with selectors.DefaultSelector() as selector:
-            selector.register(connection, selectors.EVENT_READ | write)
+        if not self._may_read():
+            read, pending, timeout_s = 0, False, min(timeout_s, _FULL_S)
+        events = read | (selectors.EVENT_WRITE if self._client.want_write() else 0)
+        # Not one that needs a descriptor, of which there may be none left.
+        with selectors.PollSelector() as selector:
+            if events:
+                selector.register(connection, events)
             if wake is not None:
                 selector.register(wake, selectors.EVENT_READ)
             ready = {
@@ -175,11 +197,39 @@ class Connection:
         mask = ready.get(connection, 0)
         return pending or bool(mask & selectors.EVENT_READ), bool(mask & selectors.EVENT_WRITE)
 
+    def _may_read(self) -> bool:
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._received = second, 0
+        return self._received < MOST_RECEIVED
+
+    def _move(self, *, readable: bool, writable: bool) -> None:
+        if readable:
+            self._client.loop_read()
+        if writable:
+            self._client.loop_write()
+        self._client.loop_misc()
+        # paho bounds none of these.
+        if self._client._in_packet["remaining_length"] > LARGEST_PACKET:  # noqa: SLF001
+            self._give_up(f"it sends more than {LARGEST_PACKET} bytes at once")
+        elif len(self._client._in_messages) > MOST_UNRELEASED:  # noqa: SLF001
+            self._give_up("it does not release its messages of QoS 2")
+        elif len(self._client._out_packet) > MOST_UNSENT:  # noqa: SLF001
+            self._give_up("it takes nothing that we send")
+
+    def _give_up(self, why: str) -> None:
+        """End the connection, for what the broker did on it."""
+        self._error = why
+        self.close()
+        self._broken = True
+
     def _ended(self) -> UnavailableError:
         if self._accepted:
             return UnavailableError(f"connection to {self._where} lost: {self._why_lost()}")
         if self._reason is not None:
             return _refused(self._where, self._reason)
+        if self._broken:
+            return VersionRefusedError(f"{self._where}: {self._error}: is it an MQTT broker?")
         if self._error.startswith("[SSL"):
             # The broker's side was checked before; what fails now is what it thinks of ours.
             return UnavailableError(
@@ -226,6 +276,7 @@ class Connection:
         self._arrivals += [SubscriptionRefused(str(r)) for r in reasons if r.is_failure]
 
     def _on_message(self, _: paho.Client, __: Any, message: paho.MQTTMessage) -> None:
+        self._received += 1
         self._arrivals.append(Received(message.topic, bytes(message.payload), message.retain))
 
     def _on_log(self, _: paho.Client, __: Any, level: int, text: str) -> None:

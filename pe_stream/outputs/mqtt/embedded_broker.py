@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from functools import partial
 
 from amqtt.adapters import ReaderAdapter, StreamWriterAdapter
 from amqtt.broker import Broker
 
 from pe_stream.config.worker import Worker
 from pe_stream.errors import UnavailableError
+from pe_stream.outputs.listening import (
+    BACKLOG,
+    AcceptedSocket,
+    ListeningSocket,
+    Rank,
+    places,
+    tell_of_loop,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +34,21 @@ HOST = "127.0.0.1"
 
 _START_S = 10.0
 STOP_S = 1.5
+
+CONNECTIONS = 100
+"""Most clients at a time."""
+
+_RATE = 100
+"""Connections accepted in a second."""
+
+CONNECT_S = 10.0
+"""A client has to have sent its whole CONNECT by then."""
+
+PACKET_S = 20.0
+"""And every later packet, once it has begun."""
+
+LARGEST_PACKET = 1 << 20
+"""Most bytes of one: amqtt takes 256 MB of anybody."""
 
 _LISTENER = "default"
 _CONFIG = {
@@ -35,6 +59,7 @@ _CONFIG = {
 
 _CONNECT = 0x10
 _MQTT_5 = 5
+_LEVEL, _KEEPALIVE = slice(6, 7), slice(8, 10)  # of CONNECT's body (MQTT 3.1.1, section 3.1.2)
 _CONNACK_UNSUPPORTED_VERSION = bytes([0x20, 3, 0, 0x84, 0])
 
 
@@ -103,7 +128,7 @@ class EmbeddedBroker:
 
     async def _serve(self) -> None:
         self._loop, self._serving = asyncio.get_running_loop(), asyncio.current_task()
-        self._loop.set_exception_handler(_log_exception)
+        self._loop.set_exception_handler(partial(tell_of_loop, "embedded MQTT broker"))
         broker = Broker(_CONFIG)
         server = await self._listen(broker)
         try:
@@ -116,20 +141,27 @@ class EmbeddedBroker:
         await broker.shutdown()
 
     async def _listen(self, broker: Broker) -> asyncio.Server:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _serve_client(broker, reader, writer)
+        most = places(CONNECTIONS, part=8)
+        # All of them come from this machine.
+        listening = ListeningSocket(
+            socket.AF_INET, name="embedded MQTT broker", most=most, share=most, rate=_RATE
+        )
 
-        try:
-            return await asyncio.start_server(serve, HOST, self._port, start_serving=False)
-        except OSError as error:
-            raise UnavailableError(
-                f"the embedded MQTT broker cannot listen on {HOST}:{self._port} "
-                f"({error.strerror}): set mqtt.port to a free port"
-            ) from error
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted = listening.of(writer.get_extra_info("socket"))
+            await _serve_client(broker, accepted, reader, writer)
+
+        listening.begin(HOST, self._port, "set mqtt.port to a free port")
+        return await asyncio.start_server(
+            serve, sock=listening, backlog=BACKLOG, start_serving=False
+        )
 
 
 async def _serve_client(
-    broker: Broker, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    broker: Broker,
+    accepted: AcceptedSocket | None,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
 ) -> None:
     """Refuse MQTT 5, hand everyone else to amqtt.
 
@@ -137,48 +169,71 @@ async def _serve_client(
     leaves a client without the answer it needs to fall back to 3.1.1.
     """
     try:
-        head = await _read_head(reader)
-        if head[0] == _CONNECT and head[-1] == _MQTT_5:
+        async with asyncio.timeout(CONNECT_S):
+            head, body = await _read_connect(reader)
+        if body[_LEVEL] == bytes([_MQTT_5]):
             writer.write(_CONNACK_UNSUPPORTED_VERSION)
             await writer.drain()
-        else:
-            rest = _HeadFirst(head, reader)
+        elif accepted is not None:
+            accepted.rank = lambda: Rank.KNOWN
+            keepalive_s = int.from_bytes(body[_KEEPALIVE])
+            rest = _BoundedReader(head + body, reader, 1.5 * keepalive_s or None)
             await broker.external_connected(rest, StreamWriterAdapter(writer), _LISTENER)
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
         _log.debug("a client of the embedded MQTT broker left in the middle of a packet")
     finally:
         writer.close()
 
 
-async def _read_head(reader: asyncio.StreamReader) -> bytes:
-    """Read a packet up to the protocol level a CONNECT has there (MQTT 3.1.1, section 3.1)."""
+async def _read_connect(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Read a CONNECT: its fixed header, and the rest; raises ConnectionError for anything else."""
     head = await reader.readexactly(2)
+    if head[0] != _CONNECT:
+        raise ConnectionError("the first packet is not CONNECT")
     length = head[-1] & 0x7F
     for shift in (7, 14, 21):
         if not head[-1] & 0x80:
             break
         head += await reader.readexactly(1)
         length |= (head[-1] & 0x7F) << shift
-    return head + await reader.readexactly(min(length, len(b"\x00\x04MQTT\x05")))
+    _require_small(length)
+    return head, await reader.readexactly(length)
 
 
-class _HeadFirst(ReaderAdapter):
-    """What was read already, then the rest of the connection."""
+def _require_small(length: int) -> None:
+    if length > LARGEST_PACKET:
+        raise ConnectionError(f"a packet of {length} bytes")
 
-    def __init__(self, head: bytes, reader: asyncio.StreamReader) -> None:
+
+class _BoundedReader(ReaderAdapter):
+    """What was read already, then the rest of the connection, as far and as long as it may go.
+
+    silence_s: a client that says nothing for so long is gone; None where it promised nothing.
+    """
+
+    def __init__(self, head: bytes, reader: asyncio.StreamReader, silence_s: float | None) -> None:
         self._head = head
         self._reader = reader
+        self._silence_s = silence_s
+        self._heard_s = asyncio.get_running_loop().time()
 
     async def read(self, n: int = -1) -> bytes:
         if n < 0:
             head, self._head = self._head, b""
             return head + await self._reader.read()
+        _require_small(n)
         head, self._head = self._head[:n], self._head[n:]
-        return head + await self._reader.readexactly(n - len(head))
+        if len(head) == n:
+            return head
+        # A packet begins with single bytes, which may be long in coming; amqtt asks repeatedly.
+        limit_s = self._silence_s if n == 1 else PACKET_S
+        try:
+            async with asyncio.timeout_at(None if limit_s is None else self._heard_s + limit_s):
+                head += await self._reader.readexactly(n - len(head))
+        except TimeoutError:  # which amqtt takes for nothing
+            raise ConnectionAbortedError("nothing came in time") from None
+        self._heard_s = asyncio.get_running_loop().time()
+        return head
 
     def feed_eof(self) -> None:
         self._reader.feed_eof()
-
-
-def _log_exception(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    _log.warning("embedded MQTT broker: %s", context.get("exception") or context["message"])

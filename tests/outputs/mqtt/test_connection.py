@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import socket
 import threading
 import time
@@ -14,6 +16,7 @@ from timing import within
 from pe_stream.config import MqttSettings
 from pe_stream.core.messages import Message
 from pe_stream.errors import UnavailableError
+from pe_stream.outputs.mqtt import connection as connection_module
 from pe_stream.outputs.mqtt.connection import (
     IN_FLIGHT,
     Acknowledged,
@@ -180,4 +183,98 @@ def test_another_thread_can_end_the_wait(script: Script) -> None:
         began = time.monotonic()
         assert connection.step(10, near) == []
         assert time.monotonic() - began < within(1)
+    connection.close()
+
+
+TOPIC = b"pe_stream/n/kitchen/speech/set"
+
+
+def publish(topic: bytes, flags: int = 0, rest: bytes = b"\x00{}") -> str:
+    body = len(topic).to_bytes(2) + topic + rest
+    length = (
+        bytes([len(body) % 128 | 128, len(body) // 128]) if len(body) > 127 else bytes([len(body)])
+    )
+    return (bytes([0x30 | flags]) + length + body).hex()
+
+
+@pytest.mark.parametrize(
+    ("packets", "said"),
+    [
+        (publish(b"pe_stream/n/\xff/x/set"), "what it sends is not MQTT (UnicodeDecodeError"),
+        ("30808080" + "01" + "00" * 70_000, "it sends more than 65536 bytes at once"),
+        (
+            "".join(publish(TOPIC, 4, n.to_bytes(2) + b"\x00{}") for n in range(1, 200)),
+            "it does not release its messages of QoS 2",
+        ),
+    ],
+    ids=["a topic that is no text", "256 MB", "QoS 2 without an end"],
+)
+def test_whatever_a_broker_sends_ends_the_connection_at_most(
+    script: Script, packets: str, said: str
+) -> None:
+    connection = script.connect()
+    script.say(packets)
+    assert f"lost: {said}" in ending(connection)
+    connection.close()
+
+
+def test_a_broker_that_takes_nothing_and_asks_for_answers_is_left(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "MOST_RECEIVED", 10**9)
+    connection = script.connect()
+    packets = bytes.fromhex(publish(TOPIC, 2, b"\x00\x01\x00{}")) * 1000
+    said: list[str] = []
+    thread = threading.Thread(target=lambda: said.append(ending(connection)))
+    thread.start()
+    ours = connection._client.socket()
+    assert isinstance(ours, socket.socket)
+    assert script._client is not None
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    script._client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    script._client.settimeout(within(20))
+    with contextlib.suppress(ConnectionError):
+        while thread.is_alive():
+            script._client.sendall(packets)
+    thread.join(within(60))
+    assert said[0].endswith("lost: it takes nothing that we send")
+
+
+def test_a_broker_with_no_window_is_none() -> None:
+    assert "closes the connection without an answer" in refusal("2006000003210000")
+
+
+def test_a_flood_of_messages_takes_its_turn(
+    script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "MOST_RECEIVED", 50)
+    connection = script.connect()
+    script.say(publish(TOPIC) * 200)
+    packet_id = connection.publish(Message("a", "1", qos=1, retain=False))
+    script.say(f"4002{packet_id:04x}")
+    began_s = time.monotonic()
+    arrived: list[Arrival] = []
+    while len(arrived) < 201:
+        arrived += connection.step(0.1)
+    assert 2 < time.monotonic() - began_s < within(8)
+    assert arrived[-1] == Acknowledged(packet_id, None)
+    connection.close()
+
+
+def test_waiting_needs_no_file_descriptor(script: Script) -> None:
+    """Where none is left, what is sent and acknowledged on this connection goes on."""
+    connection = script.connect()
+    near, far = socket.socketpair()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with near, far:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # all above are open
+        try:
+            packet_id = connection.publish(Message("a", "1", qos=1, retain=False))
+            script.say(f"4002{packet_id:04x}")
+            arrived: list[Arrival] = []
+            while not arrived:
+                arrived = connection.step(0.1, near)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert arrived == [Acknowledged(packet_id, None)]
     connection.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import paho.mqtt.client as mqtt
 import psutil
@@ -18,6 +20,7 @@ from ports import HOST, free_port
 from timing import within
 
 from pe_stream.errors import UnavailableError
+from pe_stream.outputs import listening
 from pe_stream.outputs.mqtt import embedded_broker
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 
@@ -106,7 +109,7 @@ def test_rubbish_does_no_harm(
 def test_port_taken_is_named() -> None:
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(UnavailableError, match=rf"127\.0\.0\.1:{port} .*set mqtt.port"):
+        with pytest.raises(UnavailableError, match=rf"127\.0\.0\.1:{port}: .*set mqtt.port"):
             EmbeddedBroker(port).start()
 
 
@@ -166,3 +169,91 @@ def test_one_that_does_not_start_in_time_is_ended(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UnavailableError, match=r"did not start within 0\.2 s"):
         broker.start()
     assert broker._worker.join(within(5))
+
+
+def connect(name: bytes = b"x", keepalive_s: int = 0) -> bytes:
+    body = b"\x00\x04MQTT\x04\x02" + keepalive_s.to_bytes(2) + len(name).to_bytes(2) + name
+    return b"\x10" + bytes([len(body)]) + body
+
+
+def closes(port: int, *said: bytes, within_s: float = 5.0) -> bool:
+    with socket.create_connection((HOST, port)) as stranger:
+        stranger.settimeout(within(within_s))
+        for each in said:
+            stranger.sendall(each)
+        try:
+            while stranger.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+        except TimeoutError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (b"",),
+        (b"\x10",),
+        (b"\x10\x80\x80\x80\x01",),  # 2 MB
+        (connect()[:9],),
+        (b"\xc0\x00",),
+        (connect(keepalive_s=1),),
+        (connect(), b"\x30\x09\x00\x03"),
+        (connect(), b"\x30\xff\xff\xff\x7f\x00\x03abc"),  # 256 MB
+    ],
+)
+def test_every_packet_has_its_time_and_size(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, said: tuple[bytes, ...]
+) -> None:
+    monkeypatch.setattr(embedded_broker, "CONNECT_S", 0.3)
+    monkeypatch.setattr(embedded_broker, "PACKET_S", 0.3)
+    assert closes(broker.port, *said)
+
+
+def test_who_is_connected_and_silent_stays(
+    broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_broker, "CONNECT_S", 0.3)
+    monkeypatch.setattr(embedded_broker, "PACKET_S", 0.3)
+    assert not closes(broker.port, connect(keepalive_s=0), within_s=1.0)
+    assert not closes(broker.port, connect(keepalive_s=10), within_s=1.0)
+
+
+def test_idle_connections_keep_nobody_out_and_clients_stay(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(embedded_broker, "CONNECTIONS", 10)
+    monkeypatch.setattr(embedded_broker, "_RATE", 1000)
+    monkeypatch.setattr(listening, "FRESH_S", 0.0)
+    broker = EmbeddedBroker()
+    broker.start()
+    with ExitStack() as stack, subscriber(broker) as ear:
+        for number in range(60):
+            said = connect(b"%d" % number)[: number % 8]
+            idle = stack.enter_context(socket.create_connection((HOST, broker.port)))
+            idle.sendall(said)
+        with subscriber(broker) as mouth:
+            mouth.publish("house/a", "still here")
+            ear.wait_for("house/a", ["still here"])
+    broker.stop()
+    told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(told) == 1
+    assert "may be 10: 1 ended, as others came" in told[0]
+
+
+def test_what_breaks_in_it_is_told_in_words(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as unused:
+        loop = asyncio.new_event_loop()
+        for error in (TimeoutError(), ValueError("three"), None):
+            listening.tell_of_loop("broker", loop, {"message": "broken", "exception": error})
+        full = OSError(errno.EMFILE, "Too many open files")
+        context = {"message": "socket.accept() out of system resource", "exception": full}
+        listening.tell_of_loop("broker", loop, {**context, "socket": unused})
+        loop.close()
+    assert caplog.messages == [
+        "broker: broken: TimeoutError",
+        "broker: broken: ValueError: three",
+        "broker: broken",
+    ]

@@ -68,6 +68,7 @@ function factCards(info) {
   const cards = [
     ["Broker", broker.connected ? "connected" : "not connected", broker.waiting ? `${many(broker.waiting, "message")} waiting.` : "Nothing waits.", broker.connected],
     ["Store", ...store, info.store === "ok" || info.store === null],
+    ...(info.resources === "ok" ? [] : [["Resources", "run out", info.resources, false]]),
     ["Checkpoint", info.checkpoint, `pe_stream ${info.version}`, true],
     ["Configuration", info.config.writable ? "can be changed here" : "cannot be changed here", info.config.writable ? info.config.path : info.config.reason, true],
   ];
