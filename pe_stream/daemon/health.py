@@ -22,14 +22,14 @@ class Health:
         self._lock = threading.Lock()
         self._state = ""
         self._since = ""
-        self._told: tuple[str, str | None] | None = None
+        self._told: tuple[str, str | None, str | None] | None = None
         self._next_s = 0.0
 
     def due(
         self, status: SourceStatus, unavailable_reason: str | None, now_s: float
     ) -> dict[str, Any] | None:
-        """The health to publish now; None where it is not time. unavailable_reason: the store.s."""
-        now = (status.account.state, unavailable_reason)
+        """The health to publish now; None where it is not time. unavailable_reason: the store's."""
+        now = (status.account.state, status.lost_reason, unavailable_reason)
         if now == self._told and now_s < self._next_s:
             return None
         self._told, self._next_s = now, now_s + HEALTH_S
@@ -53,5 +53,6 @@ class Health:
             **counted,
             "level_dbfs": account.level_dbfs,
             "rtf": status.rtf,
+            "reason": status.lost_reason,
             "store": "ok" if unavailable_reason is None else unavailable_reason,
         }

@@ -136,6 +136,7 @@ def test_a_burst_of_stored_audio_does_not_put_later_sounds_in_the_future(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stream = NetworkStream("http://127.0.0.1:1/")
+    stream.close()
     tenth = np.full((1, 4800), 0.1, np.float32)
     # 10 s at once, then in real time
     arrivals = [0.0] * 100 + [0.1 * i for i in range(1, 21)]
@@ -143,9 +144,8 @@ def test_a_burst_of_stored_audio_does_not_put_later_sounds_in_the_future(
         network._TimedBlock(Block(tenth, 48_000, None), 100 + at_s, round((1000 + at_s) * 1e9))
         for at_s in arrivals
     ]
-    monkeypatch.setattr(stream, "_arrivals", lambda: iter(received))
-    chunks = list(stream._listen(Numbering(0)))
-    stream.close()
+    monkeypatch.setattr(stream, "_numbering", Numbering(0))
+    chunks = list(stream._chunks(received))
     anchored = [chunk for chunk in chunks if chunk.anchor_ns is not None]
     assert len(anchored) == 2
     assert anchored[1].anchor_ns == 1000 * 10**9  # the first block in real time
