@@ -54,7 +54,8 @@ class Decoder:
     """An open container and the audio track that FFmpeg takes for the best one.
 
     name: what errors and warnings call it. damaged: packets skipped so far. duration_s: length (s)
-    that the container states. picture_start_s: when the moving picture of a film begins, on the
+    that the container states. recorded: whether it has a length at all, however long: it is no live
+    stream then. picture_start_s: when the moving picture of a film begins, on the
     container's clock (s).
     """
 
@@ -64,17 +65,20 @@ class Decoder:
         name: str,
         *,
         spend: Callable[[float, float], None] = lambda _cpu_s, _audio_s: None,
-        heard: Callable[[], None] = lambda: None,
+        heard: Callable[[], None] | None = None,
+        recorded: bool = False,
     ) -> None:
         """spend: told of CPU time and the audio it brought (s); may raise TooCostlyError.
 
         heard: told whenever audio was decoded, and when no more comes; may raise UnavailableError
-        for what FFmpeg does not tell of. Raises UnavailableError without an audio track.
+        for what FFmpeg does not tell of. recorded: known also where no duration is stated.
+
+        Raises UnavailableError without an audio track, and for a format that is not taken.
         """
         self.container = container
         self.name = name
         self.damaged = 0
-        self._spend, self._heard = spend, heard
+        self._spend, self._heard = spend, heard or (lambda: None)
         stream = container.streams.best("audio")
         if not isinstance(stream, AudioStream):
             container.close()
@@ -84,6 +88,7 @@ class Decoder:
         if found.sample_rate and found.layout.nb_channels:  # some are known with the first frame
             self._check(found.sample_rate, found.layout.nb_channels)
         self.duration_s = _duration_s(container, stream)
+        self.recorded = recorded or bool(self.duration_s)
         self.picture_start_s = _picture_start_s(container)
 
     def blocks(self) -> Iterator[Block]:

@@ -203,7 +203,7 @@ class Fetcher:
             )
 
 
-class Server(NamedTuple):
+class HttpServer(NamedTuple):
     """Who answers at an address."""
 
     host: str
@@ -219,9 +219,9 @@ class NoBody:
 
 
 class HttpBody:
-    """A body as a file that PyAV reads; it can be sought in where its length is known.
+    """A body as a file that PyAV reads, from its beginning to its end unless `allow_seeking`.
 
-    name: its address, which relative ones in a playlist go on from.
+    name: its address, which relative ones in a playlist go on from. length: bytes, 0 if unknown.
     """
 
     def __init__(self, fetcher: Fetcher, url: str, prefix: str, options: Mapping[str, str]) -> None:
@@ -230,13 +230,12 @@ class HttpBody:
         self._fetcher = fetcher
         self._fetched, self._options = prefix + url, options
         self._container = fetcher.open(self._fetched, options)
-        part = prefix or "offset" in options
-        self._size = 0 if part else max(0, self._container.size)
+        self.length = max(0, self._container.size)
+        self._size = 0
         self._packets = self._read(self._container)
         self._rest = b""
         # Where the next byte is wanted, and where it would come from.
         self._at = self._comes = 0
-        self._whole = False
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, as soon as there are any; none at the end."""
@@ -254,6 +253,13 @@ class HttpBody:
         if not self._rest:
             self._rest = next(self._packets, b"")
         return self._rest
+
+    def allow_seeking(self) -> None:
+        """Have it sought in, where its length is known and the server sends parts: it is asked."""
+        if self.length > 1:
+            with contextlib.suppress(av.error.FFmpegError):
+                self._fetcher.open(self._fetched, {"offset": str(self.length - 1)}).close()
+                self._size = self.length
 
     def seekable(self) -> bool:
         """Whether `seek` may be called."""
@@ -274,14 +280,13 @@ class HttpBody:
         self._container.close()
 
     def _move(self) -> bool:
-        """Have the body from `_at` on; False at its end, and where the server sends all or none."""
-        if self._at >= self._size or self._whole:
+        """Have the body from `_at` on; False at its end, and where the server does not send it."""
+        if self._at >= self._size:
             return False
         try:
             options = {**self._options, "offset": str(self._at)}
             container = self._fetcher.open(self._fetched, options)
         except av.error.FFmpegError:
-            self._whole = True
             return False
         self._container.close()
         self._container, self._packets = container, self._read(container)
@@ -296,17 +301,17 @@ class HttpBody:
                 yield bytes(packet)
 
 
-def _server(url: str) -> Server | None:
+def _server(url: str) -> HttpServer | None:
     """Whom a web address names; None where it is none."""
     try:
         parts = urlsplit(url)
         usual = _PORTS[parts.scheme.lower()]
-        return Server(parts.hostname or "", parts.port or usual) if parts.hostname else None
+        return HttpServer(parts.hostname or "", parts.port or usual) if parts.hostname else None
     except (ValueError, KeyError):
         return None
 
 
-def _is_public(server: Server) -> bool:
+def _is_public(server: HttpServer) -> bool:
     """Whether all its addresses can be reached from everywhere; not where it has none."""
     try:
         found = socket.getaddrinfo(*server, type=socket.SOCK_STREAM)

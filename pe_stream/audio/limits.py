@@ -127,7 +127,7 @@ def check_format(rate: float, channels: int) -> None:
     """Raise UnavailableError for a sample rate (Hz) or a number of channels that is not taken."""
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise UnavailableError(
-            f"a sample rate of {rate:g} Hz; {LOWEST_RATE // 1000} kHz to "
+            f"a sample rate of {rate:.10g} Hz; {LOWEST_RATE // 1000} kHz to "
             f"{HIGHEST_RATE // 1000} kHz can be read"
         )
     if not 1 <= channels <= MOST_CHANNELS:

@@ -127,7 +127,7 @@ class NetworkStream:
             if not self._received.put(chunk):
                 return
         ended = UnavailableError(f"{self.describe}: the stream ended")
-        self._received.put(None if decoder.duration_s else ended)
+        self._received.put(None if decoder.recorded else ended)
 
     def _charge(self) -> None:
         """Count the CPU time since it was last counted; raises TooCostlyError."""
@@ -141,7 +141,7 @@ class NetworkStream:
         """The blocks with the time at which they came, and no faster than they may."""
         due_s = time.monotonic()
         for block in decoder.blocks():
-            if decoder.duration_s:
+            if decoder.recorded:
                 due_s += block.duration_s
                 self._closed.wait(max(0.0, due_s - time.monotonic()))
             at_s, utc_ns = time.monotonic(), time.time_ns()

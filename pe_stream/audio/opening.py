@@ -10,7 +10,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
@@ -83,15 +83,14 @@ def open_file(path: str) -> Decoder:
         container = av.open(
             RecordingFile(path), "r", options=_common_options(), io_open=_refuse_further_files
         )
+        limits.spend_cpu(time.thread_time() - begun_s, 0.0)
     except (av.error.InvalidDataError, av.error.EOFError):
         raise UnavailableError(f"{path}: this is no audio that FFmpeg can read") from None
     except (av.error.FFmpegError, UnicodeError, OSError) as error:
         raise UnavailableError(f"{path}: {reason(error)}") from None
     except UnavailableError as error:
-        raise UnavailableError(f"{path}: {error}") from None
-    decoder = Decoder(container, path, spend=limits.spend_cpu)
-    limits.spend_cpu(time.thread_time() - begun_s, 0.0)
-    return decoder
+        raise type(error)(f"{path}: {error}") from None
+    return Decoder(container, path, spend=limits.spend_cpu)
 
 
 def open_network(
@@ -111,26 +110,26 @@ def open_network(
     """
     name = masked_url(url)
     scheme = url.partition(":")[0].lower()
+    heard: Callable[[], None] | None = None
+    recorded = False
     try:
         if scheme in {"http", "https"}:
             fetcher = Fetcher(url, timeout_s=timeout_s, other_hosts=other_hosts, closed=closed)
-            container, heard = _open_http(fetcher, timeout_s), fetcher.heard
+            container, recorded = _open_http(fetcher, timeout_s)
+            heard = fetcher.heard
         else:
-            container, heard = _open_other(url, scheme, timeout_s), _nothing
+            container = _open_other(url, scheme, timeout_s)
     except av.error.HTTPClientError as error:  # of RTSP too
         raise RefusedError(f"{name}: {reason(error)}") from None
     except (av.error.FFmpegError, UnicodeError) as error:
         raise UnavailableError(f"{name}: {reason(error)}") from None
     except UnavailableError as error:
         raise type(error)(f"{name}: {error}") from None
-    return Decoder(container, name, heard=heard)
+    return Decoder(container, name, heard=heard, recorded=recorded)
 
 
-def _nothing() -> None:
-    pass
-
-
-def _open_http(fetcher: Fetcher, timeout_s: float) -> InputContainer:
+def _open_http(fetcher: Fetcher, timeout_s: float) -> tuple[InputContainer, bool]:
+    """What is at the fetcher's address, and whether that is known to have an end."""
     options = {
         **_common_options(),
         # Every address is opened by `nested` then, none on a connection that is kept.
@@ -139,11 +138,14 @@ def _open_http(fetcher: Fetcher, timeout_s: float) -> InputContainer:
     }
     limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
     body = fetcher.main()
+    playlist = _is_playlist(body.peek())
+    if not playlist:
+        body.allow_seeking()
     try:
-        return av.open(
+        container = av.open(
             body,
             "r",
-            format="hls" if _is_playlist(body.peek()) else None,  # whatever the address is called
+            format="hls" if playlist else None,  # whatever the address is called
             options=options,
             timeout=limits,
             io_open=fetcher.nested,
@@ -152,6 +154,7 @@ def _open_http(fetcher: Fetcher, timeout_s: float) -> InputContainer:
         if fetcher.error is not None:  # which FFmpeg did not pass on
             raise fetcher.error from None
         raise
+    return container, not playlist and body.length > 0
 
 
 def _is_playlist(beginning: bytes) -> bool:

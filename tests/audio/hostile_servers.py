@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import socket
 import struct
 import threading
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 Handler = Callable[[socket.socket, str], None]
-"""Answers a request: the connection, and the path asked for."""
+"""Answers a request: the connection, and the path asked for; see `serving` for ranges."""
 
 UNBOUNDED = 0xFFFFFFFF
 """Stated as the length of what goes on for ever."""
@@ -34,8 +35,11 @@ class Hostile:
 
 
 @contextlib.contextmanager
-def serving(handler: Handler) -> Iterator[Hostile]:
-    """A server that answers every connection with `handler`, each on a thread of its own."""
+def serving(handler: Handler, *, ranges: bool = False) -> Iterator[Hostile]:
+    """A server that answers every connection with `handler`, each on a thread of its own.
+
+    ranges: the path is followed by the bytes asked for, as in "/live 0-99", "/live 100-".
+    """
     listening = socket.create_server(("127.0.0.1", 0), backlog=50)
     hostile = Hostile(listening.getsockname()[1])
     connections: list[socket.socket] = []
@@ -43,8 +47,11 @@ def serving(handler: Handler) -> Iterator[Hostile]:
     def answer(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, IndexError):
             connection.settimeout(LINGER_S)
-            path = connection.recv(4000).decode("latin-1").split()[1]
+            request = connection.recv(4000).decode("latin-1")
+            path = request.split()[1]
             hostile.paths.append(path)
+            if ranges and (asked := re.search(r"\r\nRange: bytes=(\S+)", request)):
+                path += f" {asked[1]}"
             handler(connection, path)
 
     def accept() -> None:
