@@ -27,7 +27,7 @@ from pe_stream.core.clipper import ClipOutcome, ClipRule, Piece
 from pe_stream.core.messages import slug
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
 from pe_stream.errors import UnavailableError
-from pe_stream.storage.locks import hold
+from pe_stream.storage.locks import hold, make_private
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def claim(folder: Path) -> IO[str]:
     Raises UnavailableError.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         lock = hold(folder / ".lock")
     except OSError as error:
         raise UnavailableError(

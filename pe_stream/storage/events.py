@@ -102,6 +102,11 @@ class EventStore:
         return self._disk.unavailable_reason
 
     @property
+    def told_reason(self) -> str | None:
+        """For health: the same, or what became of the database lately."""
+        return self._disk.told_reason
+
+    @property
     def dropped(self) -> int:
         """Messages that were too many or too old to be kept for the broker."""
         return self._disk.dropped

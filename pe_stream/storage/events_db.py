@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from pe_stream.core.messages import Message
 from pe_stream.core.types import Event, Phase, Reason
 from pe_stream.core.utc import utc_text
-from pe_stream.storage.database import Database, Kind
+from pe_stream.storage.database import Database, Kind, Write
 
 log = logging.getLogger(__name__)
 
@@ -213,6 +213,17 @@ class EventsDb(Database):
             log.warning(
                 "%d messages so far will not reach the broker: too many or too old", self.dropped
             )
+
+    def _carry(self, database: sqlite3.Connection) -> Write:
+        """Messages that the broker does not have, and events that are open."""
+        messages = database.execute("SELECT * FROM outbox").fetchall()
+        events = database.execute("SELECT * FROM events WHERE NOT ended").fetchall()
+
+        def write(new: sqlite3.Connection) -> None:
+            new.executemany("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?)", messages)
+            new.executemany("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
+
+        return write
 
     def _pause_s(self) -> float:
         return RETRY_S

@@ -154,8 +154,10 @@ def test_a_database_that_is_deleted_is_begun_again(
     for left in path.parent.iterdir():
         left.unlink()
     tell(store, event(2))
-    assert [told["id"] for told in read_all(store)] == ["id-0002"]
-    assert "is gone: a new one is begun" in caplog.text
+    # What is open goes into the new one.
+    assert [told["id"] for told in read_all(store)] == ["id-0001", "id-0002"]
+    assert "events.db is gone: what was left is set aside" in caplog.text
+    assert "a new one is begun" in caplog.text
     second = again(path)
     assert "another pe-stream uses it" in str(second.unavailable_reason)
     second.close()
