@@ -132,6 +132,8 @@ class Running:
         stack.callback(self._publisher.stop, FLUSH_S)
         self._notifications.start()
         self._clips.start()
+        if self._store is not None and self._clips.used:
+            self._store.forget_missing_clips(self._clips.has)
         stack.callback(self._clips.stop)
         self._scores = ScoreStore(settings.history, on_failure=died)
         self._scores.start()

@@ -195,6 +195,17 @@ class Clips:
                 return path
         return None
 
+    def has(self, event: Mapping[str, Any]) -> bool:
+        """Whether the clip that a stored event tells of is there; on any thread."""
+        return self.find(event) is not None or Path(event["clip"]).is_file()
+
+    @property
+    def used(self) -> bool:
+        """Whether clips were ever written to the folder: not where its disk is not mounted."""
+        with contextlib.suppress(OSError):
+            return any(path.is_dir() for path in self._folder.iterdir())
+        return False
+
     def before_s(self, clip: Path) -> float:
         """Seconds from the beginning of a clip to the onset of its event; on any thread."""
         with contextlib.suppress(OSError, ValueError):

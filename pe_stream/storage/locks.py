@@ -32,9 +32,8 @@ def make_private(folder: Path) -> None:
 
     Raises OSError.
     """
-    if folder.is_dir():
-        return
-    make_private(folder.parent)
+    if not folder.parent.exists():
+        make_private(folder.parent)
     folder.mkdir(mode=0o700, exist_ok=True)
 
 
