@@ -89,9 +89,7 @@ class EventQueries:
                 else:
                     yield entry
         if damaged:
-            raise UnavailableError(
-                f"{self._path}: {damaged} events in it are damaged, and left out"
-            )
+            raise UnavailableError(f"{self._path}: {damaged} events in it are damaged: left out")
 
     def page(
         self, asked: EventFilter, *, limit: int, before: str | None = None
@@ -102,9 +100,9 @@ class EventQueries:
         """
         with self._database() as database:
             clauses, values = _where(database, asked, _cursor(before))
+            tables = _tables(database, asked)
             query = (
-                "SELECT event, verdict, note, onset, id "
-                f"FROM {_tables(database, asked)} {clauses} "
+                f"SELECT event, verdict, note, onset, id FROM {tables} {clauses} "  # noqa: S608 - ours
                 "ORDER BY onset DESC, id DESC LIMIT ?"
             )
             rows = database.execute(query, [*values, limit + 1]).fetchall()
