@@ -7,12 +7,11 @@ with FFmpeg: PyAV is silent unless asked, and what matters is raised or counted 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import av
 import av.error
 import numpy as np
 from av.audio.frame import AudioFrame, format_dtypes
@@ -20,31 +19,30 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from pe_stream.audio.limits import (
+    LONGEST_BLOCK_S,
+    MOST_FRAME_BYTES,
+    check_format,
+)
 from pe_stream.audio.pcm import to_float
-from pe_stream.config.addresses import masked_url
-from pe_stream.errors import RefusedError, UnavailableError
+from pe_stream.errors import UnavailableError
 
 log = logging.getLogger(__name__)
-
-_NETWORK_OPTIONS = {
-    # RTP over the RTSP connection itself: nothing lost to firewalls or full radio links.
-    "rtsp_transport": "tcp",
-    # A camera then need not send its picture.
-    "allowed_media_types": "audio",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """Decoded audio as it comes.
 
-    planes: (channels, n) float32; rate: samples per second; time_s: presentation time of the
-    first sample on the container's clock, None where it has none.
+    planes: (channels, n) float32, at most LONGEST_BLOCK_S; rate: samples per second; time_s:
+    presentation time of the first sample on the container's clock, None where it has none; rest_s:
+    how much more (s) was decoded together with it.
     """
 
     planes: NDArray[np.float32]
     rate: float
     time_s: float | None
+    rest_s: float = 0.0
 
     @property
     def duration_s(self) -> float:
@@ -56,20 +54,41 @@ class Decoder:
     """An open container and the audio track that FFmpeg takes for the best one.
 
     name: what errors and warnings call it. damaged: packets skipped so far. duration_s: length (s)
-    that the container states. picture_start_s: when the moving picture of a film begins, on the
+    that the container states. recorded: whether it has a length at all, however long: it is no live
+    stream then. picture_start_s: when the moving picture of a film begins, on the
     container's clock (s).
     """
 
-    def __init__(self, container: InputContainer, name: str) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        name: str,
+        *,
+        spend: Callable[[float, float], None] = lambda _cpu_s, _audio_s: None,
+        heard: Callable[[], None] | None = None,
+        recorded: bool = False,
+    ) -> None:
+        """spend: told of CPU time and the audio it brought (s); may raise TooCostlyError.
+
+        heard: told whenever audio was decoded, and when no more comes; may raise UnavailableError
+        for what FFmpeg does not tell of. recorded: known also where no duration is stated.
+
+        Raises UnavailableError without an audio track, and for a format that is not taken.
+        """
         self.container = container
         self.name = name
         self.damaged = 0
+        self._spend, self._heard = spend, heard or (lambda: None)
         stream = container.streams.best("audio")
         if not isinstance(stream, AudioStream):
             container.close()
             raise UnavailableError(f"{name}: it has no audio track")
         self.stream: AudioStream = stream
+        found = stream.codec_context
+        if found.sample_rate and found.layout.nb_channels:  # some are known with the first frame
+            self._check(found.sample_rate, found.layout.nb_channels)
         self.duration_s = _duration_s(container, stream)
+        self.recorded = recorded or bool(self.duration_s)
         self.picture_start_s = _picture_start_s(container)
 
     def blocks(self) -> Iterator[Block]:
@@ -79,32 +98,76 @@ class Decoder:
         """
         decoded = False
         with self.container:
-            for frame in self._frames():
+            frames = self._frames()
+            while (frame := self._next(frames)) is not None:
                 decoded = True
-                yield self._block(frame)
+                yield from self._blocks(frame)
         if self.damaged:
             log.warning("%s: skipped %d damaged packets", self.name, self.damaged)
         if self.damaged and not decoded:
             raise UnavailableError(f"{self.name}: none of its audio can be decoded")
 
-    def _frames(self) -> Iterator[AudioFrame]:
+    def _next(self, frames: Iterator[AudioFrame | None]) -> AudioFrame | None:
+        """The next frame, None at the end; what it took is counted, also where nothing came."""
+        while True:
+            begun_s = time.thread_time()
+            try:
+                frame = next(frames, _END)
+            except UnavailableError as error:
+                raise self._named(error) from None
+            audio_s = 0.0
+            if isinstance(frame, AudioFrame) and frame.sample_rate > 0:
+                audio_s = frame.samples / frame.sample_rate
+            try:
+                self._spend(time.thread_time() - begun_s, audio_s)
+            except UnavailableError as error:
+                raise self._named(error) from None
+            if isinstance(frame, AudioFrame):
+                return frame
+            if frame is _END:
+                return None
+
+    def _frames(self) -> Iterator[AudioFrame | None]:
+        """The frames of each packet; None after a packet, of which nothing may have come."""
         packets = self.container.demux(self.stream)
         while True:
             try:
                 packet = next(packets, None)
+                if packet is None:
+                    self._heard()
+                    return
             except av.error.InvalidDataError:
                 self.damaged += 1
                 return
             except av.error.FFmpegError as error:
-                raise UnavailableError(f"{self.name}: {_reason(error)}") from None
-            if packet is None:
-                return
+                self._heard()
+                raise UnavailableError(reason(error)) from None
             try:
-                yield from packet.decode()
+                for frame in packet.decode():
+                    self._heard()
+                    yield frame
             except av.error.FFmpegError:
                 self.damaged += 1
+            yield None
 
-    def _block(self, frame: AudioFrame) -> Block:
+    def _check(self, rate: float, channels: int) -> None:
+        try:
+            check_format(rate, channels)
+        except UnavailableError as error:
+            self.container.close()
+            raise self._named(error) from None
+
+    def _named(self, error: UnavailableError) -> UnavailableError:
+        return type(error)(f"{self.name}: {error}")
+
+    def _blocks(self, frame: AudioFrame) -> Iterator[Block]:
+        """A frame, in pieces of LONGEST_BLOCK_S."""
+        channels, rate = frame.layout.nb_channels, frame.sample_rate
+        self._check(rate, channels)
+        if frame.samples * channels * 4 > MOST_FRAME_BYTES:
+            raise UnavailableError(
+                f"{self.name}: {frame.samples} samples of {channels} channels at once are too many"
+            )
         if frame.format.name not in format_dtypes:
             raise UnavailableError(
                 f"{self.name}: samples of format {frame.format.name} cannot be read; "
@@ -112,49 +175,25 @@ class Decoder:
             )
         array = frame.to_ndarray()
         if not frame.format.is_planar:
-            array = array.reshape(-1, frame.layout.nb_channels).T
+            array = array.reshape(-1, channels).T
         time_s = frame.time if frame.pts is not None else None
-        return Block(to_float(array), frame.sample_rate, time_s)
+        size = math.ceil(rate * LONGEST_BLOCK_S)
+        for start in range(0, array.shape[1], size):
+            piece = array[:, start : start + size]
+            rest_s = (array.shape[1] - start - piece.shape[1]) / rate
+            at_s = None if time_s is None else time_s + start / rate
+            yield Block(to_float(piece), rate, at_s, rest_s)
 
 
-def open_file(path: str) -> Decoder:
-    """A recording on disk. Raises UnavailableError naming the file and what is wrong with it."""
-    file = Path(path)
-    try:
-        size = file.stat().st_size
-    except OSError as error:
-        raise UnavailableError(f"{path}: {error.strerror}") from None
-    if file.is_dir():
-        raise UnavailableError(f"{path}: this is a folder, not a recording")
-    if not os.access(file, os.R_OK):
-        raise UnavailableError(f"{path}: no permission to read it")
-    if file.is_file() and size == 0:
-        raise UnavailableError(f"{path}: the file is empty")
-    try:
-        # The prefix keeps FFmpeg from taking "12:30.wav" for a protocol of the name "12".
-        container = av.open(f"file:{path}")
-    except (av.error.InvalidDataError, av.error.EOFError):
-        raise UnavailableError(f"{path}: this is no audio that FFmpeg can read") from None
-    except (av.error.FFmpegError, UnicodeError) as error:
-        raise UnavailableError(f"{path}: {_reason(error)}") from None
-    return Decoder(container, path)
+_END = object()
+"""No more frames come."""
 
 
-def open_network(url: str, *, timeout_s: float) -> Decoder:
-    """A stream by its URL; `timeout_s` bounds opening, and every read after it.
-
-    Raises UnavailableError. Its message has the URL masked, and FFmpeg's own error, which has
-    not, is kept out of the traceback.
-    """
-    name = masked_url(url)
-    try:
-        options = _NETWORK_OPTIONS if url.lower().startswith("rtsp") else {}
-        container = av.open(url, options=options, timeout=(timeout_s, timeout_s))
-    except av.error.HTTPClientError as error:  # of RTSP too
-        raise RefusedError(f"{name}: {_reason(error)}") from None
-    except (av.error.FFmpegError, UnicodeError) as error:
-        raise UnavailableError(f"{name}: {_reason(error)}") from None
-    return Decoder(container, name)
+def reason(error: Exception) -> str:
+    """What FFmpeg's error says, without the address."""
+    if isinstance(error, av.error.ExitError):  # how PyAV's time limit shows
+        return "no answer within the time limit"
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _duration_s(container: InputContainer, stream: AudioStream) -> float | None:
@@ -168,9 +207,3 @@ def _picture_start_s(container: InputContainer) -> float | None:
         if video.start_time is not None and video.time_base is not None:
             return float(video.start_time * video.time_base)
     return None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, av.error.ExitError):  # how PyAV's time limit shows
-        return "no answer within the time limit"
-    return getattr(error, "strerror", None) or str(error)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import Enum, auto
 
+from pe_stream.audio.limits import TooCostlyError
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import Source
 from pe_stream.config.worker import Worker
@@ -33,6 +34,15 @@ LONGEST_S = 4.0
 
 REFUSED_S = 60.0
 """The same where a server will not have us: cameras lock out who tries too often."""
+
+
+COSTLY_S = 300.0
+"""The same where a source costs more than it may, whose first pause is COSTLY_FIRST_S."""
+
+COSTLY_FIRST_S = 30.0
+
+LONG_S = 600.0
+"""Audio without a break (s) after which that is forgiven."""
 
 
 class Mark(Enum):
@@ -111,6 +121,11 @@ class Feed:
         return max(0, round((time.monotonic() - self._captured_s) * SAMPLE_RATE))
 
     @property
+    def lost_reason(self) -> str | None:
+        """Why nothing comes at present, in words; None while something does; from any thread."""
+        return self._missing or None
+
+    @property
     def waiting(self) -> int:
         """Samples that were not taken yet."""
         return self._put_samples - self._taken_samples
@@ -127,7 +142,7 @@ class Feed:
             yield item
 
     def _read_until_ended(self) -> None:
-        failures = 0
+        failures = costly = 0
         while not self._stopping.is_set():
             before = self._next
             try:
@@ -140,9 +155,18 @@ class Feed:
                 return
             except UnavailableError as error:
                 failures = failures + 1 if self._next == before else 1
-                self._miss(f"{error}; trying again")
-                longest_s = REFUSED_S if isinstance(error, RefusedError) else LONGEST_S
-                self._stopping.wait(delay_s(failures, longest_s, random.random()))  # noqa: S311 - no secret is made of it
+                if self._next - before > LONG_S * SAMPLE_RATE:
+                    costly = 0
+                chance = random.random()  # noqa: S311 - no secret is made of it
+                if isinstance(error, TooCostlyError):
+                    costly += 1
+                    pause_s = delay_s(costly, COSTLY_S, chance, first_s=COSTLY_FIRST_S)
+                    self._miss(f"{error}; trying again in {pause_s:.0f} s", str(error))
+                else:
+                    longest_s = REFUSED_S if isinstance(error, RefusedError) else LONGEST_S
+                    pause_s = delay_s(failures, longest_s, chance)
+                    self._miss(f"{error}; trying again", str(error))
+                self._stopping.wait(pause_s)
             else:
                 self._mark(Mark.ENDED)
                 return
@@ -157,7 +181,7 @@ class Feed:
         try:
             for item in source:
                 if isinstance(item, Absent):
-                    self._miss(f"{item.reason}; waiting for it")
+                    self._miss(f"{item.reason}; waiting for it", item.reason)
                     continue
                 if self._missing is not None:
                     log.info("%s: receiving audio from %s", self.name, source.describe)
@@ -187,10 +211,10 @@ class Feed:
         self._queue.put(chunk)
         self._arrived()
 
-    def _miss(self, why: str) -> None:
-        """Nothing comes at present."""
+    def _miss(self, said: str, why: str) -> None:
+        """Nothing comes at present; it is said once."""
         if why != self._missing:
-            log.warning("%s: %s", self.name, why)
+            log.warning("%s: %s", self.name, said)
             self._mark(Mark.LOST)
         self._missing = why
 

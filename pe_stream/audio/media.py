@@ -12,7 +12,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pe_stream.audio.decode import Block, Decoder, open_file
+from pe_stream.audio.decode import Block, Decoder
+from pe_stream.audio.limits import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
+from pe_stream.audio.opening import open_file
 from pe_stream.audio.pcm import CHUNK, Resampler, mix, regroup, to_float
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk, Samples
 from pe_stream.errors import UnavailableError
@@ -22,6 +24,10 @@ _HOLE_S = 0.015
 
 _LONGEST_HOLE_S = 600.0
 """A longer step of the time stamps is a clock that was set again, not missing audio."""
+
+_MOST_HOLES_S = 3600.0
+"""Holes are filled as long as all together are no longer than this, or than the audio itself:
+time stamps alone could make a day of a few bytes."""
 
 _STEP_BACK_S = 1.0
 """So is a step back by more than this; by less, it is jitter."""
@@ -117,7 +123,7 @@ def read(path: str, *, channel: int | None = None) -> Recording:
     duration_s = decoder.duration_s
     return Recording(
         path,
-        _without_holes(decoder.blocks(), decoder.picture_start_s),
+        _without_holes(path, decoder.blocks(), decoder.picture_start_s),
         channel=channel,
         duration_s=duration_s,
         started_ns=_created_ns(decoder) or _modified_ns(path, duration_s),
@@ -148,8 +154,12 @@ def from_array(
     channels, length = planes.shape
     if channels > length:
         raise ValueError(f"samples have shape {array.shape}: (channels, n) is wanted; transpose it")
-    if not (math.isfinite(sampling_rate) and sampling_rate > 0):
-        raise ValueError(f"a sampling rate of {sampling_rate} Hz is none")
+    if not LOWEST_RATE <= sampling_rate <= HIGHEST_RATE:
+        raise ValueError(
+            f"a sampling rate of {sampling_rate} Hz: give {LOWEST_RATE} to {HIGHEST_RATE}"
+        )
+    if channels > MOST_CHANNELS:
+        raise ValueError(f"samples have {channels} channels: give at most {MOST_CHANNELS}")
     if channel is not None and not 0 <= channel < channels:
         raise ValueError(f"there is no channel {channel} in {channels}, counted from 0")
     return Recording(
@@ -161,12 +171,16 @@ def from_array(
     )
 
 
-def _without_holes(blocks: Iterable[Block], picture_start_s: float | None) -> Iterator[Block]:
+def _without_holes(
+    name: str, blocks: Iterable[Block], picture_start_s: float | None
+) -> Iterator[Block]:
     """The blocks, with silence where time stamps say that audio is missing.
 
-    Before the first block too, where a film's picture begins earlier than its sound.
+    Before the first block too, where a film's picture begins earlier than its sound. Raises
+    UnavailableError where more is missing than can be.
     """
     due_s: float | None = None
+    audio_s = holes_s = 0.0
     for block in blocks:
         if block.time_s is not None:
             if due_s is None:
@@ -174,10 +188,17 @@ def _without_holes(blocks: Iterable[Block], picture_start_s: float | None) -> It
                 due_s = min(start_s for start_s in starts if start_s is not None)
             missing_s = block.time_s - due_s
             if _HOLE_S < missing_s <= _LONGEST_HOLE_S:
+                holes_s += missing_s
+                if holes_s > max(_MOST_HOLES_S, audio_s):
+                    raise UnavailableError(
+                        f"{name}: by its time stamps, {holes_s:.0f} s are missing among "
+                        f"{audio_s:.0f} s of audio: they are damaged"
+                    )
                 yield from _silence(block, missing_s)
             if missing_s > _HOLE_S or missing_s < -_STEP_BACK_S:
                 due_s = block.time_s
         yield block
+        audio_s += block.duration_s
         if due_s is not None:
             due_s += block.duration_s
 

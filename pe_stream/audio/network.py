@@ -1,32 +1,32 @@
 """Live streams over the network: RTSP, HTTP and whatever else FFmpeg's libraries fetch.
 
 FFmpeg's calls block, at worst for their whole time limit, and cannot be interrupted safely from
-another thread. So they have a thread of their own, which hands blocks over; the iterator waits
-on the hand-over only and can stop at any time, whatever the other thread is stuck in.
+another thread. So they have a thread of their own, which hands chunks over; the iterator waits
+on the hand-over only and can stop at any time, whatever the other thread is stuck in. All that a
+sender has a say in happens on that thread, where it is counted and bounded: see `limits`.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from pe_stream.audio.decode import Block, open_network
+from pe_stream.audio.chunk_queue import ChunkQueue
+from pe_stream.audio.decode import Block, Decoder
+from pe_stream.audio.limits import LiveLimits, TooCostlyError
 from pe_stream.audio.numbering import Numbering
+from pe_stream.audio.opening import open_network
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.config.addresses import masked_url
 from pe_stream.config.worker import Worker
 from pe_stream.core.types import AudioChunk, Samples
 from pe_stream.errors import UnavailableError
 
-_MOST_BLOCKS = 500
-"""Blocks that may wait (about 10 s). Then the receiver stops reading and the sender waits."""
-
-_POLL_S = 0.2
-"""How long (s) either thread waits before it looks whether the stream was closed."""
+_WAITING_S = 10.0
+"""Audio that may wait to be taken (s). Then the receiver stops reading and the sender waits."""
 
 _GAP_S = 0.2
 """A larger step between time stamps is missing audio, or a sender that began again."""
@@ -53,13 +53,17 @@ class NetworkStream:
     What states its length is no live stream but a recording on a server: it is played in real
     time and ends the iteration as a file does.
 
+    What comes faster than it plays, stored audio apart, is read at the speed at which it plays.
+
     channel: take this one (from 0) instead of the mean of all. first_sample: index of the first
     sample; at_s: when that would have come (monotonic), None for whenever it does. timeout_s: for
-    opening, and for every read.
+    opening, and for every read. other_hosts: see `open_network`. limits: what the source has left
+    of them from its connections before; default: everything.
 
-    `close` ends the iteration within 0.2 s, from any thread; a read under way then is left to its
+    `close` ends the iteration at once, from any thread; a read under way then is left to its
     time limit on a thread of its own. Iterating raises UnavailableError, with the URL masked, when
-    a live stream cannot be opened, fails, falls silent or ends.
+    a live stream cannot be opened, fails, falls silent or ends, and TooCostlyError where it costs
+    more than it may.
     """
 
     returns = True
@@ -72,66 +76,86 @@ class NetworkStream:
         first_sample: int = 0,
         at_s: float | None = None,
         timeout_s: float = 10.0,
+        other_hosts: Collection[str] = (),
+        limits: LiveLimits | None = None,
     ) -> None:
         self.describe = masked_url(url)
         self._url = url
         self._channel = channel
         self._timeout_s = timeout_s
+        self._other_hosts = other_hosts
+        self._limits = limits or LiveLimits()
         self._closed = threading.Event()
-        self._received: queue.Queue[_TimedBlock | BaseException | None] = queue.Queue(_MOST_BLOCKS)
-        self._chunks = self._listen(Numbering(first_sample, at_s))
-        Worker(f"receive {self.describe}", self._receive, self._hand_over).start()
+        self._numbering = Numbering(first_sample, at_s)
+        self._cpu_s = 0.0
+        # Full where nobody takes: the receiver then waits.
+        self._received = ChunkQueue(_WAITING_S)
+        Worker(f"receive {self.describe}", self._receive, self._received.put).start()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> AudioChunk:
-        return next(self._chunks)
+        chunk = self._received.get()
+        if chunk is None:
+            raise StopIteration
+        return chunk
 
     def close(self) -> None:
         """End the iteration."""
         self._closed.set()
+        self._received.close()
 
     def _receive(self) -> None:
         """Read until the stream ends or is closed; what else ends it is raised by the iterator."""
-        decoder = open_network(self._url, timeout_s=self._timeout_s)
-        due_s = time.monotonic()
-        for block in decoder.blocks():
-            if decoder.duration_s:
-                due_s += block.duration_s
-                self._closed.wait(max(0.0, due_s - time.monotonic()))
-            if not self._hand_over(_TimedBlock(block, time.monotonic(), time.time_ns())):
+        self._cpu_s = time.thread_time()
+        try:
+            self._read()
+        except UnavailableError:
+            self._charge()  # a stream may be expensive and broken, too
+            raise
+
+    def _read(self) -> None:
+        decoder = open_network(
+            self._url,
+            timeout_s=self._timeout_s,
+            other_hosts=self._other_hosts,
+            closed=self._closed,
+        )
+        self._charge()
+        for chunk in self._chunks(self._arrivals(decoder)):
+            if not self._received.put(chunk):
                 return
         ended = UnavailableError(f"{self.describe}: the stream ended")
-        self._hand_over(None if decoder.duration_s else ended)
+        self._received.put(None if decoder.recorded else ended)
 
-    def _hand_over(self, item: _TimedBlock | BaseException | None) -> bool:
-        """Queue `item`, None at the end; False once the stream is closed."""
-        while not self._closed.is_set():
-            try:
-                self._received.put(item, timeout=_POLL_S)
-            except queue.Full:
-                continue
-            return True
-        return False
+    def _charge(self) -> None:
+        """Count the CPU time since it was last counted; raises TooCostlyError."""
+        before_s, self._cpu_s = self._cpu_s, time.thread_time()
+        try:
+            self._limits.spend_cpu(self._cpu_s - before_s)
+        except TooCostlyError as error:
+            raise TooCostlyError(f"{self.describe}: {error}") from None
 
-    def _arrivals(self) -> Iterator[_TimedBlock]:
-        while not self._closed.is_set():
-            try:
-                item = self._received.get(timeout=_POLL_S)
-            except queue.Empty:
-                continue
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
+    def _arrivals(self, decoder: Decoder) -> Iterator[_TimedBlock]:
+        """The blocks with the time at which they came, and no faster than they may."""
+        due_s = time.monotonic()
+        for block in decoder.blocks():
+            if decoder.recorded:
+                due_s += block.duration_s
+                self._closed.wait(max(0.0, due_s - time.monotonic()))
+            at_s, utc_ns = time.monotonic(), time.time_ns()
+            yield _TimedBlock(block, at_s - block.rest_s, utc_ns - round(block.rest_s * 1e9))
+            self._charge()
+            ahead_s = self._limits.ahead_s(block.duration_s)
+            if self._closed.wait(ahead_s) if ahead_s else self._closed.is_set():
                 return
-            yield item
 
-    def _listen(self, numbering: Numbering) -> Iterator[AudioChunk]:
-        continuity = _Continuity()
+    def _chunks(self, arrivals: Iterable[_TimedBlock]) -> Iterator[AudioChunk]:
+        numbering, continuity = self._numbering, _Continuity()
         resampler: Resampler | None = None
         before_s = 0.0
-        for received in self._arrivals():
+        for received in arrivals:
             block = received.block
             begin_ns = received.utc_ns - round(block.duration_s * 1e9)
             # A server sends what it has stored at once; that is over when a block takes its time.
@@ -139,8 +163,10 @@ class NetworkStream:
             before_s = received.at_s
             mistimed = numbering.begun and not burst and numbering.ahead(begin_ns)
             if continuity.broken_by(received) or mistimed or resampler is None:
-                if resampler is not None and len(rest := resampler.flush()):
-                    yield numbering.chunk(rest, received.at_s - block.duration_s)
+                if resampler is not None:
+                    self._break()
+                    if len(rest := resampler.flush()):
+                        yield numbering.chunk(rest, received.at_s - block.duration_s)
                 resampler = Resampler(block.rate)
                 numbering.begin(
                     received.at_s - block.duration_s,
@@ -153,9 +179,14 @@ class NetworkStream:
         if resampler is not None and len(rest := resampler.flush()):
             yield numbering.chunk(rest, time.monotonic())
 
+    def _break(self) -> None:
+        try:
+            self._limits.spend_break()
+        except TooCostlyError as error:
+            raise TooCostlyError(f"{self.describe}: {error}") from None
+
     def _mix(self, block: Block) -> Samples:
         if self._channel is not None and self._channel >= len(block.planes):
-            self.close()
             raise UnavailableError(
                 f"{self.describe}: there is no channel {self._channel}; "
                 f"it has {len(block.planes)}, counted from 0"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from pe_stream.audio.limits import LiveLimits
 from pe_stream.audio.microphone import Absent, Microphone
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.playback import Playback
@@ -27,6 +28,10 @@ class SourceSpec(Protocol):
     @property
     def loop(self) -> bool:
         """Whether a file is repeated for ever."""
+
+    @property
+    def other_hosts(self) -> Sequence[str]:
+        """Servers that a stream may lead to, besides its own."""
 
     @property
     def channel(self) -> int | None:
@@ -55,11 +60,18 @@ class Source(Protocol):
         """End the iteration within 0.2 s; may be called from any thread, and again."""
 
 
-def open_source(spec: SourceSpec, *, first_sample: int = 0, at_s: float | None = None) -> Source:
+def open_source(
+    spec: SourceSpec,
+    *,
+    first_sample: int = 0,
+    at_s: float | None = None,
+    limits: LiveLimits | None = None,
+) -> Source:
     """The source that `spec` describes; its first sample gets the index `first_sample`.
 
     at_s: when `first_sample` was due (monotonic), for a source that is opened again: the index
-    advances by what has been lost since. Raises UnavailableError for a file that cannot be read;
+    advances by what has been lost since. limits: what a stream has left of them, over all its
+    connections. Raises UnavailableError for a file that cannot be read;
     what may be absent raises it while iterating.
     """
     if spec.microphone is not None:
@@ -70,4 +82,11 @@ def open_source(spec: SourceSpec, *, first_sample: int = 0, at_s: float | None =
         raise ConfigError("a source needs either `microphone` or `url`")
     if not is_network(spec.url):
         return Playback(spec.url, loop=spec.loop, channel=spec.channel, first_sample=first_sample)
-    return NetworkStream(spec.url, channel=spec.channel, first_sample=first_sample, at_s=at_s)
+    return NetworkStream(
+        spec.url,
+        channel=spec.channel,
+        first_sample=first_sample,
+        at_s=at_s,
+        other_hosts=spec.other_hosts,
+        limits=limits,
+    )

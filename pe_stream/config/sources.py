@@ -15,7 +15,16 @@ from pydantic import (
 )
 
 from pe_stream.config.addresses import is_misspelt, is_network, masked_url
-from pe_stream.config.values import Microphone, PathText, Section
+from pe_stream.config.values import Matching, Microphone, PathText, Section
+
+OtherHost = Annotated[
+    str,
+    Matching(
+        r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+",
+        "the name or address of a server, with a port or without, such as cdn.example.org",
+    ),
+]
+"""A server that an HTTP stream may lead to."""
 
 
 class SourceSettings(Section):
@@ -36,6 +45,10 @@ class SourceSettings(Section):
 
     channel: Annotated[int, Field(ge=0, le=63)] | None = None
     """Take this channel alone (0 is the first); default: the mean of all channels."""
+
+    other_hosts: Annotated[tuple[OtherHost, ...], Field(strict=False, max_length=64)] = ()
+    """Servers besides its own that an HTTP stream may lead to: names or addresses, with a port or
+    without."""
 
     @field_validator("url", mode="before")
     @classmethod

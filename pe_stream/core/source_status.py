@@ -13,8 +13,8 @@ class SourceStatus:
 
     delivered: samples that came from it, lost ones counted in; scored_frames: frames made final;
     waiting: samples that have arrived and are in no window yet; stretched: windows left out to keep
-    up; rtf: scoring time per second of audio lately, over 1
-    is falling behind, None before the first window.
+    up; rtf: scoring time per second of audio lately, over 1 is falling behind, None before the
+    first window; lost_reason: why nothing comes from it at present, in words, None while it does.
     """
 
     account: Account
@@ -23,3 +23,4 @@ class SourceStatus:
     waiting: int
     stretched: int
     rtf: float | None
+    lost_reason: str | None = None

@@ -36,7 +36,7 @@ class Health:
 
         unavailable_reason: the store's. shortage: what the daemon has run out of.
         """
-        now = (status.account.state, unavailable_reason, shortage)
+        now = (status.account.state, status.lost_reason, unavailable_reason, shortage)
         if now == self._told and now_s < self._next_s:
             return None
         self._told, self._next_s = now, now_s + HEALTH_S
@@ -62,6 +62,7 @@ class Health:
             **counted,
             "level_dbfs": account.level_dbfs,
             "rtf": status.rtf,
+            "reason": status.lost_reason,
             "store": "ok" if unavailable_reason is None else unavailable_reason,
             "resources": "ok" if shortage is None else shortage,
         }

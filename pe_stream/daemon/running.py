@@ -21,6 +21,7 @@ from pe_stream.core.messages import Topics
 from pe_stream.daemon.active_labels import ActiveLabels, labels_by_source
 from pe_stream.daemon.delivery import Delivery
 from pe_stream.daemon.health import Health
+from pe_stream.daemon.lateness import Lateness
 from pe_stream.daemon.listeners import EventLog, Listeners
 from pe_stream.daemon.page import page
 from pe_stream.daemon.resources import Resources
@@ -89,6 +90,7 @@ class Running:
         self._settings, self._scorer = settings, scorer
         self._watchdog = Watchdog()
         self._resources = Resources()
+        self._lateness = Lateness(settings.model.hop_s + settings.model.lookahead_s)
         self._health = {source: Health() for source in settings.sources}
         self._topics = Topics(settings.mqtt.prefix, settings.node)
         self._notifications = given.notifications
@@ -132,6 +134,8 @@ class Running:
         stack.callback(self._publisher.stop, FLUSH_S)
         self._notifications.start()
         self._clips.start()
+        if self._store is not None and self._clips.used:
+            self._store.forget_missing_clips(self._clips.has)
         stack.callback(self._clips.stop)
         self._scores = ScoreStore(settings.history, on_failure=died)
         self._scores.start()
@@ -169,7 +173,9 @@ class Running:
 
     def tick(self, now_s: float) -> None:
         """See to what is due, about once a second. now_s: monotonic."""
-        self._watchdog.check(self._live.statuses)
+        statuses = self._live.statuses
+        self._watchdog.check(statuses)
+        self._lateness.check(statuses, now_s)
         if self._store is not None:
             self._store.retry()
             self._tell_left()
@@ -197,7 +203,7 @@ class Running:
 
     @property
     def _unavailable_reason(self) -> str | None:
-        return None if self._store is None else self._store.unavailable_reason
+        return None if self._store is None else self._store.told_reason
 
     def _connect(
         self, stack: ExitStack, on_failure: Callable[[BaseException], None]

@@ -39,6 +39,7 @@ class Channel:
             max(0, detector.urgency[1]),
             detector.stretched,
             round(self._busy_s / self._audio_s, 3) if self._audio_s else None,
+            self.feed.lost_reason,
         )
 
     def up_to_date(self, status: SourceStatus) -> SourceStatus:
@@ -50,6 +51,7 @@ class Channel:
             status,
             account=account,
             delivered=self.feed.delivered,
+            lost_reason=self.feed.lost_reason,
             waiting=status.waiting + self.feed.waiting,
         )
 

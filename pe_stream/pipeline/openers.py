@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from pe_stream.audio.devices import list_devices
 from pe_stream.audio.feed import Opener
+from pe_stream.audio.limits import LiveLimits
 from pe_stream.audio.source import open_source
 from pe_stream.config import Settings, SourceSettings
 from pe_stream.errors import UnavailableError
@@ -25,6 +26,7 @@ def openers(settings: Settings) -> dict[str, Opener]:
         if isinstance(spec.microphone, int):
             known = ids.get(spec.microphone, spec.microphone)
             spec = spec.model_copy(update={"microphone": known})
-        return lambda sample, at_s: open_source(spec, first_sample=sample, at_s=at_s)
+        limits = LiveLimits()  # outlives its connections
+        return lambda sample, at_s: open_source(spec, first_sample=sample, at_s=at_s, limits=limits)
 
     return {name: opener(spec) for name, spec in settings.sources.items()}

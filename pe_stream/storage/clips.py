@@ -27,7 +27,7 @@ from pe_stream.core.clipper import ClipOutcome, ClipRule, Piece
 from pe_stream.core.messages import slug
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
 from pe_stream.errors import UnavailableError
-from pe_stream.storage.locks import hold
+from pe_stream.storage.locks import hold, make_private
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def claim(folder: Path) -> IO[str]:
     Raises UnavailableError.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         lock = hold(folder / ".lock")
     except OSError as error:
         raise UnavailableError(
@@ -194,6 +194,17 @@ class Clips:
             if path.is_file():
                 return path
         return None
+
+    def has(self, event: Mapping[str, Any]) -> bool:
+        """Whether the clip that a stored event tells of is there; on any thread."""
+        return self.find(event) is not None or Path(event["clip"]).is_file()
+
+    @property
+    def used(self) -> bool:
+        """Whether clips were ever written to the folder: not where its disk is not mounted."""
+        with contextlib.suppress(OSError):
+            return any(path.is_dir() for path in self._folder.iterdir())
+        return False
 
     def before_s(self, clip: Path) -> float:
         """Seconds from the beginning of a clip to the onset of its event; on any thread."""

@@ -2,7 +2,8 @@
 
 A database that cannot be used (full disk, no right to write, damage) stops nothing: it is tried
 again later, and until then whoever uses it goes on without. One that another process locks for a
-while, as a backup does, stays open. In either case it stays this daemon's.
+while, as a backup does, stays open. In either case it stays this daemon's. One that others have
+overwritten, truncated or robbed of a file is set aside, and a new one is begun: see `file_watch`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TypeVar
 
 from pe_stream.errors import UnavailableError
-from pe_stream.storage.locks import hold, holds
+from pe_stream.storage import file_watch
+from pe_stream.storage.file_watch import FileState, Harm
+from pe_stream.storage.locks import hold, holds, make_private
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,12 @@ _BUSY_S = 1.0
 _BUSY_PAUSE_S = 0.05
 """And left alone for so long, before it is waited for again."""
 
+TOLD_S = 600.0
+"""That a database was set aside is told for so long (s), as it works again at once."""
+
 T = TypeVar("T")
+
+Write = Callable[[sqlite3.Connection], None]
 
 
 @contextmanager
@@ -81,16 +88,35 @@ class Database:
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._held: IO[str] | None = None
-        self._inode = 0
+        # A second connection, which reads nothing: the first then never writes the WAL into the
+        # main file as it is closed, whatever that has become.
+        self._guard: sqlite3.Connection | None = None
+        self._state: FileState | None = None
+        self._carried: Write | None = None
+        self._set_aside = ("", 0.0)
         self._busy = False
         self._retry_s = self._tidy_s = 0.0
         self._try(lambda _: None, None)
+
+    @property
+    def told_reason(self) -> str | None:
+        """`unavailable_reason`, or what has been set aside lately; None where there is neither."""
+        what, until_s = self._set_aside
+        lately = what if time.monotonic() < until_s else None
+        return self.unavailable_reason or lately
 
     def close(self) -> None:
         """Leave it to others."""
         with self._lock:
             self._shut()
             self._release()
+
+    def look(self) -> None:
+        """See whether its files are still there as they were left, and mend that."""
+        with self._lock:
+            harmed = self._database is not None and self._harm() is not None
+        if harmed:
+            self._try(lambda _: None, None)
 
     def pause_s(self) -> float:
         """How long it is to be left alone, after it failed (s)."""
@@ -99,6 +125,10 @@ class Database:
     def _tidy(self, database: sqlite3.Connection) -> None:
         """Forget what is old; called now and then, in a transaction."""
 
+    def _carry(self, database: sqlite3.Connection) -> Write | None:  # noqa: ARG002 - for others
+        """What of a database that is set aside goes into the new one."""
+        return None
+
     def _pause_s(self) -> float:
         """The same, where it is not only locked."""
         raise NotImplementedError
@@ -106,26 +136,33 @@ class Database:
     def _try(self, use: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
         """What `use` returns, in a transaction of its own; `otherwise` where that fails."""
         with self._lock:
-            now_s = time.monotonic()
-            if self._database is None and now_s < self._retry_s:
+            if self._database is None and time.monotonic() < self._retry_s:
                 return otherwise
             try:
-                if self._database is not None and self._gone():
-                    log.error("%s is gone: a new one is begun", self._path)
-                    self._shut()
-                database = self._database = self._database or self._open()
-                with _transaction(database):
-                    if now_s >= self._tidy_s:
-                        self._tidy(database)
-                        self._tidy_s = now_s + _TIDY_S
-                    made = use(database)
+                self._begin_anew_if_harmed()
+                try:
+                    made = self._use(use)
+                except sqlite3.Error:
+                    if not self._begin_anew_if_harmed():
+                        raise
+                    made = self._use(use)
             except (sqlite3.Error, OSError, UnavailableError) as error:
                 self._fail(error)
                 return otherwise
+            self._state = file_watch.look(self._path)
             if self.unavailable_reason is not None:
                 log.info("%s are stored again in %s", self._kind.what, self._path)
                 self.unavailable_reason, self._busy = None, False
             return made
+
+    def _use(self, use: Callable[[sqlite3.Connection], T]) -> T:
+        database = self._database = self._database or self._open()
+        now_s = time.monotonic()
+        with _transaction(database):
+            if now_s >= self._tidy_s:
+                self._tidy(database)
+                self._tidy_s = now_s + _TIDY_S
+            return use(database)
 
     def _fail(self, error: Exception) -> None:
         unavailable_reason = str(error)
@@ -142,11 +179,11 @@ class Database:
         if isinstance(error, UnavailableError):  # it is somebody else's, or will never be ours
             self._release()
         if isinstance(error, sqlite3.DatabaseError) and _damaged(error):
-            _set_aside(self._path)
+            self._note("is damaged", file_watch.set_aside(self._path))
             self._retry_s = 0.0
 
     def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(self._path.parent)
         self._hold()
         # The name and the rights of a file that holds what happened in a house.
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -154,11 +191,21 @@ class Database:
             self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
         )
         try:
-            self._inode = self._path.stat().st_ino
             self._set_up(database)
+            if self._carried is not None:
+                with _transaction(database):
+                    self._carried(database)
+                self._carried = None
+            self._guard = sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
+            )
+            self._guard.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except BaseException:
+            _close(self._guard)
+            self._guard = None
             database.close()
             raise
+        self._state = file_watch.look(self._path)
         return database
 
     def _set_up(self, database: sqlite3.Connection) -> None:
@@ -174,12 +221,31 @@ class Database:
         for number, script in enumerate(migrations[version:], version + 1):
             database.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
 
-    def _gone(self) -> bool:
-        """Whether the file is not the one that was opened: deleted, or put in its place."""
-        try:
-            return self._path.stat().st_ino != self._inode
-        except OSError:
-            return True
+    def _harm(self) -> Harm | None:
+        """What others did to the files since the last transaction, if it did any harm."""
+        if self._state is None:
+            return None
+        return file_watch.harm(self._state, file_watch.look(self._path))
+
+    def _begin_anew_if_harmed(self) -> bool:
+        """Set aside what was harmed; the next use opens, or makes, another. Whether that was so."""
+        harm = None if self._database is None else self._harm()
+        if harm is None:
+            return False
+        with contextlib.suppress(sqlite3.Error):
+            if harm.readable and self._database is not None:
+                self._carried = self._carry(self._database)
+                if not harm.another:  # what is in a WAL without a name would be lost
+                    self._database.execute("PRAGMA wal_checkpoint(FULL)")
+        name = file_watch.set_aside(self._path, stale=self._state if harm.another else None)
+        self._shut(keep=harm.readable)
+        self._note(harm.what, name)
+        return True
+
+    def _note(self, what: str, name: str) -> None:
+        told = f"{self._path} {what}: what was left is set aside as {name}; a new one is begun"
+        log.error("%s", told)
+        self._set_aside = told, time.monotonic() + TOLD_S
 
     def _hold(self) -> None:
         """Be the only daemon that uses it."""
@@ -190,11 +256,11 @@ class Database:
             if self._held is None:
                 raise UnavailableError(f"another pe-stream uses it: set another {self._kind.key}")
 
-    def _shut(self) -> None:
-        if self._database is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._database.close()
-            self._database = None
+    def _shut(self, *, keep: bool = True) -> None:
+        """Close it. keep: whether what is in the WAL is to go into the main file."""
+        for connection in (self._guard, self._database) if keep else (self._database, self._guard):
+            _close(connection)
+        self._database = self._guard = self._state = None
 
     def _release(self) -> None:
         if self._held is not None:
@@ -228,11 +294,7 @@ def _damaged(error: sqlite3.DatabaseError) -> bool:
     }
 
 
-def _set_aside(path: Path) -> None:
-    """Keep a damaged database for whoever wants to mend it, and out of the way."""
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    for suffix in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + suffix)
-        with contextlib.suppress(OSError):
-            part.replace(path.with_name(f"{path.name}.damaged-{stamp}{suffix}"))
-    log.error("%s is damaged: set aside as %s.damaged-%s; a new one begins", path, path.name, stamp)
+def _close(database: sqlite3.Connection | None) -> None:
+    if database is not None:
+        with contextlib.suppress(sqlite3.Error):
+            database.close()

@@ -27,7 +27,7 @@ from pe_stream.core.messages import slug
 from pe_stream.core.pooling import Rows, row_type, sound
 from pe_stream.errors import UnavailableError
 from pe_stream.storage import write_queue
-from pe_stream.storage.locks import hold, holds
+from pe_stream.storage.locks import hold, holds, make_private
 
 log = logging.getLogger(__name__)
 
@@ -125,6 +125,9 @@ class EmbeddingFiles:
         except (OSError, UnavailableError) as error:
             self._fail(error)
 
+    def look(self) -> None:
+        """Nothing: every file is opened anew for what is written to it."""
+
     def _fail(self, error: Exception) -> None:
         unavailable_reason = str(error)
         if unavailable_reason != self.unavailable_reason:
@@ -141,14 +144,14 @@ class EmbeddingFiles:
         if holds(self._lock, path):
             return
         self.close()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._folder)
         self._lock = hold(path)
         if self._lock is None:
             raise UnavailableError("another pe-stream uses it: set another search.folder")
 
     def _append(self, made: Made, hour_ns: int, rows: Rows) -> None:
         folder = self._folder / slug(made.source)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(folder)
         when = datetime.fromtimestamp(hour_ns // 10**9, UTC).strftime("%Y%m%dT%HZ")
         path = folder / f"{when}-{made.identity[:16]}.heard"
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)

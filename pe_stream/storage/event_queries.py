@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pe_stream.core.messages import slug
+from pe_stream.errors import UnavailableError
 from pe_stream.storage.database import reading
 
 MOST = 500
@@ -71,7 +72,11 @@ class EventQueries:
         self._path = path
 
     def events(self, asked: EventFilter) -> Iterator[EventRecord]:
-        """All of them, in the order of their onsets."""
+        """All of them, in the order of their onsets.
+
+        Raises UnavailableError at the end where some are damaged, which are left out.
+        """
+        damaged = 0
         with self._database() as database:
             clauses, values = _where(database, asked)
             query = (
@@ -79,7 +84,12 @@ class EventQueries:
                 "ORDER BY onset, id"
             )
             for row in database.execute(query, values):
-                yield _entry(*row)
+                if (entry := _entry(*row)) is None:
+                    damaged += 1
+                else:
+                    yield entry
+        if damaged:
+            raise UnavailableError(f"{self._path}: {damaged} events in it are damaged: left out")
 
     def page(
         self, asked: EventFilter, *, limit: int, before: str | None = None
@@ -90,16 +100,16 @@ class EventQueries:
         """
         with self._database() as database:
             clauses, values = _where(database, asked, _cursor(before))
+            tables = _tables(database, asked)
             query = (
-                f"SELECT event, verdict, note FROM {_tables(database, asked)} {clauses} "  # noqa: S608
+                f"SELECT event, verdict, note, onset, id FROM {tables} {clauses} "  # noqa: S608 - ours
                 "ORDER BY onset DESC, id DESC LIMIT ?"
             )
             rows = database.execute(query, [*values, limit + 1]).fetchall()
-        entries = [_entry(*row) for row in rows[:limit]]
+        entries = [entry for row in rows[:limit] if (entry := _entry(*row[:3])) is not None]
         if len(rows) <= limit:
             return entries, None
-        last = entries[-1].event
-        return entries, f"{last['onset']}_{last['id']}"
+        return entries, "_".join(rows[limit - 1][3:])
 
     def one(self, event_id: str) -> EventRecord | None:
         """A single event, None where there is none of that id."""
@@ -233,5 +243,10 @@ def _bucket(start: str, by: Literal["hour", "day"], zone: tzinfo) -> datetime:
     return local.astimezone(UTC) - timedelta(minutes=local.minute)
 
 
-def _entry(event: str, verdict: Verdict | None, note: str | None) -> EventRecord:
-    return EventRecord(json.loads(event), verdict, note)
+def _entry(event: object, verdict: Verdict | None, note: str | None) -> EventRecord | None:
+    """A row; None where it is damaged."""
+    try:
+        told = json.loads(event) if isinstance(event, str) else None
+    except ValueError:
+        return None
+    return EventRecord(told, verdict, note) if isinstance(told, dict) else None

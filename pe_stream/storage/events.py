@@ -12,12 +12,14 @@ memory, and written as soon as it can be.
 from __future__ import annotations
 
 import itertools
+import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from pe_stream.config import StoreSettings
 from pe_stream.config.paths import state_folder
@@ -26,6 +28,8 @@ from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import Event
 from pe_stream.storage.events_db import EventsDb, probe, unfinished, waiting
 from pe_stream.storage.write_queue import WriteQueue
+
+log = logging.getLogger(__name__)
 
 WAIT_S = 0.05
 """Whoever tells of events waits for the disk so long in a second, and not at all while it is
@@ -102,6 +106,11 @@ class EventStore:
         return self._disk.unavailable_reason
 
     @property
+    def told_reason(self) -> str | None:
+        """For health: the same, or what became of the database lately."""
+        return self._disk.told_reason
+
+    @property
     def dropped(self) -> int:
         """Messages that were too many or too old to be kept for the broker."""
         return self._disk.dropped
@@ -161,6 +170,21 @@ class EventStore:
     def no_clip(self, event_id: str) -> None:
         """There will be no clip of this event after all."""
         self._soon(lambda database: self._disk.no_clip(database, event_id), patience_s=WAIT_S)
+
+    def forget_missing_clips(self, has: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Have no event tell of a clip that is not there; does not wait.
+
+        has: whether there is the clip of a stored event; called on the writing thread.
+        """
+
+        def forget(database: sqlite3.Connection) -> None:
+            missing = self._disk.missing_clips(database, has)
+            for event_id in missing:
+                self._disk.no_clip(database, event_id)
+            if missing:
+                log.info("%d events no longer tell of clips that are not there", len(missing))
+
+        self._soon(forget, patience_s=0.0)
 
     def judge(self, event_id: str, verdict: str | None, note: str = "") -> bool:
         """Keep whether an event was right; None takes that back. False where it cannot be.

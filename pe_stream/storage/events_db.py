@@ -6,7 +6,8 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 from pe_stream.core.messages import Message
 from pe_stream.core.types import Event, Phase, Reason
 from pe_stream.core.utc import utc_text
-from pe_stream.storage.database import Database, Kind
+from pe_stream.storage.database import Database, Kind, Write
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +164,21 @@ class EventsDb(Database):
             "UPDATE events SET event = json_set(event, '$.clip', NULL) WHERE id = ?", (event_id,)
         )
 
+    def missing_clips(
+        self, database: sqlite3.Connection, has: Callable[[Mapping[str, Any]], bool]
+    ) -> list[str]:
+        """Ids of the events that tell of a clip, and of which `has` says that there is none."""
+        rows = database.execute(
+            "SELECT id, event FROM events "
+            "WHERE CASE WHEN json_valid(event) THEN json_extract(event, '$.clip') END IS NOT NULL"
+        )
+        missing = []
+        for event_id, text in rows:
+            with suppress(KeyError, TypeError, AttributeError):  # of a row that is damaged
+                if not has(json.loads(text)):
+                    missing.append(event_id)
+        return missing
+
     def judge(self, event_id: str, verdict: str | None, note: str) -> bool:
         """Keep whether an event was right; None takes that back. False where it cannot be."""
 
@@ -214,6 +230,17 @@ class EventsDb(Database):
                 "%d messages so far will not reach the broker: too many or too old", self.dropped
             )
 
+    def _carry(self, database: sqlite3.Connection) -> Write:
+        """Messages that the broker does not have, and events that are open."""
+        messages = database.execute("SELECT * FROM outbox").fetchall()
+        events = database.execute("SELECT * FROM events WHERE NOT ended").fetchall()
+
+        def write(new: sqlite3.Connection) -> None:
+            new.executemany("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?)", messages)
+            new.executemany("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
+
+        return write
+
     def _pause_s(self) -> float:
         return RETRY_S
 
@@ -244,16 +271,21 @@ def waiting(database: sqlite3.Connection) -> list[Message]:
 def unfinished(database: sqlite3.Connection) -> list[Event]:
     """The end, with reason "restart", of every event that is open."""
     rows = database.execute("SELECT event FROM events WHERE NOT ended").fetchall()
-    events = sorted((_event(text) for (text,) in rows), key=lambda event: event.onset)
-    return [_closed(event) for event in events]
+    closed = [end for (text,) in rows if (end := _end(text)) is not None]
+    return sorted(closed, key=lambda event: event.onset)
 
 
-def _event(text: str) -> Event:
-    told = json.loads(text)
-    known = {field.name: told.get(field.name) for field in fields(Event)}
-    known["phase"] = Phase(known["phase"])
-    known["reason"] = None if known["reason"] is None else Reason(known["reason"])
-    return Event(**known)
+def _end(text: str) -> Event | None:
+    """The end of an event as it is stored; None where that is damaged."""
+    try:
+        told = json.loads(text)
+        known = {field.name: told.get(field.name) for field in fields(Event)}
+        known["phase"] = Phase(known["phase"])
+        known["reason"] = None if known["reason"] is None else Reason(known["reason"])
+        return _closed(Event(**known))
+    except (ValueError, TypeError, AttributeError) as error:
+        log.error("an event that was open is damaged, and stays so: %s", error)  # noqa: TRY400 - expected
+        return None
 
 
 def _closed(event: Event) -> Event:

@@ -26,6 +26,9 @@ RETRY_S = 5.0
 STOP_S = 2.0
 """At a stop, what waits gets this long to be written."""
 
+LOOK_S = 2.0
+"""What lies on the disk is looked at this often (s), also where nothing is written."""
+
 _TIDY_S = 3600.0
 _WARNING_S = 600.0
 
@@ -43,6 +46,9 @@ class Disk(Protocol):
 
     def forget(self) -> None:
         """Delete what is too old or too much."""
+
+    def look(self) -> None:
+        """See whether its files are as they were left, and mend that."""
 
     def close(self) -> None:
         """Leave it to others."""
@@ -144,14 +150,18 @@ class WriteQueue(Generic[T]):
 
     def _work(self, disk: Disk, keep: Callable[[T], bool]) -> None:
         disk.forget()
+        tidy_s = time.monotonic() + _TIDY_S
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._stopping, _TIDY_S)
+                self._changed.wait_for(lambda: self._waiting or self._stopping, LOOK_S)
                 if not self._waiting and self._stopping:
                     return
                 thing = self._waiting[0] if self._waiting else None
             if thing is None:
-                disk.forget()
+                disk.look()
+                if time.monotonic() >= tidy_s:
+                    disk.forget()
+                    tidy_s = time.monotonic() + _TIDY_S
                 continue
             done = keep(thing)
             with self._changed:

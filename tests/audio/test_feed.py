@@ -9,6 +9,7 @@ from stand_ins import ScriptedSource, chunk, eventually, lost
 
 from pe_stream.audio import feed as feed_module
 from pe_stream.audio.feed import LONGEST_S, QUEUE_S, REFUSED_S, Feed, Mark
+from pe_stream.audio.limits import TooCostlyError
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import Source
 from pe_stream.core.types import FRAME, FRAME_S, AudioChunk
@@ -17,7 +18,7 @@ from pe_stream.errors import RefusedError, UnavailableError
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "delay_s", lambda *_: 0.01)
+    monkeypatch.setattr(feed_module, "delay_s", lambda *_, **__: 0.01)
 
 
 class Bench:
@@ -169,3 +170,31 @@ def test_a_server_that_refuses_us_is_asked_less_often(monkeypatch: pytest.Monkey
     with Bench(ScriptedSource().give(refused), refused, lost(), ScriptedSource()) as bench:
         assert eventually(lambda: len(bench.opened) == 2)
     assert asked == [(1, REFUSED_S), (2, REFUSED_S), (3, LONGEST_S)]
+
+
+def test_a_source_that_costs_too_much_is_left_alone_for_long(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[tuple[int, float, float]] = []
+
+    def note(attempt: int, longest_s: float, _chance: float, *, first_s: float = 1.0) -> float:
+        asked.append((attempt, longest_s, first_s))
+        return 0.01
+
+    monkeypatch.setattr(feed_module, "delay_s", note)
+    costly = TooCostlyError("too expensive to decode")
+    with Bench(ScriptedSource().give(costly), costly, lost(), costly, ScriptedSource()) as bench:
+        assert eventually(lambda: len(bench.opened) == 2)
+    # What it does between does not count for it.
+    assert asked == [(1, 300, 30), (2, 300, 30), (3, 4, 1), (3, 300, 30)]
+    assert "too expensive to decode; trying again in 0 s" in caplog.text
+
+
+def test_a_feed_tells_why_nothing_comes() -> None:
+    first, second = ScriptedSource(), ScriptedSource()
+    with Bench(first, second) as bench:
+        assert bench.feed.lost_reason is None
+        first.give(UnavailableError("the camera has hung up"))
+        assert eventually(lambda: bench.feed.lost_reason == "the camera has hung up")
+        second.give(chunk(0, 2, 0.1, anchor_ns=7))
+        assert eventually(lambda: bench.feed.lost_reason is None)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from datetime import UTC, datetime
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from audio.hostile_servers import wav_head
 from audio.recordings import LENGTH_S, ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
+from av.audio.frame import AudioFrame
 from numpy.typing import ArrayLike, NDArray
+from timing import within
 
-from pe_stream.audio.media import Recording, from_array, read
+from pe_stream.audio.decode import Block
+from pe_stream.audio.media import Recording, _without_holes, from_array, read
+from pe_stream.audio.opening import open_file
 from pe_stream.errors import UnavailableError
 
 
@@ -240,3 +247,86 @@ def test_arrays_that_are_no_audio_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         from_array(samples, rate, channel=channel)
+
+
+def seconds_of(path: Path) -> float:
+    return sum(len(chunk.samples) for chunk in read(str(path))) / 48_000
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "said"),
+    [
+        (1, 1, "a sample rate of 1 Hz; 1 kHz to 768 kHz can be read"),
+        (999, 1, "a sample rate of 999 Hz"),
+        (2**31 - 1, 1, "a sample rate of 2147483647 Hz"),
+        (0, 1, "no audio that FFmpeg can read"),
+        (48_000, 512, "512 channels; 1 to 64 can be read"),
+        (48_000, 65_535, "it has no audio track"),  # more than FFmpeg counts
+    ],
+)
+def test_a_file_of_no_sensible_format_ends_at_once(
+    tmp_path: Path, rate: int, channels: int, said: str
+) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav_head(rate, channels) + b"\x80\x90" * (2048 + channels))
+    began_s = time.monotonic()
+    with pytest.raises(UnavailableError, match=f"a.wav: .*{said}"):
+        list(read(str(path)))
+    assert time.monotonic() - began_s < within(1)
+
+
+def test_long_blocks_are_cut_before_they_are_resampled(tmp_path: Path) -> None:
+    decoder = open_file(str(write_wav(tmp_path / "a.wav", bursts(48_000), 48_000)))
+    ramp = np.linspace(-0.5, 0.5, 2500, dtype=np.float32)
+    frame = AudioFrame.from_ndarray(ramp[np.newaxis], format="fltp", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = 1000, 7000, Fraction(1, 1000)
+    blocks = list(decoder._blocks(frame))
+    assert [block.planes.shape for block in blocks] == [(1, 1000), (1, 1000), (1, 500)]
+    assert np.concatenate([block.planes[0] for block in blocks]).tolist() == ramp.tolist()
+    assert [block.time_s for block in blocks] == [7.0, 8.0, 9.0]
+    assert [block.rest_s for block in blocks] == [1.5, 0.5, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n{to}\n#EXT-X-ENDLIST\n"),
+        ("a.ffconcat", "ffconcat version 1.0\nfile '{to}'\n"),
+        ("a.sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nt=0 0\nm=audio 40000 RTP/AVP 0\n"),
+    ],
+)
+@pytest.mark.parametrize("to", ["file://{}", "{}", "secret.wav", "http://127.0.0.1:9/x.ts"])
+def test_a_file_leads_to_no_other(
+    tmp_path: Path, name: str, text: str, to: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    secret = write_wav(tmp_path / "secret.wav", bursts(48_000), 48_000)
+    path = tmp_path / name
+    path.write_text(text.format(to=to.format(secret)), "utf-8")
+    with pytest.raises(UnavailableError, match=rf"{name}: "):
+        list(read(str(path)))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_holes_cannot_make_days_of_a_few_bytes() -> None:
+    second = np.zeros((1, 48_000), np.float32)
+    stepping = [Block(second, 48_000, 500.0 * number) for number in range(100)]
+    with pytest.raises(UnavailableError, match=r"a: by its time stamps, .* they are damaged"):
+        list(_without_holes("a", stepping, None))
+    few = [Block(second, 48_000, 500.0 * number) for number in range(5)]
+    assert sum(block.duration_s for block in _without_holes("a", few, None)) == 2001
+
+
+def test_a_recording_that_takes_too_long_to_decode_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_wav(tmp_path / "a.wav", bursts(48_000), 48_000)
+    monkeypatch.setattr("pe_stream.audio.limits.FILE_CPU_BURST_S", 0.0)
+    monkeypatch.setattr("pe_stream.audio.limits.FILE_CPU_PER_S", 1e-6)
+    with pytest.raises(UnavailableError, match=r"a\.wav: too expensive to decode"):
+        seconds_of(path)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001, float("nan"), float("inf")])
+def test_an_array_of_no_sensible_rate_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="give 1000 to 768000"):
+        from_array(np.zeros(100_000), rate)

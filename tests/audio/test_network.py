@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from audio.hostile_servers import Handler, adts_frames, changing, drip, flood, garbage, serving, wav
 from audio.recordings import ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
 from audio.stream_servers import http_file, rtsp_camera
 from timing import within
 
 from pe_stream.audio import network
 from pe_stream.audio.decode import Block
+from pe_stream.audio.limits import BURST_S, LiveLimits, TooCostlyError
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.numbering import Numbering
 from pe_stream.core.types import AudioChunk
@@ -136,6 +138,7 @@ def test_a_burst_of_stored_audio_does_not_put_later_sounds_in_the_future(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stream = NetworkStream("http://127.0.0.1:1/")
+    stream.close()
     tenth = np.full((1, 4800), 0.1, np.float32)
     # 10 s at once, then in real time
     arrivals = [0.0] * 100 + [0.1 * i for i in range(1, 21)]
@@ -143,10 +146,70 @@ def test_a_burst_of_stored_audio_does_not_put_later_sounds_in_the_future(
         network._TimedBlock(Block(tenth, 48_000, None), 100 + at_s, round((1000 + at_s) * 1e9))
         for at_s in arrivals
     ]
-    monkeypatch.setattr(stream, "_arrivals", lambda: iter(received))
-    chunks = list(stream._listen(Numbering(0)))
-    stream.close()
+    monkeypatch.setattr(stream, "_numbering", Numbering(0))
+    chunks = list(stream._chunks(received))
     anchored = [chunk for chunk in chunks if chunk.anchor_ns is not None]
     assert len(anchored) == 2
     assert anchored[1].anchor_ns == 1000 * 10**9  # the first block in real time
     assert [c.start for c in chunks[1:]] == [c.end for c in chunks[:-1]]
+
+
+@pytest.mark.parametrize(
+    ("handler", "costly", "said"),
+    [
+        (wav(1), False, "a sample rate of 1 Hz; 1 kHz to 768 kHz can be read"),
+        (garbage, True, "no audio in 64 MB of it"),
+        (drip, False, "no audio within the time limit"),
+    ],
+    ids=["1 Hz", "garbage", "drip"],
+)
+def test_what_is_no_sound_ends_with_a_word(handler: Handler, said: str, *, costly: bool) -> None:
+    with serving(handler) as source:
+        chunks, message = receive(NetworkStream(source.url(), timeout_s=1.0))
+        assert chunks == []
+        assert message == f"{source.url()}: {said}"
+        with pytest.raises(TooCostlyError if costly else UnavailableError):
+            next(NetworkStream(source.url(), timeout_s=1.0))
+
+
+def test_what_comes_too_fast_is_read_as_fast_as_it_plays() -> None:
+    with serving(flood()) as source:
+        stream = NetworkStream(source.url())
+        time.sleep(2.0)  # nobody takes: the sender has to wait
+        waiting_s = stream._received._samples / 48_000
+        assert waiting_s == pytest.approx(network._WAITING_S, abs=1.0)
+        began_s, heard_s = time.monotonic(), 0.0
+        for chunk in stream:
+            assert len(chunk.samples) <= 48_000
+            heard_s += len(chunk.samples) / 48_000
+            if time.monotonic() - began_s > 3.0:
+                stream.close()
+        elapsed_s = time.monotonic() - began_s
+        assert heard_s == pytest.approx(BURST_S + 1.05 * elapsed_s, abs=4.0)
+
+
+def test_a_format_that_changes_all_the_time_is_too_much(tmp_path: Path) -> None:
+    kinds = []
+    for rate in (44_100, 32_000):
+        wav_file = write_wav(tmp_path / f"{rate}.wav", bursts(rate), rate)
+        ffmpeg("-i", wav_file, "-c:a", "aac", tmp_path / f"{rate}.aac")
+        kinds.append(adts_frames((tmp_path / f"{rate}.aac").read_bytes()))
+    with serving(changing(kinds)) as source:
+        stream = NetworkStream(source.url())
+        with pytest.raises(TooCostlyError, match="change again and again"):
+            list(stream)
+
+
+def test_what_is_expensive_to_decode_is_too_much() -> None:
+    spent = LiveLimits()
+    with pytest.raises(TooCostlyError):
+        spent.spend_cpu(6.0)  # on the connections before
+    with serving(flood(768_000, 64)) as source:
+        stream = NetworkStream(source.url(), limits=spent)
+        with pytest.raises(TooCostlyError, match=f"{source.url()}: too expensive to decode"):
+            list(stream)
+
+
+def test_an_address_of_no_known_kind_is_refused() -> None:
+    with pytest.raises(UnavailableError, match="addresses of the kind gopher:// are not taken"):
+        next(NetworkStream("gopher://127.0.0.1/"))

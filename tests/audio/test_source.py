@@ -21,6 +21,7 @@ class Spec:
     microphone: str | int | None = None
     url: str | None = None
     loop: bool = False
+    other_hosts: tuple[str, ...] = ()
     channel: int | None = None
 
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from mosquitto import Mosquitto, wait_until
-from processes import Daemon, MosquittoSub, level_config
+from processes import Daemon, MosquittoSub, level_config, pe_stream
 from sounds import noise, write_float_wav
 from stand_ins import event
 from timing import within
 
 from pe_stream.audio.media import read
 from pe_stream.config import ClipSettings
+from pe_stream.config.local_time import now
 from pe_stream.core.clipper import ClipOutcome, Piece
 from pe_stream.core.types import Phase
+from pe_stream.core.utc import utc_text
 from pe_stream.storage import clips as clips_module
 from pe_stream.storage.clips import Clips
+from pe_stream.storage.events import EventStore
 
 EVENTS = "pe_stream/test_node/kitchen/events"
 
@@ -380,8 +385,9 @@ def test_no_audio_is_written_unless_it_is_asked_for(
 
 @pytest.mark.realtime
 def test_a_killed_daemon_leaves_no_half_a_clip(
-    tmp_path: Path, level: Path, broker: Mosquitto
+    tmp_path: Path, level: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (60, 0.2)))
     text = level_config(
         level, broker.port, sound, f"clips: {{enabled: true, folder: {tmp_path}/clips}}"
@@ -391,6 +397,11 @@ def test_a_killed_daemon_leaves_no_half_a_clip(
         wait_until(lambda: len(files(tmp_path / "clips")) == 1, "it is being written")
         daemon.send(signal.SIGKILL)
         daemon.exit_code()
+    # One that had ended, whose clip was still to be written.
+    ended = tmp_path / "clips" / "kitchen" / "loud" / "20261121T021549.320Z-id-0001.flac"
+    store = EventStore(tmp_path / "state" / "pe-stream" / "events.db", keep_days=30, limit=5)
+    store.record(replace(event(1, Phase.END), onset=utc_text(now()), clip=str(ended)), [])
+    store.close()
     with MosquittoSub(broker.port) as house, Daemon(tmp_path, text) as daemon:
         house.wait_for(EVENTS, '"restart"')
         daemon.wait_for_log("loud start")
@@ -398,6 +409,29 @@ def test_a_killed_daemon_leaves_no_half_a_clip(
         daemon.exit_code()
     closed = [each for each in house.events(EVENTS) if each["reason"] == "restart"]
     assert closed[0]["clip"] is None
+    listed = pe_stream("events", "-c", daemon.config).stdout.splitlines()
+    told = {each["id"]: each["clip"] for each in map(json.loads, listed)}
+    assert told["id-0001"] is None
+    assert [clip for clip in told.values() if clip and not Path(clip).is_file()] == []
+    assert sum(clip is not None for clip in told.values()) == 1
     (kept,) = files(tmp_path / "clips")  # the second run's, which ended in good order
     assert kept.endswith(".flac")
     assert not kept.startswith(".")
+
+
+def test_a_folder_that_clips_were_written_to_is_known_from_one_that_is_not_mounted(
+    tmp_path: Path,
+) -> None:
+    clips = running(tmp_path)
+    assert not clips.used
+    told = clips.named(event(1)).to_dict()
+    assert not clips.has(told)
+    clips.take([piece(ClipOutcome.KEPT)])
+    clips.stop()
+    assert clips.used
+    assert clips.has(told)
+    assert clips.has(told | {"clip": "https://house/clips/x.flac"})  # by its name
+    assert not clips.has(told | {"id": "id-0002", "clip": "https://house/clips/x.flac"})
+    elsewhere = tmp_path / "elsewhere.flac"
+    elsewhere.touch()
+    assert clips.has(told | {"id": "id-0002", "clip": str(elsewhere)})

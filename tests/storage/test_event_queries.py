@@ -286,3 +286,24 @@ def test_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "other.db").write_bytes(b"no database at all, but long enough to be looked at")
     with pytest.raises(UnavailableError, match="not a database"):
         list(EventQueries(tmp_path / "other.db").events(EventFilter()))
+
+
+def test_damaged_events_are_left_out_and_said(store: EventStore, path: Path) -> None:
+    tell(store, *(event(number) for number in range(6)))
+    with sqlite3.connect(path) as database:
+        for number, damaged in ((1, "{nope"), (2, b"\xff\x00"), (4, "[1]")):
+            database.execute(
+                "UPDATE events SET event = ? WHERE id = ?", (damaged, event(number).id)
+            )
+    queries = EventQueries(path)
+    with pytest.raises(UnavailableError, match="3 events in it are damaged: left out"):
+        list(queries.events(EventFilter()))
+    entries = queries.events(EventFilter())
+    assert [next(entries).event["id"] for _ in range(3)] == ["id-0000", "id-0003", "id-0005"]
+    newest, before = queries.page(EventFilter(), limit=2)
+    assert ids(newest) == ["id-0005"]
+    rest, last = queries.page(EventFilter(), limit=4, before=before)
+    assert (ids(rest), last) == (["id-0003", "id-0000"], None)
+    assert queries.one("id-0001") is None
+    # Nor does one that was open keep the daemon from starting.
+    assert [each.id for each in store.unfinished()] == ["id-0000", "id-0003", "id-0005"]

@@ -144,6 +144,22 @@ def test_only_the_user_may_read_it(store: EventStore, path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
+def test_clips_that_are_not_there_are_told_of_no_more(
+    store: EventStore, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, clip in enumerate(["there.flac", "gone.flac", None, "lost.flac"], 1):
+        tell(store, replace(event(number, Phase.END), clip=clip))
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO events VALUES ('x', 'k', 'l', '0', 1, 'no JSON')")
+    with caplog.at_level("INFO"):
+        store.forget_missing_clips(lambda told: told["clip"] == "there.flac")
+        tell(store, event(5))
+    with sqlite3.connect(path) as database:
+        database.execute("DELETE FROM events WHERE id = 'x'")
+    assert [told["clip"] for told in read_all(store)] == ["there.flac", None, None, None, None]
+    assert "2 events no longer tell of clips that are not there" in caplog.text
+
+
 # What may happen to the file.
 
 
@@ -154,8 +170,10 @@ def test_a_database_that_is_deleted_is_begun_again(
     for left in path.parent.iterdir():
         left.unlink()
     tell(store, event(2))
-    assert [told["id"] for told in read_all(store)] == ["id-0002"]
-    assert "is gone: a new one is begun" in caplog.text
+    # What is open goes into the new one.
+    assert [told["id"] for told in read_all(store)] == ["id-0001", "id-0002"]
+    assert "events.db is gone: what was left is set aside" in caplog.text
+    assert "a new one is begun" in caplog.text
     second = again(path)
     assert "another pe-stream uses it" in str(second.unavailable_reason)
     second.close()

@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import subprocess
+import time
 from pathlib import Path
 
 import jsonschema
 import numpy as np
 import pytest
+from audio.hostile_servers import wav_head
 from PIL import Image
 from processes import pe_stream
 from sounds import noise, write_float_wav
@@ -210,3 +212,17 @@ def test_a_reader_that_goes_away_is_no_fault(config: Path, wav: Path) -> None:
     )
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+def test_a_hostile_file_ends_with_a_word_and_the_others_go_on(
+    config: Path, wav: Path, tmp_path: Path
+) -> None:
+    hostile = tmp_path / "slow.wav"
+    hostile.write_bytes(wav_head(1) + b"\x80\x90" * 2048)
+    began_s = time.monotonic()
+    done = pe_stream("detect", wav, hostile, wav, "-c", config)
+    assert time.monotonic() - began_s < within(10)
+    assert done.returncode == 69
+    said = "a sample rate of 1 Hz; 1 kHz to 768 kHz can be read"
+    assert done.stderr == f"pe-stream: {hostile}: {said}\n"
+    assert len(done.stdout.splitlines()) == 4

@@ -1,0 +1,147 @@
+"""What a source may cost at most: whoever sends sound decides what is in it.
+
+A sender that is broken or hostile then costs its own source, and no other. Rates, channels and the
+length of a block are bounded where they are decoded; how much is decoded, how fast and how often it
+breaks off, by buckets that outlive a connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import time
+from functools import cache
+
+import av.utils
+
+from pe_stream.errors import UnavailableError
+
+LOWEST_RATE = 1_000
+HIGHEST_RATE = 768_000
+"""Sample rates that are taken (Hz). A block of 4096 samples at 1 Hz would be more than an hour."""
+
+MOST_CHANNELS = 64
+"""As many as `sources.NAME.channel` counts."""
+
+LONGEST_BLOCK_S = 1.0
+"""Longer blocks are cut, so that a step after decoding takes 200 kB at most."""
+
+MOST_FRAME_BYTES = 64 * 2**20
+"""Bytes of a decoded frame, over all channels, as float32."""
+
+MOST_SILENT_BYTES = 64 * 2**20
+"""Bytes that may come without any audio in them: an index, pictures, a tag."""
+
+MOST_ALLOCATED = 128 * 2**20
+"""Bytes that FFmpeg's libraries may allocate at once: the index of a film of a day."""
+
+BURST_S = 30.0
+"""Audio that may come at once (s): a server sends what it has stored, three segments of HLS."""
+
+PACE = 1.25
+"""After that, audio is read at most so many times as fast as it plays."""
+
+CPU_BURST_S = 5.0
+"""CPU time that a live source may take at once (s): opening one looks into several tracks."""
+
+CPU_SHARE = 0.3
+"""After that, the part of a core that it may take for reading, decoding and resampling."""
+
+FILE_CPU_BURST_S = 30.0
+FILE_CPU_PER_S = 3.0
+"""The same for a recording: CPU time (s), and more of it for every second that it plays."""
+
+BREAKS = 20
+BREAKS_PER_S = 0.2
+"""New segments at once, and in a second: each closes events, and is scored on its own."""
+
+
+class TooCostlyError(UnavailableError):
+    """A source takes more than it may: it is stopped, and tried again after a long pause."""
+
+
+class TokenBucket:
+    """An allowance: full at first, spent by use, refilled as its clock goes on. One thread's."""
+
+    def __init__(self, most: float, per_s: float, now_s: float = 0.0) -> None:
+        """most: it holds, and has at first; per_s: that come back in a second of the clock."""
+        self._most, self._per_s = most, per_s
+        self._left, self._now_s = most, now_s
+
+    def spend(self, amount: float, now_s: float) -> float:
+        """Take `amount`; returns how long (s) it takes until that has come back, 0 if it is there.
+
+        now_s: the clock, which does not go back.
+        """
+        passed_s, self._now_s = now_s - self._now_s, now_s
+        self._left = min(self._most, self._left + passed_s * self._per_s) - amount
+        return max(0.0, -self._left / self._per_s)
+
+
+class LiveLimits:
+    """What one live source has left, over all its connections; used by one connection at a time."""
+
+    def __init__(self) -> None:
+        """Begin with everything left."""
+        now_s = time.monotonic()
+        self._audio = TokenBucket(BURST_S, PACE, now_s)
+        self._cpu = TokenBucket(CPU_BURST_S, CPU_SHARE, now_s)
+        self._breaks = TokenBucket(BREAKS, BREAKS_PER_S, now_s)
+
+    def ahead_s(self, audio_s: float) -> float:
+        """How long (s) to wait, after `audio_s` of audio, before more of it is read."""
+        return self._audio.spend(audio_s, time.monotonic())
+
+    def spend_cpu(self, cpu_s: float) -> None:
+        """Count CPU time (s); raises TooCostlyError where that is more than there is."""
+        if self._cpu.spend(cpu_s, time.monotonic()):
+            raise TooCostlyError(
+                f"too expensive to decode: it takes more than {CPU_SHARE:.0%} of a processor core"
+            )
+
+    def spend_break(self) -> None:
+        """Count a new segment; raises TooCostlyError where there are too many."""
+        if self._breaks.spend(1, time.monotonic()):
+            raise TooCostlyError("its format or its time stamps change again and again")
+
+
+class FileLimits:
+    """What a recording has left: it is read as fast as it can be, so its own time is the clock."""
+
+    def __init__(self) -> None:
+        """Begin with everything left."""
+        self._cpu = TokenBucket(FILE_CPU_BURST_S, FILE_CPU_PER_S)
+        self._audio_s = 0.0
+
+    def spend_cpu(self, cpu_s: float, audio_s: float) -> None:
+        """Count CPU time that brought `audio_s` of audio; raises TooCostlyError."""
+        self._audio_s += audio_s
+        if self._cpu.spend(cpu_s, self._audio_s):
+            raise TooCostlyError(
+                f"too expensive to decode: it takes more than {FILE_CPU_PER_S:g} s of a processor "
+                "core for a second of audio"
+            )
+
+
+def check_format(rate: float, channels: int) -> None:
+    """Raise UnavailableError for a sample rate (Hz) or a number of channels that is not taken."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise UnavailableError(
+            f"a sample rate of {rate:.10g} Hz; {LOWEST_RATE // 1000} kHz to "
+            f"{HIGHEST_RATE // 1000} kHz can be read"
+        )
+    if not 1 <= channels <= MOST_CHANNELS:
+        raise UnavailableError(f"{channels} channels; 1 to {MOST_CHANNELS} can be read")
+
+
+@cache
+def bound_allocations() -> None:
+    """Have FFmpeg's libraries refuse to allocate more than MOST_ALLOCATED at once.
+
+    PyAV has no call for `av_max_alloc`; the module's library brings it. Where it cannot be found,
+    the other limits remain.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        av_max_alloc = ctypes.CDLL(av.utils.__file__).av_max_alloc
+        av_max_alloc.argtypes, av_max_alloc.restype = [ctypes.c_size_t], None
+        av_max_alloc(MOST_ALLOCATED)

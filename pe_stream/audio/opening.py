@@ -1,0 +1,208 @@
+"""Opening with FFmpeg's libraries (PyAV): a file or an address becomes a decoder.
+
+Whoever made the file, or answers at the address, is not trusted: nothing but it is opened, only
+audio is decoded, and what it costs is counted. See `limits`, and `fetch` for HTTP.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections.abc import Callable, Collection
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+import av
+import av.error
+from av.container import InputContainer
+
+from pe_stream.audio.decode import Decoder, reason
+from pe_stream.audio.fetch import PATIENCE, Fetcher
+from pe_stream.audio.limits import FileLimits, bound_allocations
+from pe_stream.config.addresses import masked_url
+from pe_stream.errors import RefusedError, UnavailableError
+
+_RTSP_OPTIONS = {
+    # RTP over the RTSP connection itself: nothing lost to firewalls or full radio links.
+    "rtsp_transport": "tcp",
+    # A camera then need not send its picture.
+    "allowed_media_types": "audio",
+}
+
+_PROTOCOLS = {
+    "rtsp": "rtp,udp,tcp,tls",
+    "rtsps": "rtp,udp,tcp,tls",
+    "rtmp": "rtmp,tcp",
+    "rtmps": "rtmps,rtmp,tls,tcp",
+    "rtmpt": "rtmpt,ffrtmphttp,http,tcp",
+    "rtmpe": "rtmpe,ffrtmpcrypt,tcp",
+    "mmsh": "mmsh,http,tcp",
+    "mmst": "mmst,tcp",
+    "rtp": "rtp,udp",
+    "srtp": "srtp,rtp,udp",
+    "udp": "udp",
+    "tcp": "tcp",
+    "tls": "tls,tcp",
+    "srt": "srt",
+    "ftp": "ftp,tcp",
+}
+"""FFmpeg's protocols for each kind of address but HTTP: what it says, and what carries that."""
+
+_LEAD_ELSEWHERE = {"concat", "dash", "hls", "imf", "lavfi", "sdp"}
+"""Formats that name further addresses, which only HTTP can have looked at."""
+
+
+class RecordingFile(io.FileIO):
+    """A file to read, which is closed where nobody uses it any more."""
+
+    def __del__(self) -> None:
+        """Close it."""
+        self.close()
+
+
+def open_file(path: str) -> Decoder:
+    """A recording on disk. Raises UnavailableError naming the file and what is wrong with it."""
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+    except OSError as error:
+        raise UnavailableError(f"{path}: {error.strerror}") from None
+    if file.is_dir():
+        raise UnavailableError(f"{path}: this is a folder, not a recording")
+    if not os.access(file, os.R_OK):
+        raise UnavailableError(f"{path}: no permission to read it")
+    if file.is_file() and size == 0:
+        raise UnavailableError(f"{path}: the file is empty")
+    limits = FileLimits()
+    begun_s = time.thread_time()
+    try:
+        # As a file of ours FFmpeg opens nothing by a name, and takes "12:30.wav" for no protocol.
+        container = av.open(
+            RecordingFile(path), "r", options=_common_options(), io_open=_refuse_further_files
+        )
+        limits.spend_cpu(time.thread_time() - begun_s, 0.0)
+    except (av.error.InvalidDataError, av.error.EOFError):
+        raise UnavailableError(f"{path}: this is no audio that FFmpeg can read") from None
+    except (av.error.FFmpegError, UnicodeError, OSError) as error:
+        raise UnavailableError(f"{path}: {reason(error)}") from None
+    except UnavailableError as error:
+        raise type(error)(f"{path}: {error}") from None
+    return Decoder(container, path, spend=limits.spend_cpu)
+
+
+def open_network(
+    url: str,
+    *,
+    timeout_s: float,
+    other_hosts: Collection[str] = (),
+    closed: threading.Event | None = None,
+) -> Decoder:
+    """A stream by its URL; `timeout_s` bounds opening, and every read after it.
+
+    other_hosts: servers that an HTTP stream may lead to, besides its own: names or addresses, with
+    a port or without. closed: set where nobody waits for it any more.
+
+    Raises UnavailableError. Its message has the URL masked, and FFmpeg's own error, which has
+    not, is kept out of the traceback.
+    """
+    name = masked_url(url)
+    scheme = url.partition(":")[0].lower()
+    heard: Callable[[], None] | None = None
+    recorded = False
+    try:
+        if scheme in {"http", "https"}:
+            fetcher = Fetcher(url, timeout_s=timeout_s, other_hosts=other_hosts, closed=closed)
+            container, recorded = _open_http(fetcher, timeout_s)
+            heard = fetcher.heard
+        else:
+            container = _open_other(url, scheme, timeout_s)
+    except av.error.HTTPClientError as error:  # of RTSP too
+        raise RefusedError(f"{name}: {reason(error)}") from None
+    except (av.error.FFmpegError, UnicodeError) as error:
+        raise UnavailableError(f"{name}: {reason(error)}") from None
+    except UnavailableError as error:
+        raise type(error)(f"{name}: {error}") from None
+    return Decoder(container, name, heard=heard, recorded=recorded)
+
+
+def _open_http(fetcher: Fetcher, timeout_s: float) -> tuple[InputContainer, bool]:
+    """What is at the fetcher's address, and whether that is known to have an end."""
+    options = {
+        **_common_options(),
+        # Every address is opened by `nested` then, none on a connection that is kept.
+        "http_persistent": "0",
+        "http_multiple": "0",
+    }
+    limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
+    body = fetcher.main()
+    playlist = _is_playlist(body.peek())
+    if not playlist:
+        body.allow_seeking()
+    try:
+        container = av.open(
+            body,
+            "r",
+            format="hls" if playlist else None,  # whatever the address is called
+            options=options,
+            timeout=limits,
+            io_open=fetcher.nested,
+        )
+    except av.error.FFmpegError:
+        if fetcher.error is not None:  # which FFmpeg did not pass on
+            raise fetcher.error from None
+        raise
+    return container, not playlist and body.length > 0
+
+
+def _is_playlist(beginning: bytes) -> bool:
+    """Whether that is HLS, not a mere list of addresses."""
+    return beginning.startswith(b"#EXTM3U") and b"\n#EXT-X-" in beginning
+
+
+def _open_other(url: str, scheme: str, timeout_s: float) -> InputContainer:
+    protocols = _PROTOCOLS.get(scheme)
+    if protocols is None:
+        kinds = ", ".join(sorted({"http", "https", *_PROTOCOLS}))
+        raise UnavailableError(f"addresses of the kind {scheme}:// are not taken; {kinds} are")
+    options = {
+        **_common_options(),
+        "protocol_whitelist": protocols,
+        "format_whitelist": _formats_that_stay(),
+        **(_RTSP_OPTIONS if scheme.startswith("rtsp") else {}),
+    }
+    return av.open(url, options=options, timeout=(timeout_s, timeout_s))
+
+
+def _common_options() -> dict[str, str]:
+    """Options against whatever a container may hold: it opens nothing, and shows no pictures."""
+    bound_allocations()
+    return {
+        "protocol_whitelist": "none",
+        "codec_whitelist": _audio_codecs(),
+        "max_streams": "64",
+    }
+
+
+@cache
+def _audio_codecs() -> str:
+    """FFmpeg's decoders of audio: nothing else in a container is ever decoded."""
+    return ",".join(filter(_decodes_audio, sorted(av.codecs_available)))
+
+
+def _decodes_audio(codec: str) -> bool:
+    try:
+        return av.Codec(codec, "r").type == "audio"
+    except ValueError:  # it only encodes
+        return False
+
+
+@cache
+def _formats_that_stay() -> str:
+    return ",".join(sorted(av.formats_available - _LEAD_ELSEWHERE))
+
+
+def _refuse_further_files(url: str, _flags: int, _options: object) -> NoReturn:
+    raise UnavailableError(f"it leads to {masked_url(url)}: nothing but the file is read")

@@ -1,0 +1,49 @@
+"""Whether scoring keeps up with what the sources deliver, for the log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from pe_stream.core.source_status import SourceStatus
+from pe_stream.core.types import SAMPLE_RATE
+
+log = logging.getLogger(__name__)
+
+LATE_S = 2.0
+"""Audio may wait so long (s) beyond what hop and lookahead ask for, before that is said."""
+
+AGAIN_S = 60.0
+"""It is said again after this long (s), while it lasts."""
+
+
+class Lateness:
+    """Says when audio waits to be scored, and when it no longer does; for one thread."""
+
+    def __init__(self, due_s: float) -> None:
+        """due_s: how long audio has to wait anyway, for hop and lookahead (s)."""
+        self._due_s = due_s
+        self._next_s: float | None = None
+
+    def check(self, statuses: Mapping[str, SourceStatus], now_s: float) -> None:
+        """Look at every source. now_s: monotonic."""
+        waiting_s = {
+            source: status.waiting / SAMPLE_RATE - self._due_s
+            for source, status in statuses.items()
+        }
+        late = [source for source, waits_s in waiting_s.items() if waits_s > LATE_S]
+        if late and (self._next_s is None or now_s >= self._next_s):
+            self._next_s = now_s + AGAIN_S
+            worst = max(late, key=lambda source: waiting_s[source])
+            log.warning(
+                "scoring falls behind: audio waits up to %.1f s (%s; %d of %d sources), and events "
+                "come so much later; fewer sources, a smaller checkpoint, a longer model.hop_s or "
+                "a GPU help",
+                waiting_s[worst],
+                worst,
+                len(late),
+                len(statuses),
+            )
+        elif self._next_s is not None and max(waiting_s.values(), default=0.0) < LATE_S / 2:
+            self._next_s = None
+            log.info("scoring keeps up again")

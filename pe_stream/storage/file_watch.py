@@ -1,0 +1,144 @@
+"""Whether a SQLite file is still what its only writer left: looked at from outside.
+
+SQLite trusts that nobody else touches its files. Somebody does: `cp backup events.db` writes into
+the open file, a tidy hand removes `-wal` and `-shm`. Writes then go on without an error, into what
+nobody will ever read.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+_MAGIC = b"SQLite format 3\0"
+
+_PROGRESS = (slice(32, 40), slice(96, 100))
+"""Of `-shm` (sqlite.org/walformat.html): the WAL's salts and how many of its frames are in the main
+file. Whoever writes the main file by SQLite's rules changes them."""
+
+
+class _Stamp(NamedTuple):
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A database's files as they are; None is a file that is not there."""
+
+    main: _Stamp | None
+    wal: _Stamp | None
+    shm: _Stamp | None
+    header: bytes
+    progress: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Harm:
+    """What happened to a database.
+
+    what: in words, which go on from its path. readable: whether its writer, which has it open, can
+    still read all of it. another: whether there is another file in its place.
+    """
+
+    what: str
+    readable: bool
+    another: bool = False
+
+
+def look(path: Path) -> FileState:
+    """The files of the database at `path`."""
+    shm = _beside(path, "-shm")
+    index = _read(shm, 100)
+    return FileState(
+        _stamp(path),
+        _stamp(_beside(path, "-wal")),
+        _stamp(shm),
+        _read(path, len(_MAGIC)),
+        b"".join(index[part] for part in _PROGRESS),
+    )
+
+
+def harm(before: FileState, now: FileState) -> Harm | None:
+    """What others did to the files meanwhile; None where nothing is wrong.
+
+    before: right after the last transaction of their only writer, who still has them open.
+    """
+    if before.main is None:
+        return None
+    if now.main is None:
+        return Harm("is gone", readable=True)
+    if now.main.inode != before.main.inode:
+        return Harm("was replaced", readable=True, another=True)
+    return _written_over(before, now) or _robbed(before, now)
+
+
+def _written_over(before: FileState, now: FileState) -> Harm | None:
+    was, known = before.main, now.main
+    changed = known != was and now.progress == before.progress
+    if changed and was and known and known.size < was.size:
+        return Harm("was truncated", readable=False)
+    if changed or not now.header.startswith(_MAGIC):
+        return Harm("was overwritten", readable=False)
+    return None
+
+
+def _robbed(before: FileState, now: FileState) -> Harm | None:
+    for name, was, known in (("-wal", before.wal, now.wal), ("-shm", before.shm, now.shm)):
+        if was is not None and (known is None or known.inode != was.inode):
+            return Harm(f"has lost its {name} file", readable=True)
+    shorter = before.wal is not None and now.wal is not None and now.wal.size < before.wal.size
+    if shorter and now.progress == before.progress:
+        return Harm("has lost a part of its -wal file", readable=False)
+    return None
+
+
+def set_aside(path: Path, *, stale: FileState | None = None) -> str:
+    """Keep what is left of a database for whoever wants to mend it, out of the way.
+
+    stale: where the file at `path` is a new one, which stays; only what belonged to the old one,
+    of that state, goes. Returns the name it has then.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+    name = f"{path.name}.damaged-{stamp}"
+    for suffix in ("", "-wal", "-shm"):
+        part = _beside(path, suffix)
+        if stale is not None:
+            was = {"-wal": stale.wal, "-shm": stale.shm}.get(suffix)
+            found = _stamp(part)
+            if was is None or found is None or found.inode != was.inode:
+                continue
+        with suppress(OSError):
+            part.replace(path.with_name(f"{name}{suffix}"))
+    return name
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _read(path: Path, size: int) -> bytes:
+    """The beginning of a file, as far as there is one; waits for nothing, be it a FIFO."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.read(opened, size)
+    except OSError:  # a folder
+        return b""
+    finally:
+        os.close(opened)

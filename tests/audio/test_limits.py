@@ -1,0 +1,110 @@
+"""What a source may cost: the buckets, formats and allocations."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+
+import av.utils
+import pytest
+
+from pe_stream.audio import limits
+from pe_stream.audio.limits import (
+    FileLimits,
+    LiveLimits,
+    TokenBucket,
+    TooCostlyError,
+    bound_allocations,
+    check_format,
+)
+from pe_stream.errors import UnavailableError
+
+
+def test_a_bucket_is_full_at_first_and_refills_with_its_clock() -> None:
+    bucket = TokenBucket(10, 2, now_s=100)
+    assert bucket.spend(10, 100) == 0
+    assert bucket.spend(4, 100) == 2  # 4 too much, at 2 a second
+    assert bucket.spend(0, 101) == 1
+    assert bucket.spend(0, 102) == 0
+    assert bucket.spend(1, 102) == 0.5
+    assert bucket.spend(10, 200) == 0  # no more than it holds
+    assert bucket.spend(0.5, 200) == 0.25
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now_s = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+    return now_s
+
+
+def test_stored_audio_comes_at_once_and_what_follows_as_it_plays(clock: list[float]) -> None:
+    source = LiveLimits()
+    assert source.ahead_s(limits.BURST_S) == 0
+    assert source.ahead_s(1.0) == pytest.approx(1 / limits.PACE)
+    for _ in range(100_000):  # a clock that runs 1 % fast never has to wait
+        clock[0] += 1.0
+        assert source.ahead_s(1.01) < 1.0
+    assert source.ahead_s(0) == 0
+
+
+def test_cpu_time_over_connections_is_what_counts(clock: list[float]) -> None:
+    source = LiveLimits()
+    source.spend_cpu(limits.CPU_BURST_S)
+    with pytest.raises(TooCostlyError, match="30% of a processor core"):
+        source.spend_cpu(0.1)
+    clock[0] += 0.1 / limits.CPU_SHARE + 0.01
+    source.spend_cpu(0.0)
+    for _ in range(1000):
+        clock[0] += 1.0
+        source.spend_cpu(limits.CPU_SHARE)
+
+
+def test_a_source_may_break_off_now_and_then(clock: list[float]) -> None:
+    source = LiveLimits()
+    for _ in range(limits.BREAKS):
+        source.spend_break()
+    with pytest.raises(TooCostlyError, match="again and again"):
+        source.spend_break()
+    clock[0] += 2 / limits.BREAKS_PER_S + 0.01
+    source.spend_break()
+
+
+def test_a_recording_has_its_own_time_for_a_clock() -> None:
+    recording = FileLimits()
+    for _ in range(1000):
+        recording.spend_cpu(limits.FILE_CPU_PER_S * 0.02, 0.02)
+    recording.spend_cpu(limits.FILE_CPU_BURST_S - 0.1, 0.0)
+    with pytest.raises(TooCostlyError, match="for a second of audio"):
+        recording.spend_cpu(0.1, 0.0)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(1000, 1), (768_000, 64), (44_100, 2)])
+def test_formats_that_are_taken(rate: int, channels: int) -> None:
+    check_format(rate, channels)
+
+
+@pytest.mark.parametrize(
+    ("rate", "channels", "said"),
+    [
+        (999, 1, "a sample rate of 999 Hz; 1 kHz to 768 kHz can be read"),
+        (1, 1, "a sample rate of 1 Hz"),
+        (768_001, 1, "a sample rate of 768001 Hz"),
+        (48_000, 65, "65 channels; 1 to 64 can be read"),
+        (48_000, 0, "0 channels"),
+    ],
+)
+def test_formats_that_are_not(rate: int, channels: int, said: str) -> None:
+    with pytest.raises(UnavailableError, match=said):
+        check_format(rate, channels)
+
+
+def test_ffmpeg_allocates_no_more_than_it_may() -> None:
+    bound_allocations()
+    library = ctypes.CDLL(av.utils.__file__)
+    library.av_malloc.restype, library.av_malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.av_free.argtypes = [ctypes.c_void_p]
+    some = library.av_malloc(limits.MOST_ALLOCATED - 4096)
+    assert some is not None
+    library.av_free(some)
+    assert library.av_malloc(limits.MOST_ALLOCATED + 1) is None
