@@ -22,7 +22,7 @@ class Health:
         self._lock = threading.Lock()
         self._state = ""
         self._since = ""
-        self._told: tuple[str, str | None, str | None] | None = None
+        self._told: tuple[str, str | None, str | None, str | None] | None = None
         self._next_s = 0.0
 
     def due(
