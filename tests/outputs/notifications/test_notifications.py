@@ -722,6 +722,7 @@ class TestCommand:
     def config(self, folder: Path, told: str) -> Path:
         path = folder / "config.yaml"
         path.write_text(f"labels: {{loud: }}\nnotifications: {{{told}}}\n")
+        path.chmod(0o600)
         return path
 
     def test_says_what_the_service_answered(self, tmp_path: Path, house: House) -> None:
