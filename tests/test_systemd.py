@@ -68,6 +68,11 @@ def test_every_part_may_take_its_whole_time_to_stop() -> None:
     assert total_s + 5 <= int(read_service()["TimeoutStopSec"])
 
 
+def test_there_are_descriptors_for_all_connections() -> None:
+    """With fewer than this, the page could not have as many viewers as are configured."""
+    assert int(read_service()["LimitNOFILE"]) // 4 >= server.CONNECTIONS + 8 * 50
+
+
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["systemd-analyze", "--no-pager", *arguments], capture_output=True, text=True, check=False

@@ -16,6 +16,9 @@ TOPIC = b"pe_stream/test_node/kitchen/loud/set"
 
 BARRIER = b"nobody/listens"
 
+AT_ONCE = 20
+"""Well-formed packets that are sent together."""
+
 PATIENCE_S = 0.3
 """A packet whose end does not come is waited for so long."""
 
@@ -95,25 +98,29 @@ def cases(*, v5: bool) -> list[bytes]:
 _FIRST = (0x20, 0x30, 0x31, 0x32, 0x34, 0x40, 0x50, 0x62, 0x70, 0x90, 0xB0, 0xD0, 0xE0, 0xF0)
 
 
-def packets(count: int, seed: int, *, v5: bool) -> Iterator[bytes]:
-    """So many: each case, then damaged cases and random bodies, whose lengths are mostly true."""
+def packets(count: int, seed: int, *, v5: bool) -> Iterator[tuple[bytes, bool]]:
+    """So many, and whether each is well formed: each case, then damaged cases, random bodies.
+
+    Most are well formed, as whatever is not mostly ends the connection; nearly all have the length
+    that they tell.
+    """
     rng, known = random.Random(seed), cases(v5=v5)
-    yield from known[:count]
+    yield from ((each, False) for each in known[:count])
     for _ in range(count - len(known)):
         kind = rng.random()
         if kind < 0.001:  # its end may never come
-            yield rng.randbytes(rng.randint(1, 40))
+            yield rng.randbytes(rng.randint(1, 40)), False
         elif kind < 0.75:
-            yield _well_formed(rng, b"\x00" if v5 else b"")
+            yield _well_formed(rng, b"\x00" if v5 else b""), True
         elif kind < 0.87:
-            yield packet(rng.choice(_FIRST), _body(rng))
+            yield packet(rng.choice(_FIRST), _body(rng)), False
         else:
             made = bytearray(rng.choice(known))
             head = 2 if len(made) < 130 else 4
             for _ in range(rng.randint(1, 4)):
                 if len(made) > head:
                     made[rng.randrange(head, len(made))] = rng.randrange(256)
-            yield packet(made[0], bytes(made[head:]))
+            yield packet(made[0], bytes(made[head:])), False
 
 
 def _well_formed(rng: random.Random, properties: bytes) -> bytes:
@@ -149,11 +156,12 @@ def _body(rng: random.Random) -> bytes:
 class HostileBroker:
     """Sends `said` to whoever connects, packet after packet, over as many connections as it takes.
 
-    After each it waits until the client has taken it, or has gone. When all is said, it is a good
-    broker, and keeps the events of a source. It speaks the version of MQTT that it is asked in.
+    After one that may end the connection, it waits until the client has taken it, or has gone. When
+    all is said, it is a good broker, and keeps the events of a source. It speaks the version of
+    MQTT that it is asked in.
     """
 
-    def __init__(self, said: Iterator[bytes]) -> None:
+    def __init__(self, said: Iterator[tuple[bytes, bool]]) -> None:
         self._listening = socket.create_server((HOST, 0))
         self.port: int = self._listening.getsockname()[1]
         self._said = said
@@ -188,10 +196,14 @@ class HostileBroker:
         if self.good.is_set():
             answers.go_on()
             return
-        for each in self._said:
-            self.last = each
+        some: list[bytes] = []
+        for each, well_formed in self._said:
+            some.append(each)
             self.sent += 1
-            client.sendall(each + answers.barrier())
+            if well_formed and len(some) < AT_ONCE:
+                continue
+            self.last, some = b"".join(some), []
+            client.sendall(self.last + answers.barrier())
             if not answers.wait():
                 self.ended += 1
                 return

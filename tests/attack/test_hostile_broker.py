@@ -54,7 +54,7 @@ def test_whatever_the_broker_sends_the_daemon_goes_on(
     print(f"{broker.sent} packets, {broker.ended} of them ended a connection; {grown >> 20} MB")
     assert broker.sent == count
     assert broker.ended < broker.connections
-    assert 0.05 * count < broker.ended < 0.9 * count  # neither all rejected nor all ignored
+    assert 0.03 * count < broker.ended < 0.9 * count  # neither all rejected nor all ignored
     assert grown < 150 << 20
     for word in ("CRITICAL", "Traceback"):
         assert word not in daemon.log

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -50,6 +52,10 @@ class Reader:
         self._thread.start()
 
     def _read(self) -> None:
+        with contextlib.suppress(httpx.RemoteProtocolError):  # cut off at a stop
+            self._read_to_the_end()
+
+    def _read_to_the_end(self) -> None:
         client = self._house.client(**self._options)
         with client, client.stream("GET", f"api/v1/live{self._query}") as s:
             kind = ""
@@ -327,11 +333,29 @@ def test_a_stream_ends_with_its_session(tmp_path: Path, monkeypatch: pytest.Monk
         assert len(expiring.of("event")) == 1
 
 
-def test_a_stop_does_not_wait_for_viewers(tmp_path: Any) -> None:
+def test_a_stop_does_not_wait_for_viewers_and_is_silent(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor for one whose past is waiting for its turn, nor for a request that does."""
     with standing(tmp_path) as house:
+
+        def ask() -> None:
+            with house.client() as client, contextlib.suppress(httpx.TransportError):
+                client.post("api/v1/try", json={"source": "kitchen", "text": "a"})
+
         reader = Reader(house)
         reader.wait("hello")
-        begun_s = time.monotonic()
-        house.server.stop()
-        assert time.monotonic() - begun_s < within(2.5)
-        reader.join()
+        house.recent.add("kitchen", START_NS, np.zeros((5, 3), np.float16))
+        house.server.scores("kitchen", ["dog", "knock"], heard())
+        with house.server.gate.turn():
+            waiting = Reader(house)
+            waiting.wait("rules", 2)
+            asking = threading.Thread(target=ask)
+            asking.start()
+            wait_until(lambda: house.server.gate._waiting._value < gate.MOST_WAITING, "it waits")
+            begun_s = time.monotonic()
+            house.server.stop()
+            assert time.monotonic() - begun_s < within(2.5)
+            for each in (reader, waiting, asking):
+                each.join()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
