@@ -162,11 +162,12 @@ class NetworkStream:
             burst = received.at_s - before_s < block.duration_s / 2
             before_s = received.at_s
             mistimed = numbering.begun and not burst and numbering.ahead(begin_ns)
-            if continuity.broken_by(received) or mistimed or resampler is None:
-                if resampler is not None:
+            broken = continuity.broken_by(received)
+            if broken or mistimed or resampler is None:
+                if broken and resampler is not None:  # the pace bounds the other ones
                     self._break()
-                    if len(rest := resampler.flush()):
-                        yield numbering.chunk(rest, received.at_s - block.duration_s)
+                if resampler is not None and len(rest := resampler.flush()):
+                    yield numbering.chunk(rest, received.at_s - block.duration_s)
                 resampler = Resampler(block.rate)
                 numbering.begin(
                     received.at_s - block.duration_s,

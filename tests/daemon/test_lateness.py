@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import pytest
+
+from pe_stream.core.ledger import Account, SourceState
+from pe_stream.core.source_status import SourceStatus
+from pe_stream.daemon.lateness import AGAIN_S, Lateness
+from pe_stream.daemon.running import Running
+
+
+def waiting(*seconds: float) -> dict[str, SourceStatus]:
+    account = Account(SourceState.HEARING, 0, 0, 0, 0, None)
+    return {
+        f"s{number}": SourceStatus(account, 0, 0, round(waits_s * 48_000), 0, None)
+        for number, waits_s in enumerate(seconds)
+    }
+
+
+def test_scoring_that_falls_behind_is_said_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    lateness = Lateness(1.0)
+    lateness.check(waiting(0.9, 2.9), 0.0)
+    assert caplog.text == ""
+    lateness.check(waiting(0.9, 7.5, 3.1), 1.0)
+    assert "audio waits up to 6.5 s (s1; 2 of 3 sources)" in caplog.text
+    for now_s in range(2, 60):
+        lateness.check(waiting(0.9, 7.5, 9.1), now_s)
+        lateness.check(waiting(0.9, 2.5, 2.5), now_s)  # not over yet
+    assert caplog.text.count("falls behind") == 1
+    lateness.check(waiting(0.9, 7.5, 9.1), 1.0 + AGAIN_S)
+    assert caplog.text.count("falls behind") == 2
+    lateness.check(waiting(0.9, 1.5, 0.0), 70.0)
+    lateness.check(waiting(0.9, 1.5, 0.0), 71.0)
+    assert caplog.text.count("scoring keeps up again") == 1
+    lateness.check(waiting(5.0), 72.0)
+    assert caplog.text.count("falls behind") == 3
+
+
+def test_the_daemon_looks_every_second() -> None:
+    running = Mock()
+    Running.tick(running, 5.0)
+    running._lateness.check.assert_called_once_with(running._live.statuses, 5.0)
