@@ -203,7 +203,7 @@ class Fetcher:
             )
 
 
-class HttpServer(NamedTuple):
+class HostPort(NamedTuple):
     """Who answers at an address."""
 
     host: str
@@ -301,17 +301,17 @@ class HttpBody:
                 yield bytes(packet)
 
 
-def _server(url: str) -> HttpServer | None:
+def _server(url: str) -> HostPort | None:
     """Whom a web address names; None where it is none."""
     try:
         parts = urlsplit(url)
         usual = _PORTS[parts.scheme.lower()]
-        return HttpServer(parts.hostname or "", parts.port or usual) if parts.hostname else None
+        return HostPort(parts.hostname or "", parts.port or usual) if parts.hostname else None
     except (ValueError, KeyError):
         return None
 
 
-def _is_public(server: HttpServer) -> bool:
+def _is_public(server: HostPort) -> bool:
     """Whether all its addresses can be reached from everywhere; not where it has none."""
     try:
         found = socket.getaddrinfo(*server, type=socket.SOCK_STREAM)
