@@ -225,7 +225,7 @@ class Recommended:
     off_threshold: float | None = None
 
 
-LEAST_THRESHOLD, MOST_THRESHOLD = 1e-4, 1 - 1e-4
+LEAST_THRESHOLD, MOST_THRESHOLD = 1e-6, 0.999999
 """Thresholds that a command may set: scores nearer to 0 or 1 say nothing more."""
 
 SMOOTHEST_S = 2.0

@@ -13,7 +13,7 @@ PAYLOAD_LIMIT = 4096
 """Longest payload of a `set` message (bytes)."""
 
 ALLOWED = (
-    f'{{"threshold": {LEAST_THRESHOLD} to {MOST_THRESHOLD}, "enabled": true or false}}, '
+    f'{{"threshold": {LEAST_THRESHOLD:f} to {MOST_THRESHOLD:f}, "enabled": true or false}}, '
     "one of them or both"
 )
 
@@ -44,7 +44,7 @@ def parse_set(payload: bytes) -> SetCommand:
         raise ValueError(f"threshold is {reprlib.repr(threshold)}, not a number")
     if threshold is not None and not LEAST_THRESHOLD <= threshold <= MOST_THRESHOLD:
         shown = reprlib.repr(threshold)
-        raise ValueError(f"threshold {shown} is not {LEAST_THRESHOLD} to {MOST_THRESHOLD}")
+        raise ValueError(f"threshold {shown} is not {LEAST_THRESHOLD:f} to {MOST_THRESHOLD:f}")
     if "enabled" in said and not isinstance(enabled, bool):
         raise ValueError(f"enabled is {reprlib.repr(enabled)}, not true or false")
     return SetCommand(threshold, enabled)

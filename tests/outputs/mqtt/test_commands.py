@@ -16,8 +16,8 @@ from pe_stream.outputs.mqtt.commands import PAYLOAD_LIMIT, SetCommand, parse_set
     [
         (b'{"threshold": 0.6}', SetCommand(threshold=0.6)),
         (b'{"enabled": false}', SetCommand(enabled=False)),
-        (b'{"threshold": 0.0001}', SetCommand(threshold=0.0001)),
-        (b'{"threshold": 0.9999}', SetCommand(threshold=0.9999)),
+        (b'{"threshold": 1e-6}', SetCommand(threshold=1e-6)),
+        (b'{"threshold": 0.999999}', SetCommand(threshold=0.999999)),
         (b' {"enabled": true, "threshold": 1e-3}\n', SetCommand(threshold=0.001, enabled=True)),
     ],
 )
@@ -40,10 +40,10 @@ def test_what_is_allowed(payload: bytes, command: SetCommand) -> None:
         (b'{"threshold": true}', "threshold is True, not a number"),
         (b'{"threshold": "0.6"}', "threshold is '0.6', not a number"),
         (b'{"threshold": null}', "threshold is None, not a number"),
-        (b'{"threshold": 0}', "threshold 0 is not 0.0001 to 0.9999"),
-        (b'{"threshold": 1}', "threshold 1 is not 0.0001 to 0.9999"),
-        (b'{"threshold": 5e-324}', "threshold 5e-324 is not 0.0001 to 0.9999"),
-        (b'{"threshold": 0.99999}', "threshold 0.99999 is not"),
+        (b'{"threshold": 0}', "threshold 0 is not 0.000001 to 0.999999"),
+        (b'{"threshold": 1}', "threshold 1 is not 0.000001 to 0.999999"),
+        (b'{"threshold": 5e-324}', "threshold 5e-324 is not 0.000001 to 0.999999"),
+        (b'{"threshold": 0.9999999}', "threshold 0.9999999 is not"),
         (b'{"threshold": -0.1}', "threshold -0.1 is not"),
         (b'{"threshold": NaN}', "threshold nan is not"),
         (b'{"threshold": 1e999}', "threshold inf is not"),
@@ -73,5 +73,5 @@ def test_anything_else_is_a_value_error(payload: bytes) -> None:
     except ValueError:
         return
     assert command != SetCommand()
-    assert command.threshold is None or 1e-4 <= command.threshold <= 0.9999
+    assert command.threshold is None or 1e-6 <= command.threshold <= 0.999999
     assert command.enabled in (None, True, False)
