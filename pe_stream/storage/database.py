@@ -22,7 +22,7 @@ from typing import IO, TypeVar
 
 from pe_stream.errors import UnavailableError
 from pe_stream.storage import file_watch
-from pe_stream.storage.file_watch import FileState, Harm
+from pe_stream.storage.file_watch import FileState, FileWatch, Harm
 from pe_stream.storage.locks import hold, holds, make_private
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ class Database:
         # A second connection, which reads nothing: the first then never writes the WAL into the
         # main file as it is closed, whatever that has become.
         self._guard: sqlite3.Connection | None = None
+        self._watch: FileWatch | None = None
         self._state: FileState | None = None
         self._carried: Write | None = None
         self._set_aside = ("", 0.0)
@@ -149,7 +150,8 @@ class Database:
             except (sqlite3.Error, OSError, UnavailableError) as error:
                 self._fail(error)
                 return otherwise
-            self._state = file_watch.look(self._path)
+            if self._watch is not None:
+                self._state = self._watch.look()
             if self.unavailable_reason is not None:
                 log.info("%s are stored again in %s", self._kind.what, self._path)
                 self.unavailable_reason, self._busy = None, False
@@ -200,12 +202,12 @@ class Database:
                 f"{self._path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
             )
             self._guard.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            self._watch = FileWatch(self._path)
+            self._state = self._watch.look()
         except BaseException:
-            _close(self._guard)
-            self._guard = None
             database.close()
+            self._shut()
             raise
-        self._state = file_watch.look(self._path)
         return database
 
     def _set_up(self, database: sqlite3.Connection) -> None:
@@ -223,9 +225,9 @@ class Database:
 
     def _harm(self) -> Harm | None:
         """What others did to the files since the last transaction, if it did any harm."""
-        if self._state is None:
+        if self._state is None or self._watch is None:
             return None
-        return file_watch.harm(self._state, file_watch.look(self._path))
+        return file_watch.harm(self._state, self._watch.look())
 
     def _begin_anew_if_harmed(self) -> bool:
         """Set aside what was harmed; the next use opens, or makes, another. Whether that was so."""
@@ -260,7 +262,9 @@ class Database:
         """Close it. keep: whether what is in the WAL is to go into the main file."""
         for connection in (self._guard, self._database) if keep else (self._database, self._guard):
             _close(connection)
-        self._database = self._guard = self._state = None
+        if self._watch is not None:
+            self._watch.close()
+        self._database = self._guard = self._watch = self._state = None
 
     def _release(self) -> None:
         if self._held is not None:

@@ -51,17 +51,40 @@ class Harm:
     another: bool = False
 
 
-def look(path: Path) -> FileState:
-    """The files of the database at `path`."""
-    shm = _beside(path, "-shm")
-    index = _read(shm, 100)
-    return FileState(
-        _stamp(path),
-        _stamp(_beside(path, "-wal")),
-        _stamp(shm),
-        _read(path, len(_MAGIC)),
-        b"".join(index[part] for part in _PROGRESS),
-    )
+class FileWatch:
+    """Looks at the files of a database that its writer has open.
+
+    To close one of them would take all locks of this process from it (POSIX), also SQLite's: what
+    is read is opened once, and closed when SQLite no longer has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open what is read. Raises OSError."""
+        self._path = path
+        self._opened: list[int] = []
+        try:
+            for each in (path, _beside(path, "-shm")):
+                self._opened.append(os.open(each, os.O_RDONLY))
+        except BaseException:
+            self.close()
+            raise
+
+    def look(self) -> FileState:
+        """The files as they are."""
+        main, shm = self._opened
+        index = os.pread(shm, 100, 0)
+        return FileState(
+            _stamp(self._path),
+            _stamp(_beside(self._path, "-wal")),
+            _stamp(_beside(self._path, "-shm")),
+            os.pread(main, len(_MAGIC), 0),
+            b"".join(index[part] for part in _PROGRESS),
+        )
+
+    def close(self) -> None:
+        """Leave the files alone; once SQLite has closed them."""
+        while self._opened:
+            os.close(self._opened.pop())
 
 
 def harm(before: FileState, now: FileState) -> Harm | None:
@@ -128,17 +151,3 @@ def _stamp(path: Path) -> _Stamp | None:
     except OSError:
         return None
     return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _read(path: Path, size: int) -> bytes:
-    """The beginning of a file, as far as there is one; waits for nothing, be it a FIFO."""
-    try:
-        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except OSError:
-        return b""
-    try:
-        return os.read(opened, size)
-    except OSError:  # a folder
-        return b""
-    finally:
-        os.close(opened)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -49,7 +51,8 @@ def store(path: Path) -> Iterator[EventStore]:
     tell(opened, event(1, Phase.END))
     with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA wal_checkpoint(FULL)")
-    shutil.copy(path, backup_of(path))
+    # By another process: to close the file in this one would take SQLite's locks away.
+    subprocess.run(["cp", str(path), str(backup_of(path))], check=True)
     for number in range(2, 7):
         tell(opened, event(number, Phase.END))
     with closing(sqlite3.connect(path)) as other:
@@ -229,6 +232,21 @@ def test_who_keeps_to_the_rules_does_no_harm(
     assert list(path.parent.glob("*damaged*")) == []
     assert caplog.text == ""
     assert len(stored(path)) == (8 if use is writer else 9)
+
+
+def test_looking_at_the_files_gives_up_no_lock(store: EventStore, path: Path) -> None:
+    """Whoever closes a file loses all locks that his process has on it (POSIX).
+
+    Another process would then be the last to use the database, and remove its WAL.
+    """
+    use = "import sqlite3, sys; database = sqlite3.connect(sys.argv[1]); "
+    use += "print(database.execute('SELECT count(*) FROM events').fetchone()); database.close()"
+    for number in range(10, 13):
+        store._disk.look()
+        tell(store, event(number, Phase.END))
+        subprocess.run([sys.executable, "-c", use, str(path)], check=True, capture_output=True)
+        assert beside(path, "-wal").exists()
+    assert list(path.parent.glob("*damaged*")) == []
 
 
 def test_our_own_checkpoints_do_no_harm(store: EventStore, path: Path) -> None:
