@@ -173,6 +173,7 @@ def test_who_asks_again_and_again_is_served_on_and_an_endless_answer_goes_on() -
 def test_a_connection_does_not_last_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "TOTAL_S", 0.3)
     monkeypatch.setattr(http_server, "LOOK_S", 0.05)
+    monkeypatch.setattr(http_server, "IDLE_S", 1000.0)
     with standing() as there:
         assert rest(there.say(GET + b"\r\n")).count(b"200 OK") == 1
         viewer = there.say(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
