@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from collections import Counter
@@ -190,7 +191,7 @@ def test_no_trick_of_http_gets_in_or_breaks_it(
         with house.client(headers=KNOWN) as client:
             assert client.get("api/v1/info").is_success
     assert b'"node"' not in told
-    statuses = {line.split()[1] for line in told.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")}
+    statuses = set(re.findall(rb"HTTP/1.1 (\d+) ", told))
     assert statuses <= {b"200", b"400", b"401", b"411", b"413", b"422", b"431"}, told[:300]
     assert not [record for record in caplog.records if record.exc_info]
 
@@ -285,9 +286,7 @@ def test_who_asks_very_often_keeps_the_owner_not_out(tmp_path: Path) -> None:
         for _ in range(16):
             request = b"GET /favicon.svg HTTP/1.1\r\nHost: localhost\r\n\r\n"
             told = answer(port_of(house), request * 201, 1.0)
-            statuses.update(
-                line.split()[1] for line in told.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")
-            )
+            statuses.update(re.findall(rb"HTTP/1.1 (\d+) ", told))
         assert statuses[b"200"] == 3000
         assert statuses[b"429"] > 0
         with house.client(headers=KNOWN) as client:
