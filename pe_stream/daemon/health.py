@@ -53,6 +53,6 @@ class Health:
             **counted,
             "level_dbfs": account.level_dbfs,
             "rtf": status.rtf,
-            "reason": status.lost_reason,
             "store": "ok" if unavailable_reason is None else unavailable_reason,
+            "reason": status.lost_reason,
         }
