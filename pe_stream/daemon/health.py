@@ -62,7 +62,7 @@ class Health:
             **counted,
             "level_dbfs": account.level_dbfs,
             "rtf": status.rtf,
-            "reason": status.lost_reason,
             "store": "ok" if unavailable_reason is None else unavailable_reason,
             "resources": "ok" if shortage is None else shortage,
+            "reason": status.lost_reason,
         }

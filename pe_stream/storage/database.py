@@ -245,7 +245,8 @@ class Database:
         return True
 
     def _note(self, what: str, name: str) -> None:
-        told = f"{self._path} {what}: what was left is set aside as {name}; a new one is begun"
+        kept = f"what was left is set aside as {name}; " if name else ""
+        told = f"{self._path} {what}: {kept}a new one is begun"
         log.error("%s", told)
         self._set_aside = told, time.monotonic() + TOLD_S
 

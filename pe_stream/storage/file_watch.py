@@ -125,10 +125,10 @@ def set_aside(path: Path, *, stale: FileState | None = None) -> str:
     """Keep what is left of a database for whoever wants to mend it, out of the way.
 
     stale: where the file at `path` is a new one, which stays; only what belonged to the old one,
-    of that state, goes. Returns the name it has then.
+    of that state, goes. Returns the name it has then, and "" where nothing was left.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
-    name = f"{path.name}.damaged-{stamp}"
+    name, moved = f"{path.name}.damaged-{stamp}", False
     for suffix in ("", "-wal", "-shm"):
         part = _beside(path, suffix)
         if stale is not None:
@@ -138,7 +138,8 @@ def set_aside(path: Path, *, stale: FileState | None = None) -> str:
                 continue
         with suppress(OSError):
             part.replace(path.with_name(f"{name}{suffix}"))
-    return name
+            moved = True
+    return name if moved else ""
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -162,7 +162,7 @@ STEPS: list[Step] = [
     ("set aside", without_wal, None),
     ("set aside", truncated, None),
     ("set aside", scribbled, None),
-    ("set aside", removed, None),
+    ("is gone: a new one is begun", removed, None),
     ("", a_folder, a_file_again),
     ("", a_full_disk, a_file_again),
     ("", a_fifo, a_file_again),

@@ -330,3 +330,16 @@ def test_a_recording_that_takes_too_long_to_decode_ends(
 def test_an_array_of_no_sensible_rate_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="give 1000 to 768000"):
         from_array(np.zeros(100_000), rate)
+
+
+def test_sizes_that_are_stated_are_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(wav_head(48_000, bits=16, size=2_000_000_000) + bytes(range(256)) * 375)
+    assert seconds_of(path) == 1.0
+    tag = tmp_path / "a.mp3"
+    tag.write_bytes(b"ID3\x04\0\0\x7f\x7f\x7f\x7fAPIC\x7f\x7f\x7f\x7f\0\0" + b"x" * 1000)
+    picture = tmp_path / "a.svg"
+    picture.write_text('<svg xmlns="http://www.w3.org/2000/svg" width="99999" height="99999"/>')
+    for each in (tag, picture):
+        with pytest.raises(UnavailableError, match=each.name):
+            seconds_of(each)

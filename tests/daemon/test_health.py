@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pe_stream.core.ledger import Account, SourceState
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.daemon.health import HEALTH_S, Health
@@ -29,6 +31,19 @@ def test_it_is_told_on_change_and_now_and_then() -> None:
     assert (full["resources"], short["resources"]) == ("ok", "no threads")
     again = health.due(status(SourceState.LOST), "disk is full", "no threads", 3.0 + HEALTH_S)
     assert again is not None
+
+
+def test_why_nothing_comes_is_told_on_change() -> None:
+    health = Health()
+    lost = replace(status(SourceState.LOST), lost_reason="the camera has hung up")
+    first = health.due(lost, None, 0.0)
+    assert first is not None
+    assert first["reason"] == "the camera has hung up"
+    refused = replace(lost, lost_reason="401 Unauthorized")
+    told = health.due(refused, None, 1.0)
+    assert told is not None
+    assert told["reason"] == "401 Unauthorized"
+    assert health.due(refused, None, 2.0) is None
 
 
 def test_looking_at_it_takes_no_change_away() -> None:
