@@ -39,7 +39,6 @@ class Channel:
             max(0, detector.urgency[1]),
             detector.stretched,
             round(self._busy_s / self._audio_s, 3) if self._audio_s else None,
-            self.feed.lost_reason,
         )
 
     def up_to_date(self, status: SourceStatus) -> SourceStatus:

@@ -88,9 +88,6 @@ class Database:
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._held: IO[str] | None = None
-        # A second connection, which reads nothing: the first then never writes the WAL into the
-        # main file as it is closed, whatever that has become.
-        self._guard: sqlite3.Connection | None = None
         self._watch: FileWatch | None = None
         self._state: FileState | None = None
         self._carried: Write | None = None
@@ -198,10 +195,6 @@ class Database:
                 with _transaction(database):
                     self._carried(database)
                 self._carried = None
-            self._guard = sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False
-            )
-            self._guard.execute("SELECT count(*) FROM sqlite_master").fetchone()
             self._watch = FileWatch(self._path)
             self._state = self._watch.look()
         except BaseException:
@@ -240,7 +233,7 @@ class Database:
                 if not harm.another:  # what is in a WAL without a name would be lost
                     self._database.execute("PRAGMA wal_checkpoint(FULL)")
         name = file_watch.set_aside(self._path, stale=self._state if harm.another else None)
-        self._shut(keep=harm.readable)
+        self._shut()  # which leaves a file that was renamed as it is
         self._note(harm.what, name)
         return True
 
@@ -259,13 +252,13 @@ class Database:
             if self._held is None:
                 raise UnavailableError(f"another pe-stream uses it: set another {self._kind.key}")
 
-    def _shut(self, *, keep: bool = True) -> None:
-        """Close it. keep: whether what is in the WAL is to go into the main file."""
-        for connection in (self._guard, self._database) if keep else (self._database, self._guard):
-            _close(connection)
+    def _shut(self) -> None:
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.close()
         if self._watch is not None:
             self._watch.close()
-        self._database = self._guard = self._watch = self._state = None
+        self._database = self._watch = self._state = None
 
     def _release(self) -> None:
         if self._held is not None:
@@ -297,9 +290,3 @@ def _damaged(error: sqlite3.DatabaseError) -> bool:
         sqlite3.SQLITE_CORRUPT,
         sqlite3.SQLITE_NOTADB,
     }
-
-
-def _close(database: sqlite3.Connection | None) -> None:
-    if database is not None:
-        with contextlib.suppress(sqlite3.Error):
-            database.close()

@@ -302,7 +302,8 @@ def test_a_file_leads_to_no_other(
     secret = write_wav(tmp_path / "secret.wav", bursts(48_000), 48_000)
     path = tmp_path / name
     path.write_text(text.format(to=to.format(secret)), "utf-8")
-    with pytest.raises(UnavailableError, match=rf"{name}: "):
+    said = "it leads to .*: nothing but the file is read" if name == "a.m3u8" else ""
+    with pytest.raises(UnavailableError, match=rf"{name}: {said}"):
         list(read(str(path)))
     assert capfd.readouterr() == ("", "")
 
