@@ -36,14 +36,14 @@ def test_it_is_told_on_change_and_now_and_then() -> None:
 def test_why_nothing_comes_is_told_on_change() -> None:
     health = Health()
     lost = replace(status(SourceState.LOST), lost_reason="the camera has hung up")
-    first = health.due(lost, None, 0.0)
+    first = health.due(lost, None, None, 0.0)
     assert first is not None
     assert first["reason"] == "the camera has hung up"
     refused = replace(lost, lost_reason="401 Unauthorized")
-    told = health.due(refused, None, 1.0)
+    told = health.due(refused, None, None, 1.0)
     assert told is not None
     assert told["reason"] == "401 Unauthorized"
-    assert health.due(refused, None, 2.0) is None
+    assert health.due(refused, None, None, 2.0) is None
 
 
 def test_looking_at_it_takes_no_change_away() -> None:
