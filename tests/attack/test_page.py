@@ -160,12 +160,12 @@ POST = b"POST /api/v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Type: appli
 GET = b"GET /api/v1/info HTTP/1.1\r\nHost: localhost\r\n"
 
 TRICKS = {
-    "CL and TE": POST
+    "a length and chunks": POST
     + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     + GET
     + b"\r\n",
-    "two CL": POST + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
-    "negative CL": POST + b"Content-Length: -5\r\n\r\n",
+    "two lengths": POST + b"Content-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
+    "negative length": POST + b"Content-Length: -5\r\n\r\n",
     "xchunked": POST + b"Transfer-Encoding: xchunked\r\n\r\n",
     "bare LF": GET.replace(b"\r\n", b"\n") + b"\n",
     "folded": GET + b"X: a\r\n b\r\n\r\n",

@@ -642,6 +642,7 @@ def test_health_counts_every_second(tmp_path: Path, level: Path, broker: Mosquit
         "level_dbfs",
         "rtf",
         "store",
+        "resources",
         "reason",
     ]
     assert [h["state"] for h in health if h["state"] != "starting"][:2] == ["hearing", "flat"]

@@ -13,6 +13,7 @@ from web.houses import Standing, source_state
 from pe_stream.core.types import FRAME_NS
 from pe_stream.web import daemon_api
 from pe_stream.web.gate import Gate
+from pe_stream.web.passwords import Authenticator
 from pe_stream.web.recent_embeddings import KEPT_S, RecentEmbeddings
 from pe_stream.web.viewers import Viewers
 
@@ -90,7 +91,8 @@ def test_a_viewer_that_comes_while_sources_begin_is_told_of_rules(house: Standin
     rules = dict(house.rules)
     object.__setattr__(house.server._daemon, "rules", lambda: rules)
     viewers = Viewers(1, Gate())
-    request = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(viewers=viewers)))
+    state = SimpleNamespace(viewers=viewers, door=Authenticator(house.settings.web))
+    request = SimpleNamespace(app=SimpleNamespace(state=state), headers={})
 
     async def seen() -> list[str]:
         viewers.attend(asyncio.get_running_loop())
