@@ -343,7 +343,7 @@ def test_a_background_that_is_there_already(config: Path, tmp_path: Path) -> Non
 
 
 def test_a_prompt_too_long_leaves_no_example(config: Path, tmp_path: Path) -> None:
-    long = "very " * 2000 + "loud"
+    long = "very " * 500 + "loud"
     done = pe_stream("enroll", "ring", *recordings(tmp_path, 1), "--prompt", long, "-c", config)
     assert done.returncode == 78
     assert "too long" in done.stderr

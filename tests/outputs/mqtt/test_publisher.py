@@ -435,7 +435,7 @@ def test_set_commands_are_obeyed_and_all_else_is_told(
     assert [SET in line and "allowed is" in line for line in told] == [True] * 3
     assert [line.split(": ")[1].split(";")[0] for line in told] == [
         "not JSON",
-        "threshold 2 is not above 0 and below 1",
+        "threshold 2 is not 0.000001 to 0.999999",
         "5000 bytes, more than 4096",
     ]
 
