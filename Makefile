@@ -71,8 +71,11 @@ test-gpu: .venv/.installed-test  ## the checks on an NVIDIA GPU (needs a torch w
 faults: .venv/.installed-test  ## break the daemon's surroundings 200 times, and report
 	PYTHONPATH=tests $(VENV) -m faults $(FAULTS_ARGS)
 
+# It takes latencies: nothing else runs beside it.
+attack: TIMED := tests/attack/test_connections.py
 attack: .venv/.installed-test  ## attack ports, broker, page for minutes; loopback only
-	$(VENV) -m pytest tests/attack -m attack -n 0 $(PYTEST_ARGS)
+	$(VENV) -m pytest tests/attack -m attack -n 2 --dist loadfile --ignore $(TIMED) $(PYTEST_ARGS)
+	$(VENV) -m pytest $(TIMED) -m attack -n 0 $(PYTEST_ARGS)
 
 fuzz: .venv/.installed-test  ## 100,000 damaged configurations, messages, recordings of each kind
 	FUZZ_CASES=100000 $(VENV) -m pytest tests/test_fuzz.py $(PYTEST_ARGS)

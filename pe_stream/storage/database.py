@@ -227,6 +227,9 @@ class Database:
         harm = None if self._database is None else self._harm()
         if harm is None:
             return False
+        if self._watch is not None and self._state is not None and self._state.shm is not None:
+            with contextlib.suppress(OSError):
+                self._watch.keep_index_long(self._state.shm.size)
         with contextlib.suppress(sqlite3.Error):
             if harm.readable and self._database is not None:
                 self._carried = self._carry(self._database)

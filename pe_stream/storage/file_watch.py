@@ -16,9 +16,13 @@ from typing import NamedTuple
 
 _MAGIC = b"SQLite format 3\0"
 
-_PROGRESS = (slice(32, 40), slice(96, 100))
-"""Of `-shm` (sqlite.org/walformat.html): the WAL's salts and how many of its frames are in the main
-file. Whoever writes the main file by SQLite's rules changes them."""
+_PROGRESS = (slice(32, 40), slice(96, 100), slice(128, 132))
+"""Of `-shm` (sqlite.org/walformat.html): the WAL's salts, how many of its frames are in the main
+file, and how many are being written there. Whoever writes the main file by SQLite's rules changes
+one of them before."""
+
+_INDEX_BYTES = 132
+"""Of `-shm`, what is read of it."""
 
 
 class _Stamp(NamedTuple):
@@ -72,7 +76,7 @@ class FileWatch:
     def look(self) -> FileState:
         """The files as they are."""
         main, shm = self._opened
-        index = os.pread(shm, 100, 0)
+        index = os.pread(shm, _INDEX_BYTES, 0)
         return FileState(
             _stamp(self._path),
             _stamp(_beside(self._path, "-wal")),
@@ -80,6 +84,15 @@ class FileWatch:
             os.pread(main, len(_MAGIC), 0),
             b"".join(index[part] for part in _PROGRESS),
         )
+
+    def keep_index_long(self, size: int) -> None:
+        """Make `-shm` at least `size` bytes long again, with zeros.
+
+        SQLite has it in memory: where the file is shorter, the next use would end the process.
+        Of zeros it makes an index anew.
+        """
+        if os.fstat(self._opened[1]).st_size < size:
+            os.truncate(_beside(self._path, "-shm"), size)
 
     def close(self) -> None:
         """Leave the files alone; once SQLite has closed them."""
@@ -115,6 +128,8 @@ def _robbed(before: FileState, now: FileState) -> Harm | None:
     for name, was, known in (("-wal", before.wal, now.wal), ("-shm", before.shm, now.shm)):
         if was is not None and (known is None or known.inode != was.inode):
             return Harm(f"has lost its {name} file", readable=True)
+    if before.shm is not None and now.shm is not None and now.shm.size < before.shm.size:
+        return Harm("has lost a part of its -shm file", readable=True)
     shorter = before.wal is not None and now.wal is not None and now.wal.size < before.wal.size
     if shorter and now.progress == before.progress:
         return Harm("has lost a part of its -wal file", readable=False)

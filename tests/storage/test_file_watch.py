@@ -106,8 +106,12 @@ def with_empty_wal(path: Path) -> None:
     os.truncate(beside(path, "-wal"), 0)
 
 
+def with_empty_index(path: Path) -> None:
+    os.truncate(beside(path, "-shm"), 0)  # SQLite has it in memory: SIGBUS for who touches it
+
+
 WRITTEN_OVER = [overwritten, filled, scribbled, truncated, cut, with_empty_wal]
-ROBBED = [without_wal, without_shm, without_both]
+ROBBED = [without_wal, without_shm, without_both, with_empty_index]
 
 
 @pytest.mark.parametrize("harm", [*WRITTEN_OVER, *ROBBED])
@@ -220,7 +224,22 @@ def nothing(_: Path) -> None:
     pass
 
 
-@pytest.mark.parametrize("use", [reader, writer, checkpoint, vacuum, backup, nothing])
+def midway(path: Path) -> None:
+    """As another's checkpoint leaves it for a moment: pages are written, the index not yet."""
+    index = beside(path, "-shm").read_bytes()
+    attempted = int.from_bytes(index[128:132], sys.byteorder) + 1
+    script = f"""
+import os, sys
+with open(sys.argv[1] + "-shm", "r+b") as index:
+    index.seek(128)
+    index.write(({attempted}).to_bytes(4, sys.byteorder))
+os.utime(sys.argv[1])
+"""
+    # By another process, for the locks' sake.
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
+@pytest.mark.parametrize("use", [midway, reader, writer, checkpoint, vacuum, backup, nothing])
 def test_who_keeps_to_the_rules_does_no_harm(
     use: Callable[[Path], None], store: EventStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
