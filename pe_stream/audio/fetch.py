@@ -251,10 +251,10 @@ class HttpBody:
         self._comes = self._at
         return taken
 
-    def peek(self) -> bytes:
-        """Some of what `read` returns next; none at the end."""
-        if not self._rest:
-            self._rest = next(self._packets, b"")
+    def peek(self, size: int) -> bytes:
+        """What `read` returns next: `size` bytes or more, fewer at the end alone."""
+        while len(self._rest) < size and (more := next(self._packets, b"")):
+            self._rest += more
         return self._rest
 
     def allow_seeking(self) -> None:

@@ -20,7 +20,7 @@ import av.error
 from av.container import InputContainer
 
 from pe_stream.audio.decode import Decoder, reason
-from pe_stream.audio.fetch import Fetcher
+from pe_stream.audio.fetch import Fetcher, HttpBody
 from pe_stream.audio.limits import PATIENCE, FileLimits, SilenceLimits, bound_allocations
 from pe_stream.config.addresses import masked_url
 from pe_stream.errors import RefusedError, UnavailableError
@@ -50,6 +50,11 @@ _PROTOCOLS = {
     "ftp": "ftp,tcp",
 }
 """FFmpeg's protocols for each kind of address but HTTP: what it says, and what carries that."""
+
+_PLAYLIST = b"#EXTM3U"
+
+_PLAYLIST_HEAD = 32_768
+"""Bytes of a playlist in which it shows whether it is HLS."""
 
 _LEAD_ELSEWHERE = {"concat", "dash", "hls", "imf", "lavfi", "sdp"}
 """Formats that name further addresses, which only HTTP can have looked at."""
@@ -141,7 +146,7 @@ def _open_http(fetcher: Fetcher, timeout_s: float) -> tuple[InputContainer, bool
     }
     limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
     body = fetcher.main()
-    playlist = _is_playlist(body.peek())
+    playlist = _is_playlist(body)
     if not playlist:
         body.allow_seeking()
     try:
@@ -160,9 +165,17 @@ def _open_http(fetcher: Fetcher, timeout_s: float) -> tuple[InputContainer, bool
     return container, not playlist and body.length > 0
 
 
-def _is_playlist(beginning: bytes) -> bool:
-    """Whether that is HLS, not a mere list of addresses."""
-    return beginning.startswith(b"#EXTM3U") and b"\n#EXT-X-" in beginning
+def _is_playlist(body: HttpBody) -> bool:
+    """Whether that is HLS, not a mere list of addresses, in however small pieces it comes."""
+    beginning = body.peek(1)
+    while beginning[: len(_PLAYLIST)] == _PLAYLIST[: len(beginning)]:
+        if b"\n#EXT-X-" in beginning:
+            return True
+        known = len(beginning)
+        beginning = body.peek(known + 1)
+        if not known < len(beginning) < _PLAYLIST_HEAD:
+            break
+    return False
 
 
 def _open_other(url: str, scheme: str, timeout_s: float) -> InputContainer:

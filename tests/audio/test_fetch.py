@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -239,6 +240,22 @@ def test_hls_is_heard_whatever_its_address_is_called(
     with serving(answer) as source:
         samples = read(source.url(f"/live{suffix}"))
     assert samples == pytest.approx(3 * 48_000, abs=4096)
+
+
+def test_hls_is_heard_in_however_small_pieces_it_comes(hls: dict[str, bytes]) -> None:
+    def answer(connection: socket.socket, path: str) -> None:
+        body = hls["/ts.m3u8" if path == "/live" else path]
+        if path != "/live":
+            sends("text/plain", body)(connection, path)
+            return
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(head("text/plain", len(body)))
+        for piece in (body[:3], body[3:12], body[12:40], body[40:]):
+            connection.sendall(piece)
+            time.sleep(0.1)
+
+    with serving(answer) as source:
+        assert read(source.url()) == pytest.approx(3 * 48_000, abs=4096)
 
 
 def test_a_recording_is_sought_in(tmp_path: Path) -> None:
