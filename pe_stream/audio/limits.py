@@ -27,7 +27,7 @@ MOST_CHANNELS = 64
 LONGEST_BLOCK_S = 1.0
 """Longer blocks are cut, so that a step after decoding takes 200 kB at most."""
 
-MOST_FRAME_BYTES = 64 * 2**20
+MOST_FRAME_BYTES = 16 * 2**20
 """Bytes of a decoded frame, over all channels, as float32."""
 
 MOST_SILENT_BYTES = 64 * 2**20
