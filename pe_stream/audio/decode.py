@@ -65,26 +65,29 @@ class Decoder:
         name: str,
         *,
         spend: Callable[[float, float], None] = lambda _cpu_s, _audio_s: None,
-        heard: Callable[[], None] | None = None,
+        heard: Callable[[], None] = lambda: None,
+        came: Callable[[int], None] = lambda _size: None,
         recorded: bool = False,
     ) -> None:
-        """spend: told of CPU time and the audio it brought (s); may raise TooCostlyError.
+        """spend: told of CPU time and the audio it brought (s), after every packet and frame.
 
-        heard: told whenever audio was decoded, and when no more comes; may raise UnavailableError
-        for what FFmpeg does not tell of. recorded: known also where no duration is stated.
+        heard: told whenever audio was decoded, when that was taken, and when no more comes. came:
+        told of the bytes of every packet, whatever is in it. All three may raise UnavailableError,
+        also for what FFmpeg does not tell of. recorded: known also where no duration is stated.
 
         Raises UnavailableError without an audio track, and for a format that is not taken.
         """
         self.container = container
         self.name = name
         self.damaged = 0
-        self._spend, self._heard = spend, heard or (lambda: None)
+        self._spend, self._heard, self._came = spend, heard, came
         stream = container.streams.best("audio")
         if not isinstance(stream, AudioStream):
             container.close()
             raise UnavailableError(f"{name}: it has no audio track")
         self.stream: AudioStream = stream
         found = stream.codec_context
+        found.thread_count = 1  # the caller's own, whose CPU time is counted
         if found.sample_rate and found.layout.nb_channels:  # some are known with the first frame
             self._check(found.sample_rate, found.layout.nb_channels)
         self.duration_s = _duration_s(container, stream)
@@ -128,8 +131,11 @@ class Decoder:
                 return None
 
     def _frames(self) -> Iterator[AudioFrame | None]:
-        """The frames of each packet; None after a packet, of which nothing may have come."""
-        packets = self.container.demux(self.stream)
+        """The frames of each packet; None after a packet, of which nothing may have come.
+
+        Those of other tracks come too: without them PyAV reads on, uncounted.
+        """
+        packets = self.container.demux()
         while True:
             try:
                 packet = next(packets, None)
@@ -142,10 +148,15 @@ class Decoder:
             except av.error.FFmpegError as error:
                 self._heard()
                 raise UnavailableError(reason(error)) from None
+            self._came(packet.size)
+            if packet.stream.index != self.stream.index:
+                yield None
+                continue
             try:
-                for frame in packet.decode():
+                for frame in self.stream.decode(packet):
                     self._heard()
                     yield frame
+                    self._heard()
             except av.error.FFmpegError:
                 self.damaged += 1
             yield None

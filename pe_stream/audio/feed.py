@@ -148,8 +148,9 @@ class Feed:
             try:
                 self._read()
             except _GoneError as error:
-                self.error = error
-                log.error("%s", error)  # noqa: TRY400 - one line for the user
+                self._missing = str(error)
+                self.error = UnavailableError(f"{self.name}: {error}")
+                log.error("%s", self.error)  # noqa: TRY400 - one line for the user
                 self._mark(Mark.LOST)
                 self._mark(Mark.ENDED)
                 return
@@ -190,7 +191,7 @@ class Feed:
         except UnavailableError as error:
             if source.returns:
                 raise
-            raise _GoneError(f"{self.name}: {error}") from error
+            raise _GoneError(str(error)) from error
         finally:
             source.close()
             self._source = None

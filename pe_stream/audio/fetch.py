@@ -14,7 +14,6 @@ import ipaddress
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import NamedTuple
@@ -24,15 +23,13 @@ import av
 import av.error
 from av.container import InputContainer
 
-from pe_stream.audio.limits import MOST_SILENT_BYTES, TooCostlyError
+from pe_stream.audio.libavformat import follows_redirects
+from pe_stream.audio.limits import SilenceLimits
 from pe_stream.config.addresses import authority, origin
 from pe_stream.errors import UnavailableError
 
 MOST_REDIRECTS = 8
 """One after the other, as in FFmpeg."""
-
-PATIENCE = 3
-"""So many time limits may pass before there is audio: the next segment is not there at once."""
 
 _PROTOCOLS = "http,https,httpproxy,crypto,tcp,tls"
 _PORTS = {"http": 80, "https": 443}
@@ -68,8 +65,7 @@ class Fetcher:
         """
         self.error: UnavailableError | None = None
         self._timeout_s = timeout_s
-        self._closed = closed
-        self.heard()
+        self._silence = SilenceLimits(timeout_s, closed)
         self._other_hosts = frozenset(host.lower() for host in other_hosts)
         self._url = url
         server = _server(url)
@@ -107,8 +103,7 @@ class Fetcher:
         """Audio was decoded of what came, or nothing more comes; raises `error`."""
         if self.error is not None:
             raise self.error
-        self._silent = 0
-        self._due_s = time.monotonic() + PATIENCE * self._timeout_s
+        self._silence.heard()
 
     def count(self, size: int) -> bool:
         """Count bytes that came, or were asked for; whether there may be more.
@@ -118,17 +113,25 @@ class Fetcher:
         """
         if self.error is not None:
             return False
-        self._silent += size
-        if self._silent > MOST_SILENT_BYTES:
-            self.error = TooCostlyError(f"no audio in {MOST_SILENT_BYTES >> 20} MB of it")
-        elif time.monotonic() > self._due_s or (self._closed is not None and self._closed.is_set()):
-            self.error = UnavailableError("no audio within the time limit")
-        if self.error is not None:
-            raise self.error
+        try:
+            self._silence.spend(size)
+        except UnavailableError as error:
+            self.error = error
+            raise
         return True
 
+    def check(self, _size: int) -> None:
+        """Raise `error`: a packet came, of bytes that were counted. There may be none for long."""
+        if not self.count(0) and self.error is not None:
+            raise self.error
+
     def open(self, url: str, options: Mapping[str, str]) -> InputContainer:
-        """A body as raw packets; raises FFmpeg's errors."""
+        """A body as raw packets; raises FFmpeg's errors, and UnavailableError for an old FFmpeg."""
+        if follows_redirects():
+            raise UnavailableError(
+                f"FFmpeg {av.ffmpeg_version_info} cannot be kept from following redirects, so HTTP "
+                "is not taken; PyAV 17.1 and later bring one that can"
+            )
         ours = {
             "protocol_whitelist": _PROTOCOLS,
             "max_redirects": "0",
@@ -248,10 +251,10 @@ class HttpBody:
         self._comes = self._at
         return taken
 
-    def peek(self) -> bytes:
-        """Some of what `read` returns next; none at the end."""
-        if not self._rest:
-            self._rest = next(self._packets, b"")
+    def peek(self, size: int) -> bytes:
+        """What `read` returns next: `size` bytes or more, fewer at the end alone."""
+        while len(self._rest) < size and (more := next(self._packets, b"")):
+            self._rest += more
         return self._rest
 
     def allow_seeking(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import threading
 import time
 from functools import cache
 
@@ -26,11 +27,14 @@ MOST_CHANNELS = 64
 LONGEST_BLOCK_S = 1.0
 """Longer blocks are cut, so that a step after decoding takes 200 kB at most."""
 
-MOST_FRAME_BYTES = 64 * 2**20
+MOST_FRAME_BYTES = 16 * 2**20
 """Bytes of a decoded frame, over all channels, as float32."""
 
 MOST_SILENT_BYTES = 64 * 2**20
 """Bytes that may come without any audio in them: an index, pictures, a tag."""
+
+PATIENCE = 3
+"""So many time limits may pass before there is audio: the next segment is not there at once."""
 
 MOST_ALLOCATED = 128 * 2**20
 """Bytes that FFmpeg's libraries may allocate at once: the index of a film of a day."""
@@ -103,6 +107,33 @@ class LiveLimits:
         """Count a new segment; raises TooCostlyError where there are too many."""
         if self._breaks.spend(1, time.monotonic()):
             raise TooCostlyError("its format or its time stamps change again and again")
+
+
+class SilenceLimits:
+    """What a connection may send, and how long, with no audio in it. One thread's, but `closed`."""
+
+    def __init__(self, timeout_s: float, closed: threading.Event | None = None) -> None:
+        """timeout_s: of every read. closed: set where nobody waits for audio any more."""
+        self._timeout_s = timeout_s
+        self._closed = closed
+        self.heard()
+
+    def heard(self) -> None:
+        """Audio was decoded of what came, or it is read on after a pause."""
+        self._bytes = 0
+        self._due_s = time.monotonic() + PATIENCE * self._timeout_s
+
+    def spend(self, size: int) -> None:
+        """Count bytes that came, or were asked for.
+
+        Raises UnavailableError where no audio came of them for too long, or none is waited for, and
+        TooCostlyError where none is in so many.
+        """
+        self._bytes += size
+        if self._bytes > MOST_SILENT_BYTES:
+            raise TooCostlyError(f"no audio in {MOST_SILENT_BYTES >> 20} MB of it")
+        if time.monotonic() > self._due_s or (self._closed is not None and self._closed.is_set()):
+            raise UnavailableError("no audio within the time limit")
 
 
 class FileLimits:

@@ -121,6 +121,7 @@ class NetworkStream:
             timeout_s=self._timeout_s,
             other_hosts=self._other_hosts,
             closed=self._closed,
+            spend=self._spend,
         )
         self._charge()
         for chunk in self._chunks(self._arrivals(decoder)):
@@ -129,11 +130,18 @@ class NetworkStream:
         ended = UnavailableError(f"{self.describe}: the stream ended")
         self._received.put(None if decoder.recorded else ended)
 
-    def _charge(self) -> None:
-        """Count the CPU time since it was last counted; raises TooCostlyError."""
+    def _spend(self, _cpu_s: float = 0.0, _audio_s: float = 0.0) -> None:
+        """Count the CPU time since it was last counted; raises TooCostlyError.
+
+        All of it, not what decoding took alone, which is given.
+        """
         before_s, self._cpu_s = self._cpu_s, time.thread_time()
+        self._limits.spend_cpu(self._cpu_s - before_s)
+
+    def _charge(self) -> None:
+        """Likewise, outside of the decoder, which names the stream itself."""
         try:
-            self._limits.spend_cpu(self._cpu_s - before_s)
+            self._spend()
         except TooCostlyError as error:
             raise TooCostlyError(f"{self.describe}: {error}") from None
 
@@ -146,7 +154,6 @@ class NetworkStream:
                 self._closed.wait(max(0.0, due_s - time.monotonic()))
             at_s, utc_ns = time.monotonic(), time.time_ns()
             yield _TimedBlock(block, at_s - block.rest_s, utc_ns - round(block.rest_s * 1e9))
-            self._charge()
             ahead_s = self._limits.ahead_s(block.duration_s)
             if self._closed.wait(ahead_s) if ahead_s else self._closed.is_set():
                 return

@@ -20,8 +20,8 @@ import av.error
 from av.container import InputContainer
 
 from pe_stream.audio.decode import Decoder, reason
-from pe_stream.audio.fetch import PATIENCE, Fetcher
-from pe_stream.audio.limits import FileLimits, bound_allocations
+from pe_stream.audio.fetch import Fetcher, HttpBody
+from pe_stream.audio.limits import PATIENCE, FileLimits, SilenceLimits, bound_allocations
 from pe_stream.config.addresses import masked_url
 from pe_stream.errors import RefusedError, UnavailableError
 
@@ -50,6 +50,11 @@ _PROTOCOLS = {
     "ftp": "ftp,tcp",
 }
 """FFmpeg's protocols for each kind of address but HTTP: what it says, and what carries that."""
+
+_PLAYLIST = b"#EXTM3U"
+
+_PLAYLIST_HEAD = 32_768
+"""Bytes of a playlist in which it shows whether it is HLS."""
 
 _LEAD_ELSEWHERE = {"concat", "dash", "hls", "imf", "lavfi", "sdp"}
 """Formats that name further addresses, which only HTTP can have looked at."""
@@ -99,33 +104,36 @@ def open_network(
     timeout_s: float,
     other_hosts: Collection[str] = (),
     closed: threading.Event | None = None,
+    spend: Callable[[float, float], None] = lambda _cpu_s, _audio_s: None,
 ) -> Decoder:
     """A stream by its URL; `timeout_s` bounds opening, and every read after it.
 
     other_hosts: servers that an HTTP stream may lead to, besides its own: names or addresses, with
-    a port or without. closed: set where nobody waits for it any more.
+    a port or without. closed: set where nobody waits for it any more. spend: see `Decoder`.
 
     Raises UnavailableError. Its message has the URL masked, and FFmpeg's own error, which has
     not, is kept out of the traceback.
     """
     name = masked_url(url)
     scheme = url.partition(":")[0].lower()
-    heard: Callable[[], None] | None = None
     recorded = False
+    came: Callable[[int], None]
     try:
         if scheme in {"http", "https"}:
             fetcher = Fetcher(url, timeout_s=timeout_s, other_hosts=other_hosts, closed=closed)
             container, recorded = _open_http(fetcher, timeout_s)
-            heard = fetcher.heard
+            heard, came = fetcher.heard, fetcher.check
         else:
             container = _open_other(url, scheme, timeout_s)
+            silence = SilenceLimits(timeout_s, closed)
+            heard, came = silence.heard, silence.spend
     except av.error.HTTPClientError as error:  # of RTSP too
         raise RefusedError(f"{name}: {reason(error)}") from None
     except (av.error.FFmpegError, UnicodeError) as error:
         raise UnavailableError(f"{name}: {reason(error)}") from None
     except UnavailableError as error:
         raise type(error)(f"{name}: {error}") from None
-    return Decoder(container, name, heard=heard, recorded=recorded)
+    return Decoder(container, name, spend=spend, heard=heard, came=came, recorded=recorded)
 
 
 def _open_http(fetcher: Fetcher, timeout_s: float) -> tuple[InputContainer, bool]:
@@ -138,7 +146,7 @@ def _open_http(fetcher: Fetcher, timeout_s: float) -> tuple[InputContainer, bool
     }
     limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
     body = fetcher.main()
-    playlist = _is_playlist(body.peek())
+    playlist = _is_playlist(body)
     if not playlist:
         body.allow_seeking()
     try:
@@ -157,9 +165,17 @@ def _open_http(fetcher: Fetcher, timeout_s: float) -> tuple[InputContainer, bool
     return container, not playlist and body.length > 0
 
 
-def _is_playlist(beginning: bytes) -> bool:
-    """Whether that is HLS, not a mere list of addresses."""
-    return beginning.startswith(b"#EXTM3U") and b"\n#EXT-X-" in beginning
+def _is_playlist(body: HttpBody) -> bool:
+    """Whether that is HLS, not a mere list of addresses, in however small pieces it comes."""
+    beginning = body.peek(1)
+    while beginning[: len(_PLAYLIST)] == _PLAYLIST[: len(beginning)]:
+        if b"\n#EXT-X-" in beginning:
+            return True
+        known = len(beginning)
+        beginning = body.peek(known + 1)
+        if not known < len(beginning) < _PLAYLIST_HEAD:
+            break
+    return False
 
 
 def _open_other(url: str, scheme: str, timeout_s: float) -> InputContainer:

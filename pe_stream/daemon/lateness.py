@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 
 from pe_stream.core.source_status import SourceStatus
@@ -14,7 +15,10 @@ LATE_S = 2.0
 """Audio may wait so long (s) beyond what hop and lookahead ask for, before that is said."""
 
 AGAIN_S = 60.0
-"""It is said again after this long (s), while it lasts."""
+"""It is said again after this long (s) at the soonest, also where it was over between."""
+
+LOOKS = 3
+"""It has to be so in so many looks, one after the other: bursts of HLS wait for a moment."""
 
 
 class Lateness:
@@ -23,7 +27,9 @@ class Lateness:
     def __init__(self, due_s: float) -> None:
         """due_s: how long audio has to wait anyway, for hop and lookahead (s)."""
         self._due_s = due_s
-        self._next_s: float | None = None
+        self._late_looks = 0
+        self._told = False
+        self._next_s = -math.inf
 
     def check(self, statuses: Mapping[str, SourceStatus], now_s: float) -> None:
         """Look at every source. now_s: monotonic."""
@@ -32,8 +38,9 @@ class Lateness:
             for source, status in statuses.items()
         }
         late = [source for source, waits_s in waiting_s.items() if waits_s > LATE_S]
-        if late and (self._next_s is None or now_s >= self._next_s):
-            self._next_s = now_s + AGAIN_S
+        self._late_looks = self._late_looks + 1 if late else 0
+        if self._late_looks >= LOOKS and now_s >= self._next_s:
+            self._told, self._next_s = True, now_s + AGAIN_S
             worst = max(late, key=lambda source: waiting_s[source])
             log.warning(
                 "scoring falls behind: audio waits up to %.1f s (%s; %d of %d sources), and events "
@@ -44,6 +51,6 @@ class Lateness:
                 len(late),
                 len(statuses),
             )
-        elif self._next_s is not None and max(waiting_s.values(), default=0.0) < LATE_S / 2:
-            self._next_s = None
+        elif self._told and max(waiting_s.values(), default=0.0) < LATE_S / 2:
+            self._told = False
             log.info("scoring keeps up again")

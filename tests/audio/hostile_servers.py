@@ -1,4 +1,4 @@
-"""Servers on loopback that send what no camera would, over HTTP: one handler each."""
+"""Servers on loopback that send what no camera would, mostly over HTTP: one handler each."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ class Hostile:
     port: int
     paths: list[str] = field(default_factory=list)
 
-    def url(self, path: str = "/live") -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
+    def url(self, path: str = "/live", scheme: str = "http") -> str:
+        return f"{scheme}://127.0.0.1:{self.port}{path}"
 
 
 @contextlib.contextmanager
-def serving(handler: Handler, *, ranges: bool = False) -> Iterator[Hostile]:
+def serving(handler: Handler, *, ranges: bool = False, asked: bool = True) -> Iterator[Hostile]:
     """A server that answers every connection with `handler`, each on a thread of its own.
 
-    ranges: the path is followed by the bytes asked for, as in "/live 0-99", "/live 100-".
+    ranges: the path is followed by the bytes asked for, as in "/live 0-99", "/live 100-". asked:
+    wait for a request, which clients of bare TCP do not send.
     """
     listening = socket.create_server(("127.0.0.1", 0), backlog=50)
     hostile = Hostile(listening.getsockname()[1])
@@ -47,11 +48,14 @@ def serving(handler: Handler, *, ranges: bool = False) -> Iterator[Hostile]:
     def answer(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, IndexError):
             connection.settimeout(LINGER_S)
+            if not asked:
+                handler(connection, "")
+                return
             request = connection.recv(4000).decode("latin-1")
             path = request.split()[1]
             hostile.paths.append(path)
-            if ranges and (asked := re.search(r"\r\nRange: bytes=(\S+)", request)):
-                path += f" {asked[1]}"
+            if ranges and (part := re.search(r"\r\nRange: bytes=(\S+)", request)):
+                path += f" {part[1]}"
             handler(connection, path)
 
     def accept() -> None:
@@ -155,6 +159,26 @@ def changing(frames: list[list[bytes]]) -> Handler:
             kind = frames[number % len(frames)]
             connection.sendall(kind[number // len(frames) % len(kind)])
             time.sleep(max(0.0, began_s + number * 0.02 - time.monotonic()))
+
+    return answer
+
+
+def undecodable(size: int) -> bytes:
+    """AAC in ADTS by its header, with nothing in it that any decoder takes."""
+    head = bytes(
+        (0xFF, 0xF1, 0x4C, 0x40 | size >> 11, size >> 3 & 0xFF, (size & 7) << 5 | 31, 0xFC)
+    )
+    return head + b"\xa5" * (size - len(head))
+
+
+def repeated(packets: bytes, *, most: int, pause_s: float, first: bytes = b"") -> Handler:
+    """The same packets again and again, `most` times; bare, as TCP has them."""
+
+    def answer(connection: socket.socket, _: str) -> None:
+        connection.sendall(first)
+        for _number in range(most):
+            connection.sendall(packets)
+            time.sleep(pause_s)
 
     return answer
 

@@ -19,14 +19,22 @@ PACKET = 960
 
 _SDP = (
     "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\n"
-    "m=audio 0 RTP/AVP 96\r\na=rtpmap:96 L16/48000/1\r\na=control:sound\r\n"
+    "m=audio 0 RTP/AVP 96\r\n{}\r\na=control:sound\r\n"
 )
+_ENCODINGS = {
+    "pcm": "a=rtpmap:96 L16/48000/1",
+    "aac": (
+        "a=rtpmap:96 mpeg4-generic/48000/1\r\na=fmtp:96 mode=AAC-hbr;config=1188;"
+        "sizeLength=13;indexLength=3;indexDeltaLength=3"
+    ),
+}
 
 
 class _Camera(socketserver.StreamRequestHandler):
     """One RTSP connection; subclasses say what is sent."""
 
     pcm: bytes
+    encoding: str
     jump_at: int
     stall_at: int
     hang_up: threading.Event
@@ -46,9 +54,10 @@ class _Camera(socketserver.StreamRequestHandler):
             yield name.lower(), value.strip()
 
     def _answer(self, method: str, number: str) -> None:
+        sdp = _SDP.format(_ENCODINGS[self.encoding])
         head, body = {
             "OPTIONS": ("Public: DESCRIBE, SETUP, PLAY", ""),
-            "DESCRIBE": (f"Content-Type: application/sdp\r\nContent-Length: {len(_SDP)}", _SDP),
+            "DESCRIBE": (f"Content-Type: application/sdp\r\nContent-Length: {len(sdp)}", sdp),
             "SETUP": ("Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1", ""),
         }.get(method, ("Session: 1", ""))
         answer = f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{head}\r\n\r\n{body}"
@@ -62,21 +71,29 @@ class _Camera(socketserver.StreamRequestHandler):
                 return
             late = 48_000 if 0 <= self.jump_at <= number else 0
             payload = self.pcm[number * PACKET * 2 : (number + 1) * PACKET * 2]
+            if self.encoding == "aac":
+                payload = struct.pack(">HH", 16, len(payload) << 3) + payload
             packet = struct.pack(">BBHII", 0x80, 96, number, number * PACKET + late, 7) + payload
             self.wfile.write(struct.pack(">cBH", b"$", 0, len(packet)) + packet)
             time.sleep(max(0.0, began_s + number * 0.02 - time.monotonic()))
 
 
 @contextlib.contextmanager
-def rtsp_camera(samples: NDArray[Any], *, jump_at: int = -1, stall_at: int = -1) -> Iterator[str]:
+def rtsp_camera(
+    samples: NDArray[Any] | bytes, *, jump_at: int = -1, stall_at: int = -1, encoding: str = "pcm"
+) -> Iterator[str]:
     """A camera that sends `samples` (48 kHz) once, in real time, to whoever asks, and hangs up.
 
     jump_at: the packet before which its clock jumps ahead by 1 s; stall_at: the packet from which
-    on nothing is sent any more. Yields the URL, with secrets in it.
+    on nothing is sent any more. encoding: what they are sent as; `samples` may be
+    its packets, of 1920 bytes each. Yields the URL, with secrets in it.
     """
     hang_up = threading.Event()
     what = {
-        "pcm": np.round(samples * 32767).astype(">i2").tobytes(),
+        "pcm": samples
+        if isinstance(samples, bytes)
+        else np.round(samples * 32767).astype(">i2").tobytes(),
+        "encoding": encoding,
         "jump_at": jump_at,
         "stall_at": stall_at,
         "hang_up": hang_up,

@@ -134,6 +134,7 @@ def test_a_source_that_cannot_come_back_ends_the_feed() -> None:
         assert bench.take(3)[1:] == [Mark.LOST, Mark.ENDED]
     assert not bench.failures
     assert str(bench.feed.error) == "kitchen: broken file"
+    assert bench.feed.lost_reason == "broken file"
 
 
 def test_a_stop_while_the_source_is_being_opened_again_closes_it() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import av
 import pytest
 from audio.hostile_servers import Handler, Hostile, head, serving, tone, wav_head
 
-from pe_stream.audio import fetch
+from pe_stream.audio import fetch, limits
 from pe_stream.audio.fetch import Fetcher
 from pe_stream.audio.limits import TooCostlyError
 from pe_stream.audio.opening import open_network
@@ -154,6 +156,21 @@ def test_a_redirect_on_the_same_server_is_followed_with_its_login() -> None:
     assert asked[-1] == "/here"
 
 
+def test_an_ffmpeg_that_cannot_be_kept_from_redirects_fetches_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], other: Hostile
+) -> None:
+    monkeypatch.setattr(fetch, "follows_redirects", lambda: True)
+    with serving(redirects(other.url("/meta"))) as hostile:
+        with pytest.raises(UnavailableError) as caught:
+            read(hostile.url())
+        assert hostile.paths == []
+    assert str(caught.value) == (
+        f"{hostile.url()}: FFmpeg {av.ffmpeg_version_info} cannot be kept from following redirects,"
+        " so HTTP is not taken; PyAV 17.1 and later bring one that can"
+    )
+    assert capfd.readouterr() == ("", "")
+
+
 def test_redirects_in_a_circle_end() -> None:
     with serving(redirects("/live")) as source:
         with pytest.raises(UnavailableError, match="more than 8 redirects"):
@@ -225,6 +242,22 @@ def test_hls_is_heard_whatever_its_address_is_called(
     assert samples == pytest.approx(3 * 48_000, abs=4096)
 
 
+def test_hls_is_heard_in_however_small_pieces_it_comes(hls: dict[str, bytes]) -> None:
+    def answer(connection: socket.socket, path: str) -> None:
+        body = hls["/ts.m3u8" if path == "/live" else path]
+        if path != "/live":
+            sends("text/plain", body)(connection, path)
+            return
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(head("text/plain", len(body)))
+        for piece in (body[:3], body[3:12], body[12:40], body[40:]):
+            connection.sendall(piece)
+            time.sleep(0.1)
+
+    with serving(answer) as source:
+        assert read(source.url()) == pytest.approx(3 * 48_000, abs=4096)
+
+
 def test_a_recording_is_sought_in(tmp_path: Path) -> None:
     """An MP4 whose index is at its end."""
     file = tmp_path / "a.mp4"
@@ -262,7 +295,7 @@ def read_with_ranges(main: bytes, files: dict[str, bytes] | None = None) -> int:
 
 
 def test_bytes_without_audio_are_too_much_at_some_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "MOST_SILENT_BYTES", 100_000)
+    monkeypatch.setattr(limits, "MOST_SILENT_BYTES", 100_000)
     fetcher = Fetcher("http://camera/live", timeout_s=1)
     for _ in range(5):
         assert fetcher.count(90_000)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from audio.hostile_servers import wav_head
@@ -331,6 +332,23 @@ def test_a_recording_that_takes_too_long_to_decode_ends(
 def test_an_array_of_no_sensible_rate_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="give 1000 to 768000"):
         from_array(np.zeros(100_000), rate)
+
+
+@pytest.mark.parametrize(("samples", "taken"), [(4_000_000, True), (4_500_000, False)])
+def test_a_frame_takes_sixteen_megabytes_at_most(
+    samples: int, tmp_path: Path, *, taken: bool
+) -> None:
+    path = tmp_path / "a.mka"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=48_000, layout="mono")
+        frame = AudioFrame.from_ndarray(np.zeros((1, samples), np.int16), "s16", "mono")
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+    if taken:
+        assert seconds_of(path) == pytest.approx(samples / 48_000)
+        return
+    with pytest.raises(UnavailableError, match="samples of 1 channels at once are too many"):
+        seconds_of(path)
 
 
 def test_sizes_that_are_stated_are_not_believed(tmp_path: Path) -> None:
