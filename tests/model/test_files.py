@@ -171,10 +171,10 @@ def test_weights_that_may_not_be_read_are_named(
     (folder / "evil\n\udcff.safetensors").write_bytes(b"x")
     given = Path.open
 
-    def refuse(path: Path, *mode: str) -> object:
+    def refuse(path: Path, mode: str = "r") -> object:
         if path.name.startswith("evil"):
             raise PermissionError(13, "Permission denied", str(path))
-        return given(path, *mode)
+        return given(path, mode)
 
     monkeypatch.setattr(Path, "open", refuse)
     with refused(str(folder), r"its 'evil.n.udcff.safetensors' cannot be read .*denied"):
