@@ -23,7 +23,7 @@ NPM := $(shell command -v npm)
 LINT := tests/web/lint
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast coverage test-oldest test-gpu lint-js spelling faults fuzz attack api licences sbom \
+.PHONY: help demo test test-fast coverage test-oldest test-gpu lint-js spelling faults fuzz attack attack-all api licences sbom \
   demo-recording demo-picture screenshots hooks constraints clean
 
 help:  ## these words
@@ -71,11 +71,16 @@ test-gpu: .venv/.installed-test  ## the checks on an NVIDIA GPU (needs a torch w
 faults: .venv/.installed-test  ## break the daemon's surroundings 200 times, and report
 	PYTHONPATH=tests $(VENV) -m faults $(FAULTS_ARGS)
 
-# It takes latencies: nothing else runs beside it.
-attack: TIMED := tests/attack/test_connections.py
-attack: .venv/.installed-test  ## attack ports, broker, page for minutes; loopback only
-	$(VENV) -m pytest tests/attack -m attack -n 2 --dist loadfile --ignore $(TIMED) $(PYTEST_ARGS)
-	$(VENV) -m pytest $(TIMED) -m attack -n 0 $(PYTEST_ARGS)
+# An interrupt lets pytest end the daemons that it started.
+attack: .venv/.installed-test  ## attack all that is open to others, for 15 minutes at most; loopback only
+	timeout --signal=INT --kill-after=20 900 $(MAKE) --no-print-directory attack-all
+
+# Long and short: what held is in the short ones. TIMED takes latencies: nothing else runs beside it.
+attack-all: TIMED := tests/attack/test_connections.py
+attack-all: ATTACKS := tests/attack tests/model/test_hostile.py tests/audio/test_fetch.py
+attack-all: .venv/.installed-test
+	$(VENV) -m pytest $(ATTACKS) -m "not gpu" -n 2 --dist loadfile --ignore $(TIMED) $(PYTEST_ARGS)
+	$(VENV) -m pytest $(TIMED) -m "not gpu" -n 0 $(PYTEST_ARGS)
 
 fuzz: .venv/.installed-test  ## 100,000 damaged configurations, messages, recordings of each kind
 	FUZZ_CASES=100000 $(VENV) -m pytest tests/test_fuzz.py $(PYTEST_ARGS)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from contextlib import chdir
 from functools import cache
@@ -139,6 +141,27 @@ def test_make_targets_exist() -> None:
                     word for word in shlex.split(words) if re.fullmatch(r"[a-z-]+", word)
                 ]
                 assert set(named_targets) <= targets, words
+
+
+def test_make_attack_runs_long_and_short_attacks_and_ends() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "MAKEFLAGS"}
+    said = subprocess.run(
+        ["make", "-n", "attack"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (bound,) = re.findall(r"^timeout .*? (\d+) .*attack-all$", said, re.MULTILINE)
+    assert int(bound) <= 15 * 60
+    most, timed = re.findall(r"-m pytest (.*)", said)
+    for place in ("tests/attack", "tests/model/test_hostile.py", "tests/audio/test_fetch.py"):
+        assert place in most.split()
+    assert timed.split()[0] == most.partition("--ignore ")[2].split()[0]
+    for command in (most, timed):
+        assert shlex.split(command).count("-m") == 1  # else pyproject.toml leaves the long ones out
+        assert '-m "not gpu"' in command
 
 
 def test_files_named_in_the_architecture_exist() -> None:

@@ -2,9 +2,10 @@
 
 Whoever reaches one of our ports can have a line written for each thing that they send: the log
 would be full of it, and the disk. What counts as one cause: the logger, the level, and the text but
-for numbers in it (ports, counts). Lines of one message that differ in more, as they name a source
-or a client, pass up to BURST at once, and then one a second, too. What pe_stream itself tells at
-level INFO and below is what was heard: of it, only a line that is the same throughout is counted.
+for numbers in it (ports, counts; in what pe_stream itself tells, not those in names). Lines of one
+message that differ in more, as they name a source or a client, pass up to BURST at once, and then
+one a second, too. What pe_stream itself tells at level INFO and below is what was heard: of it,
+only a line that is the same throughout is counted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ MOST_CAUSES = 2000
 """Causes that are remembered; a new one takes the place of the one that came longest ago."""
 
 _DIGITS = re.compile(r"\d+")
+_NUMBERS = re.compile(r"(?<![\w-])\d+(?![\w-])")
+"""Digits of their own; those of a name (`cam1`) tell one source from another."""
+
 _LONGEST = 500
 
 
@@ -104,9 +108,11 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         error = record.exc_info[0] if record.exc_info else None
         origin = (record.name, record.levelno, error)
         said = record.getMessage()[:_LONGEST]
-        if record.name.partition(".")[0] == "pe_stream" and record.levelno <= logging.INFO:
+        ours = record.name.partition(".")[0] == "pe_stream"
+        if ours and record.levelno <= logging.INFO:
             return [self._allowance((*origin, said), 1, now_s)]
-        cause = self._allowance((*origin, _DIGITS.sub("#", said)), 1, now_s)
+        varying = _NUMBERS if ours else _DIGITS
+        cause = self._allowance((*origin, varying.sub("#", said)), 1, now_s)
         if not record.args:
             return [cause]
         return [cause, self._allowance((*origin, "message", str(record.msg)), BURST, now_s)]

@@ -111,6 +111,11 @@ class MqttSettings(Section):
     keepalive_s: Annotated[int, Field(ge=1, le=65535)] = 30
     """Seconds of silence after which client and broker make sure of each other."""
 
+    def of_embedded(self, port: int, password: str) -> MqttSettings:
+        """The same, for our publisher: it shows the embedded broker who it is by the password."""
+        own = {"port": port, "username": "pe-stream", "password": SecretStr(password)}
+        return self.model_copy(update=own)
+
     def read_password(self) -> str | None:
         """The password from `password`, `password_file` or the environment, in this order.
 

@@ -214,7 +214,7 @@ class Running:
             broker = EmbeddedBroker(settings.port, on_failure=on_failure)
             broker.start()
             stack.callback(broker.stop)
-            settings = settings.model_copy(update={"port": broker.port})
+            settings = settings.of_embedded(broker.port, broker.password)
         publisher = Publisher(
             settings,
             self._topics,

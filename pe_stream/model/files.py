@@ -92,8 +92,8 @@ def read_config(name: str, folder: Path) -> PeAudioConfig:
     found = read_json(name, folder, "config.json")
     kind = found.get("model_type")
     if kind not in {"pe_audio", "pe_audio_video"}:
-        said = ascii(kind)[:100]
-        raise unavailable(name, f"its config.json says model_type {said}, which is not PE Audio")
+        said = f"model_type {_shown(kind)}, which is not PE Audio"
+        raise unavailable(name, f"its config.json says {said}")
     with refusing(name, "its config.json describes no PE Audio model"):
         if "text_config" not in found:
             raise unavailable(name, "its config.json lacks 'text_config'")
@@ -110,7 +110,7 @@ def read_config(name: str, folder: Path) -> PeAudioConfig:
     if (rate, frame) != (SAMPLE_RATE, FRAME):
         raise unavailable(
             name,
-            f"it hears frames of {frame} samples at {rate} Hz; "
+            f"it hears frames of {frame} samples at {_shown(rate)} Hz; "
             f"this program is built for {FRAME} at {SAMPLE_RATE} Hz",
         )
     return config
@@ -133,7 +133,7 @@ def read_recommended(name: str, folder: Path) -> Mapping[str, Recommended]:
     }
     wrong = [label for label, value in found.items() if value is None]
     if not isinstance(labels, dict) or wrong:
-        which = f" ({wrong[0]!r})" if wrong else ""
+        which = f" ({_shown(wrong[0])})" if wrong else ""
         raise unavailable(
             name,
             f'its thresholds.json is not {{"labels": {{name: number from 0 to 1, ...}}}}{which};'
@@ -161,20 +161,29 @@ def identity(folder: Path) -> str:
     """Return a digest of what makes a checkpoint's scores: configuration, tokenizer and weights.
 
     Of weights beyond 16 MiB, blocks spread evenly: training changes them everywhere, and all of
-    large ones would take seconds.
+    large ones would take seconds. Raises UnavailableError for a file that cannot be read.
     """
     digest = hashlib.sha256()
     named = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json")
     files = [folder / name for name in named]
     for file in [*files, *sorted(folder.glob("*.safetensors"))]:
-        if file.is_file():  # else opening it may wait for ever
-            size = file.stat().st_size
-            digest.update(f"{file.name} {size}\n".encode())
-            with file.open("rb") as content:
-                for start in _starts(size):
-                    content.seek(start)
-                    digest.update(content.read(_BLOCK))
+        try:
+            _digest(file, digest)
+        except OSError as error:
+            what = f"its {_shown(file.name)} cannot be read ({first_line(error)})"
+            raise unavailable(str(folder), what) from error
     return digest.hexdigest()
+
+
+def _digest(file: Path, digest: hashlib._Hash) -> None:
+    """Add name, size and blocks of a plain file, if it is there."""
+    if file.is_file():  # else opening it may wait for ever
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode(errors="surrogateescape"))
+        with file.open("rb") as content:
+            for start in _starts(size):
+                content.seek(start)
+                digest.update(content.read(_BLOCK))
 
 
 def _starts(size: int) -> list[int]:
@@ -233,12 +242,17 @@ def _sampling_rate(name: str, folder: Path, default: object) -> object:
     return extractor.get("sampling_rate", default) if isinstance(extractor, dict) else default
 
 
+def _shown(value: object) -> str:
+    """What a file says, short and in one line."""
+    return ascii(value)[:100]
+
+
 _MOST = {
     "threshold": 1.0,
     "off_threshold": 1.0,
     "smooth_s": SMOOTHEST_S,
     "recall": 1.0,
-    "false_alarms_per_hour": math.inf,
+    "false_alarms_per_hour": sys.float_info.max,
 }
 """Highest values that may be recommended for a label; the lowest is 0."""
 

@@ -139,6 +139,13 @@ class ListeningSocket(socket.socket):
         """The connection that a transport has; None where it has had to go already."""
         return self._open.get(transport_socket.fileno())
 
+    def spares(self, kept: int) -> bool:
+        """Whether one more may be known, with `kept` places left for others; if not, it is told."""
+        if sum(each.rank() is Rank.KNOWN for each in self._open.values()) < self.most - kept:
+            return True
+        self._tell("refused: all places are taken")
+        return False
+
     def accept(self) -> tuple[socket.socket, Any]:
         """Accept as asyncio asks for it, on its loop; raises OSError, by which asyncio pauses."""
         now_s = time.monotonic()

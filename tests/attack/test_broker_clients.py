@@ -5,18 +5,40 @@ from __future__ import annotations
 import random
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from attack.hostile_broker import length, packet, text
 from mosquitto import Subscriber
 from paho.mqtt.enums import MQTTProtocolVersion
-from ports import HOST
+from ports import HOST, free_port
+from processes import Daemon, level_config
 
 from pe_stream.outputs.mqtt import embedded_broker
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 
 V311 = MQTTProtocolVersion.MQTTv311
+
+
+FULL = r"""
+import socket
+from pe_stream.outputs.mqtt import embedded_broker
+
+embedded_broker.CONNECTIONS = 4
+clients, start = [], embedded_broker.EmbeddedBroker.start
+
+def start_full(broker):
+    start(broker)
+    for name in b"abc":
+        client = socket.create_connection((embedded_broker.HOST, broker.port))
+        client.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01" + bytes([name]))
+        assert client.recv(4) == b"\x20\x02\x00\x00"
+        clients.append(client)
+
+embedded_broker.EmbeddedBroker.start = start_full
+"""
+"""All places are taken that others may have, before the daemon connects."""
 
 
 def long(*values: Any) -> Any:
@@ -118,3 +140,13 @@ def test_random_packets_harm_nobody(broker: EmbeddedBroker, count: int) -> None:
         if number % 50 == 0:
             served(broker, number)
     served(broker, count)
+
+
+@pytest.mark.realtime
+def test_a_full_broker_takes_its_own_daemon(tmp_path: Path, level: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FULL, "utf-8")
+    config = level_config(level, free_port(), "{microphone: default}")
+    config = config.replace("mqtt: {host: 127.0.0.1, ", "mqtt: {embedded: true, ")
+    with Daemon(tmp_path, config, {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}) as daemon:
+        daemon.wait_for_log("connected to MQTT broker", 20)
+    assert "refuses the connection" not in daemon.log

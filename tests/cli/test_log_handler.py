@@ -68,6 +68,20 @@ def test_numbers_make_no_other_cause_and_words_do() -> None:
         assert made.lines == ["WARNING lost 127.0.0.1:50000", "WARNING lost a camera"]
 
 
+def test_sources_whose_names_differ_in_digits_are_all_told() -> None:
+    with log("pe_stream.audio.feed") as made:
+        for name in [*(f"cam{number}" for number in range(1, 9)), "cam-2", "3_cam", "4cam"]:
+            made.logger.warning("source %s: the server refuses (port %d)", name, 554)
+        assert len(made.lines) == 11
+
+
+def test_numbers_of_their_own_make_no_other_cause_in_our_lines_either() -> None:
+    with log("pe_stream.audio.feed") as made:
+        for number in range(90):
+            made.logger.warning("source cam1: %d frames lost, from 10.0.0.%d", number, number)
+        assert len(made.lines) == 1
+
+
 def test_an_empty_message_again_and_again_is_one_cause() -> None:
     """As the embedded broker's, when there were no descriptors left."""
     with log("pe_stream.outputs.mqtt.embedded_broker") as made:

@@ -146,12 +146,39 @@ def test_recommended_smoothing_and_off_thresholds_are_read(folder: Path) -> None
         '{"labels": {"a": {"threshold": 0.5, "off_threshold": 0.51}}}',
         '{"labels": {"a": {"off_threshold": 0.2}}}',
         '{"labels": {"a": [0.5, 0.6]}}',
+        '{"labels": {"a": {"threshold": 0.5, "false_alarms_per_hour": ' + "9" * 400 + "}}}",
+        '{"labels": {"a": {"threshold": 0.5, "false_alarms_per_hour": Infinity}}}',
+        '{"labels": {"' + "a" * 5000 + '": 1.1}}',
     ],
 )
 def test_wrong_thresholds_are_refused(text: str, folder: Path) -> None:
     (folder / "thresholds.json").write_text(text)
     with refused("mine", "its thresholds.json"):
         read_recommended("mine", folder)
+
+
+@pytest.mark.parametrize("rate", ["a\nb\x1b[31m", "9" * 5000, ["x\r"] * 500])
+def test_a_wrong_rate_is_told_short_and_in_one_line(rate: object, folder: Path) -> None:
+    edit("preprocessor_config.json", lambda c: c.update(sampling_rate=rate))(folder)
+    with refused("mine", "it hears frames of 1920 samples at"):
+        read_config("mine", folder)
+
+
+def test_weights_that_may_not_be_read_are_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The superuser may read all, so the system's answer is made up."""
+    (folder / "evil\n\udcff.safetensors").write_bytes(b"x")
+    given = Path.open
+
+    def refuse(path: Path, mode: str = "r") -> object:
+        if path.name.startswith("evil"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return given(path, mode)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with refused(str(folder), r"its 'evil.n.udcff.safetensors' cannot be read .*denied"):
+        identity(folder)
 
 
 def test_hub_checkpoint_is_downloaded_once(

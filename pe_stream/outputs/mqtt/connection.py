@@ -25,14 +25,21 @@ CONNECT_TIMEOUT_S = 5.0
 IN_FLIGHT = 20
 """Most unacknowledged messages at a time: what mosquitto takes by default."""
 
-LARGEST_PACKET = 65_536
-"""Most bytes of a message to us: the broker keeps larger ones to itself, or the connection ends."""
+LARGEST_MESSAGE = 65_536
+"""Most bytes of a message to us: a broker of MQTT 5 keeps larger ones to itself; else they are
+left out, and told."""
+
+LARGEST_PACKET = 1 << 20
+"""Most bytes of one that is read at all: a larger one ends the connection."""
+
+_READ_BYTES = 262_144
+"""The system holds so much of what comes, which paho may take at once."""
 
 MOST_UNSENT = 1000
 """Packets that may wait for a broker which takes nothing, and asks for answers all the same."""
 
 MOST_UNRELEASED = 100
-"""Messages of QoS 2 that paho keeps until the broker releases them."""
+"""Messages of QoS 2 that paho keeps until the broker releases them, and LARGEST_PACKET of them."""
 
 MOST_RECEIVED = 1000
 """Messages taken in a second; the rest of them waits at the broker, and in the system."""
@@ -67,13 +74,21 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class TooLarge:
+    """A message from the broker that is left out: its payload has `size` bytes."""
+
+    topic: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class SubscriptionRefused:
     """The broker does not let us subscribe, for this reason."""
 
     reason: str
 
 
-Arrival = Acknowledged | Received | SubscriptionRefused
+Arrival = Acknowledged | Received | TooLarge | SubscriptionRefused
 
 
 def _limits(client: paho.Client) -> Properties | None:
@@ -81,12 +96,16 @@ def _limits(client: paho.Client) -> Properties | None:
     if client.protocol != paho.MQTTv5:
         return None
     limits = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    limits.MaximumPacketSize = LARGEST_PACKET
+    limits.MaximumPacketSize = LARGEST_MESSAGE
     return limits
 
 
 class VersionRefusedError(UnavailableError):
     """The broker does not speak this version of MQTT, or it looks like that; try an older one."""
+
+
+class HostileError(UnavailableError):
+    """The connection had to end for what the broker sent on it."""
 
 
 class Connection:
@@ -121,7 +140,7 @@ class Connection:
             raise UnavailableError(_unreachable(self._where, error)) from error
         connection = self._client.socket()
         if isinstance(connection, socket.socket):  # so much paho may take at once
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * LARGEST_PACKET)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _READ_BYTES)
         deadline = time.monotonic() + CONNECT_TIMEOUT_S
         while not self._accepted:
             self.step(0.1)
@@ -150,7 +169,8 @@ class Connection:
         """Wait for the network, or for `wake` to become readable; move bytes both ways.
 
         Returns what arrived, within `timeout_s`. Raises UnavailableError once the connection has
-        ended and everything that arrived on it was returned.
+        ended and everything that arrived on it was returned: HostileError where it was accepted,
+        and ended for what the broker sent.
         """
         connection = None if self._broken else self._client.socket()
         if connection is not None:
@@ -212,10 +232,17 @@ class Connection:
         # paho bounds none of these.
         if self._client._in_packet["remaining_length"] > LARGEST_PACKET:  # noqa: SLF001
             self._give_up(f"it sends more than {LARGEST_PACKET} bytes at once")
-        elif len(self._client._in_messages) > MOST_UNRELEASED:  # noqa: SLF001
+        elif self._unreleased() > MOST_UNRELEASED:
             self._give_up("it does not release its messages of QoS 2")
         elif len(self._client._out_packet) > MOST_UNSENT:  # noqa: SLF001
             self._give_up("it takes nothing that we send")
+
+    def _unreleased(self) -> int:
+        """How many messages wait to be released; too many where they are too large in all."""
+        waiting = self._client._in_messages.values()  # noqa: SLF001
+        if sum(len(each.payload) for each in waiting) > LARGEST_PACKET:
+            return MOST_UNRELEASED + 1
+        return len(waiting)
 
     def _give_up(self, why: str) -> None:
         """End the connection, for what the broker did on it."""
@@ -225,7 +252,8 @@ class Connection:
 
     def _ended(self) -> UnavailableError:
         if self._accepted:
-            return UnavailableError(f"connection to {self._where} lost: {self._why_lost()}")
+            kind = HostileError if self._broken else UnavailableError
+            return kind(f"connection to {self._where} lost: {self._why_lost()}")
         if self._reason is not None:
             return _refused(self._where, self._reason)
         if self._broken:
@@ -277,6 +305,10 @@ class Connection:
 
     def _on_message(self, _: paho.Client, __: Any, message: paho.MQTTMessage) -> None:
         self._received += 1
+        size = len(message.payload)
+        if size > LARGEST_MESSAGE:
+            self._arrivals.append(TooLarge(message.topic, size))
+            return
         self._arrivals.append(Received(message.topic, bytes(message.payload), message.retain))
 
     def _on_log(self, _: paho.Client, __: Any, level: int, text: str) -> None:

@@ -7,7 +7,9 @@ memory of the run before.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
+import secrets
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,7 +22,6 @@ from pe_stream.config.worker import Worker
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs.listening import (
     BACKLOG,
-    AcceptedSocket,
     ListeningSocket,
     Rank,
     places,
@@ -36,7 +37,7 @@ _START_S = 10.0
 STOP_S = 1.5
 
 CONNECTIONS = 100
-"""Most clients at a time."""
+"""Most clients at a time, of which one is our own publisher."""
 
 _RATE = 100
 """Connections accepted in a second."""
@@ -46,6 +47,9 @@ CONNECT_S = 10.0
 
 PACKET_S = 20.0
 """And every later packet, once it has begun."""
+
+LONGEST_KEEPALIVE_S = 600
+"""Who does not promise to be heard this often (0 promises nothing) goes first where all is full."""
 
 LARGEST_PACKET = 1 << 20
 """Most bytes of one: amqtt takes 256 MB of anybody."""
@@ -61,6 +65,7 @@ _CONNECT = 0x10
 _MQTT_5 = 5
 _LEVEL, _KEEPALIVE = slice(6, 7), slice(8, 10)  # of CONNECT's body (MQTT 3.1.1, section 3.1.2)
 _CONNACK_UNSUPPORTED_VERSION = bytes([0x20, 3, 0, 0x84, 0])
+_CONNACK_UNAVAILABLE = bytes([0x20, 2, 0, 3])
 
 
 class EmbeddedBroker:
@@ -68,6 +73,7 @@ class EmbeddedBroker:
 
     failure: what ended the thread other than `stop`; `on_failure` is called with it, on the
         broker's thread.
+    password: whoever connects with it has the place that is kept for our own publisher.
     """
 
     def __init__(
@@ -75,6 +81,7 @@ class EmbeddedBroker:
     ) -> None:
         """Take the port to listen on; 0 means any free one."""
         self.failure: BaseException | None = None
+        self.password = secrets.token_hex(16)
         self._port = port
         self.on_failure = on_failure
         self._ready: Future[int] = Future()
@@ -148,8 +155,7 @@ class EmbeddedBroker:
         )
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            accepted = listening.of(writer.get_extra_info("socket"))
-            await _serve_client(broker, accepted, reader, writer)
+            await _serve_client(broker, self.password, listening, reader, writer)
 
         listening.begin(HOST, self._port, "set mqtt.port to a free port")
         return await asyncio.start_server(
@@ -159,7 +165,8 @@ class EmbeddedBroker:
 
 async def _serve_client(
     broker: Broker,
-    accepted: AcceptedSocket | None,
+    password: str,
+    listening: ListeningSocket,
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
@@ -171,12 +178,20 @@ async def _serve_client(
     try:
         async with asyncio.timeout(CONNECT_S):
             head, body = await _read_connect(reader)
+        accepted = listening.of(writer.get_extra_info("socket"))
         if body[_LEVEL] == bytes([_MQTT_5]):
             writer.write(_CONNACK_UNSUPPORTED_VERSION)
             await writer.drain()
         elif accepted is not None:
-            accepted.rank = lambda: Rank.KNOWN
             keepalive_s = int.from_bytes(body[_KEEPALIVE])
+            # The password is the last field (MQTT 3.1.1, section 3.1.3).
+            own = hmac.compare_digest(body[-len(password) :], password.encode())
+            rank = Rank.KNOWN if own or 0 < keepalive_s <= LONGEST_KEEPALIVE_S else Rank.ASKING
+            if rank is Rank.KNOWN and not own and not listening.spares(1):
+                writer.write(_CONNACK_UNAVAILABLE)
+                await writer.drain()
+                return
+            accepted.rank = lambda: rank
             rest = _BoundedReader(head + body, reader, 1.5 * keepalive_s or None)
             await broker.external_connected(rest, StreamWriterAdapter(writer), _LISTENER)
     except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):

@@ -22,8 +22,10 @@ from pe_stream.outputs.mqtt.connection import (
     Acknowledged,
     Arrival,
     Connection,
+    HostileError,
     Received,
     SubscriptionRefused,
+    TooLarge,
 )
 from pe_stream.outputs.mqtt.connector import Connector
 from pe_stream.outputs.mqtt.outbox import Outbox
@@ -43,6 +45,10 @@ _STEADY_S = 10.0
 """A connection that held this long was a good one: the next attempt begins with short delays."""
 
 _DROP_WARNING_S = 10.0
+
+DEAF_S = 600.0
+"""After a connection that ended for what the broker sent, nothing is subscribed for so long (s):
+what is retained may come with each subscription."""
 
 
 def backoff() -> Iterator[float]:
@@ -95,6 +101,7 @@ class Publisher:
         self._flush_until_s = 0.0
         self._reported: str | None = None  # the last error logged
         self._next_drop_warning_s = 0.0
+        self._deaf_until_s = 0.0
         self._worker = Worker("mqtt", self._keep_connected, self._fail)
 
     @property
@@ -170,6 +177,12 @@ class Publisher:
         began_s = time.monotonic()
         try:
             self._serve(connection)
+        except HostileError as error:
+            if time.monotonic() >= self._deaf_until_s:
+                self._deaf_until_s = time.monotonic() + DEAF_S
+                minutes = DEAF_S / 60
+                error = HostileError(f"{error}; takes no `set` for {minutes:g} minutes")
+            self._report(error)
         except UnavailableError as error:
             self._report(error)
         return time.monotonic() - began_s
@@ -182,9 +195,9 @@ class Publisher:
         self.connected = True
         try:
             # Before anything is sent: who sees `online` may send `set`.
-            for topic in (self._topics.set_filter(), *self._listen):
-                connection.subscribe(topic)
+            hears = self._hear(connection)
             while not self._finished():
+                hears = hears or self._hear(connection)
                 self._send(connection)
                 for arrival in connection.step(self._patience_s(), self._wake.socket):
                     self._take(arrival)
@@ -195,6 +208,14 @@ class Publisher:
             self.connected = False
             self._outbox.disconnected()
             connection.close()
+
+    def _hear(self, connection: Connection) -> bool:
+        """Subscribe to all we take, unless the last time did harm; whether that is done."""
+        if time.monotonic() < self._deaf_until_s:
+            return False
+        for topic in (self._topics.set_filter(), *self._listen):
+            connection.subscribe(topic)
+        return True
 
     def _finished(self) -> bool:
         return self._stopping.is_set() and (self._outbox.empty or self._patience_s() <= 0)
@@ -225,6 +246,9 @@ class Publisher:
             case SubscriptionRefused(reason):
                 topics = " or ".join((self._topics.set_filter(), *self._listen))
                 _log.error("the MQTT broker refuses to send us %s: %s", topics, reason)
+            case TooLarge(topic, size):
+                if topic in self._listen or self._topics.parse_set(topic) is not None:
+                    _log.warning("ignored a message of %d bytes on %r", size, topic)
             case Received(topic, payload, retained):
                 self._obey(topic, payload, retained=retained)
 

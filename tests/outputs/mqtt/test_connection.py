@@ -24,6 +24,7 @@ from pe_stream.outputs.mqtt.connection import (
     Connection,
     Received,
     SubscriptionRefused,
+    TooLarge,
 )
 from pe_stream.outputs.mqtt.connector import Connector
 
@@ -197,17 +198,40 @@ def publish(topic: bytes, flags: int = 0, rest: bytes = b"\x00{}") -> str:
     return (bytes([0x30 | flags]) + length + body).hex()
 
 
+def large(flags: int = 0, number: int = 0) -> str:
+    """A message with 100,000 bytes."""
+    rest = (number.to_bytes(2) if flags else b"") + b"\x00" + b"x" * 100_000
+    body = len(TOPIC).to_bytes(2) + TOPIC + rest
+    length = bytes([len(body) & 127 | 128, len(body) >> 7 & 127 | 128, len(body) >> 14])
+    return (bytes([0x30 | flags]) + length + body).hex()
+
+
+def test_a_large_message_is_left_out_and_what_follows_is_taken(script: Script) -> None:
+    connection = script.connect()
+    script.say(large() + publish(TOPIC))
+    arrived: list[Arrival] = []
+    while len(arrived) < 2:
+        arrived += connection.step(0.1)
+    topic = TOPIC.decode()
+    assert arrived == [TooLarge(topic, 100_000), Received(topic, b"{}", retained=False)]
+    connection.close()
+
+
 @pytest.mark.parametrize(
     ("packets", "said"),
     [
         (publish(b"pe_stream/n/\xff/x/set"), "what it sends is not MQTT (UnicodeDecodeError"),
-        ("30808080" + "01" + "00" * 70_000, "it sends more than 65536 bytes at once"),
+        ("30808080" + "01" + "00" * 70_000, "it sends more than 1048576 bytes at once"),
         (
             "".join(publish(TOPIC, 4, n.to_bytes(2) + b"\x00{}") for n in range(1, 200)),
             "it does not release its messages of QoS 2",
         ),
+        (
+            "".join(large(4, n) for n in range(1, 12)),
+            "it does not release its messages of QoS 2",
+        ),
     ],
-    ids=["a topic that is no text", "256 MB", "QoS 2 without an end"],
+    ids=["a topic that is no text", "256 MB", "QoS 2 without an end", "large ones of QoS 2"],
 )
 def test_whatever_a_broker_sends_ends_the_connection_at_most(
     script: Script, packets: str, said: str

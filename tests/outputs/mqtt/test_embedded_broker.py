@@ -19,9 +19,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from ports import HOST, free_port
 from timing import within
 
+from pe_stream.config import MqttSettings
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs import listening
 from pe_stream.outputs.mqtt import embedded_broker
+from pe_stream.outputs.mqtt.connector import Connector
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 
 V311 = MQTTProtocolVersion.MQTTv311
@@ -254,6 +256,52 @@ def test_idle_connections_keep_nobody_out_and_clients_stay(
     told = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert len(told) == 1
     assert "may be 10: 1 ended, as others came" in told[0]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedBroker]:
+    """A broker with ten places, which judges everybody at once."""
+    monkeypatch.setattr(embedded_broker, "CONNECTIONS", 10)
+    monkeypatch.setattr(embedded_broker, "_RATE", 1000)
+    monkeypatch.setattr(listening, "FRESH_S", 0.0)
+    broker = EmbeddedBroker()
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+def answer(stack: ExitStack, port: int, said: bytes) -> bytes:
+    client = stack.enter_context(socket.create_connection((HOST, port)))
+    client.settimeout(within(5))
+    client.sendall(said)
+    return client.recv(4)
+
+
+ACCEPTED, UNAVAILABLE = b"\x20\x02\x00\x00", b"\x20\x02\x00\x03"
+
+
+@pytest.mark.parametrize("keepalive_s", [0, 65_535])
+def test_who_promises_nothing_makes_way(small: EmbeddedBroker, keepalive_s: int) -> None:
+    with ExitStack() as stack, subscriber(small) as ear:
+        for number in range(30):
+            said = connect(b"%d" % number, keepalive_s)
+            assert answer(stack, small.port, said) == ACCEPTED
+        with subscriber(small) as mouth:
+            mouth.publish("house/a", "still here")
+            ear.wait_for("house/a", ["still here"])
+
+
+def test_a_place_is_kept_for_our_own_publisher(
+    small: EmbeddedBroker, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as stack:
+        answers = [answer(stack, small.port, connect(b"%d" % number, 60)) for number in range(12)]
+        assert answers == 9 * [ACCEPTED] + 3 * [UNAVAILABLE]
+        settings = MqttSettings(embedded=True).of_embedded(small.port, small.password)
+        with pytest.raises(UnavailableError, match=r"[Uu]navailable"):
+            Connector(settings.of_embedded(small.port, "guessed"), "own").connect()
+        Connector(settings, "own").connect().disconnect()
+    assert "may be 10: 1 refused: all places are taken" in caplog.text
 
 
 def test_what_breaks_in_it_is_told_in_words(caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,7 @@ from pe_stream.core.messages import Message, Topics
 from pe_stream.errors import ConfigError
 from pe_stream.outputs.mqtt import Publisher, SetCommand
 from pe_stream.outputs.mqtt import publisher as publisher_module
+from pe_stream.outputs.mqtt.connection import LARGEST_PACKET
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 from pe_stream.outputs.mqtt.publisher import backoff
 
@@ -449,6 +450,56 @@ def test_a_retained_command_is_not_obeyed_at_the_next_start(
         wait_until(lambda: warnings(caplog) != [], "told")
     assert warnings(caplog) == [f"ignored a retained message on {SET!r}: send `set` without retain"]
     assert publisher.commands == []
+
+
+def connections(broker: Mosquitto) -> int:
+    return broker.log.count("as pe-stream-pi_kitchen")
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        (70_000, f"ignored a message of 70000 bytes on {SET!r}"),
+        (64 << 20, "at once; takes no `set` for 10 minutes (retrying)"),
+    ],
+    ids=["70 kB", "64 MB"],
+)
+def test_a_large_retained_message_does_not_stop_events(
+    broker: Mosquitto,
+    publisher: Publishers,
+    caplog: pytest.LogCaptureFixture,
+    size: int,
+    told: str,
+) -> None:
+    """Before MQTT 5, a broker cannot be told what is too large, and sends it to each subscriber."""
+    with Subscriber(broker.port, EVENTS) as ear:
+        ear.publish(SET, "x" * size, retain=True)
+        mouth = publisher(broker.port, protocol="3.1.1")
+        wait_until(lambda: any(told in each for each in warnings(caplog) + errors(caplog)), "told")
+        wait_until(lambda: mouth.connected, "connected")
+        for number in range(20):
+            mouth.publish([event(number)])
+            time.sleep(0.05)
+        ear.wait_for(EVENTS, [str(number) for number in range(20)])
+        assert mouth.connected
+    assert connections(broker) == (1 if size < LARGEST_PACKET else 2)
+
+
+def test_what_is_no_longer_too_large_is_heard_again(
+    broker: Mosquitto, publisher: Publishers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher_module, "DEAF_S", 1.0)
+    with Subscriber(broker.port, "none") as voice:
+        voice.publish(SET, "x" * (64 << 20), retain=True)
+        mouth = publisher(broker.port, protocol="3.1.1")
+        wait_until(lambda: mouth._deaf_until_s > 0 and mouth.connected, "connected, and deaf")
+        voice.publish(SET, "", retain=True)
+
+        def obeyed() -> bool:
+            voice.publish(SET, '{"enabled": false}')
+            return publisher.commands != []
+
+        wait_until(obeyed, "command obeyed")
 
 
 def test_a_broker_of_3_1_1_only(publisher: Publishers) -> None:
