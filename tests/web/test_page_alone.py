@@ -16,7 +16,7 @@ import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
 from mosquitto import wait_until
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from stand_ins import event
 from web.browser import browser, page
 from web.houses import Standing, standing
@@ -576,6 +576,26 @@ def test_a_view_without_anything_typed_comes_again(chromium: Browser, tmp_path: 
         log_in(opened)
         expect(opened.get_by_text("There is no such event any more")).to_be_visible()
         expect(opened.get_by_role("navigation", name="Main")).to_be_visible()
+
+
+def test_the_end_of_the_stream_before_the_answer_asks_nobody_to_log_in_again(
+    chromium: Browser, tmp_path: Path
+) -> None:
+    def slowly(route: Route) -> None:
+        if route.request.method != "DELETE":
+            route.continue_()
+            return
+        answer = route.fetch()
+        time.sleep(1.5)  # meanwhile the stream has ended with the session
+        route.fulfill(response=answer)
+
+    with locked(chromium, tmp_path, "label/dog") as (_, opened):
+        expect(opened.get_by_test_id("label-prompts")).to_be_visible()
+        opened.route("**/session", slowly)
+        opened.get_by_test_id("logout").click()
+        expect(opened.get_by_test_id("password")).to_be_visible()
+        expect(opened.get_by_test_id("door")).to_have_count(0)
+        expect(opened.get_by_test_id("label-form")).to_have_count(0)
 
 
 def test_who_logs_out_leaves_nothing_behind(chromium: Browser, tmp_path: Path) -> None:

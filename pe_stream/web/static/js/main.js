@@ -1,6 +1,6 @@
 // Start, session, and which view is shown.
 
-import { get, whenLoginIsNeeded } from "./api.js";
+import { get, remove, whenLoginIsNeeded } from "./api.js";
 import { byId, el, fill } from "./dom.js";
 import { view as event } from "./event.js";
 import { view as events } from "./events/view.js";
@@ -16,6 +16,7 @@ import { view as search } from "./search.js";
 import * as shell from "./shell.js";
 import { Ends } from "./signal.js";
 import * as stream from "./stream.js";
+import { failed } from "./toasts.js";
 import { view as tryPrompt } from "./try.js";
 
 /**
@@ -138,10 +139,19 @@ function askAgain() {
   }, "You were logged out meanwhile. What was typed here is kept.");
 }
 
-async function logout(session) {
+/** The stream ends with its session; it is let go before, or its end would ask to log in again. */
+async function logout() {
+  stream.stop();
   loggedIn = false;
-  shell.session(session);
-  showLogin();
+  try {
+    shell.session(await remove("session"));
+    showLogin();
+  } catch (error) {
+    if (atDoor) return; // whoever was told so meanwhile is logged out
+    loggedIn = true;
+    stream.start();
+    failed(error, "Not logged out");
+  }
 }
 
 function cannotStart(error) {

@@ -1,12 +1,10 @@
 // What is around every view: name of the node, navigation, state of the connection, banner.
 
-import { remove } from "./api.js";
 import { byId, el, fill, icon, say } from "./dom.js";
 import { changed, daemon } from "./daemon.js";
 import { link } from "./router.js";
 import { connection, now } from "./stream.js";
 import * as theme from "./theme.js";
-import { failed } from "./toasts.js";
 
 const PLACES = [
   ["live", "Live"], ["events", "Events"], ["labels", "Labels"], ["try", "Try"], ["search", "Search"], ["health", "Health"],
@@ -32,13 +30,7 @@ export function build({ onLogout }) {
   name();
   toggle.addEventListener("click", theme.toggle);
   theme.onTheme(name);
-  logout.addEventListener("click", async () => {
-    try {
-      onLogout(await remove("session"));
-    } catch (error) {
-      failed(error, "Not logged out");
-    }
-  });
+  logout.addEventListener("click", onLogout);
   fill(document.getElementById("header"),
     el("a.brand", { href: link("live") },
       el("img", { src: "favicon.svg", alt: "", width: 28, height: 28 }), node),
