@@ -43,7 +43,7 @@ def stored(name: str, folder: Path) -> Iterator[dict[str, Any]]:
             _look(name, folder / file)
             with refusing(name, f"its weights cannot be read: {file}"):
                 content: Any = opened.enter_context(safe_open(folder / file, framework="pt"))
-                tensors |= {key: content.get_slice(key) for key in content.keys()}  # noqa: SIM118
+                tensors |= {key: content.get_slice(key) for key in content.keys()}  # noqa: SIM118 - no mapping
         yield tensors
 
 

@@ -78,7 +78,7 @@ class BoundedProtocol(H11Protocol):
         self._phase: tuple[object, ...] = ()
         self._opened_s = self._since_s = self.loop.time()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begin; asyncio calls it."""
         super().connection_made(transport)
         accepted = self._listening.of(transport.get_extra_info("socket"))

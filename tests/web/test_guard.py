@@ -357,7 +357,9 @@ def test_a_connection_that_asks_nothing_is_closed(
     for said, answer in ((b"", b""), (b"GET / HTTP/1.1\r\nHost: loc", b"HTTP/1.1 408 ")):
         with socket.create_connection((address.host, address.port or 0), 10) as connection:
             connection.sendall(said)
-            assert connection.recv(100).startswith(answer)  # closed by the other end
+            said_back = connection.recv(100)
+            assert said_back.startswith(answer)
+            assert bool(said_back) == bool(answer), "closed by the other end"
     with house.client() as client:
         assert client.get("api/v1/info").is_success
         assert client.get("api/v1/info").is_success  # kept open

@@ -229,17 +229,17 @@ class Connection:
         if writable:
             self._client.loop_write()
         self._client.loop_misc()
-        # paho bounds none of these.
-        if self._client._in_packet["remaining_length"] > LARGEST_PACKET:  # noqa: SLF001
+        # paho bounds none of these, and tells of none in public.
+        if self._client._in_packet["remaining_length"] > LARGEST_PACKET:  # noqa: SLF001 - see above
             self._give_up(f"it sends more than {LARGEST_PACKET} bytes at once")
         elif self._unreleased() > MOST_UNRELEASED:
             self._give_up("it does not release its messages of QoS 2")
-        elif len(self._client._out_packet) > MOST_UNSENT:  # noqa: SLF001
+        elif len(self._client._out_packet) > MOST_UNSENT:  # noqa: SLF001 - see above
             self._give_up("it takes nothing that we send")
 
     def _unreleased(self) -> int:
         """How many messages wait to be released; too many where they are too large in all."""
-        waiting = self._client._in_messages.values()  # noqa: SLF001
+        waiting = self._client._in_messages.values()  # noqa: SLF001 - see _move
         if sum(len(each.payload) for each in waiting) > LARGEST_PACKET:
             return MOST_UNRELEASED + 1
         return len(waiting)
