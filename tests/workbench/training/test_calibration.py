@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from workbench.evaluation.made import file, sounds, system
+from workbench.evaluation.made import file, sounds
 
 from pe_stream.errors import UnavailableError
-from pe_stream.workbench.evaluation.events import Tally
-from pe_stream.workbench.evaluation.scoring import Sounds, System
 from pe_stream.workbench.evaluation.truth import Span
 from pe_stream.workbench.training import calibration
-from pe_stream.workbench.training.calibration import Choice, best_threshold
 
 
 def test_the_fit_finds_slope_and_offset() -> None:
@@ -45,69 +42,6 @@ def test_a_fit_needs_a_label_that_is_there_at_times() -> None:
         calibration.fit_logits([np.zeros(9)], [np.ones(9, bool)])
 
 
-def tally(true: int, found: int, false: int, false_empty: int = 0) -> Tally:
-    return Tally(true, found, false, false_empty)
-
-
-def tallies(*counts: Tally, first: float = 0.1) -> list[tuple[float, Tally]]:
-    return [(round(first + 0.05 * i, 2), each) for i, each in enumerate(counts)]
-
-
-def test_the_threshold_is_the_middle_of_the_best() -> None:
-    few, best, many = tally(10, 3, 0), tally(10, 9, 1), tally(10, 10, 30)
-    points = tallies(many, many, best, best, best, few, few)
-    assert best_threshold(points, 1.0) == Choice(0.25, 18 / 20, 0.9, 0.0)
-
-
-def test_none_that_is_near_to_a_false_alarm_on_background() -> None:
-    loud, quiet = tally(10, 9, 3, 1), tally(10, 9, 1)
-    points = tallies(loud, loud, *[quiet] * 7)
-    choice = best_threshold(points, 1.0)
-    assert choice is not None
-    # Four steps above the last that was loud, and the middle of what is left.
-    assert choice.threshold == 0.45
-    assert choice.f1 > 0
-
-
-@pytest.mark.parametrize(("hours", "threshold"), [(1.9, 0.2), (2.0, 0.1)])
-def test_so_many_false_alarms_an_hour_are_allowed(hours: float, threshold: float) -> None:
-    # Lower is better but for one false alarm in so many hours.
-    points = tallies(tally(10, 9, 0, 1), tally(10, 8, 0, 1), tally(10, 5, 0), tally(10, 1, 0))
-    found = best_threshold(points, hours)
-    assert found is not None
-    assert found.threshold == threshold
-    assert found.false_alarms_per_hour == pytest.approx(0.5 if hours == 2 else 0.0)
-
-
-def test_a_label_that_is_only_found_near_to_false_alarms_is_found_there() -> None:
-    loud, only, deaf = tally(10, 9, 3, 1), tally(10, 4, 0), tally(10, 0, 0)
-    points = tallies(loud, loud, only, *[deaf] * 7)
-    assert best_threshold(points, 1.0) == Choice(0.2, 8 / 14, 0.4, 0.0)
-
-
-def test_a_label_that_is_always_loud_on_background_gets_the_highest_and_says_so() -> None:
-    points = tallies(*[tally(10, 9, 3, 3)] * 6)
-    choice = best_threshold(points, 1.0)
-    assert choice is not None
-    assert (choice.threshold, choice.false_alarms_per_hour) == (0.35, 3.0)
-
-
-def test_a_label_that_is_never_found_gets_the_lowest_that_is_quiet_and_says_so() -> None:
-    points = tallies(tally(5, 0, 4, 1), *[tally(5, 0, 4)] * 5)
-    assert best_threshold(points, 1.0) == Choice(0.15, 0.0, 0.0, 0.0)
-
-
-def test_a_label_that_never_sounds_gets_no_threshold() -> None:
-    assert best_threshold(tallies(tally(0, 0, 4), tally(0, 0, 0)), 1.0) is None
-
-
-def test_thresholds_at_the_ends_are_not_recommended() -> None:
-    points = [(0.0001, tally(10, 10, 0)), (0.5, tally(10, 5, 5)), (0.9999, tally(10, 10, 0))]
-    choice = best_threshold(points, 1.0)
-    assert choice is not None
-    assert choice.threshold == 0.5
-
-
 def test_scenes_without_known_onsets_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"")
     (tmp_path / "manifest.csv").write_text("path,label\na.wav,dog\n", "utf-8")
@@ -130,69 +64,6 @@ def test_the_weights_are_rescaled_and_nothing_else(tmp_path: Path) -> None:
     assert after["text_audio_logit_bias"].item() == pytest.approx(-8.5, rel=1e-3)
     assert torch.equal(after["other"], before["other"])
     assert {tensor.dtype for tensor in after.values()} == {half}
-
-
-def heard(*scores: np.ndarray) -> tuple[Sounds, System]:
-    """Scores of "dog" in two files of 10 s: it sounds from 2 to 5 s, and in the second not."""
-    files = sounds(file("0", {"dog": [(2.0, 5.0)]}), file("1"))
-    return files, system(["dog"], *(each[:, None].astype(np.float32) for each in scores))
-
-
-def test_smoothing_is_recommended_where_it_finds_more() -> None:
-    clicks, wavering = np.zeros(250), np.zeros(250)
-    clicks[10:240:30] = 0.9
-    wavering[50:125] = np.tile([0.9, 0.9, 0.2], 25)
-    found = calibration.smoothest(*heard(wavering, clicks), 0)
-    assert found is not None
-    assert (found.smooth_s, found.f1) == (0.6, 1.0)
-    assert found.recommended == {
-        "threshold": round(found.threshold, 3),
-        "off_threshold": round(0.8 * found.threshold, 4),
-        "smooth_s": 0.6,
-        "recall": 1.0,
-        "false_alarms_per_hour": 0.0,
-    }
-
-
-def test_steady_scores_are_not_smoothed() -> None:
-    steady = np.zeros(250)
-    steady[50:125] = 0.9
-    found = calibration.smoothest(*heard(steady, np.zeros(250)), 0)
-    assert found is not None
-    assert (found.smooth_s, found.f1) == (0.0, 1.0)
-    assert "smooth_s" not in found.recommended
-    assert (
-        calibration.smoothest(sounds(file("1")), system(["dog"], np.zeros((250, 1), np.float32)), 0)
-        is None
-    )
-
-
-def test_events_begin_where_scores_that_rise_slowly_began_to() -> None:
-    rising = np.zeros(250)
-    rising[50:125] = np.minimum(0.9, np.linspace(0.3, 1.4, 75))
-    files, scored = heard(rising, np.full(250, 0.5))
-    found = calibration.smoothest(files, scored, 0)
-    assert found is not None
-    chosen = {"dog": found}
-    better = calibration.with_off_threshold(files, scored, chosen)["dog"]
-    assert better.f1 == found.f1 == 1.0
-    assert better.off_ratio == 0.35, "the greatest that reaches back to 0.3"
-    assert better.recommended["off_threshold"] == round(0.35 * better.threshold, 4)
-
-
-def test_events_that_would_merge_end_sooner() -> None:
-    two = np.zeros(250)
-    two[25:75], two[75:150], two[150:225] = 0.9, 0.3, 0.9
-    files = sounds(file("0", {"dog": [(1, 3), (6, 9)]}), file("1"))
-    scored = system(["dog"], *(x[:, None].astype(np.float32) for x in (two, np.zeros(250))))
-    found = calibration.smoothest(files, scored, 0)
-    assert found is not None
-    assert calibration.with_off_threshold(files, scored, {"dog": found})["dog"].f1 == 1.0
-
-
-def test_a_label_keeps_its_choice_where_no_other_is_asked_for() -> None:
-    files, scored = heard(np.zeros(250), np.zeros(250))
-    assert calibration.with_off_threshold(files, scored, {}) == {}
 
 
 def test_made_sounds_count_only_where_a_label_has_no_real_ones() -> None:
