@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import torch
@@ -35,6 +36,13 @@ def wait_for_one_that_dies(group: Group, how: str) -> None:
         return  # "leaves"
     group.wait()
     group.average([torch.zeros(1)])
+
+
+def stay(group: Group, out: Path) -> None:
+    """Say who is here, and stay until somebody ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as below a shell in the background
+    (out / f"{group.rank}.pid").write_text(str(os.getpid()), "utf-8")
+    time.sleep(600)
 
 
 class DiesOnArrival:

@@ -21,7 +21,7 @@ class SearchSettings(Section):
     """Folder; default: `heard` in the service's or the user's state folder."""
 
     keep_days: Annotated[float, Field(gt=0, le=36500)] = 7.0
-    """Days after which it is forgotten. A day of a source takes 31 MB with the embedded checkpoint,
+    """Days after which it is forgotten. A day of a source takes 45 MB with the embedded checkpoint,
     225 MB with the published ones."""
 
     max_gb: Annotated[float, Field(ge=0.01, le=100_000)] = 2.0

@@ -37,7 +37,7 @@ def test_the_packages_own_are_sounds_that_people_know(checkpoint: Checkpoint) ->
     found = background.made(Embedder(checkpoint))
     assert {"a man speaks", "a rooster crows", "smoke alarm", "soft pink noise"} <= set(found)
     assert not any("demo" in name or "label" in name or name.endswith(".") for name in found)
-    assert all(each.shape[1] == 128 and len(each) > 10 for each in found.values())
+    assert all(each.shape[1] == 192 and len(each) > 10 for each in found.values())
     assert len(found["a man speaks"]) == round((42.61 - 39.0) / 0.04)
 
 

@@ -83,7 +83,7 @@ def test_an_example_is_embedded_once(
     checkpoint: Checkpoint, beep: Path, cached: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = examples.load(Embedder(checkpoint), str(beep))
-    assert first.embeddings.shape == (len(first.active), 128)
+    assert first.embeddings.shape == (len(first.active), 192)
     assert 0 < first.active.sum() < len(first.active)
     monkeypatch.setattr(Embedder, "embed", None)
     again = examples.load(Embedder(checkpoint), str(beep))

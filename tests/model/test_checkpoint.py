@@ -19,7 +19,7 @@ from pe_stream.model.precision import fast_dtype
 def test_embedded_checkpoint_describes_itself(embedded: Checkpoint) -> None:
     assert embedded.name == "embedded"
     dtype = str(embedded.dtype).removeprefix("torch.")
-    assert embedded.describe() == f"embedded (7.2 M parameters) on cpu, {dtype}"
+    assert embedded.describe() == f"embedded (9.5 M parameters) on cpu, {dtype}"
     assert len(embedded.recommended) == 23
     assert all(0 < each.threshold < 1 for each in embedded.recommended.values())
 

@@ -50,7 +50,7 @@ def piece(
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("width", "day_mb"), [(128, 31.1), (1024, 224.6)])
+@pytest.mark.parametrize(("width", "day_mb"), [(192, 45.0), (1024, 224.6)])
 def test_a_day_is_searched_within_a_second(tmp_path: Path, width: int, day_mb: float) -> None:
     """With the dimensions of the embedded checkpoint, and of the published ones."""
     store = EmbeddingFiles(tmp_path, keep_days=7, max_gb=2, clock=lambda: NOON / 1e9)

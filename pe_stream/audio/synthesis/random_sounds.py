@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pe_stream.audio.synthesis import alarms, bells, hard_negatives, impacts, traffic
+from pe_stream.audio.synthesis import alarms, ambience, bells, hard_negatives, impacts, traffic
 from pe_stream.core.types import Samples
 
 SOUNDS: Mapping[str, Callable[[np.random.Generator], Samples]] = MappingProxyType(
@@ -42,3 +42,12 @@ SOUNDS: Mapping[str, Callable[[np.random.Generator], Samples]] = MappingProxyTyp
 
 "single beep" and "tone" are what no alarm label should answer to.
 """
+
+BACKGROUNDS: Mapping[str, Callable[[np.random.Generator], Samples]] = MappingProxyType(
+    {
+        "wind": ambience.wind,
+        "crackling fire": ambience.crackling_fire,
+        "sea waves": ambience.sea_waves,
+    }
+)
+"""The same for what sounds throughout: each makes 10 s."""

@@ -27,7 +27,10 @@ from pe_stream.model.prompts import LabelEmbeddings, embed, embed_labels
 from pe_stream.pipeline.scorer import configured_checkpoint
 
 NEAR = 0.5
-"""Cosine from which labels, and common sounds, are told as near."""
+"""Cosine from which labels, and common sounds, are told as near.
+
+Of vectors without the mean of all common sounds': a checkpoint may give all texts a part in common.
+"""
 
 MOST = 5
 """So many near common sounds and words of a label are told."""
@@ -40,9 +43,13 @@ _MOVES = 0.01
 """Words that move no score by as much are told with --json alone."""
 
 
+_Rows = Mapping[str, NDArray[np.float64]]
+"""Vectors (D,) of texts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two labels: the cosine of their vectors, and how their scores go together.
+    """Two labels: the cosine of their vectors (see NEAR), and how their scores go together.
 
     correlation: of their logits over the frames of the background and the clips.
     """
@@ -129,24 +136,29 @@ def examine(
     background = made(Embedder(checkpoint))
     space = space_of(checkpoint)
     heard = np.concatenate([*background.values(), *clips.values()])
+    sounds = COMMON_SOUNDS.read_text("utf-8").splitlines()
+    common = dict(zip(sounds, _rows(checkpoint, sounds), strict=True))
     return Findings(
-        tuple(_pairs(taught, space, heard)),
+        tuple(_pairs(taught, space, heard, common)),
         tuple(_phrasings(checkpoint, labels, space, background, clips)),
         tuple(_words(checkpoint, labels, space, clips)),
-        tuple(_neighbours(checkpoint, labels, embeddings)),
+        tuple(_neighbours(checkpoint, labels, embeddings, common)),
     )
 
 
-def _pairs(labels: LabelEmbeddings, space: Space, heard: FrameEmbeddings) -> Iterator[Pair]:
+def _pairs(
+    labels: LabelEmbeddings, space: Space, heard: FrameEmbeddings, common: _Rows
+) -> Iterator[Pair]:
     columns = [space.logits(heard, FewShotLabel(learn.words_of(labels, n))) for n in labels.names]
-    for pair in overlaps(labels, least=NEAR):
+    nearly_same = {(pair.first, pair.second) for pair in overlaps(labels)}
+    for pair in overlaps(labels, least=NEAR, centre=_centre(common)):
         first, second = (columns[labels.names.index(n)] for n in (pair.first, pair.second))
         yield Pair(
             pair.first,
             pair.second,
             round(pair.cosine, 4),
             round(_correlation(first, second), 4),
-            pair.cosine >= NEARLY_SAME,
+            (pair.first, pair.second) in nearly_same,
         )
 
 
@@ -203,20 +215,28 @@ def _without_a_word(prompt: str) -> list[tuple[str, str]]:
 
 
 def _neighbours(
-    checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], embeddings: LabelEmbeddings
+    checkpoint: Checkpoint,
+    labels: Mapping[str, LabelSettings],
+    embeddings: LabelEmbeddings,
+    common: _Rows,
 ) -> Iterator[Neighbour]:
     """Common sounds near a label that are not the label itself in other words."""
-    sounds = COMMON_SOUNDS.read_text("utf-8").splitlines()
-    rows = _rows(checkpoint, sounds)
+    rows, centre = np.stack(list(common.values())), _centre(common)
     for name, label in labels.items():
-        near = cosines(learn.words_of(embeddings, name)[np.newaxis], rows)[0]
+        words = learn.words_of(embeddings, name)[np.newaxis]
+        near = cosines(words - centre, rows - centre)[0]
         own = cosines(_rows(checkpoint, label.prompts), rows).max(axis=0)
         told = [
             Neighbour(name, sound, round(float(cosine), 4))
-            for sound, cosine, same in zip(sounds, near, own, strict=True)
+            for sound, cosine, same in zip(common, near, own, strict=True)
             if cosine >= NEAR and same < NEARLY_SAME and sound not in label.negatives
         ]
         yield from sorted(told, key=lambda each: -each.cosine)[:MOST]
+
+
+def _centre(common: _Rows) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = np.mean(list(common.values()), axis=0)
+    return mean
 
 
 def _rows(checkpoint: Checkpoint, texts: Sequence[str]) -> NDArray[np.float64]:

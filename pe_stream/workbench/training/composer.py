@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - as everywhere
 from pe_stream.audio.activity import active
 from pe_stream.audio.crossfade import repeated
 from pe_stream.audio.synthesis import in_room, room_noise, room_response
-from pe_stream.audio.synthesis.random_sounds import SOUNDS
+from pe_stream.audio.synthesis.random_sounds import BACKGROUNDS, SOUNDS
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Samples
 from pe_stream.workbench.training import placement
 from pe_stream.workbench.training.frontend import HOP, kernel
@@ -44,11 +44,16 @@ _TEXTURE = 0.9
 
 _SHORTEST_TEXTURE_S = 3.0
 
+_FORMULAS = {**SOUNDS, **BACKGROUNDS}
+
 _ALARMS = ("smoke alarm", "carbon monoxide alarm")
 _BEHIND_ALARMS = ("speech", "music")
 
 _MADE = 0.2
 """How often a formula stands for a label that has recordings too: real ones are the aim."""
+
+_MADE_BACKGROUND = 0.2
+"""How often a background is a formula: there are few recordings of what sounds all day."""
 
 _MANY = 24
 """Recordings past this many make a label no likelier."""
@@ -85,7 +90,7 @@ class Composer:
         self._by_label: dict[str, list[DecodedClip]] = {}
         for recording in recordings.all:
             self._by_label.setdefault(recording.label, []).append(recording)
-        self.labels: tuple[str, ...] = tuple(sorted({*self._by_label, *SOUNDS}))
+        self.labels: tuple[str, ...] = tuple(sorted({*self._by_label, *_FORMULAS}))
         self._shares = self._labels_shares(concept_of or {})
         textures: dict[str, list[DecodedClip]] = {}
         for recording in recordings.all:
@@ -181,6 +186,10 @@ class Composer:
         """Something that sounds throughout; where there is no such recording, a room's noise."""
         if not self._texture_labels or rng.random() < 0.15:
             return Placed("", room_noise(rng, COUNT), np.zeros(FRAMES, bool))
+        if rng.random() < _MADE_BACKGROUND:
+            label = list(BACKGROUNDS)[int(rng.integers(len(BACKGROUNDS)))]
+            samples = BACKGROUNDS[label](rng)
+            return Placed(label, samples[:COUNT], np.ones(FRAMES, bool))
         if rng.random() < 0.3:
             behind = [label for label in _BEHIND_ALARMS if label in self._by_label]
             if behind:
@@ -201,7 +210,7 @@ class Composer:
         self, rng: np.random.Generator, label: str, room: Samples | None, *, alone: bool
     ) -> Placed:
         """A sound somewhere in the mixture; `alone`, at times again and again."""
-        recorded = label in self._by_label and not (label in SOUNDS and rng.random() < _MADE)
+        recorded = label in self._by_label and not (label in _FORMULAS and rng.random() < _MADE)
         if not recorded:
             return self._made(rng, label, room)
         samples, spans = self._recorded(rng, label, COUNT)
@@ -210,7 +219,7 @@ class Composer:
         return placement.place(rng, label, samples, spans, room)
 
     def _made(self, rng: np.random.Generator, label: str, room: Samples | None) -> Placed:
-        samples = SOUNDS[label](rng)
+        samples = _FORMULAS[label](rng)
         # The pauses of what has a rhythm are part of it.
         stretches = active(samples)
         return placement.place(rng, label, samples, [(stretches[0][0], stretches[-1][1])], room)

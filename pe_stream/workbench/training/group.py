@@ -7,6 +7,7 @@ average their weights every few dozen steps (local SGD; Stich, ICLR 2019) hardly
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,8 @@ import torch
 import torch.distributed
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessContext, ProcessException, spawn
+
+from pe_stream.config.worker import Worker
 
 EVERY = 25
 """Steps between averages."""
@@ -93,6 +96,21 @@ def run(size: int, meet: Path, work: Callable[..., None], *arguments: Any) -> No
         torch.set_num_threads(threads)
 
 
+def end_with_parent() -> None:
+    """From now on, end this process, which another spawned, as soon as that one has ended.
+
+    However it ended: one that is killed tells nobody, and signals may be ignored.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - for spawned processes only
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Worker("parent", watch, lambda _: os._exit(1)).start()
+
+
 def _why(others: ProcessContext, error: Exception) -> str:
     try:
         others.join(timeout=_PARTING_S)
@@ -102,7 +120,7 @@ def _why(others: ProcessContext, error: Exception) -> str:
 
 
 def _other(index: int, size: int, meet: Path, work: Callable[..., None], arguments: Any) -> None:
-    # Where the first process ends, this one gets a signal.
+    end_with_parent()
     _join(index + 1, size, meet, lambda: True)
     work(Group(index + 1, size), *arguments)
     torch.distributed.destroy_process_group()

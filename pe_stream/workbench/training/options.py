@@ -36,7 +36,7 @@ class TrainOptions:
         default=None,
         metadata=option(
             metavar="FILE",
-            help="YAML: steps, sizes, seed; or embedded: that of the next checkpoint to come "
+            help="YAML: steps, sizes, seed; or embedded: that of the checkpoint that comes "
             "with this",
         ),
     )

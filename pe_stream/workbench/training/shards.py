@@ -22,6 +22,7 @@ from pe_stream.errors import UnavailableError
 from pe_stream.workbench.training import teachers
 from pe_stream.workbench.training.composer import Composer
 from pe_stream.workbench.training.frontend import CHANNELS
+from pe_stream.workbench.training.group import end_with_parent
 from pe_stream.workbench.training.mixture import FRAMES, MOST_SOUNDS, STEPS, Mixture
 from pe_stream.workbench.training.recordings import DecodedClips
 from pe_stream.workbench.training.teachers import Teacher
@@ -180,6 +181,7 @@ _maker: _Maker | None = None
 
 def _begin(job: Job, size: int) -> None:
     global _maker  # noqa: PLW0603 - a pool's processes have no other place to keep things
+    end_with_parent()
     torch.set_num_threads(1)
     _maker = _Maker(job, size)
 

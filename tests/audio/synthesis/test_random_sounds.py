@@ -10,6 +10,7 @@ import pytest
 
 from pe_stream.audio.synthesis import SOUNDS
 from pe_stream.audio.synthesis.alarms import temporal_three
+from pe_stream.audio.synthesis.random_sounds import BACKGROUNDS
 from pe_stream.core.types import SAMPLE_RATE, Samples
 
 pytestmark = pytest.mark.heavy
@@ -48,6 +49,39 @@ def test_instances_differ_in_pitch_and_length_of_sound(label: str) -> None:
         seconds.append(float(loud(samples).sum()) * HOP / SAMPLE_RATE)
     assert np.std(centroids) > 0.05 * np.mean(centroids)
     assert np.std(seconds) > 0.05 * np.mean(seconds)
+
+
+@pytest.mark.parametrize("label", BACKGROUNDS)
+def test_backgrounds_sound_for_10_s(label: str) -> None:
+    centroids = []
+    for seed in range(8):
+        samples = BACKGROUNDS[label](np.random.default_rng(seed))
+        assert samples.dtype == np.float32
+        assert samples.shape == (10 * SAMPLE_RATE,)
+        assert np.abs(samples).max() == pytest.approx(1, abs=1e-6)
+        seconds = samples.reshape(10, -1).astype(float)
+        rms = np.sqrt(np.mean(seconds**2, axis=1))
+        assert rms.min() > 0.02 * rms.max(), "it never stops"
+        power = np.abs(np.fft.rfft(samples)) ** 2
+        hz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
+        centroids.append(float(np.sum(hz * power) / np.sum(power)))
+    np.testing.assert_array_equal(samples, BACKGROUNDS[label](np.random.default_rng(7)))
+    assert np.std(centroids) > 0.1 * np.mean(centroids)
+
+
+def test_wind_howls_and_fire_cracks() -> None:
+    """What each is there for: tones that wander, as of a siren, and cracks, as of a shot."""
+    howls, cracks = 0, 0
+    for seed in range(12):
+        wind = BACKGROUNDS["wind"](np.random.default_rng(seed)).astype(float)
+        power = np.abs(np.fft.rfft(wind.reshape(50, -1) * np.hanning(9600), axis=1)) ** 2
+        tonal = power[:, 20:500].max(1) / np.median(power[:, 20:500], axis=1)
+        howls += np.median(tonal) > 100
+        fire = BACKGROUNDS["crackling fire"](np.random.default_rng(seed)).astype(float)
+        level = np.sqrt(np.mean(fire.reshape(-1, HOP) ** 2, axis=1))
+        cracks += level.max() > 4 * np.median(level)
+    assert howls >= 3
+    assert cracks >= 6
 
 
 @pytest.mark.parametrize("low", [False, True])

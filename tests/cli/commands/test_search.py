@@ -52,7 +52,7 @@ node: Test
 location: {{timezone: Asia/Tokyo}}
 model: {{threads: 1}}
 sources: {{kitchen: {{url: {wav}}}}}
-labels: {{dog_bark: {{prompts: [a dog barking], threshold: 0.02, min_on_s: 0.0}}}}
+labels: {{telephone: {{prompts: [a telephone ringing], threshold: 0.01, min_on_s: 0.0}}}}
 mqtt: {{host: 127.0.0.1, port: {broker.port}}}
 store: {{path: {folder}/events.db}}
 history: {{path: {folder}/scores.db}}
@@ -171,7 +171,7 @@ def test_without_a_configuration_the_usual_folder_is_searched(
     assert "set search.enabled to true" in done.stderr
 
 
-def keep(folder: Path, identity: str, at_ns: int, width: int = 128) -> None:
+def keep(folder: Path, identity: str, at_ns: int, width: int = 192) -> None:
     """Ten seconds that a checkpoint heard."""
     store = EmbeddingFiles(folder, keep_days=7, max_gb=1)
     means = np.random.default_rng(0).normal(0, 1, (25, width)).astype(np.float32)

@@ -15,6 +15,7 @@ from processes import Done, pe_stream
 from safetensors.torch import load_file
 from sounds import write_float_wav
 
+from pe_stream import assets
 from pe_stream.audio.synthesis.random_sounds import SOUNDS
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.checkpoint import load
@@ -200,7 +201,8 @@ def test_the_recipe_of_the_checkpoint_that_comes_with_it(
     recipe = command._recipe(options)
     shipped = yaml.safe_load(command.EMBEDDED.read_text("utf-8"))
     assert recipe == Recipe(folds=("1",), **shipped)
-    assert recipe.mixtures * 10 / 3600 > 60  # hours
+    made_by = json.loads((assets.EMBEDDED / "training.json").read_text("utf-8"))["recipe"]
+    assert {key: made_by[key] for key in shipped} == shipped, "the weights are of this recipe"
     # A file of that name in the folder is not meant.
     monkeypatch.chdir(tmp_path)
     (tmp_path / "embedded").write_text("joint_steps: 1", "utf-8")

@@ -40,7 +40,12 @@ def beep(rng: np.random.Generator) -> Samples:
     return np.pad(sine(1500 * rng.uniform(0.9, 1.1), 0.5), (0, SAMPLE_RATE // 2))
 
 
+def hum(rng: np.random.Generator) -> Samples:
+    return sine(100 * rng.uniform(0.9, 1.1), 10)
+
+
 SOUNDS = dict.fromkeys(("smoke alarm", "carbon monoxide alarm", "single beep"), beep)
+BACKGROUNDS = {"wind": hum}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,6 +53,8 @@ def few_sounds() -> Iterator[None]:
     """Formulas that cost nothing."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "SOUNDS", SOUNDS)
+        patched.setattr(module, "BACKGROUNDS", BACKGROUNDS)
+        patched.setattr(module, "_FORMULAS", {**SOUNDS, **BACKGROUNDS})
         yield
 
 
@@ -75,7 +82,7 @@ def composer(recordings: DecodedClips) -> Composer:
 
 @pytest.fixture(scope="module")
 def mixtures(composer: Composer) -> list[Mixture]:
-    return [composer.mixture(number) for number in range(40)]
+    return [composer.mixture(number) for number in range(50)]
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +298,7 @@ def test_people_speak_with_pauses_for_the_whole_mixture(composer: Composer) -> N
 def test_backgrounds_are_what_sounds_throughout(composer: Composer) -> None:
     assert composer._texture_labels == ["rain"]
     labels = {composer._background(np.random.default_rng(seed)).label for seed in range(30)}
-    assert labels == {"", "rain", "speech"}
+    assert labels == {"", "rain", "speech", *BACKGROUNDS}
     rain = next(
         background
         for background in (composer._background(np.random.default_rng(s)) for s in range(30))
@@ -330,7 +337,7 @@ def test_of_a_long_clip_a_stretch_is_taken_that_sounds(composer: Composer) -> No
 def test_all_concepts_come_about_equally_often(recordings: DecodedClips) -> None:
     """Two labels of one concept share what a third has alone; formulas count as some clips."""
     alone = Composer(recordings, 0)
-    assert alone.labels == tuple(sorted({"low", "high", "speech", "rain", *SOUNDS}))
+    assert alone.labels == tuple(sorted({"low", "high", "speech", "rain", *SOUNDS, *BACKGROUNDS}))
     assert alone._shares.sum() == pytest.approx(1)
     together = Composer(recordings, 0, {"low": "tone", "high": "tone"})
     share = dict(zip(together.labels, together._shares, strict=True))
@@ -365,5 +372,5 @@ def test_without_recordings_there_are_still_made_sounds(tmp_path: Path) -> None:
     (tmp_path / "samples.f16").write_bytes(b"\0\0")
     bare = Composer(DecodedClips(tmp_path), 0)
     labels = {part.label for number in range(12) for part in bare.mixture(number).parts}
-    assert labels <= set(SOUNDS)
+    assert labels <= {*SOUNDS, *BACKGROUNDS}
     assert labels

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import group_work
 import pytest
 import torch
+from stand_ins import eventually
 
 from pe_stream.workbench.training.group import EVERY, Group, run
 
@@ -51,6 +54,24 @@ def test_an_error_of_the_first_is_raised_as_it_is_and_ends_the_others(tmp_path: 
     with pytest.raises(KeyError, match="mine"):
         run(SIZE, tmp_path / "meet", group_work.fail_here)
     assert not multiprocessing.active_children()
+
+
+def test_one_that_is_killed_leaves_no_other_behind(tmp_path: Path) -> None:
+    """Nobody is told: a second training in the folder would meet the first one's process."""
+    script = (
+        "import sys; from pathlib import Path; import group_work;"
+        "from pe_stream.workbench.training.group import run; out = Path(sys.argv[1]);"
+        "run(2, out / 'meet', group_work.stay, out)"
+    )
+    first = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    files = [tmp_path / f"{rank}.pid" for rank in range(SIZE)]
+    try:
+        assert eventually(lambda: all(file.exists() and file.read_text() for file in files), 60)
+    finally:
+        first.kill()
+        first.wait()
+    second = Path("/proc", files[1].read_text("utf-8"))
+    assert eventually(lambda: not second.exists(), 20)
 
 
 def test_alone_nothing_is_started_or_changed(tmp_path: Path) -> None:
