@@ -74,7 +74,7 @@ def test_phrasings_that_agree_and_one_that_does_not(config: Path, barks: Path) -
     assert told["rain on a roof"]["agreement"] < 0.5
     assert told["barking of a dog"]["agreement"] is None
     assert told["a dog barking"]["clips"][str(barks)] > 0.2
-    assert told["a person speaking"]["clips"][str(barks)] < 0.2
+    assert told["rain on a roof"]["clips"][str(barks)] < 0.1
     assert all(0 < each["background"] < 1 for each in told.values())
     text = pe_stream("prompts", "-c", config).stdout
     (odd,) = [line for line in text.splitlines() if "something else" in line]

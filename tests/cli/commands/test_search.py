@@ -113,11 +113,11 @@ def test_the_event_and_its_clip_are_told(kept: Kept) -> None:
     events = pe_stream("events", "-c", kept.config).stdout.splitlines()
     assert events, "no event to find"
     moments = [
-        json.loads(line) for line in kept.search("a dog", "--format", "jsonl").stdout.splitlines()
+        json.loads(line) for line in kept.search("a telephone", "--format", "jsonl").stdout.splitlines()
     ]
     there = [each for each in moments if each["event"] is not None]
     assert there
-    assert {each["label"] for each in there} == {"dog_bark"}
+    assert {each["label"] for each in there} == {"telephone"}
     assert {each["event"] for each in there} <= {json.loads(line)["id"] for line in events}
     for each in there:
         assert (each["clip"] is None) == (each["clip_s"] is None)
