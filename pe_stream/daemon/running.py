@@ -235,6 +235,7 @@ class Running:
             checkpoint=checkpoint.name,
             settings=lambda: labels.settings,
             health=self._shown_health,
+            alive=lambda: self._watchdog.alive,
             rules=lambda: dict(live.in_force),
             rules_as_set=lambda: dict(live.rules),
             recommended=checkpoint.recommended,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -14,16 +15,26 @@ from pe_stream.core.types import SAMPLE_RATE
 STUCK_S = 20.0
 """A source that delivered this much audio (s) since its scores last advanced is stuck."""
 
+ALIVE_S = 60.0
+"""So long after it was last well, the daemon still counts as alive: systemd waits as long."""
+
 SYSTEMD_S = 1.0
 """systemd gets so long (s) to take a message, where its queue is full."""
 
 
 class Watchdog:
-    """Looks whether every source advances; for one thread."""
+    """Looks whether every source advances; for one thread, but for `alive`."""
 
     def __init__(self) -> None:
         """Begin with no source."""
         self._progress: dict[str, tuple[int, int]] = {}
+        self._well_s: float | None = None
+        """When it was last well, by the monotonic clock."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether `check` has lately found that all is well; from any thread."""
+        return self._well_s is not None and time.monotonic() - self._well_s < ALIVE_S
 
     def check(self, statuses: Mapping[str, SourceStatus]) -> bool:
         """Whether no source has delivered audio for long without its scores advancing.
@@ -38,6 +49,7 @@ class Watchdog:
             else:
                 stuck = stuck or status.delivered - delivered > STUCK_S * SAMPLE_RATE
         if not stuck:
+            self._well_s = time.monotonic()
             tell_systemd("WATCHDOG=1")
         return not stuck
 

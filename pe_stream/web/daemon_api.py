@@ -8,7 +8,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from limits import parse as rate
 from limits.storage import MemoryStorage
@@ -74,6 +74,14 @@ def info(
             reason=unavailable_reason,
         ),
     )
+
+
+@router.get("/health", responses={503: {"model": schemas.Health}})
+def health(daemon: DaemonDep, response: Response) -> schemas.Health:
+    """Whether scores advance, for whoever restarts what does not; needs no login."""
+    alive = daemon.alive()
+    response.status_code = 200 if alive else 503
+    return schemas.Health(status="ok" if alive else "failing")
 
 
 @router.get("/sources")

@@ -38,7 +38,7 @@ class DaemonView:
 
     settings, health, rules, broker: as they are at the moment; changes later are not seen in them.
     shortage: what the daemon has run out of, in words; None where all is well.
-    health: of each source, as on MQTT.
+    health: of each source, as on MQTT. alive: whether scores advance, as the watchdog sees it.
     rules_as_set: the same before the room raises their thresholds.
     recommended: by the checkpoint, by label.
     config: the file that labels are edited in; None where there is none.
@@ -55,6 +55,7 @@ class DaemonView:
     checkpoint: str
     settings: Callable[[], Settings]
     health: Callable[[], Mapping[str, Mapping[str, Any]]]
+    alive: Callable[[], bool]
     rules: Callable[[], Mapping[str, Sequence[LabelRule]]]
     rules_as_set: Callable[[], Mapping[str, Sequence[LabelRule]]]
     recommended: Mapping[str, Recommended]

@@ -33,6 +33,9 @@ from pe_stream.web.passwords import Authenticator
 
 COOKIE = "pe_stream_session"
 
+_FOR_ALL = frozenset({"/api/v1/session", "/api/v1/health"})
+"""What whoever has not logged in may ask too."""
+
 MOST_BYTES = 64 * 1024
 """Most bytes of a request's body."""
 
@@ -148,7 +151,7 @@ class Guard:
             self._allow(LOGINS, "login", address(scope))
             self._allow(ALL_LOGINS, "logins", "all")
         let_in = known or self._door.open
-        if path.startswith("/api/") and path != "/api/v1/session" and not let_in:
+        if path.startswith("/api/") and path not in _FOR_ALL and not let_in:
             raise RefusedRequest(401, "log in first", {"WWW-Authenticate": "Bearer"})
 
     def _require_own(self, method: str, headers: Headers, host: str) -> None:

@@ -107,6 +107,12 @@ class Info(BaseModel):
     config: ConfigState
 
 
+class Health(BaseModel):
+    """Whether the daemon does its work. What is wrong is told to those who have logged in."""
+
+    status: Literal["ok", "failing"]
+
+
 class SourceHealth(BaseModel):
     """What a source has heard so far; seconds, by the count of its samples."""
 

@@ -16,7 +16,7 @@ from pe_stream.core.ledger import Ledger
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.daemon import watchdog as watchdog_module
-from pe_stream.daemon.watchdog import STUCK_S, Watchdog, tell_systemd
+from pe_stream.daemon.watchdog import ALIVE_S, STUCK_S, Watchdog, tell_systemd
 
 
 def status(scored_frames: int, delivered_s: float) -> SourceStatus:
@@ -35,6 +35,22 @@ def test_the_watchdog_starves_where_audio_comes_and_no_score_advances() -> None:
     # one source that scores does not hide another that does not
     assert not watchdog.check({"a": status(999, 6 + STUCK_S), "b": status(100, 6 + STUCK_S)})
     assert watchdog.check({"a": status(999, 7 + STUCK_S), "b": status(101, 7 + STUCK_S)})
+
+
+def test_it_is_alive_while_it_was_well_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [1000.0]
+    monkeypatch.setattr(watchdog_module.time, "monotonic", lambda: now_s[0])
+    watchdog = Watchdog()
+    assert not watchdog.alive, "nobody knows yet"
+    watchdog.check({"a": status(0, 0)})
+    assert watchdog.alive
+    now_s[0] += ALIVE_S - 1
+    assert not watchdog.check({"a": status(0, 1 + STUCK_S)})
+    assert watchdog.alive
+    now_s[0] += 1
+    assert not watchdog.alive, "the thread that looks may itself be stuck"
+    watchdog.check({"a": status(1, 1 + STUCK_S)})
+    assert watchdog.alive
 
 
 @pytest.fixture(autouse=True)

@@ -62,6 +62,7 @@ class Standing:
     rules_as_set: dict[str, list[LabelRule]] | None = None
     edits: list[Edit] = field(default_factory=list)
     failed: list[BaseException] = field(default_factory=list)
+    alive: bool = True
 
     @property
     def url(self) -> str:
@@ -118,6 +119,7 @@ def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Sta
         checkpoint="level",
         settings=lambda: house_of[0].settings,
         health=lambda: {name: source_state() for name in house_of[0].settings.sources},
+        alive=lambda: house_of[0].alive,
         rules=lambda: house_of[0].rules,
         rules_as_set=lambda: house_of[0].rules_as_set or house_of[0].rules,
         recommended={"dog": Recommended(0.7)},

@@ -37,6 +37,14 @@ def test_what_it_is(house: Standing) -> None:
     assert (sources[1]["name"], sources[1]["labels"]) == ("porch", ["dog"])
 
 
+def test_health_says_whether_scores_advance(house: Standing) -> None:
+    with house.client() as client:
+        for alive, status, told in ((True, 200, "ok"), (False, 503, "failing")):
+            house.alive = alive
+            answer = client.get("api/v1/health")
+            assert (answer.status_code, answer.json()) == (status, {"status": told})
+
+
 def test_any_text_is_tried_on_the_last_minute(house: Standing) -> None:
     with house.client() as client:
         ask = {"text": "a kettle whistling", "source": "kitchen"}

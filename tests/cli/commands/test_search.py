@@ -113,7 +113,8 @@ def test_the_event_and_its_clip_are_told(kept: Kept) -> None:
     events = pe_stream("events", "-c", kept.config).stdout.splitlines()
     assert events, "no event to find"
     moments = [
-        json.loads(line) for line in kept.search("a telephone", "--format", "jsonl").stdout.splitlines()
+        json.loads(line)
+        for line in kept.search("a telephone", "--format", "jsonl").stdout.splitlines()
     ]
     there = [each for each in moments if each["event"] is not None]
     assert there
