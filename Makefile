@@ -23,7 +23,7 @@ NPM := $(shell command -v npm)
 LINT := tests/web/lint
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast coverage test-oldest test-gpu lint-js spelling faults fuzz attack attack-all api licences sbom \
+.PHONY: help demo test test-fast coverage test-oldest test-container test-gpu lint-js spelling faults fuzz attack attack-all api licences sbom \
   demo-recording demo-picture screenshots hooks constraints clean
 
 help:  ## these words
@@ -42,7 +42,7 @@ test-fast: .venv/.installed-test  ## the same without the tests marked realtime 
 	$(VENV) -m ruff check
 	$(VENV) -m ruff format --check
 	$(VENV) -m mypy
-	$(VENV) -m pytest $(SIDE_BY_SIDE) -m "not gpu and not attack and not realtime and not heavy" $(PYTEST_ARGS)
+	$(VENV) -m pytest $(SIDE_BY_SIDE) -m "not gpu and not attack and not container and not realtime and not heavy" $(PYTEST_ARGS)
 
 coverage: .venv/.installed-test  ## lines and branches that the tests run, in all their processes
 	$(VENV) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-report=json $(PYTEST_ARGS)
@@ -64,6 +64,9 @@ spelling: .venv/.installed-test  ## codespell over everything that is prose
 
 test-oldest: .oldest/.installed  ## the model's tests with the oldest transformers allowed
 	PYTHONPATH=.oldest $(VENV) -m pytest tests/model $(PYTEST_ARGS)
+
+test-container: .venv/.installed-test  ## build the container and run it (needs root, buildah, debootstrap)
+	$(VENV) -m pytest -m container tests/test_container.py $(PYTEST_ARGS)
 
 test-gpu: .venv/.installed-test  ## the checks on an NVIDIA GPU (needs a torch with CUDA: TORCH=torch)
 	$(VENV) -m pytest -m gpu $(PYTEST_ARGS)

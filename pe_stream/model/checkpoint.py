@@ -10,6 +10,7 @@ with a configuration or a database is told before.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ from pe_stream.model.weights import check_size, stored
 
 if TYPE_CHECKING:
     from transformers import PeAudioConfig, PeAudioFrameLevelModel, PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
 
 _AUDIO_VISUAL_KEYS = {
     r"^audio_model\.": "",
@@ -127,9 +130,15 @@ def load(
         _drop_final_norm(model)
         _try(name, model, tokenizer)
     _move(name, model, torch_device, torch_dtype)
-    of_codec = torch_dtype
-    if dtype == "auto" and torch_dtype != torch.float32:
-        of_codec = codec_dtype(model, torch_dtype)
+    of_codec = codec_dtype(model, torch_dtype) if torch_dtype != torch.float32 else torch_dtype
+    if dtype != "auto" and of_codec != torch_dtype:
+        log.warning(
+            "checkpoint %r: its codec loses quiet sounds in %s; with dtype auto it is computed in "
+            "float32",
+            name,
+            dtype,
+        )
+        of_codec = torch_dtype
     of_cudnn = torch_device.type == "cuda" and cudnn_is_right(model, of_codec)
     keep_freed_memory()  # not before: what loading took is given back
     return Checkpoint(

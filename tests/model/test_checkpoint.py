@@ -138,12 +138,14 @@ def test_device_and_dtype_are_chosen(folders: dict[str, Path]) -> None:
 
 
 def test_the_codec_is_rounded_only_where_it_bears_it(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The embedded codec holds numbers that bfloat16 rounds away; asking for it gets it."""
     monkeypatch.setattr(checkpoint_module, "fast_dtype", lambda _: torch.bfloat16)
     assert load("embedded", device="cpu").codec_dtype == torch.float32
+    assert "quiet" not in caplog.text
     assert load("embedded", device="cpu", dtype="bfloat16").codec_dtype == torch.bfloat16
+    assert "its codec loses quiet sounds in bfloat16" in caplog.text
     monkeypatch.setattr(precision, "LEAST_COSINE", 0.9)
     assert load(str(folders["small"]), device="cpu").codec_dtype == torch.bfloat16
 
