@@ -15,6 +15,7 @@ from functools import cache
 
 import av.utils
 
+from pe_stream.core.token_bucket import TokenBucket
 from pe_stream.errors import UnavailableError
 
 LOWEST_RATE = 1_000
@@ -62,24 +63,6 @@ BREAKS_PER_S = 0.2
 
 class TooCostlyError(UnavailableError):
     """A source takes more than it may: it is stopped, and tried again after a long pause."""
-
-
-class TokenBucket:
-    """An allowance: full at first, spent by use, refilled as its clock goes on. One thread's."""
-
-    def __init__(self, most: float, per_s: float, now_s: float = 0.0) -> None:
-        """most: it holds, and has at first; per_s: that come back in a second of the clock."""
-        self._most, self._per_s = most, per_s
-        self._left, self._now_s = most, now_s
-
-    def spend(self, amount: float, now_s: float) -> float:
-        """Take `amount`; returns how long (s) it takes until that has come back, 0 if it is there.
-
-        now_s: the clock, which does not go back.
-        """
-        passed_s, self._now_s = now_s - self._now_s, now_s
-        self._left = min(self._most, self._left + passed_s * self._per_s) - amount
-        return max(0.0, -self._left / self._per_s)
 
 
 class LiveLimits:

@@ -21,6 +21,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from pe_stream.config.addresses import authority
+from pe_stream.core.token_bucket import TokenBucket
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs.shortage import NO_DESCRIPTOR, descriptor_limit, shortage
 
@@ -40,6 +41,15 @@ TELL_S = 10.0
 
 STALLED_MS = 20_000
 """A connection whose other end takes nothing for so long (ms) is cut."""
+
+BURST_S = 2.0
+"""So many seconds' worth of connections may come at once."""
+
+REFUSED_A_TURN = 16
+"""So many are sent away before the loop serves the others."""
+
+REFUSED = 20
+"""So many times its rate a socket sends away in a second; that costs a few percent of a core."""
 
 SEND_BYTES = 256 * 1024
 """The system holds so much for one that reads slowly; else it may be megabytes."""
@@ -95,7 +105,8 @@ class ListeningSocket(socket.socket):
 
     Where there are too many, one of the least rank is ended, of the network with the most, the
     oldest first; where all are known, the new one is refused, with `words`. rate: connections
-    accepted in a second; the others wait in the system. name: whose it is, in the log.
+    accepted in a second; the others wait in the system. rate_share: of one network, which cannot
+    keep others waiting: what is over that is refused, too. name: whose it is, in the log.
     """
 
     def __init__(
@@ -106,14 +117,19 @@ class ListeningSocket(socket.socket):
         most: int,
         share: int,
         rate: int,
+        rate_share: int,
         words: bytes = b"",
     ) -> None:
         """Make a socket that is not bound yet."""
         super().__init__(family, socket.SOCK_STREAM)
         self.name, self.most, self._share = name, most, share
-        self._rate, self._words = rate, words
+        self._rate_share, self._words = rate_share, words
         self._open: dict[int, AcceptedSocket] = {}  # by descriptor, oldest first
-        self._tokens, self._filled_s = 2.0 * rate, time.monotonic()
+        now_s = time.monotonic()
+        self._may_accept = TokenBucket(BURST_S * rate, rate, now_s)
+        self._may_refuse = TokenBucket(REFUSED * rate, REFUSED * rate, now_s)
+        self._may_come = dict[str, TokenBucket]()  # by network; who has not come of late is in none
+        self._looked_s = now_s
         self._paused_until_s = 0.0
         self._made_room = False  # in this turn of the loop
         self._told_s, self._untold = -TELL_S, Counter[str]()
@@ -154,32 +170,56 @@ class ListeningSocket(socket.socket):
         if now_s < self._paused_until_s or self._made_room:
             self._made_room = False
             raise BlockingIOError
-        if not self._may_accept(now_s):
+        if not self._may_accept.has(1, now_s) or not self._may_refuse.has(1, now_s):
             self._paused_until_s = now_s + 0.9 * PAUSE_S
             raise OSError(errno.ENOBUFS, "enough for this second")
-        try:
-            accepted, address = super().accept()
-        except OSError as error:
-            if error.errno in NO_DESCRIPTOR:
-                self._paused_until_s = now_s + 0.9 * PAUSE_S
-                self._tell(f"waiting: {shortage(error)}")
-            raise
-        self._tokens -= 1
-        network = network_of(address[0])
+        for _ in range(REFUSED_A_TURN):
+            accepted, address = self._next(now_s)
+            network = network_of(address[0])
+            if not self._comes_too_often(network, now_s):
+                break
+            self._may_refuse.spend(1, now_s)
+            self._refuse(accepted, "one address came too often")
+        else:
+            raise BlockingIOError
+        self._may_accept.spend(1, now_s)
         if not self._make_room(network):
-            self._tell("refused: all places are taken")
-            with accepted, contextlib.suppress(OSError):
-                accepted.setblocking(False)
-                accepted.send(self._words)
+            self._refuse(accepted, "all places are taken")
             raise BlockingIOError
         made = AcceptedSocket(accepted, network, self._forget)
         self._open[made.fileno()] = made
         return made, address
 
-    def _may_accept(self, now_s: float) -> bool:
-        since_s, self._filled_s = now_s - self._filled_s, now_s
-        self._tokens = min(2.0 * self._rate, self._tokens + since_s * self._rate)
-        return self._tokens >= 1
+    def _next(self, now_s: float) -> tuple[socket.socket, Any]:
+        try:
+            return super().accept()
+        except OSError as error:
+            if error.errno in NO_DESCRIPTOR:
+                self._paused_until_s = now_s + 0.9 * PAUSE_S
+                self._tell(f"waiting: {shortage(error)}")
+            raise
+
+    def _comes_too_often(self, network: str, now_s: float) -> bool:
+        """Count one that comes from there."""
+        if now_s - self._looked_s > BURST_S:
+            self._looked_s = now_s
+            self._may_come = {
+                each: bucket for each, bucket in self._may_come.items() if not bucket.is_full(now_s)
+            }
+        bucket = self._may_come.get(network)
+        if bucket is None:
+            bucket = TokenBucket(BURST_S * self._rate_share, self._rate_share, now_s)
+            self._may_come[network] = bucket
+        if not bucket.has(1, now_s):
+            return True
+        bucket.spend(1, now_s)
+        return False
+
+    def _refuse(self, accepted: socket.socket, why: str) -> None:
+        self._tell(f"refused: {why}")
+        with accepted, contextlib.suppress(OSError):
+            accepted.setblocking(False)
+            accepted.send(self._words)
 
     def _make_room(self, network: str) -> bool:
         """End another where that is needed; False where nobody has to go."""

@@ -119,6 +119,7 @@ class Metrics(Listener):
             most=most,
             share=max(1, most // 2),
             rate=_RATE,
+            rate_share=_RATE // 2,
             words=TOO_MANY,
         )
         listening.begin(host, port, "set metrics.host and metrics.port")

@@ -123,6 +123,7 @@ def listening_for(settings: WebSettings, most: int) -> ListeningSocket:
         # Behind a proxy, all of them are its own.
         share=most if settings.trusted_proxies else max(1, most // 2),
         rate=_RATE,
+        rate_share=_RATE if settings.trusted_proxies else _RATE // 2,
         words=TOO_MANY if settings.tls is None else b"",
     )
     made.begin(settings.host, settings.port, "set web.host and web.port")

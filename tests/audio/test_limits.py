@@ -12,23 +12,11 @@ from pe_stream.audio import limits
 from pe_stream.audio.limits import (
     FileLimits,
     LiveLimits,
-    TokenBucket,
     TooCostlyError,
     bound_allocations,
     check_format,
 )
 from pe_stream.errors import UnavailableError
-
-
-def test_a_bucket_is_full_at_first_and_refills_with_its_clock() -> None:
-    bucket = TokenBucket(10, 2, now_s=100)
-    assert bucket.spend(10, 100) == 0
-    assert bucket.spend(4, 100) == 2  # 4 too much, at 2 a second
-    assert bucket.spend(0, 101) == 1
-    assert bucket.spend(0, 102) == 0
-    assert bucket.spend(1, 102) == 0.5
-    assert bucket.spend(10, 200) == 0  # no more than it holds
-    assert bucket.spend(0.5, 200) == 0.25
 
 
 @pytest.fixture

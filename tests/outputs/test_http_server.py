@@ -80,7 +80,13 @@ def answered(connection: socket.socket) -> None:
 def standing(most: int = 20, share: int = 20) -> Iterator[Standing]:
     failed: list[BaseException] = []
     listening = ListeningSocket(
-        socket.AF_INET, name="test", most=most, share=share, rate=1000, words=TOO_MANY
+        socket.AF_INET,
+        name="test",
+        most=most,
+        share=share,
+        rate=1000,
+        rate_share=1000,
+        words=TOO_MANY,
     )
     listening.begin(HOST, 0, "choose another")
     port = listening.getsockname()[1]
@@ -237,7 +243,7 @@ def _asked(there: Standing) -> bool:
 
 def test_what_breaks_in_the_server_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     failed: list[BaseException] = []
-    listening = ListeningSocket(socket.AF_INET, name="test", most=2, share=2, rate=9)
+    listening = ListeningSocket(socket.AF_INET, name="test", most=2, share=2, rate=9, rate_share=9)
     listening.begin(HOST, 0, "")
     server = HttpServer(app, listening, failed.append)
     server.start()

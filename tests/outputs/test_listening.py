@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
 import resource
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Self
@@ -33,9 +35,17 @@ REFUSED = b"no room\n"
 
 
 @contextmanager
-def listener(most: int, share: int, rate: int = 1000) -> Iterator[ListeningSocket]:
+def listener(
+    most: int, share: int, rate: int = 1000, rate_share: int | None = None
+) -> Iterator[ListeningSocket]:
     made = ListeningSocket(
-        socket.AF_INET, name="test", most=most, share=share, rate=rate, words=REFUSED
+        socket.AF_INET,
+        name="test",
+        most=most,
+        share=share,
+        rate=rate,
+        rate_share=rate_share or rate,
+        words=REFUSED,
     )
     with made:
         made.begin("0.0.0.0", 0, "choose another")
@@ -68,8 +78,8 @@ class Room:
 
 
 @contextmanager
-def room(most: int, share: int, rate: int = 1000) -> Iterator[Room]:
-    with ExitStack() as stack, listener(most, share, rate) as listening:
+def room(most: int, share: int, rate: int = 1000, rate_share: int | None = None) -> Iterator[Room]:
+    with ExitStack() as stack, listener(most, share, rate, rate_share) as listening:
         yield Room(stack, listening)
 
 
@@ -163,6 +173,68 @@ def test_the_log_tells_it_once_with_a_count(
     )
 
 
+class Clock:
+    """Monotonic time, as it is set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: self.now_s)
+
+
+def test_an_address_that_comes_too_often_is_told_so_and_others_do_not_wait(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock(monkeypatch)
+    with room(most=100, share=100, rate=4, rate_share=2) as there:
+        for _ in range(4):  # two seconds' worth
+            there.enter(A)
+        outsiders = [there.knock(A) for _ in range(3)]
+        there.enter(B)  # is accepted in the same turn, after them
+        assert [each.recv(100) for each in outsiders] == [REFUSED] * 3
+        clock.now_s += 0.5
+        there.enter(A)
+        late = there.knock(A)
+        there.enter(B)
+        assert late.recv(100) == REFUSED
+    assert "may be 100: 1 refused: one address came too often" in caplog.text
+
+
+def test_sending_away_has_an_end_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a turn, so that the loop serves others, and in a second, so that it costs little."""
+    monkeypatch.setattr(listening_module, "REFUSED_A_TURN", 5)
+    monkeypatch.setattr(listening_module, "REFUSED", 4)
+    clock = Clock(monkeypatch)
+    with room(most=100, share=100, rate=2, rate_share=1) as there:
+        there.enter(A)
+        there.enter(A)
+        outsiders = [there.knock(A) for _ in range(20)]
+        for _ in range(2):
+            with pytest.raises(BlockingIOError):
+                there._listening.accept()
+        with pytest.raises(OSError, match="enough for this second"):
+            there._listening.accept()
+        for each in outsiders[:10]:
+            assert each.recv(100) == REFUSED
+        assert not any(gone(each) for each in outsiders[10:])
+        clock.now_s += 0.9
+        with pytest.raises(BlockingIOError):
+            there._listening.accept()
+        assert outsiders[13].recv(100) == REFUSED
+
+
+def test_who_came_once_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    with room(most=100, share=100) as there:
+        for number in range(20):
+            there.enter(f"127.0.1.{number}")
+        clock.now_s += 1.0
+        there.enter(A)
+        assert len(there._listening._may_come) == 21
+        clock.now_s += 3.0
+        there.enter(B)
+        assert set(there._listening._may_come) == {B}
+
+
 class Served:
     """asyncio, which accepts from a listener and serves echoes, on a thread."""
 
@@ -194,9 +266,9 @@ class Served:
         self._thread.join(10)
         assert not self._thread.is_alive()
 
-    def ask(self, timeout_s: float = 10.0) -> bytes:
+    def ask(self, source: str = A, timeout_s: float = 10.0) -> bytes:
         port = self._listening.getsockname()[1]
-        with socket.create_connection((HOST, port), within(timeout_s)) as outside:
+        with socket.create_connection((HOST, port), within(timeout_s), (source, 0)) as outside:
             outside.sendall(b"hello\n")
             return outside.recv(100)
 
@@ -210,6 +282,32 @@ def test_no_more_are_accepted_in_a_second_than_allowed_and_none_is_lost() -> Non
         began.close()
     assert spent_s > 1.0  # 10 at once, then 5 a second
     assert len(served.told) <= 4  # it does not spin meanwhile
+
+
+def test_a_second_address_is_served_while_the_first_floods() -> None:
+    with listener(100, share=50, rate=40, rate_share=20) as listening, Served(listening) as served:
+        port, ended, count = listening.getsockname()[1], threading.Event(), [0]
+
+        def flood() -> None:
+            while not ended.is_set():
+                with contextlib.suppress(OSError), socket.socket() as each:
+                    each.bind((A, 0))
+                    each.settimeout(within(5))
+                    each.connect((HOST, port))
+                    count[0] += 1
+
+        flooding = [threading.Thread(target=flood) for _ in range(4)]
+        for thread in flooding:
+            thread.start()
+        try:
+            wait_until(lambda: count[0] > 200, "more than the burst, five times over")
+            began_s = time.monotonic()
+            assert [served.ask(B) for _ in range(10)] == [b"hello\n"] * 10
+            assert time.monotonic() - began_s < within(10)  # behind the others it were 30
+        finally:
+            ended.set()
+            for thread in flooding:
+                thread.join()
 
 
 def test_without_descriptors_it_waits_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,12 @@ class EmbeddedBroker:
         most = places(CONNECTIONS, part=8)
         # All of them come from this machine.
         listening = ListeningSocket(
-            socket.AF_INET, name="embedded MQTT broker", most=most, share=most, rate=_RATE
+            socket.AF_INET,
+            name="embedded MQTT broker",
+            most=most,
+            share=most,
+            rate=_RATE,
+            rate_share=_RATE,
         )
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
