@@ -59,7 +59,7 @@ SAME_NAMES: frozenset[str] = frozenset()
 
 LIBRARIES = {
     "ai_edge_litert": {"workbench.evaluation"},
-    "amqtt": {"outputs.mqtt.embedded_broker"},
+    "amqtt": {"outputs.mqtt.bounded_broker", "outputs.mqtt.bounded_streams"},
     "apprise": {"outputs.notifications.services"},
     "argon2": {"web.passwords"},
     "astral": {"config.local_time"},

@@ -23,6 +23,7 @@ from typing import Any
 from pe_stream.config.addresses import authority
 from pe_stream.core.token_bucket import TokenBucket
 from pe_stream.errors import UnavailableError
+from pe_stream.outputs.complaints import Complaints
 from pe_stream.outputs.shortage import NO_DESCRIPTOR, descriptor_limit, shortage
 
 log = logging.getLogger(__name__)
@@ -35,9 +36,6 @@ PAUSE_S = 1.0
 
 FRESH_S = 2.0
 """So long a connection may take to begin to ask."""
-
-TELL_S = 10.0
-"""The log tells at most this often that connections were refused or ended."""
 
 STALLED_MS = 20_000
 """A connection whose other end takes nothing for so long (ms) is cut."""
@@ -132,7 +130,8 @@ class ListeningSocket(socket.socket):
         self._looked_s = now_s
         self._paused_until_s = 0.0
         self._made_room = False  # in this turn of the loop
-        self._told_s, self._untold = -TELL_S, Counter[str]()
+        about = f"{name}: connections, of which there may be {most}"
+        self._tell = Complaints(log, about).tell
 
     def begin(self, host: str, port: int, advice: str) -> None:
         """Listen there. Raises UnavailableError, which ends with the advice, and closes itself."""
@@ -249,15 +248,6 @@ class ListeningSocket(socket.socket):
     def _forget(self, accepted: AcceptedSocket) -> None:
         if self._open.get(accepted.fileno()) is accepted:
             del self._open[accepted.fileno()]
-
-    def _tell(self, what: str) -> None:
-        self._untold[what] += 1
-        now_s = time.monotonic()
-        if now_s - self._told_s >= TELL_S:
-            self._told_s = now_s
-            told = "; ".join(f"{count} {each}" for each, count in self._untold.items())
-            log.warning("%s: connections, of which there may be %d: %s", self.name, self.most, told)
-            self._untold.clear()
 
 
 def places(wanted: int, part: int) -> int:

@@ -20,6 +20,7 @@ from mosquitto import wait_until
 from ports import HOST
 from timing import within
 
+from pe_stream.outputs import complaints
 from pe_stream.outputs import listening as listening_module
 from pe_stream.outputs.listening import (
     BACKLOG,
@@ -166,7 +167,7 @@ def test_the_log_tells_it_once_with_a_count(
         for _ in range(50):
             there.enter(A)
         assert len(caplog.messages) == 1
-        monkeypatch.setattr(listening_module, "TELL_S", 0.0)
+        monkeypatch.setattr(complaints, "TELL_S", 0.0)
         there.enter(A)
     assert (
         caplog.messages[1] == "test: connections, of which there may be 1: 49 ended, as others came"

@@ -15,9 +15,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
-from amqtt.adapters import ReaderAdapter, StreamWriterAdapter
-from amqtt.broker import Broker
-
 from pe_stream.config.worker import Worker
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs.listening import (
@@ -27,6 +24,8 @@ from pe_stream.outputs.listening import (
     places,
     tell_of_loop,
 )
+from pe_stream.outputs.mqtt.bounded_broker import BoundedBroker
+from pe_stream.outputs.mqtt.bounded_streams import BoundedReader, BoundedWriter
 
 _log = logging.getLogger(__name__)
 
@@ -45,14 +44,11 @@ _RATE = 100
 CONNECT_S = 10.0
 """A client has to have sent its whole CONNECT by then."""
 
-PACKET_S = 20.0
-"""And every later packet, once it has begun."""
-
 LONGEST_KEEPALIVE_S = 600
 """Who does not promise to be heard this often (0 promises nothing) goes first where all is full."""
 
-LARGEST_PACKET = 1 << 20
-"""Most bytes of one: amqtt takes 256 MB of anybody."""
+LARGEST_CONNECT = 1 << 16
+"""Bytes of a CONNECT, which has the will in it, and is kept."""
 
 _LISTENER = "default"
 _CONFIG = {
@@ -136,7 +132,7 @@ class EmbeddedBroker:
     async def _serve(self) -> None:
         self._loop, self._serving = asyncio.get_running_loop(), asyncio.current_task()
         self._loop.set_exception_handler(partial(tell_of_loop, "embedded MQTT broker"))
-        broker = Broker(_CONFIG)
+        broker = BoundedBroker(_CONFIG, self.password)
         server = await self._listen(broker)
         try:
             await broker.start()
@@ -147,7 +143,7 @@ class EmbeddedBroker:
             server.close()
         await broker.shutdown()
 
-    async def _listen(self, broker: Broker) -> asyncio.Server:
+    async def _listen(self, broker: BoundedBroker) -> asyncio.Server:
         most = places(CONNECTIONS, part=8)
         # All of them come from this machine.
         listening = ListeningSocket(
@@ -169,7 +165,7 @@ class EmbeddedBroker:
 
 
 async def _serve_client(
-    broker: Broker,
+    broker: BoundedBroker,
     password: str,
     listening: ListeningSocket,
     reader: asyncio.StreamReader,
@@ -197,8 +193,8 @@ async def _serve_client(
                 await writer.drain()
                 return
             accepted.rank = lambda: rank
-            rest = _BoundedReader(head + body, reader, 1.5 * keepalive_s or None)
-            await broker.external_connected(rest, StreamWriterAdapter(writer), _LISTENER)
+            rest = BoundedReader(head + body, reader, 1.5 * keepalive_s or None)
+            await broker.external_connected(rest, BoundedWriter(writer), _LISTENER)
     except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
         _log.debug("a client of the embedded MQTT broker left in the middle of a packet")
     finally:
@@ -216,44 +212,6 @@ async def _read_connect(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
             break
         head += await reader.readexactly(1)
         length |= (head[-1] & 0x7F) << shift
-    _require_small(length)
+    if length > LARGEST_CONNECT:
+        raise ConnectionError(f"a CONNECT of {length} bytes")
     return head, await reader.readexactly(length)
-
-
-def _require_small(length: int) -> None:
-    if length > LARGEST_PACKET:
-        raise ConnectionError(f"a packet of {length} bytes")
-
-
-class _BoundedReader(ReaderAdapter):
-    """What was read already, then the rest of the connection, as far and as long as it may go.
-
-    silence_s: a client that says nothing for so long is gone; None where it promised nothing.
-    """
-
-    def __init__(self, head: bytes, reader: asyncio.StreamReader, silence_s: float | None) -> None:
-        self._head = head
-        self._reader = reader
-        self._silence_s = silence_s
-        self._heard_s = asyncio.get_running_loop().time()
-
-    async def read(self, n: int = -1) -> bytes:
-        if n < 0:
-            head, self._head = self._head, b""
-            return head + await self._reader.read()
-        _require_small(n)
-        head, self._head = self._head[:n], self._head[n:]
-        if len(head) == n:
-            return head
-        # A packet begins with single bytes, which may be long in coming; amqtt asks repeatedly.
-        limit_s = self._silence_s if n == 1 else PACKET_S
-        try:
-            async with asyncio.timeout_at(None if limit_s is None else self._heard_s + limit_s):
-                head += await self._reader.readexactly(n - len(head))
-        except TimeoutError:  # which amqtt takes for nothing
-            raise ConnectionAbortedError("nothing came in time") from None
-        self._heard_s = asyncio.get_running_loop().time()
-        return head
-
-    def feed_eof(self) -> None:
-        self._reader.feed_eof()

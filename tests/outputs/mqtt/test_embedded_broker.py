@@ -22,7 +22,7 @@ from timing import within
 from pe_stream.config import MqttSettings
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs import listening
-from pe_stream.outputs.mqtt import embedded_broker
+from pe_stream.outputs.mqtt import bounded_streams, embedded_broker
 from pe_stream.outputs.mqtt.connector import Connector
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 
@@ -208,7 +208,7 @@ def test_every_packet_has_its_time(
     broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, said: tuple[bytes, ...]
 ) -> None:
     monkeypatch.setattr(embedded_broker, "CONNECT_S", 0.3)
-    monkeypatch.setattr(embedded_broker, "PACKET_S", 0.3)
+    monkeypatch.setattr(bounded_streams, "PACKET_S", 0.3)
     assert closes(broker.port, *said)
 
 
@@ -223,7 +223,7 @@ def test_every_packet_has_its_size(
     broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, said: tuple[bytes, ...]
 ) -> None:
     monkeypatch.setattr(embedded_broker, "CONNECT_S", 1000.0)
-    monkeypatch.setattr(embedded_broker, "PACKET_S", 1000.0)
+    monkeypatch.setattr(bounded_streams, "PACKET_S", 1000.0)
     assert closes(broker.port, *said)
 
 
@@ -231,7 +231,7 @@ def test_who_is_connected_and_silent_stays(
     broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded_broker, "CONNECT_S", 0.3)
-    monkeypatch.setattr(embedded_broker, "PACKET_S", 0.3)
+    monkeypatch.setattr(bounded_streams, "PACKET_S", 0.3)
     assert not closes(broker.port, connect(keepalive_s=0), within_s=1.0)
     assert not closes(broker.port, connect(keepalive_s=10), within_s=1.0)
 
