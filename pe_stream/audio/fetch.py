@@ -7,17 +7,12 @@ here, as is every further address that a playlist names.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
-import ipaddress
-import socket
-import ssl
+import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import NamedTuple
-from urllib.parse import unquote, urljoin, urlsplit
+from collections.abc import Collection, Iterator, Mapping
+from urllib.parse import urlsplit
 
 import av
 import av.error
@@ -25,6 +20,15 @@ from av.container import InputContainer
 
 from pe_stream.audio.libavformat import follows_redirects
 from pe_stream.audio.limits import SilenceLimits
+from pe_stream.audio.redirects import USER_AGENT, certificates, host_of, location_of
+from pe_stream.audio.servers import (
+    PORTS,
+    HostPort,
+    addresses_of,
+    are_public,
+    is_named,
+    server_of,
+)
 from pe_stream.config.addresses import authority, origin
 from pe_stream.errors import UnavailableError
 
@@ -32,10 +36,17 @@ MOST_REDIRECTS = 8
 """One after the other, as in FFmpeg."""
 
 _PROTOCOLS = "http,https,httpproxy,crypto,tcp,tls"
-_PORTS = {"http": 80, "https": 443}
 _PACKET = 32_768
 _ENCRYPTED = "crypto+"
-_REDIRECTS = {301, 302, 303, 307, 308}
+_ELSEWHERE = {
+    errno.EADDRNOTAVAIL,
+    errno.ECONNREFUSED,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ETIMEDOUT,
+}
+"""Errors after which another address of the same server may do."""
 
 _PASSED_ON = {"offset", "end_offset", "key", "iv", "user_agent", "referer", "cookies", "headers"}
 """Options of FFmpeg's demuxers for an address that they want opened. All others are ours."""
@@ -60,7 +71,8 @@ class Fetcher:
     ) -> None:
         """url: where the stream is said to be. timeout_s: of opening and of every read.
 
-        other_hosts: names or addresses, with a port or without, of servers that it may lead to.
+        other_hosts: names or addresses, with a port or without, of servers that it may lead to, or
+        `*.` and a name.
         closed: once it is set, nothing more is fetched.
         """
         self.error: UnavailableError | None = None
@@ -68,15 +80,16 @@ class Fetcher:
         self._silence = SilenceLimits(timeout_s, closed)
         self._other_hosts = frozenset(host.lower() for host in other_hosts)
         self._url = url
-        server = _server(url)
+        server = server_of(url)
         self._servers = set() if server is None else {server}
+        self._public: dict[HostPort, list[str]] = {}
 
     def main(self) -> HttpBody:
         """The stream itself. Redirects to another server need two public addresses.
 
         Raises UnavailableError for one that may not be followed, and FFmpeg's errors.
         """
-        return self._follow(self._url, {}, self._check_redirect)
+        return self._follow(self._url, {}, "a redirect")
 
     def nested(self, url: str, _flags: int, options: Mapping[str, str]) -> HttpBody | NoBody:
         """What FFmpeg is to open for a playlist: PyAV's `io_open`, called while it reads.
@@ -92,7 +105,7 @@ class Fetcher:
             return NoBody()
         try:
             self._check(address, "its playlist")
-            return self._follow(address, passed, self._check_segment, prefix)
+            return self._follow(address, passed, "a redirect in its playlist", prefix)
         except av.error.FFmpegError:
             return NoBody()
         except UnavailableError as error:
@@ -138,79 +151,98 @@ class Fetcher:
             "raw_packet_size": str(_PACKET),
             "probesize": "32",
         }
+        asked = {"user_agent": USER_AGENT, **options, **ours}
         limits = (self._timeout_s, self._timeout_s)
-        return av.open(url, "r", format="data", options={**options, **ours}, timeout=limits)
+        for at, further in (ways := self._ways(url, asked)):
+            try:
+                return av.open(at, "r", format="data", options=further, timeout=limits)
+            except av.error.FFmpegError as error:
+                timed_out = isinstance(error, av.error.ExitError)
+                if at is ways[-1][0] or not (timed_out or error.errno in _ELSEWHERE):
+                    raise
+        raise AssertionError("there is a way at least")
+
+    def _ways(self, url: str, options: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
+        """How to ask for an address, one way after the other: its server is the one looked at.
+
+        Where a redirect led to a public server, its addresses are those that were looked at, and
+        its name is not asked for again. Over TLS the name is needed, and the certificate is proof.
+        """
+        prefix = _ENCRYPTED if url.startswith(_ENCRYPTED) else ""
+        address = url.removeprefix(prefix)
+        server = server_of(address)
+        found = self._public.get(server, []) if server is not None else []
+        if server is None or not found:
+            return [(url, options)]
+        parts = urlsplit(address)
+        if parts.scheme.lower() == "https":
+            verify = {"tls_verify": "1", "verifyhost": server.host, "ca_file": certificates()}
+            return [(url, {**options, **verify})]
+        if os.environ.get("http_proxy"):  # it looks up the name itself
+            return [(url, options)]
+        user, at, _ = parts.netloc.rpartition("@")
+        headers = f"{options.get('headers', '')}Host: {host_of(address, server)}\r\n"
+        hosts = (f"{user}{at}{authority(each, server.port)}" for each in found)
+        return [
+            (prefix + parts._replace(netloc=host).geturl(), {**options, "headers": headers})
+            for host in hosts
+        ]
 
     def _follow(
         self,
         url: str,
         options: Mapping[str, str],
-        check: Callable[[str], None],
+        what: str,
         prefix: str = "",
     ) -> HttpBody:
         for _ in range(MOST_REDIRECTS):
+            self._silence.spend(0)  # all of them together have no more time than a stream
             try:
                 return HttpBody(self, url, prefix, options)
             except av.error.FFmpegError as error:
                 if error.errno != errno.EIO:  # not what a redirect ends with
                     raise
-                location = self._location(url)
+                server = server_of(url)
+                addresses = self._public.get(server) if server is not None else None
+                location = location_of(
+                    url,
+                    options,
+                    timeout_s=self._timeout_s,
+                    address=addresses[0] if addresses else None,
+                    verified=bool(addresses),
+                )
                 if location is None:
                     raise
-            check(location)
+            self._check_redirect(location, what)
             url = location
         raise UnavailableError(f"more than {MOST_REDIRECTS} redirects")
 
-    def _location(self, url: str) -> str | None:
-        """Where the server sends whoever asks for `url`; None where it does not."""
-        parts = urlsplit(url)
-        server = _server(url)
-        if server is None:
-            return None
-        connection = (
-            HTTPSConnection(*server, timeout=self._timeout_s, context=_as_ffmpeg_does())
-            if parts.scheme.lower() == "https"
-            else HTTPConnection(*server, timeout=self._timeout_s)
-        )
-        path = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-        with contextlib.closing(connection):
-            try:
-                connection.request("GET", path, headers={"Accept": "*/*", **_login(url)})
-                answer = connection.getresponse()
-            except (OSError, HTTPException, ValueError):
-                return None
-            to = answer.headers.get("Location")
-            return urljoin(url, to) if answer.status in _REDIRECTS and to else None
+    def _check_redirect(self, url: str, what: str) -> None:
+        """Likewise for a redirect, which may go from one public server to another."""
+        server = server_of(url)
+        known = server is None or server in self._servers or is_named(server, self._other_hosts)
+        if server is not None and not known:
+            found = addresses_of(server)
+            if all(map(are_public, (found, *map(self._addresses, self._servers)))):
+                self._servers.add(server)
+                self._public[server] = found
+        self._check(url, what)
 
-    def _check_segment(self, url: str) -> None:
-        self._check(url, "a redirect in its playlist")
-
-    def _check_redirect(self, url: str) -> None:
-        """Likewise for a redirect of the stream, which may go from one public server to another."""
-        server = _server(url)
-        if server is not None and all(_is_public(each) for each in {*self._servers, server}):
-            self._servers.add(server)
-        self._check(url, "a redirect")
+    def _addresses(self, server: HostPort) -> list[str]:
+        return self._public.get(server) or addresses_of(server)
 
     def _check(self, url: str, what: str) -> None:
         """Raise UnavailableError where `what` may not lead to that address."""
-        server = _server(url)
+        server = server_of(url)
         if server is None:
             raise UnavailableError(f"{what} leads to {origin(url)}, which is no web address")
-        upgraded = server.port == _PORTS["https"] and server._replace(port=_PORTS["http"])
-        named = {server.host, f"[{server.host}]", authority(*server)} & self._other_hosts
+        upgraded = server.port == PORTS["https"] and server._replace(port=PORTS["http"])
+        named = is_named(server, self._other_hosts)
         if server not in self._servers and upgraded not in self._servers and not named:
             raise UnavailableError(
                 f"{what} leads to another server, {origin(url)}: name it in `other_hosts` of the "
                 "source if that is right"
             )
-
-
-class HostPort(NamedTuple):
-    """Who answers at an address."""
-
-    host: str
-    port: int
 
 
 class NoBody:
@@ -297,44 +329,18 @@ class HttpBody:
         return True
 
     def _read(self, container: InputContainer) -> Iterator[bytes]:
-        for packet in container.demux():
+        packets = container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.OSError as error:
+                # What has no length ends with the connection, which FFmpeg takes for too early.
+                if error.errno != errno.EIO or self.length:
+                    raise
+                return
+            if packet is None:
+                return
             if packet.size:
                 if not self._fetcher.count(packet.size):
                     return
                 yield bytes(packet)
-
-
-def _server(url: str) -> HostPort | None:
-    """Whom a web address names; None where it is none."""
-    try:
-        parts = urlsplit(url)
-        usual = _PORTS[parts.scheme.lower()]
-        return HostPort(parts.hostname or "", parts.port or usual) if parts.hostname else None
-    except (ValueError, KeyError):
-        return None
-
-
-def _is_public(server: HostPort) -> bool:
-    """Whether all its addresses can be reached from everywhere; not where it has none."""
-    try:
-        found = socket.getaddrinfo(*server, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
-        return False
-    addresses = [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]
-    return all((getattr(each, "ipv4_mapped", None) or each).is_global for each in addresses)
-
-
-def _login(url: str) -> dict[str, str]:
-    parts = urlsplit(url)
-    if parts.username is None:
-        return {}
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
-
-
-def _as_ffmpeg_does() -> ssl.SSLContext:
-    """No certificate is verified: cameras sign their own."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

@@ -37,9 +37,7 @@ _PROTOCOLS = {
     "rtsps": "rtp,udp,tcp,tls",
     "rtmp": "rtmp,tcp",
     "rtmps": "rtmps,rtmp,tls,tcp",
-    "rtmpt": "rtmpt,ffrtmphttp,http,tcp",
     "rtmpe": "rtmpe,ffrtmpcrypt,tcp",
-    "mmsh": "mmsh,http,tcp",
     "mmst": "mmst,tcp",
     "rtp": "rtp,udp",
     "srtp": "srtp,rtp,udp",
@@ -49,7 +47,10 @@ _PROTOCOLS = {
     "srt": "srt",
     "ftp": "ftp,tcp",
 }
-"""FFmpeg's protocols for each kind of address but HTTP: what it says, and what carries that."""
+"""FFmpeg's protocols for each kind of address but HTTP: what it says, and what carries that.
+
+Left out is what says it over HTTP (mmsh, rtmpt, rtmpts, rtmpte): its redirects would lead anywhere.
+"""
 
 _PLAYLIST = b"#EXTM3U"
 

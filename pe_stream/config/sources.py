@@ -20,8 +20,9 @@ from pe_stream.config.values import Matching, Microphone, PathText, Section
 OtherHost = Annotated[
     str,
     Matching(
-        r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+",
-        "the name or address of a server, with a port or without, such as cdn.example.org",
+        r"(\*\.)?[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+",
+        "the name or address of a server, with a port or without, such as cdn.example.org, or "
+        "*.example.org for all below that name",
     ),
 ]
 """A server that an HTTP stream may lead to."""
@@ -48,7 +49,7 @@ class SourceSettings(Section):
 
     other_hosts: Annotated[tuple[OtherHost, ...], Field(strict=False, max_length=64)] = ()
     """Servers besides its own that an HTTP stream may lead to: names or addresses, with a port or
-    without."""
+    without; `*.example.org` is every name below that one."""
 
     @field_validator("url", mode="before")
     @classmethod

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -29,30 +30,42 @@ class Hostile:
 
     port: int
     paths: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def url(self, path: str = "/live", scheme: str = "http") -> str:
         return f"{scheme}://127.0.0.1:{self.port}{path}"
 
 
 @contextlib.contextmanager
-def serving(handler: Handler, *, ranges: bool = False, asked: bool = True) -> Iterator[Hostile]:
+def serving(
+    handler: Handler,
+    *,
+    ranges: bool = False,
+    asked: bool = True,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[Hostile]:
     """A server that answers every connection with `handler`, each on a thread of its own.
 
     ranges: the path is followed by the bytes asked for, as in "/live 0-99", "/live 100-". asked:
-    wait for a request, which clients of bare TCP do not send.
+    wait for a request, which clients of bare TCP do not send. tls: speak it.
     """
     listening = socket.create_server(("127.0.0.1", 0), backlog=50)
     hostile = Hostile(listening.getsockname()[1])
     connections: list[socket.socket] = []
 
     def answer(connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError, IndexError):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(contextlib.suppress(OSError, IndexError))
+            stack.enter_context(connection)
             connection.settimeout(LINGER_S)
+            if tls is not None:
+                connection = stack.enter_context(tls.wrap_socket(connection, server_side=True))
             if not asked:
                 handler(connection, "")
                 return
             request = connection.recv(4000).decode("latin-1")
             path = request.split()[1]
+            hostile.requests.append(request)
             hostile.paths.append(path)
             if ranges and (part := re.search(r"\r\nRange: bytes=(\S+)", request)):
                 path += f" {part[1]}"

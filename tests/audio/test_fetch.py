@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 from audio.hostile_servers import Handler, Hostile, head, serving, tone, wav_head
+from mosquitto import make_certificates
 
 from pe_stream.audio import fetch, limits
 from pe_stream.audio.fetch import Fetcher
@@ -186,6 +189,7 @@ def test_redirects_in_a_circle_end() -> None:
         ("radio.example", "http://router.lan/x", False),
         ("radio.example", "http://127.0.0.1/x", False),
         ("radio.example", "http://[::ffff:10.0.0.1]/x", False),
+        ("radio.example", "http://[64:ff9b::10.0.0.1]/x", False),
         ("radio.example", "http://nowhere.example/x", False),
         ("camera.lan", "http://edge.example/x", False),
         ("camera.lan", "http://router.lan/x", False),
@@ -209,7 +213,147 @@ def test_a_public_server_may_lead_to_another_one_only(
     fetcher = Fetcher(f"http://{first}/live", timeout_s=1)
     refused = contextlib.nullcontext() if followed else pytest.raises(UnavailableError)
     with refused:
-        fetcher._check_redirect(to)
+        fetcher._check_redirect(to, "a redirect")
+
+
+def public(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Have loopback taken for public, and those names lead there: FFmpeg knows none of them."""
+    look_up = socket.getaddrinfo
+
+    def known(host: str, *more: Any, **options: Any) -> Any:
+        return look_up("127.0.0.1" if host in names else host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", known)
+    monkeypatch.setattr(fetch, "are_public", lambda addresses: "127.0.0.1" in addresses)
+
+
+def test_a_name_that_was_looked_at_is_not_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, other: Hostile
+) -> None:
+    public(monkeypatch, "edge.example")
+    for way in (redirects, lambda to: redirects(to.replace("//", "//user:secret@"))):
+        with serving(way(f"http://edge.example:{other.port}/a?b=c")) as source:
+            assert read(source.url()) == 48_000
+    for request in other.requests:
+        assert request.startswith("GET /a?b=c HTTP/1.1\r\n")
+        assert f"\r\nHost: edge.example:{other.port}\r\n" in request
+
+
+def test_where_one_address_does_not_answer_another_does(
+    monkeypatch: pytest.MonkeyPatch, other: Hostile
+) -> None:
+    found = ["127.0.0.2", "127.0.0.1"]  # the server listens at the second alone
+    monkeypatch.setattr(
+        fetch, "addresses_of", lambda server: found if server.host == "edge.example" else found[1:]
+    )
+    monkeypatch.setattr(fetch, "are_public", lambda addresses: "127.0.0.1" in addresses)
+    with serving(redirects(f"http://edge.example:{other.port}/a")) as source:
+        assert read(source.url()) == 48_000
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted", "heard"),
+    [("localhost", True, True), ("localhost", False, False), ("other.example", True, False)],
+)
+def test_a_server_that_another_leads_to_proves_its_name(
+    name: str, *, trusted: bool, heard: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = make_certificates(tmp_path, f"DNS:{name}")
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.ca if trusted else made.other_ca))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.server, made.server_key)
+    body = wav_head(48_000, bits=16, size=96_000) + tone()
+    public(monkeypatch)
+    with serving(sends("audio/wav", body), tls=context) as edge:
+        with serving(redirects(f"https://localhost:{edge.port}/a")) as source:
+            refused = contextlib.nullcontext() if heard else pytest.raises(UnavailableError)
+            with refused:
+                assert read(source.url()) == 48_000
+        assert bool(edge.paths) is heard
+        # A camera signs its own, and is asked by its own address.
+        assert read(edge.url("/live", "https").replace("127.0.0.1", "localhost")) == 48_000
+
+
+@pytest.mark.parametrize("allowed", ["*.example", "*.cams.example:{port}", "edge.cams.example"])
+def test_names_below_one_are_allowed_together(
+    allowed: str, monkeypatch: pytest.MonkeyPatch, other: Hostile
+) -> None:
+    host = allowed.format(port=other.port)
+    fetcher = Fetcher("http://127.0.0.1/live", timeout_s=1, other_hosts=[host])
+    fetcher._check(f"http://edge.cams.example:{other.port}/x", "its playlist")
+    for elsewhere in (
+        "http://cams.example.org/x",
+        "http://xcams.example.org/x",
+        "http://10.0.0.1/",
+    ):
+        with pytest.raises(UnavailableError):
+            fetcher._check(elsewhere, "its playlist")
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_segments_are_redirected_as_the_stream_is(
+    monkeypatch: pytest.MonkeyPatch, hls: dict[str, bytes], *, followed: bool
+) -> None:
+    if followed:
+        public(monkeypatch, "edge.example")
+    else:
+        monkeypatch.setattr(fetch, "are_public", lambda _: False)
+
+    def edge(connection: socket.socket, path: str) -> None:
+        sends("video/mp2t", hls[path])(connection, path)
+
+    def answer(connection: socket.socket, path: str) -> None:
+        if path == "/live":
+            sends(M3U8, hls["/ts.m3u8"])(connection, path)
+        else:
+            redirects(f"http://edge.example:{server.port}{path}")(connection, path)
+
+    with serving(edge) as server, serving(answer) as source:
+        if followed:
+            assert read(source.url()) == pytest.approx(3 * 48_000, abs=4096)
+            return
+        with pytest.raises(UnavailableError, match="a redirect in its playlist leads to another"):
+            read(source.url())
+        assert server.paths == []
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_what_states_no_length_ends_with_its_connection(
+    version: str, hls: dict[str, bytes]
+) -> None:
+    def answer(connection: socket.socket, path: str) -> None:
+        body = hls["/ts.m3u8" if path == "/live" else path]
+        connection.sendall(f"HTTP/{version} 200 OK\r\n\r\n".encode() + body)
+
+    with serving(answer) as source:
+        assert read(source.url()) == pytest.approx(3 * 48_000, abs=4096)
+
+
+def test_what_states_a_length_and_breaks_off_is_told() -> None:
+    body = wav_head(48_000, bits=16, size=96_000) + tone()
+    with (
+        serving(
+            lambda connection, _: connection.sendall(head("audio/wav", len(body)) + body[:-5000])
+        ) as source,
+        pytest.raises(UnavailableError, match="Input/output error"),
+    ):
+        read(source.url())
+
+
+def test_all_redirects_together_have_no_more_time_than_a_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
+
+    def answer(connection: socket.socket, path: str) -> None:
+        now_s[0] += 0.4
+        redirects("/live")(connection, path)
+
+    with serving(answer) as source:
+        with pytest.raises(UnavailableError, match="no audio within the time limit"):
+            Fetcher(source.url(), timeout_s=1).main()
+        assert len(source.paths) == 8  # two for each: more than three times the limit
 
 
 @pytest.fixture(scope="module")

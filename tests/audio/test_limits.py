@@ -58,6 +58,17 @@ def test_a_source_may_break_off_now_and_then(clock: list[float]) -> None:
     source.spend_break()
 
 
+def test_a_camera_whose_stamps_jump_every_second_goes_on(clock: list[float]) -> None:
+    source = LiveLimits()
+    for _ in range(3600):
+        clock[0] += 1.0
+        source.spend_break()
+    with pytest.raises(TooCostlyError, match="again and again"):
+        for _ in range(100):
+            clock[0] += 0.25
+            source.spend_break()
+
+
 def test_a_recording_has_its_own_time_for_a_clock() -> None:
     recording = FileLimits()
     for _ in range(1000):

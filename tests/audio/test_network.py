@@ -210,6 +210,8 @@ def test_what_is_expensive_to_decode_is_too_much() -> None:
             list(stream)
 
 
-def test_an_address_of_no_known_kind_is_refused() -> None:
-    with pytest.raises(UnavailableError, match="addresses of the kind gopher:// are not taken"):
-        next(NetworkStream("gopher://127.0.0.1/"))
+@pytest.mark.parametrize("kind", ["gopher", "mmsh", "rtmpt", "rtmpts", "rtmpte"])
+def test_an_address_of_no_known_kind_is_refused(kind: str) -> None:
+    """Nor of one that leads wherever a redirect does."""
+    with pytest.raises(UnavailableError, match=f"addresses of the kind {kind}:// are not taken"):
+        next(NetworkStream(f"{kind}://127.0.0.1/"))

@@ -713,13 +713,17 @@ class TestSchema:
         SCHEMA.validate(data)
 
 
-@pytest.mark.parametrize("host", ["cdn.example.org", "nvr:8080", "10.0.0.9", "::1", "[::1]:80"])
+@pytest.mark.parametrize(
+    "host", ["cdn.example.org", "nvr:8080", "10.0.0.9", "::1", "[::1]:80", "*.a.org:80"]
+)
 def test_other_hosts_are_names_or_addresses(host: str) -> None:
     spec = SourceSettings(url="http://camera/live", other_hosts=(host,))
     assert spec.other_hosts == (host,)
 
 
-@pytest.mark.parametrize("host", ["", "http://cdn/", "a b", "a/b", "user@host", "host:port"])
+@pytest.mark.parametrize(
+    "host", ["", "http://cdn/", "a b", "a/b", "user@host", "host:port", "*", "a.*.org"]
+)
 def test_other_hosts_that_are_none_are_refused(host: str) -> None:
     with pytest.raises(ValidationError, match="the name or address of a server"):
         SourceSettings(url="http://camera/live", other_hosts=(host,))
