@@ -58,8 +58,8 @@ FILE_CPU_PER_S = 3.0
 
 BREAKS = 20
 BREAKS_PER_S = 2.0
-"""New segments at once, and in a second: each closes events, and is scored on its own. Cameras whose
-clocks are set, or that drop packets, begin one every second for as long as they run."""
+"""New segments at once, and in a second: each closes events, and is scored on its own. The time
+stamps of some cameras jump every second."""
 
 
 class TooCostlyError(UnavailableError):

@@ -22,6 +22,10 @@ _SLIP = re.compile(
 _USER = re.compile(r"[^/\\\s@:]*:[^/\\@]*@")
 """What stands before a host: the user and the password."""
 
+_LONG_USER = re.compile(r"(?:^|(?<=[\s\"'(\[{<=,;]))(?!\.{0,2}/|~|[A-Za-z]:[/\\])[^/\\\s@:]*:\S*@")
+"""The same where the password has anything in it, and the text is no path of a file: up to the last
+`@`, as in an address."""
+
 _PARAMETER = re.compile(
     r"\b(user\w*|login|pass\w*|pwd|secret|token|auth\w*|\w*key)=[^&;/?#\s]*", re.IGNORECASE
 )
@@ -34,7 +38,8 @@ def is_misspelt(url: str) -> bool:
     """
     if is_network(url) or re.match(r"\.{0,2}/[^/]", url):
         return False
-    return _SLIP.match(url) is not None or "://" in url or _USER.match(url) is not None
+    looks_so = _SLIP.match(url) or _USER.match(url) or _LONG_USER.match(url)
+    return looks_so is not None or "://" in url
 
 
 def masked_url(url: str) -> str:
@@ -55,7 +60,8 @@ def masked_url(url: str) -> str:
 
 def _masked_words(text: str) -> str:
     """Without what stands before an `@`, and without values of parameters that are secrets."""
-    return _PARAMETER.sub(rf"\1={MASK}", _USER.sub(f"{MASK}@", text))
+    masked = _LONG_USER.sub(f"{MASK}@", text)
+    return _PARAMETER.sub(rf"\1={MASK}", _USER.sub(f"{MASK}@", masked))
 
 
 def origin(url: str) -> str:

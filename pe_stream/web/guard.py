@@ -48,8 +48,14 @@ REQUESTS = rate("3000/minute")
 LOGINS = rate("10/minute")
 """Tries of one address."""
 
-ALL_LOGINS = rate("60/minute")
+ALL_LOGINS = rate("30/minute")
 """Tries of all addresses together: each takes a tenth of a second of a core."""
+
+FIRST_LOGINS = rate("3/10 minutes")
+"""Tries of an address that are not among these: whoever tries on and on keeps nobody else out."""
+
+ALL_FIRST_LOGINS = rate("30/minute")
+"""Those of all addresses together: to use them up, more than a hundred have to take part."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
@@ -148,8 +154,7 @@ class Guard:
         if self._prefix and not path:  # addresses in the page are relative to where it is
             raise RefusedRequest(308, "over there", {"Location": f"{self._prefix}/"})
         if path == "/api/v1/session" and scope["method"] == "POST" and not known:
-            self._allow(LOGINS, "login", address(scope))
-            self._allow(ALL_LOGINS, "logins", "all")
+            self._allow_login(address(scope))
         let_in = known or self._door.open
         if path.startswith("/api/") and path not in _FOR_ALL and not let_in:
             raise RefusedRequest(401, "log in first", {"WWW-Authenticate": "Bearer"})
@@ -168,6 +173,14 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > MOST_BYTES:
             raise RefusedRequest(413, f"more than {MOST_BYTES} bytes")
+
+    def _allow_login(self, who: str) -> None:
+        self._allow(LOGINS, "login", who)
+        if self._limiter.test(FIRST_LOGINS, "first login", who):
+            self._allow(ALL_FIRST_LOGINS, "first logins", "all")
+            self._allow(FIRST_LOGINS, "first login", who)
+        else:
+            self._allow(ALL_LOGINS, "logins", "all")
 
     def _allow(self, most: RateLimitItem, kind: str, who: str) -> None:
         try:

@@ -63,10 +63,18 @@ def test_a_camera_whose_stamps_jump_every_second_goes_on(clock: list[float]) -> 
     for _ in range(3600):
         clock[0] += 1.0
         source.spend_break()
-    with pytest.raises(TooCostlyError, match="again and again"):
+
+
+def test_a_source_that_breaks_off_all_the_time_is_stopped(clock: list[float]) -> None:
+    source = LiveLimits()
+
+    def broken_off() -> None:
         for _ in range(100):
             clock[0] += 0.25
             source.spend_break()
+
+    with pytest.raises(TooCostlyError, match="again and again"):
+        broken_off()
 
 
 def test_a_recording_has_its_own_time_for_a_clock() -> None:

@@ -191,6 +191,33 @@ def test_visitors_behind_proxies_are_told_apart_by_what_the_proxies_say(
         assert asked(house, *second) == (429 if same else 200)
 
 
+def tried(house: Standing, who: str) -> int:
+    """Log in with a wrong password, from there; the status."""
+    with house.client(headers={"x-forwarded-for": who}) as client:
+        return client.post("api/v1/session", json={"password": "x" * 9}).status_code
+
+
+def test_who_tries_from_many_addresses_keeps_nobody_else_from_logging_in(tmp_path: Path) -> None:
+    with standing(tmp_path, PROXIED + "1") as house:
+        flood = [tried(house, f"10.0.0.{n}") for _ in range(8) for n in range(8)]
+        assert 50 <= flood.count(401) <= 60  # 24 for the first time, and 30 more
+        assert flood[-8:] == [429] * 8
+        assert [tried(house, "10.0.0.3") for _ in range(3)] == [429] * 3
+        # Somebody new, who mistypes it twice.
+        assert [tried(house, "10.9.9.9") for _ in range(2)] == [401] * 2
+        with house.client(headers={"x-forwarded-for": "10.9.9.9"}) as client:
+            assert client.post("api/v1/session", json={"password": TOKEN}).is_success
+            assert client.get("api/v1/info").is_success
+        known = {"authorization": f"Bearer {TOKEN}"}
+        assert asked(house, "10.0.0.3", path="api/v1/info", **known) == 200
+
+
+def test_first_tries_have_an_end_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "ALL_FIRST_LOGINS", parse_rate("4/minute"))
+    with standing(tmp_path, PROXIED + "1") as house:
+        assert [tried(house, f"10.0.0.{n}") for n in range(6)] == [401] * 4 + [429] * 2
+
+
 NO_FILE = OSError(errno.EMFILE, "Too many open files")
 NO_THREAD = RuntimeError("can't start new thread")
 
