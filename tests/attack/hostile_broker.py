@@ -153,27 +153,21 @@ def _body(rng: random.Random) -> bytes:
     )
 
 
-class HostileBroker:
-    """Sends `said` to whoever connects, packet after packet, over as many connections as it takes.
+class OneByOne:
+    """A broker on a free port that serves its clients one after the other, on a thread."""
 
-    After one that may end the connection, it waits until the client has taken it, or has gone. When
-    all is said, it is a good broker, and keeps the events of a source. It speaks the version of
-    MQTT that it is asked in.
-    """
-
-    def __init__(self, said: Iterator[tuple[bytes, bool]]) -> None:
+    def __init__(self) -> None:
+        self.connections = 0
         self._listening = socket.create_server((HOST, 0))
         self.port: int = self._listening.getsockname()[1]
-        self._said = said
-        self.sent = self.connections = self.ended = 0
-        self.last = b""
-        self.events: list[bytes] = []
-        self.good = threading.Event()
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
         self._listening.close()
+
+    def speak(self, client: socket.socket) -> None:
+        """With one client, until it has gone; what that raises ends the connection."""
+        raise NotImplementedError
 
     def _serve(self) -> None:
         while True:
@@ -185,9 +179,26 @@ class HostileBroker:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.settimeout(20)
             with client, contextlib.suppress(OSError, EOFError):
-                self._speak(client)
+                self.speak(client)
 
-    def _speak(self, client: socket.socket) -> None:
+
+class HostileBroker(OneByOne):
+    """Sends `said` to whoever connects, packet after packet, over as many connections as it takes.
+
+    After one that may end the connection, it waits until the client has taken it, or has gone. When
+    all is said, it is a good broker, and keeps the events of a source. It speaks the version of
+    MQTT that it is asked in.
+    """
+
+    def __init__(self, said: Iterator[tuple[bytes, bool]]) -> None:
+        self._said = said
+        self.sent = self.ended = 0
+        self.last = b""
+        self.events: list[bytes] = []
+        self.good = threading.Event()
+        super().__init__()
+
+    def speak(self, client: socket.socket) -> None:
         stream = client.makefile("rb")
         _, connect = read(stream)
         v5 = connect[6] == 5

@@ -6,12 +6,12 @@ import itertools
 import json
 import socket
 import struct
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from attack.hostile_broker import packet, read
+from attack.hostile_broker import OneByOne, packet, read
 from mosquitto import wait_until
 from ports import HOST
 from stand_ins import eventually
@@ -25,10 +25,6 @@ def long(*values: Any) -> Any:
     return pytest.param(*values, marks=[pytest.mark.attack, pytest.mark.timeout(900)])
 
 
-class Closing(Exception):  # noqa: N818 - what a broker does
-    """The broker closes the connection."""
-
-
 def good(identifier: bytes, number: int) -> bytes:
     return packet(0x40, identifier + b"\0")
 
@@ -36,7 +32,7 @@ def good(identifier: bytes, number: int) -> bytes:
 def closing_at_every(count: int) -> Callable[[bytes, int], bytes]:
     def answer(identifier: bytes, number: int) -> bytes:
         if number % count == 0:
-            raise Closing
+            raise EOFError
         return good(identifier, number)
 
     return answer
@@ -51,32 +47,15 @@ def wrong_and_twice(identifier: bytes, number: int) -> bytes:
     return packet(0x40, struct.pack("!H", other) + b"\0") * 2 + good(identifier, number) * 2
 
 
-class Broker:
+class Broker(OneByOne):
     """Speaks MQTT 5, and acknowledges events as `answer` has it: of an id, and of how many."""
 
     def __init__(self, answer: Callable[[bytes, int], bytes]) -> None:
         self._answer = answer
         self.events: list[int] = []
-        self._listening = socket.create_server((HOST, 0))
-        self.port: int = self._listening.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
 
-    def close(self) -> None:
-        self._listening.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listening.accept()
-            except OSError:
-                return
-            with client:
-                try:
-                    self._speak(client)
-                except (OSError, EOFError, Closing):
-                    continue
-
-    def _speak(self, client: socket.socket) -> None:
+    def speak(self, client: socket.socket) -> None:
         stream = client.makefile("rb")
         read(stream)
         client.sendall(packet(0x20, b"\0\0\0"))
@@ -110,13 +89,17 @@ class Broker:
 def test_none_is_lost_and_all_come_in_order(
     answer: Callable[[bytes, int], bytes], count: int
 ) -> None:
-    delivered: list[int] = []
-    with_rows(answer, count, delivered)
+    broker, delivered = Broker(answer), list[int]()
+    with publishing(broker, count, delivered) as publisher:
+        wait_until(lambda: not publisher.queued, "all are delivered", 60)
+    assert list(dict.fromkeys(broker.events)) == list(range(count))
     assert sorted(set(delivered)) == list(range(count))
 
 
-def with_rows(answer: Callable[[bytes, int], bytes], count: int, delivered: list[int]) -> None:
-    broker, failed = Broker(answer), list[BaseException]()
+@contextmanager
+def publishing(broker: Broker, count: int, delivered: list[int]) -> Iterator[Publisher]:
+    """So many events on their way to a broker; at the end, neither has failed."""
+    failed: list[BaseException] = []
     publisher = Publisher(
         MqttSettings(host=HOST, port=broker.port, protocol="5"),
         Topics("pe_stream", "n"),
@@ -130,30 +113,15 @@ def with_rows(answer: Callable[[bytes, int], bytes], count: int, delivered: list
         for i in range(count)
     )
     publisher.start()
-    wait_until(lambda: not publisher.queued, "all are delivered", 60)
+    yield publisher
     publisher.stop(0.5)
     broker.close()
     assert not failed
-    first = list(dict.fromkeys(broker.events))
-    assert first == list(range(count))
 
 
 def test_of_a_broker_that_never_acknowledges_the_window_is_kept() -> None:
-    broker, failed = Broker(silent), list[BaseException]()
-    publisher = Publisher(
-        MqttSettings(host=HOST, port=broker.port, protocol="5"),
-        Topics("pe_stream", "n"),
-        on_set=lambda *_: None,
-        on_failure=failed.append,
-    )
-    publisher.publish(
-        Message("pe_stream/n/k/events", json.dumps({"i": i}), qos=1, retain=False)
-        for i in range(10_000)
-    )
-    publisher.start()
-    eventually(lambda: len(broker.events) >= 19)
-    publisher.stop(0.5)
-    broker.close()
-    assert not failed
+    broker = Broker(silent)
+    with publishing(broker, 10_000, []) as publisher:
+        eventually(lambda: len(broker.events) >= 19)
     assert len(broker.events) <= 20
     assert publisher.queued == 10_000
