@@ -35,7 +35,7 @@ def test_whatever_the_broker_sends_the_daemon_goes_on(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(AT_ONCE, "utf-8")
     broker = HostileBroker(packets(count, seed, v5=version == "5"))
-    sound = write_float_wav(tmp_path / "sound.wav", noise(*[(0.7, 0.001), (0.5, 0.2)] * 10))
+    sound = write_float_wav(tmp_path / "sound.wav", noise(*[(0.5, 0.001), (0.3, 0.2)] * 10))
     config = level_config(level, broker.port, f"{{url: {sound}, loop: true}}")
     config = config.replace("mqtt: {", f"mqtt: {{protocol: '{version}', ")
     environment = {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}

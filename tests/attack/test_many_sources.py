@@ -39,7 +39,7 @@ def delays_s(house: MosquittoSub, label: str) -> list[float]:
 
 
 def test_a_dozen_sources_are_heard_at_once(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
-    sound = write_float_wav(tmp_path / "sound.wav", noise((0.5, 0.001), (1.0, 0.2), (6.5, 0.001)))
+    sound = write_float_wav(tmp_path / "sound.wav", noise((0.5, 0.001), (1.0, 0.2), (3.5, 0.001)))
     text = level_config(level, broker.port, f"{{url: {sound}}}{sources(12, sound)}")
     with MosquittoSub(broker.port) as house, Daemon(tmp_path, text) as daemon:
         assert daemon.exit_code() == 0

@@ -109,7 +109,7 @@ def unsaid(names: dict[str, tuple[Handler, str]], house: MosquittoSub) -> list[s
 def test_six_hostile_sources_cost_a_good_one_nothing(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
-    bursts = [part for _ in range(4) for part in ((1.0, 0.001), (1.0, 0.2))]
+    bursts = [part for _ in range(4) for part in ((0.6, 0.001), (0.6, 0.2))]
     sound = write_float_wav(tmp_path / "sound.wav", noise(*bursts, (1.0, 0.001)))
     events = f"{NODE}/kitchen/events"
     with (

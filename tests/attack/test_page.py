@@ -39,6 +39,13 @@ def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_RATE", 100_000)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    """A house that stands while it is tried to get in one way after the other."""
+    with standing(tmp_path_factory.mktemp("house"), f", token: {TOKEN}") as house:
+        yield house
+
+
 def port_of(house: Standing) -> int:
     port = httpx.URL(house.url).port
     assert port is not None
@@ -149,10 +156,9 @@ def test_no_spelling_of_a_request_gets_in(tmp_path: Path, web: str, prefixes: li
         *("0x7f.1", "[::1", "127.0.0.1\tx", "evil@127.0.0.2"),
     ],
 )
-def test_only_names_of_its_own_are_answered(tmp_path: Path, host: str) -> None:
-    with standing(tmp_path, f", token: {TOKEN}") as house:
-        head = f"GET /api/v1/info HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n"
-        told = answer(port_of(house), f"{head}Connection: close\r\n\r\n".encode())
+def test_only_names_of_its_own_are_answered(kept: Standing, host: str) -> None:
+    head = f"GET /api/v1/info HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\n"
+    told = answer(port_of(kept), f"{head}Connection: close\r\n\r\n".encode())
     assert told[9:12] in (b"400", b"421")
 
 
@@ -184,12 +190,11 @@ TRICKS = {
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("trick", TRICKS)
 def test_no_trick_of_http_gets_in_or_breaks_it(
-    tmp_path: Path, trick: str, caplog: pytest.LogCaptureFixture
+    kept: Standing, trick: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with standing(tmp_path, f", token: {TOKEN}") as house:
-        told = answer(port_of(house), TRICKS[trick], 1.0)
-        with house.client(headers=KNOWN) as client:
-            assert client.get("api/v1/info").is_success
+    told = answer(port_of(kept), TRICKS[trick], 1.0)
+    with kept.client(headers=KNOWN) as client:
+        assert client.get("api/v1/info").is_success
     assert b'"node"' not in told
     statuses = set(re.findall(rb"HTTP/1.1 (\d+) ", told))
     assert statuses <= {b"200", b"400", b"401", b"411", b"413", b"422", b"431"}, told[:300]
@@ -212,8 +217,8 @@ BODIES = {
 
 @pytest.mark.usefixtures("unlimited")
 @pytest.mark.parametrize("body", BODIES)
-def test_no_body_breaks_it(tmp_path: Path, body: str) -> None:
-    with standing(tmp_path, f", token: {TOKEN}") as house, house.client(headers=KNOWN) as client:
+def test_no_body_breaks_it(kept: Standing, body: str) -> None:
+    with kept.client(headers=KNOWN) as client:
         assert client.post("api/v1/try", content=BODIES[body]).status_code in (
             400,
             404,

@@ -29,7 +29,7 @@ AT_ONCE_S = 5.0
 
 @dataclass
 class House:
-    """A daemon that hears a sound every second and a half, and whoever listens to it."""
+    """A daemon that hears a sound every second, and whoever listens to it."""
 
     daemon: Daemon
     sub: MosquittoSub
@@ -69,7 +69,7 @@ class House:
 
 @contextmanager
 def house(folder: Path, level: Path, broker: Mosquitto, more: str = "") -> Iterator[House]:
-    sound = write_float_wav(folder / "sound.wav", noise((0.9, 0.001), (0.6, 0.2)))
+    sound = write_float_wav(folder / "sound.wav", noise((0.6, 0.001), (0.4, 0.2)))
     text = level_config(level, broker.port, f"{{url: {sound}, loop: true}}", more)
     state = folder / "state" / "pe-stream"
     with MosquittoSub(broker.port) as sub, Daemon(folder, text) as daemon:

@@ -58,7 +58,7 @@ def page(browser: Browser, url: str, **options: Any) -> Iterator[Page]:
         yield opened
     finally:
         context.close()
-    assert not said
+    assert not said, said
 
 
 @dataclass
