@@ -65,6 +65,10 @@ class TlsSettings(Section):
         return value
 
 
+OWN_USER = "pe-stream"
+"""Whoever shows the embedded broker its own password; the name does not matter there."""
+
+
 class MqttSettings(Section):
     """Where events go; without this section, to a broker on this machine."""
 
@@ -113,7 +117,7 @@ class MqttSettings(Section):
 
     def of_embedded(self, port: int, password: str) -> MqttSettings:
         """The same, for our publisher: it shows the embedded broker who it is by the password."""
-        own = {"port": port, "username": "pe-stream", "password": SecretStr(password)}
+        own = {"port": port, "username": OWN_USER, "password": SecretStr(password)}
         return self.model_copy(update=own)
 
     def read_password(self) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from attack.hostile_broker import length, packet, text
 from mosquitto import Subscriber
 from paho.mqtt.enums import MQTTProtocolVersion
 from ports import HOST, free_port
-from processes import Daemon, level_config
+from processes import Daemon, Process, level_config
 
 from pe_stream.outputs.mqtt import embedded_broker
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
@@ -30,7 +32,7 @@ clients, start = [], embedded_broker.EmbeddedBroker.start
 
 def start_full(broker):
     start(broker)
-    for name in b"abc":
+    for name in b"ab":
         client = socket.create_connection((embedded_broker.HOST, broker.port))
         client.sendall(b"\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01" + bytes([name]))
         assert client.recv(4) == b"\x20\x02\x00\x00"
@@ -150,3 +152,14 @@ def test_a_full_broker_takes_its_own_daemon(tmp_path: Path, level: Path) -> None
     with Daemon(tmp_path, config, {"PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}) as daemon:
         daemon.wait_for_log("connected to MQTT broker", 20)
     assert "refuses the connection" not in daemon.log
+
+
+@pytest.mark.realtime
+def test_a_full_broker_takes_the_demo(tmp_path: Path) -> None:
+    """Its daemon, and its subscriber."""
+    (tmp_path / "sitecustomize.py").write_text(FULL, "utf-8")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path.cwd()}"}
+    with Process(["demo", "--seconds", "3"], environment) as playing:
+        assert playing.exit_code(60) == 0
+    assert re.search(r"pe_stream/demo/status +online", playing.out)
+    assert re.search(r"pe_stream/demo/status +offline", playing.out)

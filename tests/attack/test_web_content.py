@@ -20,7 +20,7 @@ import pytest
 import yaml
 from audio.hostile_servers import serving
 from mosquitto import Mosquitto, wait_until
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, Page
 from playwright.sync_api import Error as BrowserError
 from ports import HOST, free_port
 from processes import Daemon
@@ -126,10 +126,15 @@ def views(event: str) -> list[str]:
 def watched(chromium: Browser) -> Iterator[tuple[Page, list[str]]]:
     """A page, and what shows that something ran in it, or would have but for its policy."""
     run: list[str] = []
+
+    def dismiss(dialog: Dialog) -> None:
+        run.append(dialog.message)
+        dialog.dismiss()
+
     with chromium.new_context() as context:
         opened = context.new_page()
         opened.set_default_timeout(within(20_000))
-        opened.on("dialog", lambda each: (run.append(each.message), each.dismiss()))
+        opened.on("dialog", dismiss)
         opened.on("popup", lambda each: run.append(each.url))
         opened.on("console", lambda said: run.append(said.text) if "Policy" in said.text else None)
         yield opened, run

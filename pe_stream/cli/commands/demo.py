@@ -20,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pe_stream.assets import DEMO_RECORDING, DEMO_TRUTH, EVERYDAY
 from pe_stream.config import WebSettings
 from pe_stream.config.file import load
+from pe_stream.config.mqtt import OWN_USER
 from pe_stream.daemon.service import Daemon
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs.mqtt.embedded_broker import HOST, EmbeddedBroker
@@ -40,9 +41,9 @@ def run(seconds: float | None, *, loop: bool = False) -> int:
     try:
         with (
             tempfile.TemporaryDirectory(prefix="pe-stream-demo-") as folder,
-            _PrintingSubscriber(broker.port) as subscriber,
+            _PrintingSubscriber(broker) as subscriber,
         ):
-            path = _configuration(Path(folder), broker.port, loop=loop)
+            path = _configuration(Path(folder), broker, loop=loop)
             daemon = Daemon(load(path), reload=lambda: load(path), config=path)
             subscriber.on_failure, broker.on_failure = daemon.ended, daemon.died
             code = daemon.run(seconds)
@@ -54,12 +55,20 @@ def run(seconds: float | None, *, loop: bool = False) -> int:
     return code
 
 
-def _configuration(folder: Path, port: int, *, loop: bool) -> Path:
+def _configuration(folder: Path, broker: EmbeddedBroker, *, loop: bool) -> Path:
     """A configuration as anyone would write one, which the page may edit."""
+    password = folder / "mqtt-password"
+    password.touch(0o600)
+    password.write_text(broker.password, "utf-8")
     sections = {
         "node": NODE,
         "sources": {SOURCE: {"url": str(DEMO_RECORDING), "loop": loop}},
-        "mqtt": {"host": HOST, "port": port},
+        "mqtt": {
+            "host": HOST,
+            "port": broker.port,
+            "username": OWN_USER,
+            "password_file": str(password),
+        },
         "store": {"path": str(folder / "events.db")},
         "history": {"path": str(folder / "scores.db")},
         "search": {"enabled": True, "folder": str(folder / "heard")},
@@ -82,7 +91,7 @@ def _page_port() -> int:
 class _PrintingSubscriber:
     """A client of the broker as anyone would write one: prints every message it receives."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, broker: EmbeddedBroker) -> None:
         self.heard: list[dict[str, Any]] = []
         self.on_failure: Callable[[BrokenPipeError], None] | None = None
         self._farewell = threading.Event()
@@ -92,7 +101,8 @@ class _PrintingSubscriber:
         )
         self._client.on_message = self._on_message
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.connect(HOST, port)
+        self._client.username_pw_set(OWN_USER, broker.password)  # it has a place, then
+        self._client.connect(HOST, broker.port)
 
     def __enter__(self) -> Self:
         self._client.subscribe("#", qos=1)

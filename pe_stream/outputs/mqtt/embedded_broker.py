@@ -36,7 +36,11 @@ _START_S = 10.0
 STOP_S = 1.5
 
 CONNECTIONS = 100
-"""Most clients at a time, of which one is our own publisher."""
+"""Most clients at a time."""
+
+OWN_PLACES = 2
+"""So many of them nobody else may take: our own publisher may come again before its last connection
+is known to have ended, and `demo` and `bench` have a subscriber."""
 
 _RATE = 100
 """Connections accepted in a second."""
@@ -69,7 +73,7 @@ class EmbeddedBroker:
 
     failure: what ended the thread other than `stop`; `on_failure` is called with it, on the
         broker's thread.
-    password: whoever connects with it has the place that is kept for our own publisher.
+    password: whoever connects with it has a place that is kept for our own clients.
     """
 
     def __init__(
@@ -188,7 +192,7 @@ async def _serve_client(
             # The password is the last field (MQTT 3.1.1, section 3.1.3).
             own = hmac.compare_digest(body[-len(password) :], password.encode())
             rank = Rank.KNOWN if own or 0 < keepalive_s <= LONGEST_KEEPALIVE_S else Rank.ASKING
-            if rank is Rank.KNOWN and not own and not listening.spares(1):
+            if rank is Rank.KNOWN and not own and not listening.spares(OWN_PLACES):
                 writer.write(_CONNACK_UNAVAILABLE)
                 await writer.drain()
                 return

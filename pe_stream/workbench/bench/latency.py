@@ -15,6 +15,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from pe_stream.config import MqttSettings
+from pe_stream.config.mqtt import OWN_USER
 from pe_stream.core.listener import Listener
 from pe_stream.core.messages import StateBoard, Topics
 from pe_stream.core.types import (
@@ -142,10 +143,10 @@ def measure(scorer: Scorer, seconds: float) -> dict[str, Any]:
         broker = EmbeddedBroker()
         broker.start()
         stack.callback(broker.stop)
-        subscriber = stack.enter_context(_Subscriber(broker.port, beacon.bursts))
+        subscriber = stack.enter_context(_Subscriber(broker, beacon.bursts))
         topics = Topics("pe_stream", _NODE)
         publisher = Publisher(
-            MqttSettings(host=HOST, port=broker.port),
+            MqttSettings(host=HOST).of_embedded(broker.port, broker.password),
             topics,
             on_set=lambda *_: None,
             on_failure=lambda _: None,
@@ -221,7 +222,7 @@ class _Output(Listener):
 class _Subscriber:
     """Receives events as anyone would; keeps (id, when, latency_ms) of their starts."""
 
-    def __init__(self, port: int, expected: int) -> None:
+    def __init__(self, broker: EmbeddedBroker, expected: int) -> None:
         self.received: list[tuple[str, float, float]] = []
         self.complete = threading.Event()
         self._expected = expected
@@ -231,7 +232,8 @@ class _Subscriber:
         )
         self._client.on_message = self._on_message
         self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.connect(HOST, port)
+        self._client.username_pw_set(OWN_USER, broker.password)  # it has a place, then
+        self._client.connect(HOST, broker.port)
 
     def __enter__(self) -> Self:
         self._client.subscribe("+/+/+/events", qos=1)
