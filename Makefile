@@ -79,11 +79,11 @@ attack: .venv/.installed-test  ## attack all that is open to others, for 15 minu
 	timeout --signal=INT --kill-after=20 900 $(MAKE) --no-print-directory attack-all
 
 # Long and short: what held is in the short ones. TIMED takes latencies: nothing else runs beside it.
-attack-all: TIMED := tests/attack/test_connections.py
+attack-all: TIMED := tests/attack/test_connections.py tests/attack/test_many_sources.py
 attack-all: ATTACKS := tests/attack tests/model/test_hostile.py tests/audio/test_fetch.py
 attack-all: .venv/.installed-test
-	$(VENV) -m pytest $(ATTACKS) -m "not gpu" -n 2 --dist loadfile --ignore $(TIMED) $(PYTEST_ARGS)
-	$(VENV) -m pytest $(TIMED) -m "not gpu" -n 0 $(PYTEST_ARGS)
+	$(VENV) -m pytest $(ATTACKS) -m "not gpu" -n 4 --dist load $(TIMED:%=--ignore=%) $(PYTEST_ARGS)
+	$(VENV) -m pytest $(TIMED) -m "attack and not gpu" -n 0 $(PYTEST_ARGS)
 
 fuzz: .venv/.installed-test  ## 100,000 damaged configurations, messages, recordings of each kind
 	FUZZ_CASES=100000 $(VENV) -m pytest tests/test_fuzz.py $(PYTEST_ARGS)

@@ -87,7 +87,7 @@ metrics: {{enabled: true, port: {figures}}}
         daemon.wait_for_log("hall: loud end")
         with MosquittoSub(broker, "-V", "mqttv311") as ear:
             wait_until(lambda: len(starts(ear)) >= 4, "events", 20)
-            time.sleep(min(seconds, 60) - 2)
+            time.sleep(min(seconds, 40) - 2)
             before = starts(ear)
             with Crowd([page, figures, broker], size) as crowd:
                 time.sleep(seconds)
