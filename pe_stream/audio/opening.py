@@ -61,6 +61,20 @@ _LEAD_ELSEWHERE = {"concat", "dash", "hls", "imf", "lavfi", "sdp"}
 """Formats that name further addresses, which only HTTP can have looked at."""
 
 
+_VORBIS = {"vorbis", "libvorbis"}
+"""Decoders that make tables of hundreds of megabytes of a header of a few kilobytes. FFmpeg opens
+one for every track to look into it, and another one is ours. Where it may not, it looks longer, and
+finds less; ours is opened all the same."""
+
+_VORBIS_TRACKS = 2
+"""So many tracks there may be where one is Vorbis: sound, and a picture."""
+
+_SHORT_BEGINNING, _BEGINNING = 64, 4096
+"""Bytes in which a stream shows that it is Vorbis: in Ogg, and in Matroska."""
+
+_EBML = b"\x1aE\xdf\xa3"
+
+
 class RecordingFile(io.FileIO):
     """A file to read, which is closed where nobody uses it any more."""
 
@@ -86,9 +100,13 @@ def open_file(path: str) -> Decoder:
     begun_s = time.thread_time()
     try:
         # As a file of ours FFmpeg opens nothing by a name, and takes "12:30.wav" for no protocol.
-        container = av.open(
-            RecordingFile(path), "r", options=_common_options(), io_open=_refuse_further_files
-        )
+        recording = RecordingFile(path)
+        beginning = b""
+        if recording.seekable():
+            beginning = recording.read(_BEGINNING)
+            recording.seek(0)
+        options = _common_options(beginning)
+        container = av.open(recording, "r", options=options, io_open=_refuse_further_files)
         limits.spend_cpu(time.thread_time() - begun_s, 0.0)
     except (av.error.InvalidDataError, av.error.EOFError):
         raise UnavailableError(f"{path}: this is no audio that FFmpeg can read") from None
@@ -139,15 +157,18 @@ def open_network(
 
 def _open_http(fetcher: Fetcher, timeout_s: float) -> tuple[InputContainer, bool]:
     """What is at the fetcher's address, and whether that is known to have an end."""
+    limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
+    body = fetcher.main()
+    playlist = _is_playlist(body)
+    beginning = body.peek(_SHORT_BEGINNING)
+    if beginning.startswith(_EBML):
+        beginning = body.peek(_BEGINNING)
     options = {
-        **_common_options(),
+        **_common_options(beginning),
         # Every address is opened by `nested` then, none on a connection that is kept.
         "http_persistent": "0",
         "http_multiple": "0",
     }
-    limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
-    body = fetcher.main()
-    playlist = _is_playlist(body)
     if not playlist:
         body.allow_seeking()
     try:
@@ -193,20 +214,26 @@ def _open_other(url: str, scheme: str, timeout_s: float) -> InputContainer:
     return av.open(url, options=options, timeout=(timeout_s, timeout_s))
 
 
-def _common_options() -> dict[str, str]:
-    """Options against whatever a container may hold: it opens nothing, and shows no pictures."""
+def _common_options(beginning: bytes = b"") -> dict[str, str]:
+    """Options against whatever a container may hold: it opens nothing, and shows no pictures.
+
+    beginning: of the container, as far as it is known: what Vorbis there is, FFmpeg looks into only
+    where that shows it.
+    """
     bound_allocations()
+    vorbis = b"\x01vorbis" in beginning or b"A_VORBIS" in beginning
     return {
         "protocol_whitelist": "none",
-        "codec_whitelist": _audio_codecs(),
-        "max_streams": "64",
+        "codec_whitelist": _audio_codecs(vorbis=vorbis),
+        "max_streams": str(_VORBIS_TRACKS if vorbis else 64),
     }
 
 
 @cache
-def _audio_codecs() -> str:
+def _audio_codecs(*, vorbis: bool) -> str:
     """FFmpeg's decoders of audio: nothing else in a container is ever decoded."""
-    return ",".join(filter(_decodes_audio, sorted(av.codecs_available)))
+    codecs = av.codecs_available if vorbis else av.codecs_available - _VORBIS
+    return ",".join(filter(_decodes_audio, sorted(codecs)))
 
 
 def _decodes_audio(codec: str) -> bool:
