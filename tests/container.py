@@ -47,7 +47,7 @@ class Image:
     def build(self) -> None:
         """Make a base image of this machine's Debian, under the name that the file asks for."""
         base = self.folder / "base"
-        words = ["debootstrap", "--variant=minbase", "bookworm", base, MIRROR]
+        words = ["debootstrap", "--variant=minbase", "bookworm", str(base), MIRROR]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         for waste in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc"):

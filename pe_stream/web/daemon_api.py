@@ -76,12 +76,12 @@ def info(
     )
 
 
-@router.get("/health", responses={503: {"model": schemas.Health}})
-def health(daemon: DaemonDep, response: Response) -> schemas.Health:
+@router.get("/health", responses={503: {"model": schemas.Liveness}})
+def health(daemon: DaemonDep, response: Response) -> schemas.Liveness:
     """Whether scores advance, for whoever restarts what does not; needs no login."""
     alive = daemon.alive()
     response.status_code = 200 if alive else 503
-    return schemas.Health(status="ok" if alive else "failing")
+    return schemas.Liveness(status="ok" if alive else "failing")
 
 
 @router.get("/sources")

@@ -107,7 +107,7 @@ class Info(BaseModel):
     config: ConfigState
 
 
-class Health(BaseModel):
+class Liveness(BaseModel):
     """Whether the daemon does its work. What is wrong is told to those who have logged in."""
 
     status: Literal["ok", "failing"]

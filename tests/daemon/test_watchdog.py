@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_the_watchdog_starves_where_audio_comes_and_no_score_advances() -> None:
 
 def test_it_is_alive_while_it_was_well_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [1000.0]
-    monkeypatch.setattr(watchdog_module.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now_s[0])
     watchdog = Watchdog()
     assert not watchdog.alive, "nobody knows yet"
     watchdog.check({"a": status(0, 0)})
