@@ -18,6 +18,8 @@ from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import TextIO
 
+from pe_stream.config.redaction import redacted
+
 BURST = 100
 """Lines of one message that differ in their arguments, which may follow each other at once."""
 
@@ -65,6 +67,8 @@ class _Allowance:
 class LimitedHandler(logging.StreamHandler[TextIO]):
     """Writes records; of one cause one a second, which says how many others were left out.
 
+    Secrets that came into the configuration by references are shown as these.
+
     What was left out last is told with the record that comes next, of whatever cause, or as the
     handler is closed. Any thread may log; logging's lock is held. clock: monotonic time (s).
     """
@@ -81,7 +85,7 @@ class LimitedHandler(logging.StreamHandler[TextIO]):
         try:
             now_s = self._clock()
             self._tell(now_s)
-            line = self.format(record)
+            line = redacted(self.format(record))
             stopped = next((each for each in self._of(record, now_s) if not each.take(now_s)), None)
             if stopped is None:
                 self._write(line)

@@ -262,9 +262,9 @@ def _notify_test(options: NotifyTestOptions) -> int:
 
 
 def _config(options: ConfigOptions) -> int:
-    from pe_stream.config.file import effective, find, load
+    from pe_stream.config.file import effective, find, load_with_references
 
-    print(effective(load(options.config or find())), end="")
+    print(effective(*load_with_references(options.config or find())), end="")
     return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pe_stream.config.redaction import redacted
+
 MASK = "********"
 """Stands for a secret wherever one would be shown."""
 
@@ -31,6 +33,10 @@ _PARAMETER = re.compile(
 )
 
 
+_VALUE = re.compile(r"=(\$\{([^{}]|\$\{[^{}]*\})*\}|[^&;/?#])*")
+"""Of a parameter: to the next; a reference may have what ends one."""
+
+
 def is_misspelt(url: str) -> bool:
     """Whether what is no address must have been meant as one: `rtsp:/cam`, `admin:password@cam`.
 
@@ -45,6 +51,14 @@ def is_misspelt(url: str) -> bool:
 def masked_url(url: str) -> str:
     """`url` fit to be shown: no user, no password, no values of parameters; paths stay.
 
+    What came by a reference is shown as the reference.
+    """
+    return masked_text(redacted(url))
+
+
+def masked_text(url: str) -> str:
+    """The same of what was written there, without references.
+
     Cameras take passwords before an `@`, in the query, or as `password=...` in the path. What only
     looks like an address, as one with a character too few, is masked too; the path of a file stays.
     """
@@ -54,7 +68,7 @@ def masked_url(url: str) -> str:
         rest = url[len(begin) :]
         _, at, after = rest.rpartition("@")
         shown = f"{MASK}@{after}" if at else rest
-        return _masked_words(begin) + re.sub(r"=[^&;/?#]*", f"={MASK}", shown)
+        return _masked_words(begin) + _VALUE.sub(f"={MASK}", shown)
     return _masked_words(url)
 
 

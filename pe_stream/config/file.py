@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pe_stream.config import Settings, config_schema
-from pe_stream.config.addresses import MASK, is_network, masked_url
+from pe_stream.config import Settings, config_schema, references
+from pe_stream.config.addresses import MASK, masked_text, masked_url
+from pe_stream.config.redaction import hide, redacted
+from pe_stream.config.references import References
 from pe_stream.config.secrets import warn_of_others
 from pe_stream.config.yaml_lines import Document, Keys, NotYamlError, Place, Problem, read
 from pe_stream.errors import ConfigError
@@ -45,6 +47,11 @@ def find() -> Path:
 
 def load(path: Path) -> Settings:
     """Read settings from a file; raises ConfigError with a line for every problem."""
+    return load_with_references(path)[0]
+
+
+def load_with_references(path: Path) -> tuple[Settings, References]:
+    """The same, and the references that the file has."""
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
@@ -61,31 +68,29 @@ def load(path: Path) -> Settings:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8 text: save the file as UTF-8") from None
-    settings = parse(text, str(path))
-    if _holds_secrets(settings):
+    settings, followed = parse_with_references(text, str(path), warn=True)
+    if references.holds_secrets(settings, followed.written):
         warn_of_others("the configuration", path, found)
-    return settings
-
-
-def _holds_secrets(value: object) -> bool:
-    """Whether a password, token or address with one is written in the configuration itself."""
-    if isinstance(value, SecretStr):
-        return True
-    if isinstance(value, BaseModel):
-        return any(_holds_secrets(getattr(value, key)) for key in type(value).model_fields)
-    if isinstance(value, Mapping):
-        return any(map(_holds_secrets, value.values()))
-    return isinstance(value, str) and is_network(value) and masked_url(value) != value
+    return settings, followed
 
 
 def parse(text: str, name: str = "config.yaml") -> Settings:
     """Make settings of YAML; `name` is the file's, for messages.
+
+    References are followed: the result has what they stand for.
 
     Raises ConfigError. Its message has a line `FILE:LINE: key: what was found, what is allowed`
     for every problem, in the order of the file; secrets are not among what it quotes.
 
     Recordings of labels are taken from the folder that the file `name` is in.
     """
+    return parse_with_references(text, name)[0]
+
+
+def parse_with_references(
+    text: str, name: str = "config.yaml", *, warn: bool = False
+) -> tuple[Settings, References]:
+    """The same, and the references. warn: of files with secrets that others may read or write."""
     if len(text) > MAX_SIZE:
         raise ConfigError(f"{name}: larger than {MAX_SIZE >> 20} MiB: this is no configuration")
     try:
@@ -94,17 +99,30 @@ def parse(text: str, name: str = "config.yaml") -> Settings:
         raise ConfigError(f"{name}:{error.line}:{error.column}: {error}") from None
     if document.data is None and not document.problems:
         raise ConfigError(f"{name}: empty: `sources` and `labels` are needed")
-    problems = list(document.problems)
+    found = references.followed(document, warn=warn)
+    hide(found.secrets)
+    problems = [*document.problems, *found.problems]
     try:
-        settings = Settings.model_validate(document.data)
+        settings = _validated(found)
     except ValidationError as error:
-        problems += _problems(error, document)
+        problems += _problems(error, Document(found.data, document.places, problems), found)
     if problems:
         ordered = sorted(problems, key=lambda problem: problem.line)
         lines = [f"{name}:{p.line}: {_dotted(p.keys)}{p.message}" for p in ordered]
         more = [f"{name}: and more"] if len(lines) > MAX_PROBLEMS else []
         raise ConfigError("\n".join(lines[:MAX_PROBLEMS] + more))
-    return _with_recordings_beside(settings, Path(name))
+    return _with_recordings_beside(settings, Path(name)), found
+
+
+def _validated(found: References) -> Settings:
+    """Settings of the data; a reference may also stand for a number or a switch."""
+    try:
+        return Settings.model_validate(found.data)
+    except ValidationError as error:
+        data = found.retyped(error.errors(include_url=False))
+        if data is None:
+            raise
+    return Settings.model_validate(data)
 
 
 def _with_recordings_beside(settings: Settings, file: Path) -> Settings:
@@ -124,15 +142,32 @@ def _with_recordings_beside(settings: Settings, file: Path) -> Settings:
     return settings.model_copy(update={"labels": labels})
 
 
-def effective(settings: Settings) -> str:
-    """Settings as YAML: all keys with their values, in the contract's order, secrets masked."""
+def effective(settings: Settings, followed: References | None = None) -> str:
+    """Settings as YAML: all keys with their values, in the contract's order, secrets masked.
+
+    followed: the file's references; what has some is shown as it is written.
+    """
     shown = settings.model_dump(mode="json", by_alias=True)
     for key in ("sources", "notifications"):  # of some of their keys one alone may be given
         shown[key] = {
             name: section.model_dump(mode="json", by_alias=True, exclude_none=True)
             for name, section in getattr(settings, key).items()
         }
+    for keys, text in (followed.written if followed else {}).items():
+        _show(shown, keys, text)
     return yaml.safe_dump(_masked(shown), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _show(shown: Any, keys: Keys, text: str) -> None:
+    """Put a text in its place, or the list of it that it stands for; masks stay."""
+    key: Any
+    for key in keys[:-1]:
+        if not isinstance(shown, dict | list):  # a short form
+            return
+        shown = shown[key]
+    if not references.SECRET_KEYS & {*keys}:
+        there = shown[keys[-1]]
+        shown[keys[-1]] = [text] if isinstance(there, list) else text
 
 
 def _masked(shown: Any) -> Any:
@@ -167,8 +202,8 @@ _ALLOWED = {
 """What pydantic's types of errors say is allowed."""
 
 
-def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
-    """What is wrong with the values, as far as the reader has not complained of them already."""
+def _problems(error: ValidationError, document: Document, found: References) -> Iterator[Problem]:
+    """What is wrong with the values, as far as nobody has complained of them already."""
     told = {problem.keys for problem in document.problems}
     for details in islice(error.errors(include_url=False), MAX_PROBLEMS + 1):
         # pydantic marks errors of a key itself so.
@@ -176,7 +211,13 @@ def _problems(error: ValidationError, document: Document) -> Iterator[Problem]:
         # A list counts as short where its items are wrong; these have errors of their own.
         follows = details["type"] == "too_short" and details["input"]
         if keys not in told and not follows:
-            yield Problem(_line(keys, document.places), keys, _message(keys, details, document))
+            if details["input"] == found.values.get(keys, document):
+                details["input"] = found.written[keys]
+            message = redacted(_message(keys, details, document))
+            for place, value in found.values.items():  # also of what is inside
+                if place[: len(keys)] == keys:
+                    message = message.replace(repr(value), repr(found.written[place]))
+            yield Problem(_line(keys, document.places), keys, message)
 
 
 def _line(keys: Keys, places: Mapping[Keys, Place]) -> int:
@@ -294,7 +335,7 @@ def _dotted(keys: Keys) -> str:
         else:
             secret = _SECRETS.match(key) or (_is_secret(keys) and ":" in key)
             plain = f"{key.partition(':')[0]}..." if secret else key
-            safe = plain.isprintable() and len(plain) <= _LONG and masked_url(plain) == plain
+            safe = plain.isprintable() and len(plain) <= _LONG and masked_text(plain) == plain
             shown = plain if safe else _short(plain)
             dotted += f".{shown}" if dotted else shown
     return f"{dotted}: " if dotted else ""

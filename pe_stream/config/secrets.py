@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import stat
@@ -15,30 +16,48 @@ log = logging.getLogger(__name__)
 LONGEST = 1 << 16
 """Characters of a secret."""
 
+_GIVEN = (Path("/run/secrets"), Path("/var/run/secrets"))
+"""Where a container's runtime puts secrets, with rights that are not ours to choose."""
 
-def read_secret(key: str, path: Path) -> str:
-    """The content of a file without its last line break; `key` is what names it, for messages.
 
-    Warns where others may read or write it. Raises ConfigError where it cannot be read or holds
-    nothing.
+def read_secret(key: str, path: Path, *, what: str | None = None, warn: bool = True) -> str:
+    """The content of a file, which is one line; `key` is what names it, for messages.
+
+    A byte order mark and ends of lines behind it are no part of it. what: what it holds, for
+    messages too. warn: whether the log warns where others may read or write it. Raises ConfigError
+    where it cannot be read, holds nothing, or more than a line.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            warn_of_others(key, path, os.fstat(file.fileno()))
-            secret = file.read(LONGEST + 1)
-        if len(secret) > LONGEST:
-            raise ConfigError(
-                f"{key}: {path} has more than {LONGEST} characters: that is no secret"
-            )
-        secret = secret.removesuffix("\n").removesuffix("\r")
-    except OSError as error:
-        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{key}: {path} is not UTF-8 text") from None
+        with path.open("rb") as file:
+            if warn:
+                warn_of_others(key, path, os.fstat(file.fileno()))
+            content = file.read(4 * LONGEST + 1)
+        secret = one_line(_decoded(content))
+    except (OSError, ValueError) as error:  # NUL in a path
+        reason = error.strerror if isinstance(error, OSError) else error
+        if isinstance(error, UnicodeDecodeError):
+            raise ConfigError(f"{key}: {path} is not UTF-8 text") from None
+        raise ConfigError(f"{key}: cannot read {path}: {reason}") from None
+    if len(secret) > LONGEST:
+        raise ConfigError(f"{key}: {path} has more than {LONGEST} characters: that is no secret")
     if not secret:
-        what = key.rpartition(".")[2].removesuffix("_file")
+        what = what or key.rpartition(".")[2].removesuffix("_file")
         raise ConfigError(f"{key}: {path} is empty: put the {what} into it")
+    if "\n" in secret or "\r" in secret:
+        raise ConfigError(f"{key}: {path} has more than one line: a secret is one")
     return secret
+
+
+def one_line(text: str) -> str:
+    """The text without ends of lines behind it, as editors and other systems leave them."""
+    return text.rstrip("\r\n")
+
+
+def _decoded(content: bytes) -> str:
+    """Text of UTF-8, or of UTF-16 with its mark, as Windows writes it."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
 
 
 def warn_of_others(key: str, path: Path, found: os.stat_result) -> None:
@@ -46,6 +65,8 @@ def warn_of_others(key: str, path: Path, found: os.stat_result) -> None:
 
     key: what names the file. A group that may read it is somebody's intention: the service's.
     """
+    if any(path.is_relative_to(folder) for folder in _GIVEN):
+        return
     said = []
     if found.st_mode & stat.S_IROTH:
         said.append("everybody on this machine may read")

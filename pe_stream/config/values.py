@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from math import floor
 from typing import Annotated, Any, Literal
 
@@ -24,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from pe_stream.config.addresses import masked_url
+from pe_stream.config.addresses import masked_text
 from pe_stream.core.messages import ANY, slug
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.words import has_control_characters
@@ -108,7 +109,7 @@ def _name(text: str) -> str:
 
 
 def _public(text: str) -> str:
-    if masked_url(text) != text:
+    if masked_text(text) != text:
         raise ValueError("a name that has a password in it, as an address may: names are shown")
     return text
 
@@ -119,6 +120,17 @@ def _label_name(text: str) -> str:
     if has_control_characters(text):  # it may become the prompt
         raise ValueError(f"the name {text!r} has a control character: words only")
     return _name(text)
+
+
+def _host(text: str) -> str:
+    """A host's name or address; a colon is part of an IPv6 address alone."""
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if inner != text or ":" in text or "[" in text or "]" in text:
+        try:
+            IPv6Address(inner)
+        except ValueError:
+            raise ValueError("Input should be a host name or address, without a port") from None
+    return inner
 
 
 def _whole_frames(seconds: float) -> float:
@@ -252,8 +264,12 @@ Device = Annotated[
 ]
 """Where the model runs."""
 
-Host = Annotated[str, Matching(r"[^\s/@\x00-\x1f\x7f]+", "a host name or address, without a port")]
-"""Host name, IPv4 or IPv6 address."""
+Host = Annotated[
+    str,
+    Matching(r"[^\s/@{}\x00-\x1f\x7f]+", "a host name or address, without a port"),
+    AfterValidator(_host),
+]
+"""Host name, IPv4 or IPv6 address; that is without the brackets, which may be given."""
 
 WebAddress = Annotated[
     str,

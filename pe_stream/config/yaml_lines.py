@@ -98,6 +98,7 @@ _TAG = "tag:yaml.org,2002:"
 # YAML 1.1 has a type for dates and one for a lone `=`; here both are text.
 _TEXT = (f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value")
 _FOREIGN = "a tag (!), anchor (&) or alias (*) that means nothing here: put such text in quotes"
+_TAGGED = f"{_FOREIGN}; ${{NAME}} is an environment variable, ${{file:/path}} a file's content"
 
 _BASES = "YAML reads this as a number in base 60 or 8: put text in quotes, write numbers plainly"
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}")
@@ -141,7 +142,7 @@ class _Builder:
             return [self.build(item, (*keys, i), item) for i, item in enumerate(node.value)]
         if isinstance(node, ScalarNode):
             return self._scalar(node, keys, line)
-        self._problem(line, keys, _FOREIGN)
+        self._problem(line, keys, _TAGGED if node.tag.startswith("!") else _FOREIGN)
         return None
 
     def _mapping(self, node: MappingNode, keys: Keys) -> dict[str, Any]:
@@ -181,7 +182,7 @@ class _Builder:
             return self._text(node.value, keys, line)
         kind = node.tag.removeprefix(_TAG)
         if kind not in _KINDS:
-            self._problem(line, keys, _FOREIGN)
+            self._problem(line, keys, _TAGGED if kind.startswith("!") else _FOREIGN)
         elif kind in ("int", "float") and re.fullmatch(r"[-+]?0[0-7_]+|.*:.*", node.value):
             self._problem(line, keys, _BASES)
         elif kind != "null":

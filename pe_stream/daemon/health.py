@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from pe_stream.config import local_time
+from pe_stream.config.redaction import redacted
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.core.utc import utc_text
@@ -64,5 +65,5 @@ class Health:
             "rtf": status.rtf,
             "store": "ok" if unavailable_reason is None else unavailable_reason,
             "resources": "ok" if shortage is None else shortage,
-            "reason": status.lost_reason,
+            "reason": status.lost_reason and redacted(status.lost_reason),
         }

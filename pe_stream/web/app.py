@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from pe_stream.config import WebSettings
 from pe_stream.config.edit import ConflictError, NotWritableError
+from pe_stream.config.redaction import redacted
 from pe_stream.errors import ConfigError, PeStreamError
 from pe_stream.outputs.shortage import shortage
 from pe_stream.version import __version__
@@ -77,7 +78,7 @@ def build(settings: WebSettings, daemon: DaemonView, viewers: Viewers, gate: Gat
 def _told(_: Request, error: Exception) -> JSONResponse:
     """An error of ours as an answer; what names a line of the file for its author is left out."""
     status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 503)
-    detail = re.sub(r"^\S*:\d+(:\d+)?: ", "", str(error), flags=re.MULTILINE)
+    detail = re.sub(r"^\S*:\d+(:\d+)?: ", "", redacted(str(error)), flags=re.MULTILINE)
     return JSONResponse({"detail": detail}, status)
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +169,73 @@ def test_what_may_not_be_written_is_told(file: ConfigFile, monkeypatch: pytest.M
         file.write(draft)
     assert os.listdir(refused) == ["config.yaml"]  # noqa: PTH208
     assert file.path.read_text() == before
+
+
+MOUNTED = """\
+import os, subprocess, sys
+from pathlib import Path
+from pe_stream.config.edit import ConfigFile, Edit, NotWritableError
+folder, kind = Path(sys.argv[1]), sys.argv[2]
+run = lambda *words: subprocess.run(["mount", *map(str, words)], check=True)
+(folder / "config.yaml").touch()
+if kind == "read-only":
+    run("--bind", folder, folder)
+run("--bind", folder.parent / "host.yaml", folder / "config.yaml")
+if kind == "read-only":
+    run("-o", "remount,ro,bind", folder)
+file = ConfigFile(folder / "config.yaml")
+if kind == "full":
+    calls = []
+    real = os.fsync
+    def fsync(handle):
+        calls.append(handle)
+        if len(calls) == 3:  # the copy, the file that cannot take the place, and then
+            raise OSError(28, "No space left on device")
+        real(handle)
+    os.fsync = fsync
+for threshold in (0.6, 0.7):
+    file.write(file.draft(Edit("dog", {"threshold": threshold}), file.version))
+    if os.environ.get("LONG"):
+        file.write(file.draft(Edit("dog", {"prompts": ["x" * 10000]}), file.version))
+        file.write(file.draft(Edit("dog", {"prompts": None}), file.version))
+"""
+
+
+def mounted(tmp_path: Path, kind: str) -> subprocess.CompletedProcess[str]:
+    """Edits a configuration twice that is mounted alone, as into a container."""
+    (tmp_path / "host.yaml").write_text("labels: {dog: {threshold: 0.5}}  # mine\n")
+    (tmp_path / "etc").mkdir()
+    flags = ["-m"] if os.geteuid() == 0 else ["-Urm"]
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, *flags, "true"], check=False).returncode:
+        pytest.skip("needs unshare (util-linux), and the right to mount")
+    return subprocess.run(
+        [unshare, *flags, sys.executable, "-c", MOUNTED, str(tmp_path / "etc"), kind],
+        env=os.environ | {"STATE_DIRECTORY": str(tmp_path / "state"), "LONG": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("kind", "copies"), [("writable", "etc"), ("read-only", "state")])
+def test_a_file_that_is_mounted_alone_is_written_in_place(
+    kind: str, copies: str, tmp_path: Path
+) -> None:
+    done = mounted(tmp_path, kind)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "host.yaml").read_text() == "labels: {dog: {threshold: 0.7}}  # mine\n"
+    kept = [path.read_text() for path in sorted((tmp_path / copies).glob("config.yaml.*.bak"))]
+    assert len(kept) == 6
+    assert kept[0] == "labels: {dog: {threshold: 0.5}}  # mine\n"
+    assert {path.name for path in (tmp_path / "etc").iterdir()} - {"config.yaml"} == {
+        path.name for path in (tmp_path / copies).glob("*.bak") if copies == "etc"
+    }
+
+
+def test_a_file_that_cannot_be_written_in_place_stays_as_it_was(tmp_path: Path) -> None:
+    done = mounted(tmp_path, "full")
+    assert "cannot be written: No space left on device" in done.stderr
+    assert (tmp_path / "host.yaml").read_text() == "labels: {dog: {threshold: 0.5}}  # mine\n"
+    (kept,) = (tmp_path / "etc").glob("config.yaml.*.bak")
+    assert kept.read_text() == "labels: {dog: {threshold: 0.5}}  # mine\n"

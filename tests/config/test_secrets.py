@@ -64,6 +64,47 @@ def test_what_does_not_end_is_no_secret(file: Path) -> None:
         read_secret(SECRET, Path("/dev/zero"))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfhunter2",
+        b"hunter2\r\n",
+        b"hunter2\n\n",
+        b"\xef\xbb\xbfhunter2\r\n\r\n",
+        "\ufeffhunter2\r\n".encode("utf-16-le"),
+        "\ufeffhunter2".encode("utf-16-be"),
+    ],
+)
+def test_marks_and_ends_of_lines_are_no_part_of_a_secret(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
+    assert read_secret(SECRET, file) == "hunter2"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"hunter2\nhunter3\n", "has more than one line"),
+        (b"\xef\xbb\xbf\r\n", "is empty: put the password into it"),
+        (b"hunter\xe4", "is not UTF-8 text"),
+        (b"\xff\xfeh", "is not UTF-8 text"),
+    ],
+)
+def test_what_is_no_secret_is_told(content: bytes, said: str, file: Path) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=said) as caught:
+        read_secret(SECRET, file)
+    assert "hunter" not in str(caught.value)
+
+
+def test_the_rights_of_what_a_container_is_given_are_not_ours(
+    file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.chmod(0o444)
+    monkeypatch.setattr("pe_stream.config.secrets._GIVEN", (file.parent,))
+    assert read_secret(SECRET, file) == "hunter2"
+    assert not caplog.messages
+
+
 LEAST = "labels: {a: }\n"
 
 

@@ -24,6 +24,7 @@ from pe_stream.config import (
 )
 from pe_stream.config.edit import ConfigFile
 from pe_stream.config.file import load
+from pe_stream.config.redaction import redacted
 from pe_stream.core.ledger import Ledger
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Recommended, Samples, Window
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, not_installed
@@ -100,7 +101,7 @@ def _check(what: str, check: Callable[[], str]) -> int:
 
 def _line(what: str, outcome: str | PeStreamError) -> None:
     verdict = "FAILED" if isinstance(outcome, PeStreamError) else "ok"
-    print(f"{verdict:7}{what}: {outcome}", flush=True)
+    print(redacted(f"{verdict:7}{what}: {outcome}"), flush=True)
 
 
 def _model(settings: Settings, scorers: list[Scorer]) -> str:
