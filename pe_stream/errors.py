@@ -35,6 +35,12 @@ class UnavailableError(PeStreamError):
     exit_code = 69
 
 
+class OutputError(PeStreamError):
+    """The results cannot be written: stdout is closed, or its disk is full (EX_UNAVAILABLE)."""
+
+    exit_code = 69
+
+
 class UnfinishedError(UnavailableError):
     """It was not done in time, and may yet be done."""
 

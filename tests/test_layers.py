@@ -75,7 +75,7 @@ LIBRARIES = {
     "matplotlib": {"cli.plot", "workbench"},
     "onnxruntime": {"workbench.evaluation"},
     "paho": {"cli.commands.demo", "outputs.mqtt", "workbench.bench"},
-    "platformdirs": {"config.paths", "labels.examples", "pipeline.scorer", "workbench.bench"},
+    "platformdirs": {"config.paths"},
     "prometheus_client": {"outputs.metrics"},
     "pydantic": {"config", "web", "workbench.bench", "workbench.evaluation"},
     "pydantic_core": {"config", "web"},

@@ -25,6 +25,7 @@ from pe_stream.audio.limits import (
     check_format,
 )
 from pe_stream.audio.pcm import to_float
+from pe_stream.core.words import visible
 from pe_stream.errors import UnavailableError
 
 log = logging.getLogger(__name__)
@@ -105,10 +106,10 @@ class Decoder:
             while (frame := self._next(frames)) is not None:
                 decoded = True
                 yield from self._blocks(frame)
-        if self.damaged:
-            log.warning("%s: skipped %d damaged packets", self.name, self.damaged)
         if self.damaged and not decoded:
             raise UnavailableError(f"{self.name}: none of its audio can be decoded")
+        if self.damaged:
+            log.warning("%s: skipped %d damaged packets", visible(self.name), self.damaged)
 
     def _next(self, frames: Iterator[AudioFrame | None]) -> AudioFrame | None:
         """The next frame, None at the end; what it took is counted, also where nothing came."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,11 @@ from pe_stream.audio.limits import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 from pe_stream.audio.opening import open_file
 from pe_stream.audio.pcm import CHUNK, Resampler, mix, regroup, to_float
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk, Samples
+from pe_stream.core.utc import utc_ns
+from pe_stream.core.words import visible
 from pe_stream.errors import UnavailableError
+
+log = logging.getLogger(__name__)
 
 _HOLE_S = 0.015
 """Shorter steps between time stamps are rounding; a lost MP3, AAC or Opus packet is longer."""
@@ -31,6 +36,11 @@ time stamps alone could make a day of a few bytes."""
 
 _STEP_BACK_S = 1.0
 """So is a step back by more than this; by less, it is jitter."""
+
+
+_EARLIEST_NS = utc_ns(datetime(2, 1, 1, tzinfo=UTC))
+_LATEST_NS = utc_ns(datetime(9999, 1, 1, tzinfo=UTC))
+"""Years that leave room for the length of a recording in a calendar."""
 
 
 class Recording:
@@ -126,7 +136,7 @@ def read(path: str, *, channel: int | None = None) -> Recording:
         _without_holes(path, decoder.blocks(), decoder.picture_start_s),
         channel=channel,
         duration_s=duration_s,
-        started_ns=_created_ns(decoder) or _modified_ns(path, duration_s),
+        started_ns=_started_ns(path, decoder),
         decoder=decoder,
     )
 
@@ -217,6 +227,15 @@ def _pieces(planes: NDArray[Any], rate: float) -> Iterator[Block]:
         yield Block(to_float(planes[:, start : start + size]), rate, None)
 
 
+def _started_ns(path: str, decoder: Decoder) -> int:
+    """When a recording began, as far as its file tells of a time that a calendar has."""
+    for told_ns in (_created_ns(decoder), _modified_ns(path, decoder.duration_s)):
+        if told_ns and _EARLIEST_NS <= told_ns <= _LATEST_NS:
+            return told_ns
+    log.warning("%s: its date cannot be used; taken as recorded now", visible(path))
+    return time.time_ns()
+
+
 def _created_ns(decoder: Decoder) -> int | None:
     text = decoder.container.metadata.get("creation_time")
     try:
@@ -228,5 +247,8 @@ def _created_ns(decoder: Decoder) -> int | None:
     return round(created.timestamp() * 1e6) * 1000
 
 
-def _modified_ns(path: str, duration_s: float | None) -> int:
-    return Path(path).stat().st_mtime_ns - round((duration_s or 0) * 1e9)
+def _modified_ns(path: str, duration_s: float | None) -> int | None:
+    try:
+        return Path(path).stat().st_mtime_ns - round((duration_s or 0) * 1e9)
+    except OSError:  # it has been moved meanwhile, and is open
+        return None

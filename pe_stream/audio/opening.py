@@ -6,7 +6,6 @@ audio is decoded, and what it costs is counted. See `limits`, and `fetch` for HT
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 import time
@@ -22,7 +21,8 @@ from av.container import InputContainer
 from pe_stream.audio.decode import Decoder, reason
 from pe_stream.audio.fetch import Fetcher, HttpBody
 from pe_stream.audio.limits import PATIENCE, FileLimits, SilenceLimits, bound_allocations
-from pe_stream.config.addresses import masked_url
+from pe_stream.audio.recording_file import RecordingFile
+from pe_stream.config.addresses import is_network, masked_url
 from pe_stream.errors import RefusedError, UnavailableError
 
 _RTSP_OPTIONS = {
@@ -60,7 +60,6 @@ _PLAYLIST_HEAD = 32_768
 _LEAD_ELSEWHERE = {"concat", "dash", "hls", "imf", "lavfi", "sdp"}
 """Formats that name further addresses, which only HTTP can have looked at."""
 
-
 _VORBIS = {"vorbis", "libvorbis"}
 """Decoders that make tables of hundreds of megabytes of a header of a few kilobytes. FFmpeg opens
 one for every track to look into it, and another one is ours. Where it may not, it looks longer, and
@@ -75,20 +74,17 @@ _SHORT_BEGINNING, _BEGINNING = 64, 4096
 _EBML = b"\x1aE\xdf\xa3"
 
 
-class RecordingFile(io.FileIO):
-    """A file to read, which is closed where nobody uses it any more."""
-
-    def __del__(self) -> None:
-        """Close it."""
-        self.close()
-
-
 def open_file(path: str) -> Decoder:
     """A recording on disk. Raises UnavailableError naming the file and what is wrong with it."""
     file = Path(path)
     try:
         size = file.stat().st_size
     except OSError as error:
+        if is_network(path):
+            raise UnavailableError(
+                f"{masked_url(path)}: this is an address, not a file: download it first; what it "
+                "streams is for `sources` of a configuration"
+            ) from None
         raise UnavailableError(f"{path}: {error.strerror}") from None
     if file.is_dir():
         raise UnavailableError(f"{path}: this is a folder, not a recording")

@@ -11,7 +11,9 @@ only a line that is the same throughout is counted.
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -62,6 +64,20 @@ class _Allowance:
             first += f" (and {self.left_out - 1} more like it)"
         self.left_out, self.last = 0, ""
         return first + end + rest
+
+
+def log_to_stderr(level: int) -> None:
+    """Have what is logged told on stderr: of pe_stream from `level`, of others from WARNING."""
+    # systemd adds time and host itself
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(
+        handlers=[LimitedHandler(sys.stderr)],
+        level=logging.WARNING,
+        format=f"{stamp}%(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+    logging.getLogger("pe_stream").setLevel(level)
 
 
 class LimitedHandler(logging.StreamHandler[TextIO]):

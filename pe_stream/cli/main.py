@@ -11,11 +11,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 
-from pe_stream.cli.log_handler import LimitedHandler
+from pe_stream.cli.log_handler import log_to_stderr
 from pe_stream.cli.options import (
     ConfigOptions,
     DemoOptions,
@@ -32,7 +32,10 @@ from pe_stream.cli.options import (
     SearchOptions,
     SoundscapesOptions,
 )
-from pe_stream.errors import PeStreamError, UsageError, not_installed
+from pe_stream.cli.standard_streams import stand_in
+from pe_stream.config.paths import name_temporary_folder
+from pe_stream.config.redaction import redacted
+from pe_stream.errors import OutputError, PeStreamError, UsageError, not_installed
 from pe_stream.version import __version__
 from pe_stream.workbench.arguments import add_command
 from pe_stream.workbench.bench.options import BenchOptions
@@ -57,35 +60,60 @@ def main(arguments: Sequence[str]) -> int:
 
 def program() -> int:
     """Run the command of the command line, and return its exit code where Python can end."""
-    options = _parser().parse_args()
+    stand_in()
+    name_temporary_folder()
+    options = _parsed()
+    if isinstance(options, int):
+        return options
     code = _outcome(options)
     if options.leaves_threads and threading.active_count() > 1:
         # Left behind inside torch, a disk, or a service; Python would wait for it, or abort.
-        with contextlib.suppress(OSError):  # nobody reads it
+        with contextlib.suppress(OSError, OutputError):  # nobody reads it
             sys.stdout.flush()
         logging.shutdown()
         os._exit(code)
     return code
 
 
+def _parsed() -> argparse.Namespace | int:
+    """What the command line says; the exit code, where it asks for no more than a help text."""
+    try:
+        return _parser().parse_args()
+    except SystemExit as end:
+        code = int(end.code or 0)
+        return _told(lambda: code)
+
+
 def _outcome(options: argparse.Namespace) -> int:
     """Run the command, whatever becomes of it; returns its exit code."""
     _log_to_stderr(verbose=options.verbose)
+    return _told(lambda: options.command(options))
+
+
+def _told(run: Callable[[], int]) -> int:
+    """Run it, and see that its results arrive; returns the exit code."""
     try:
-        code: int = options.command(options)
+        code = run()
         sys.stdout.flush()
     except PeStreamError as error:
-        print(f"pe-stream: {error}", file=sys.stderr)
+        print(f"pe-stream: {redacted(str(error))}", file=sys.stderr)
+        if isinstance(error, OutputError):
+            _discard_output()
         return error.exit_code
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:  # whoever read our output has gone; nothing to tell anyone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 128 + signal.SIGPIPE
     except Exception:
         logging.getLogger(__name__).critical("a fault of pe_stream", exc_info=True)
         return 1
     return code
+
+
+def _discard_output() -> None:
+    """Let go of what could not be written, which Python would try to write again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -312,13 +340,4 @@ def _help(options: HelpOptions) -> int:
 
 
 def _log_to_stderr(*, verbose: bool) -> None:
-    # systemd adds time and host itself
-    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(
-        handlers=[LimitedHandler(sys.stderr)],
-        level=logging.WARNING,
-        format=f"{stamp}%(levelname)s %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
-    logging.getLogger("pe_stream").setLevel(logging.DEBUG if verbose else logging.INFO)
+    log_to_stderr(logging.DEBUG if verbose else logging.INFO)

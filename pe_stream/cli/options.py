@@ -53,7 +53,9 @@ class DetectOptions:
     """Arguments of `detect`."""
 
     files: tuple[str, ...] = field(
-        metadata=positional(nargs="+", metavar="FILE", help="anything FFmpeg reads")
+        metadata=positional(
+            nargs="+", metavar="FILE", help="anything FFmpeg reads; - is standard input"
+        )
     )
     prompts: tuple[str, ...] = field(
         default=(),
@@ -77,6 +79,20 @@ class DetectOptions:
     )
     plot: Path | None = field(
         default=None, metadata=option(type=Path, metavar="FOLDER", help="write STEM.png per file")
+    )
+    jobs: int = field(
+        default=1,
+        metadata=option(
+            type=types.between(1, 256), metavar="N", help="files read side by side; default 1"
+        ),
+    )
+    resume: Path | None = field(
+        default=None,
+        metadata=option(
+            type=Path,
+            metavar="FILE",
+            help="keep in it what is done, and leave out what it says is done",
+        ),
     )
     config: Path | None = field(default=None, metadata=config_option())
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -39,7 +41,8 @@ def save(
     _draw_spectrogram(top, spectrogram, length_s)
     hidden = len(rules) - rows
     note = f"   ({hidden} more labels not drawn)" if hidden else ""
-    top.set_title(f"{title}   {len(events)} events{note}", loc="left", fontsize=11)
+    told = f"{title}   {len(events)} events{note}"
+    top.set_title(told, loc="left", fontsize=11, parse_math=False)  # `$` is `$`
     for row, column in enumerate(shown):
         axes = figure.add_subplot(grid[row + 1], sharex=top)
         mine = [event for event in events if event.label == rules[column].name]
@@ -48,7 +51,9 @@ def save(
         axes.tick_params(labelbottom=row == rows - 1)
     figure.axes[-1].set_xlabel("seconds")
     top.set_xlim(0, length_s)
-    figure.savefig(path, dpi=110)
+    with warnings.catch_warnings():  # a font has no more letters than it has
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(path, dpi=110)
 
 
 def _worth_showing(
@@ -98,6 +103,7 @@ def _draw_track(
     axes.axhline(rule.off_threshold, color="#999999", linewidth=0.7, linestyle=(0, (1, 3)))
     axes.set_ylim(-0.16, 1.05)
     axes.set_yticks([rule.threshold], [f"{rule.threshold:.2g}"], fontsize=7)
-    axes.set_ylabel(rule.name, rotation=0, ha="right", va="center", fontsize=9, labelpad=22)
+    how: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 9, "labelpad": 22}
+    axes.set_ylabel(rule.name, rotation=0, parse_math=False, **how)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -25,7 +25,7 @@ from pe_stream.config import Settings
 from pe_stream.config.file import MAX_SIZE, parse, parse_with_references
 from pe_stream.config.paths import state_folder
 from pe_stream.config.yaml_edit import Editor, NotEditableError
-from pe_stream.errors import ConfigError, PeStreamError, UnavailableError
+from pe_stream.errors import ConfigError, PeStreamError
 
 KEPT = 40
 """So many of the files that were before are kept, as NAME.STAMP.bak."""
@@ -131,7 +131,7 @@ class ConfigFile:
         yield self.path.parent
         if not _is_mounted(self.path):
             return
-        with contextlib.suppress(OSError, UnavailableError):
+        with contextlib.suppress(OSError):
             folder = state_folder()
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             yield folder

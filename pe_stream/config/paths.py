@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from platformdirs import user_state_dir
+from platformdirs import user_cache_dir, user_state_dir
 
-from pe_stream.errors import UnavailableError
+_APP = "pe-stream"
 
 
 def state_folder() -> Path:
     """Default folder of databases: systemd's state directory, or the user's.
 
-    Raises UnavailableError where the user has no home.
+    A user without a home, as in a container, has /var/lib/pe-stream.
     """
-    given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]  # systemd lists all of a unit
-    folder = Path(given or user_state_dir("pe-stream"))
-    if not folder.is_absolute() and folder.parts[:1] == ("~",):
-        raise UnavailableError(
-            "there is no folder to keep anything in, as this user has no home: set STATE_DIRECTORY "
-            "to one, or `path` and `folder` of what is kept"
-        )
-    return folder
+    return _folder("STATE_DIRECTORY", user_state_dir, "/var/lib")
+
+
+def cache_folder() -> Path:
+    """Default folder of what can be made anew: systemd's cache directory, or the user's.
+
+    A user without a home has /var/cache/pe-stream.
+    """
+    return _folder("CACHE_DIRECTORY", user_cache_dir, "/var/cache")
+
+
+def name_temporary_folder() -> None:
+    """See that Python knows a folder for temporary files, also on a machine that is read-only.
+
+    Libraries ask for its name while they are imported. Where nothing at all can be written there
+    is just a name, and whatever needs the folder says that it is not there.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        folders = (state_folder(), cache_folder(), Path("/dev/shm"))  # noqa: S108 - if it must be
+        found = next((each for each in folders if os.access(each, os.W_OK)), Path("/tmp"))  # noqa: S108
+        tempfile.tempdir = os.environ["TMPDIR"] = str(found)
+
+
+def _folder(variable: str, of_user: Callable[[str], str], of_system: str) -> Path:
+    given = os.environ.get(variable, "").partition(":")[0]  # systemd lists all of a unit
+    if given:
+        return Path(given)
+    try:
+        folder = of_user(_APP)
+    except RuntimeError:  # newer platformdirs where there is no home; older give it back with `~`
+        folder = ""
+    return Path(folder) if Path(folder).is_absolute() else Path(of_system) / _APP

@@ -99,7 +99,10 @@ _LINE = Matching(
 
 
 def _path(text: str) -> str:
-    return os.path.expanduser(text)  # noqa: PTH111 - stays as written, a URL too
+    path = os.path.expanduser(text)  # noqa: PTH111 - stays as written, a URL too
+    if path.startswith("~/") or path == "~":
+        raise ValueError(f"{text!r}: this user has no home folder: give a path that begins with /")
+    return path
 
 
 def _name(text: str) -> str:

@@ -16,9 +16,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_dir
 
 from pe_stream.audio import media
+from pe_stream.config.paths import cache_folder
 from pe_stream.core.types import FRAME, FRAME_S, SAMPLE_RATE, FrameEmbeddings, Samples, Window
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.duplicate_audio import same_recording, trace
@@ -222,7 +222,7 @@ def _framed(samples: Samples) -> Samples:
 
 
 def _folder() -> Path:
-    return Path(user_cache_dir("pe-stream")) / "embeddings"
+    return cache_folder() / "embeddings"
 
 
 def _keep(path: Path, made: Arrays) -> None:

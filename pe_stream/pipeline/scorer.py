@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from platformdirs import user_cache_dir
 
 from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.config.paths import cache_folder
 from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings
 from pe_stream.core.windows import Framing
@@ -71,6 +71,6 @@ def prepare(
     engine = Engine(checkpoint, prepared.embeddings, exact=model.exact)
     if model.compile:
         log.info("compiling the model: minutes the first time, seconds later")
-        use_cache(Path(user_cache_dir("pe-stream")) / "compiled")
+        use_cache(cache_folder() / "compiled")
         engine.warm(framing, streams)
     return Scorer(checkpoint, engine, framing, prepared)

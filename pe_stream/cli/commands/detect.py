@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -14,11 +19,24 @@ from tqdm import tqdm
 from pe_stream.assets import EVERYDAY
 from pe_stream.audio import media
 from pe_stream.audio.spectrogram import Spectrogram
+from pe_stream.cli.journal import Journal
+from pe_stream.cli.log_handler import log_to_stderr
 from pe_stream.cli.options import DetectFormat, DetectOptions
+from pe_stream.cli.workers import Died, Workers
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
+from pe_stream.config.redaction import redacted
 from pe_stream.core.types import FRAME_S, SAMPLE_RATE, Event, FrameScores, Samples
-from pe_stream.errors import ConfigError, UnavailableError, UsageError, require_plot, writing
+from pe_stream.core.words import visible
+from pe_stream.errors import (
+    ConfigError,
+    OutputError,
+    PeStreamError,
+    UnavailableError,
+    UsageError,
+    require_plot,
+    writing,
+)
 from pe_stream.labels.prepare import labels_from_prompts
 from pe_stream.pipeline.offline import detect
 from pe_stream.pipeline.scorer import Scorer, prepare
@@ -26,30 +44,147 @@ from pe_stream.pipeline.scorer import Scorer, prepare
 log = logging.getLogger(__name__)
 
 
+_Reader = tuple[Scorer, str, DetectOptions]
+"""What reads files: the scorer, the node's name, and the options."""
+
 _TSV_HEADER = "file\tonset_s\toffset_s\tlabel\tpeak\tmean"
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a file could not be used: one line, and what it means for the exit code."""
+
+    message: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What became of one file: lines that are still to be printed, and why it failed, if so."""
+
+    lines: tuple[str, ...]
+    failure: _Failure | None
 
 
 def run(options: DetectOptions) -> int:
     """Print the events of every file in the order given; returns the exit code.
 
-    A file that cannot be used is named on stderr and the others go on.
+    A file that cannot be used keeps no other from being read; all that failed are named at the end.
     """
     _refuse_clashes(options)
     settings = _settings(options)
-    scorer = prepare(settings.model, settings.labels)
     for folder in (options.scores, options.plot):
         if folder is not None:
             _make_folder(folder)
-    if options.format == "tsv":
-        print(_TSV_HEADER)
-    code = 0
-    for file in options.files:
-        try:
-            _detect_file(file, scorer, settings.node, options)
-        except UnavailableError as error:
-            print(f"pe-stream: {error}", file=sys.stderr)
-            code = error.exit_code
-    return code
+    files = ["/dev/stdin" if file == "-" else file for file in options.files]
+    failures: list[_Failure] = []
+    with ExitStack() as stack:
+        journal = None
+        if options.resume is not None:
+            journal = stack.enter_context(Journal(options.resume, _depends_on(settings, options)))
+            left = [file for file in files if not journal.has(file)]
+            if len(left) < len(files):
+                log.info("%d of %d files are done already", len(files) - len(left), len(files))
+            files = left
+        if options.format == "tsv" and not (journal and journal.begun):
+            print(_TSV_HEADER)
+        stack.callback(_tell, failures, len(files))
+        for file, done in zip(files, _read(files, settings, options), strict=True):
+            for line in done.lines:
+                print(line)
+            sys.stdout.flush()
+            if done.failure is not None:
+                failures.append(done.failure)
+            elif journal is not None:
+                journal.add(file)
+    return min((failure.code for failure in failures), default=0)
+
+
+def _tell(failures: Sequence[_Failure], total: int) -> None:
+    if len(failures) > 1:
+        print(f"pe-stream: {len(failures)} of {total} files could not be used:", file=sys.stderr)
+    for failure in failures:
+        print(f"pe-stream: {failure.message}", file=sys.stderr)
+
+
+def _depends_on(settings: Settings, options: DetectOptions) -> dict[str, Any]:
+    """What the results depend on besides the files."""
+    model = settings.model.model_dump(mode="json", exclude={"cache", "threads", "compile"})
+    labels = {name: label.model_dump(mode="json") for name, label in settings.labels.items()}
+    written = [options.format, str(options.scores), str(options.plot)]
+    return {"labels": labels, "model": model, "node": settings.node, "written": written}
+
+
+def _read(files: Sequence[str], settings: Settings, options: DetectOptions) -> Iterator[_Done]:
+    """What becomes of each file, in order. Raises PeStreamError where none can be read."""
+    jobs = min(options.jobs, len(files))
+    if jobs <= 1:
+        reader = _begin(settings, options)
+        # What goes on later is told when a file is done, so that nothing of it is told twice.
+        read = _printed if options.resume is None else _collected
+        yield from (read(reader, file) for file in files)
+        return
+    threads = (settings.model.threads or max(1, (os.cpu_count() or 1) // 2)) // jobs
+    model = settings.model.model_copy(update={"threads": max(1, threads)})
+    level = logging.getLogger("pe_stream").getEffectiveLevel()
+    arguments = (settings.model_copy(update={"model": model}), options, level)
+    with tqdm(total=len(files), unit="file", disable=None, leave=False) as progress:
+        results = Workers(jobs, _begin_beside, arguments, _read_beside).in_order(files)
+        for file, done in zip(files, results, strict=True):
+            if isinstance(done, PeStreamError):
+                raise done
+            progress.update()
+            with progress.external_write_mode():
+                yield (
+                    _Done((), _Failure(f"{visible(file)}: {done}", 1))
+                    if isinstance(done, Died)
+                    else done
+                )
+
+
+def _begin(settings: Settings, options: DetectOptions) -> _Reader:
+    return prepare(settings.model, settings.labels), settings.node, options
+
+
+def _begin_beside(
+    settings: Settings, options: DetectOptions, level: int
+) -> _Reader | PeStreamError:
+    """Begin in a process that reads files beside others."""
+    log_to_stderr(level)
+    try:
+        return _begin(settings, options)
+    except PeStreamError as error:
+        return error
+
+
+def _read_beside(reader: _Reader | PeStreamError, file: str) -> _Done | PeStreamError:
+    return reader if isinstance(reader, PeStreamError) else _collected(reader, file)
+
+
+def _printed(reader: _Reader, file: str) -> _Done:
+    """Read a file, and print its lines as they come."""
+    return _Done((), _failure(reader, file, partial(print, flush=True)))
+
+
+def _collected(reader: _Reader, file: str) -> _Done:
+    lines: list[str] = []
+    failure = _failure(reader, file, lines.append)
+    return _Done(tuple(lines), failure)
+
+
+def _failure(reader: _Reader, file: str, tell: Callable[[str], object]) -> _Failure | None:
+    """Read a file and tell its lines; returns why it could not be used, if so."""
+    scorer, node, options = reader
+    try:
+        _detect_file(file, scorer, node, options, tell)
+    except (OutputError, BrokenPipeError):
+        raise  # of the results, not of the file
+    except PeStreamError as error:
+        return _Failure(visible(redacted(str(error))), error.exit_code)
+    except Exception as error:
+        log.exception("a fault of pe_stream")
+        return _Failure(f"{visible(file)}: a fault of pe_stream: {error!r}", 1)
+    return None
 
 
 def _refuse_clashes(options: DetectOptions) -> None:
@@ -101,7 +236,9 @@ def _make_folder(folder: Path) -> None:
         raise UnavailableError(f"{folder}: no folder to write to: {error.strerror}") from error
 
 
-def _detect_file(file: str, scorer: Scorer, node: str, options: DetectOptions) -> None:
+def _detect_file(
+    file: str, scorer: Scorer, node: str, options: DetectOptions, tell: Callable[[str], object]
+) -> None:
     recording = media.read(file)
     spectrogram = Spectrogram() if options.plot else None
     scores: list[FrameScores] = []
@@ -110,8 +247,8 @@ def _detect_file(file: str, scorer: Scorer, node: str, options: DetectOptions) -
         total=recording.duration_s,
         unit="s",
         unit_scale=True,
-        desc=Path(file).name,
-        disable=None,  # unless stderr is a terminal
+        desc=visible(Path(file).name),
+        disable=None if options.jobs == 1 else True,  # None: unless stderr is a terminal
         leave=False,
     ) as progress:
 
@@ -123,13 +260,12 @@ def _detect_file(file: str, scorer: Scorer, node: str, options: DetectOptions) -
         keep = scores.append if options.scores or options.plot else None
         for event in detect(recording, scorer, node=node, on_audio=listen, on_scores=keep):
             with progress.external_write_mode():
-                print(_LINES[options.format](file, event), flush=True)
+                tell(_LINES[options.format](file, event))
             if spectrogram is not None:
                 events.append(event)
-    if recording.damaged:
-        log.warning("%s: %d damaged packets were left out", file, recording.damaged)
     if recording.nonfinite:
-        log.warning("%s: %d samples were NaN or infinite, taken as 0", file, recording.nonfinite)
+        said = visible(file), recording.nonfinite
+        log.warning("%s: %d samples were NaN or infinite, taken as 0", *said)
     stem = Path(file).stem
     if options.scores:
         path = options.scores / f"{stem}.npz"
@@ -142,7 +278,7 @@ def _detect_file(file: str, scorer: Scorer, node: str, options: DetectOptions) -
         with writing(path):
             plot.save(
                 path,
-                title=Path(file).name,
+                title=visible(Path(file).name),
                 spectrogram=spectrogram,
                 scores=np.concatenate(scores),
                 rules=scorer.labels.rules,
@@ -161,7 +297,8 @@ def _jsonl(_: str, event: Event) -> str:
 
 def _tsv(file: str, event: Event) -> str:
     numbers = f"{event.onset_s:.3f}\t{event.offset_s:.3f}\t{event.label}"
-    return f"{file}\t{numbers}\t{event.peak:.4f}\t{event.mean:.4f}"
+    name = visible(file.replace("\\", "\\\\"))
+    return f"{name}\t{numbers}\t{event.peak:.4f}\t{event.mean:.4f}"
 
 
 def _audacity(_: str, event: Event) -> str:

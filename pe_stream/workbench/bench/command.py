@@ -15,10 +15,10 @@ from types import FrameType
 from typing import Any
 
 import torch
-from platformdirs import user_cache_dir
 from pydantic import ValidationError
 
 from pe_stream.config import ModelSettings
+from pe_stream.config.paths import cache_folder
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UsageError, require_plot, writing
@@ -107,7 +107,7 @@ def measure(
     engine = Engine(checkpoint, random_weights.labels(checkpoint, options.labels))
     if options.compile:
         log.info("compiling")
-        use_cache(Path(user_cache_dir("pe-stream")) / "compiled")
+        use_cache(cache_folder() / "compiled")
         engine.warm(framing, engine.most_together)
         engine.warm(Framing(framing.window, latency.HOP, latency.LOOKAHEAD), 1)
     names = engine.labels.names

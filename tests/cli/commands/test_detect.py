@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from processes import pe_stream
 from sounds import noise, write_float_wav
 from timing import within
 
+from pe_stream.audio import media
 from pe_stream.core.messages import event_schema
 
 RATE = 48_000
@@ -200,7 +203,6 @@ def test_an_output_file_that_cannot_be_written(config: Path, wav: Path, tmp_path
 
 @pytest.mark.heavy
 def test_a_reader_that_goes_away_is_no_fault(config: Path, wav: Path) -> None:
-    import sys
 
     done = subprocess.run(
         f"{sys.executable} -m pe_stream detect {wav} {wav} -c {config} | head -n 1",
@@ -226,3 +228,222 @@ def test_a_hostile_file_ends_with_a_word_and_the_others_go_on(
     said = "a sample rate of 1 Hz; 1 kHz to 768 kHz can be read"
     assert done.stderr == f"pe-stream: {hostile}: {said}\n"
     assert len(done.stdout.splitlines()) == 4
+
+
+ODD_NAMES = [
+    b"-dash.wav",
+    "100% \u00e4 \u5f55 \U0001f514.wav".encode(),
+    b"new\nline.wav",
+    b"latin1-\xe4.wav",
+    b"12:30:00.wav",
+    b"a$_{1$.wav",
+    b"back\\slash\ttab.wav",
+    b"\x1b[31mred.wav",
+    b"*.wav",
+    b" .wav",
+]
+
+
+def odd_files(folder: Path, wav: Path) -> list[str]:
+    for name in ODD_NAMES:
+        os.symlink(wav, os.path.join(os.fsencode(folder), name))  # noqa: PTH118, PTH211 - bytes
+    return [os.fsdecode(name) for name in ODD_NAMES]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_files_of_any_name_are_told_of(
+    config: Path, wav: Path, tmp_path: Path, locale: str
+) -> None:
+    names = odd_files(tmp_path, wav)
+    environment = os.environ | {"LC_ALL": locale}
+
+    def detect(*options: object) -> subprocess.CompletedProcess[bytes]:
+        command = [sys.executable, "-m", "pe_stream", "detect", "-c", str(config)]
+        return subprocess.run(
+            [*map(os.fsencode, [*command, *map(str, options), "--"]), *ODD_NAMES],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            check=False,
+        )
+
+    done = detect("--plot", tmp_path / "p")
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+    events = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
+    assert [e["source"] for e in events] == [name for name in names for _ in range(2)]
+    pictures = set(os.listdir(tmp_path / "p"))  # noqa: PTH208 - names as they are
+    assert pictures == {f"{Path(name).stem}.png" for name in names}
+    rows = detect("--format", "tsv").stdout.decode("utf-8").split("\n")
+    assert len(rows) == 1 + 2 * len(names) + 1
+    told = [row.split("\t")[0] for row in rows[1:-1:2]]
+    assert told[2:4] == ["new\\nline.wav", "latin1-\\xe4.wav"]
+    assert told[6:8] == ["back\\\\slash\\ttab.wav", "\\x1b[31mred.wav"]
+
+
+def test_a_bad_file_of_any_name_is_one_line(config: Path, tmp_path: Path) -> None:
+    for name in ODD_NAMES:
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name))).write_text("no audio")  # noqa: PTH118
+    done = pe_stream("detect", "-c", config, "--", *map(os.fsdecode, ODD_NAMES), cwd=tmp_path)
+    head, *lines = done.stderr.splitlines()
+    assert head == "pe-stream: 10 of 10 files could not be used:"
+    assert len(lines) == 10
+    assert lines[2] == "pe-stream: new\\nline.wav: this is no audio that FFmpeg can read"
+    assert lines[3].startswith("pe-stream: latin1-\\xe4.wav: ")
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], set[str]]:
+    """1,000 files, and which of them are bad."""
+    folder = tmp_path_factory.mktemp("thousand")
+    good = write_float_wav(folder / "good", noise((0.3, 0.001), (0.5, 0.2), (0.3, 0.001)))
+    head = good.read_bytes()[:44]
+    files, bad = [], set()
+    for number in range(1000):
+        path = folder / f"{number:04d}.wav"
+        kind = number % 10
+        if kind not in (1, 4, 7):
+            path.symlink_to(good)
+        else:
+            bad.add(str(path))
+            match number // 10 % 8:
+                case 0:
+                    path.write_text("this is no audio\n" * 50)
+                case 1:
+                    path.touch()
+                case 2:
+                    path.mkdir()
+                case 3:
+                    pass  # missing
+                case 4:
+                    path.write_bytes(head[: 20 + number % 20])
+                case 5:
+                    path.symlink_to(path)
+                case 6:
+                    write_float_wav(path, np.zeros(4800, np.float32))
+                case _:
+                    write_float_wav(path, np.full(4800, np.nan, np.float32))
+        files.append(str(path))
+    return files, bad
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_of_a_thousand_files_every_good_one_is_read_and_every_bad_one_named_once(
+    config: Path, thousand: tuple[list[str], set[str]], jobs: int
+) -> None:
+    files, bad = thousand
+    assert len(bad) == 300
+    done = pe_stream("detect", *files, "-c", config, "--jobs", str(jobs))
+    assert done.returncode == 69
+    sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
+    assert sources == [file for file in files if file not in bad]
+    head, *lines = done.stderr.splitlines()
+    assert head == "pe-stream: 300 of 1000 files could not be used:"
+    named = [line.removeprefix("pe-stream: ").split(": ")[0] for line in lines]
+    assert named == [file for file in files if file in bad]
+
+
+def test_a_fault_of_ours_with_one_file_keeps_no_other_from_being_read(
+    config: Path, wav: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = media.read
+
+    def read(path: str) -> media.Recording:
+        if path == "breaks.wav":
+            raise ZeroDivisionError("of ours")
+        return real(path)
+
+    monkeypatch.setattr(media, "read", read)
+    done = pe_stream("detect", "none.wav", "breaks.wav", wav, "-c", config)
+    assert done.returncode == 1
+    assert len(done.stdout.splitlines()) == 2
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-3:] == [
+        "pe-stream: 2 of 3 files could not be used:",
+        "pe-stream: none.wav: No such file or directory",
+        "pe-stream: breaks.wav: a fault of pe_stream: ZeroDivisionError('of ours')",
+    ]
+
+
+def test_files_side_by_side_are_told_in_order(config: Path, wav: Path, tmp_path: Path) -> None:
+    files = [wav, tmp_path / "none.wav", wav, wav]
+    alone = pe_stream("detect", *files, "-c", config, "--format", "tsv")
+    beside = pe_stream("detect", *files, "-c", config, "--format", "tsv", "--jobs", "3")
+    assert (beside.stdout, beside.stderr, beside.returncode) == (
+        alone.stdout,
+        alone.stderr,
+        alone.returncode,
+    )
+    for jobs in ("0", "x", "257"):
+        assert pe_stream("detect", wav, "--jobs", jobs).returncode == 2
+
+
+def test_side_by_side_what_keeps_all_from_being_read_is_one_line(wav: Path) -> None:
+    done = pe_stream("detect", wav, wav, "--prompt", "x", "--checkpoint", "/none", "--jobs", "2")
+    assert done.returncode == 69
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert "/none" in line
+
+
+def test_standard_input_is_a_file_too(config: Path, wav: Path) -> None:
+    done = subprocess.run(
+        f"cat {wav} | {sys.executable} -m pe_stream detect - -c {config}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == ["/dev/stdin"] * 2
+
+
+def test_what_is_done_is_left_out_by_resume(config: Path, wav: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "done.jsonl"
+    other = tmp_path / "other.wav"
+    other.write_bytes(wav.read_bytes())
+    how = ("-c", config, "--format", "tsv", "--resume", journal)
+    late = tmp_path / "late.wav"
+    first = pe_stream("detect", wav, late, *how)
+    assert (first.returncode, len(first.stdout.splitlines())) == (69, 3)
+    late.write_bytes(wav.read_bytes())
+    second = pe_stream("detect", wav, late, other, *how, "--jobs", "2")
+    assert second.returncode == 0
+    assert [row.split("\t")[0] for row in second.stdout.splitlines()] == [str(late)] * 2 + [
+        str(other)
+    ] * 2  # no second header
+    assert "1 of 3 files are done already" in second.stderr
+    again = pe_stream("detect", wav, late, other, *how)
+    assert (again.returncode, again.stdout) == (0, "")
+    write_float_wav(other, noise((1.0, 0.001), (0.6, 0.2)))  # has changed
+    changed = pe_stream("detect", wav, other, *how)
+    assert [row.split("\t")[0] for row in changed.stdout.splitlines()] == [str(other)]
+
+
+def test_a_file_that_broke_off_is_read_again(config: Path, wav: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "done.jsonl"
+    pe_stream("detect", wav, "-c", config, "--resume", journal)
+    whole = journal.read_bytes()
+    for cut in (0, 10, whole.index(b"\n"), whole.index(b"\n") + 1, len(whole) - 1):
+        journal.write_bytes(whole[:cut])
+        done = pe_stream("detect", wav, "-c", config, "--resume", journal)
+        assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+        assert journal.read_bytes() == whole
+
+
+def test_resume_takes_no_other_file(config: Path, wav: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "done.jsonl"
+    pe_stream("detect", wav, "-c", config, "--resume", journal)
+    other = pe_stream("detect", wav, "-c", config, "--resume", journal, "--threshold", "0.6")
+    assert other.returncode == 2
+    assert "it is of other labels or options" in other.stderr
+    for text in ("my results\n", "[1]\n", "unended", "{}\n"):
+        journal.write_text(text)
+        done = pe_stream("detect", wav, "-c", config, "--resume", journal)
+        assert done.returncode == 2
+        assert "this is not a file that --resume has made" in done.stderr
+        assert journal.read_text() == text
+    done = pe_stream("detect", wav, "-c", config, "--resume", tmp_path)
+    assert done.returncode == 69
+    assert "cannot be written: Is a directory" in done.stderr
