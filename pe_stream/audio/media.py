@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pe_stream.audio import ogg_links
 from pe_stream.audio.decode import Block, Decoder
 from pe_stream.audio.limits import HIGHEST_RATE, LOWEST_RATE, MOST_CHANNELS
 from pe_stream.audio.opening import open_file
@@ -33,6 +34,9 @@ _LONGEST_HOLE_S = 600.0
 _MOST_HOLES_S = 3600.0
 """Holes are filled as long as all together are no longer than this, or than the audio itself:
 time stamps alone could make a day of a few bytes."""
+
+_REST_S = 1.0
+"""As much behind the end of a WAV file is no mere addition, such as tags."""
 
 _STEP_BACK_S = 1.0
 """So is a step back by more than this; by less, it is jitter."""
@@ -66,7 +70,7 @@ class Recording:
         channel: int | None,
         duration_s: float | None,
         started_ns: int,
-        decoder: Decoder | None = None,
+        decoders: Sequence[Decoder] = (),
     ) -> None:
         self.name = name
         self.duration_s = duration_s
@@ -74,13 +78,13 @@ class Recording:
         self.values = 0
         self.nonfinite = 0
         self._channel = channel
-        self._decoder = decoder
+        self._decoders = decoders  # more may come with the blocks
         self._chunks = self._read(blocks)
 
     @property
     def damaged(self) -> int:
         """Packets that could not be decoded so far."""
-        return self._decoder.damaged if self._decoder else 0
+        return sum(decoder.damaged for decoder in self._decoders)
 
     def __iter__(self) -> Self:
         return self
@@ -129,15 +133,16 @@ def read(path: str, *, channel: int | None = None) -> Recording:
     Raises UnavailableError naming the file: missing, a folder, not readable, not audio, without
     an audio track, empty.
     """
-    decoder = open_file(path)
-    duration_s = decoder.duration_s
+    parts = _links(path)
+    decoder = open_file(path, parts[0] if parts else None)
+    decoders = [decoder]
     return Recording(
         path,
-        _without_holes(path, decoder.blocks(), decoder.picture_start_s),
+        _chained(path, parts, decoders),
         channel=channel,
-        duration_s=duration_s,
+        duration_s=None if parts else decoder.duration_s,
         started_ns=_started_ns(path, decoder),
-        decoder=decoder,
+        decoders=decoders,
     )
 
 
@@ -179,6 +184,49 @@ def from_array(
         duration_s=length / sampling_rate,
         started_ns=time.time_ns() if started_ns is None else started_ns,
     )
+
+
+def _links(path: str) -> list[tuple[int, int]]:
+    """Parts of a file that are decoded one by one, none where it is one: a chain of Ogg streams."""
+    if not Path(path).is_file():
+        return []
+    try:
+        with Path(path).open("rb") as file:
+            found = ogg_links.links(file)
+    except OSError:  # which is told of where it is opened
+        return []
+    return found if len(found) > 1 else []
+
+
+def _chained(
+    path: str, parts: Sequence[tuple[int, int]], decoders: list[Decoder]
+) -> Iterator[Block]:
+    """The blocks of all parts; decoders: that of the first, to which those of the others come."""
+    read_s = 0.0
+    for block in _without_holes(path, decoders[0].blocks(), decoders[0].picture_start_s):
+        read_s += block.duration_s
+        yield block
+    _warn_of_rest(path, decoders[0], read_s)
+    for part in parts[1:]:
+        decoders.append(decoder := open_file(path, part))
+        yield from _without_holes(path, decoder.blocks(), decoder.picture_start_s)
+
+
+def _warn_of_rest(path: str, decoder: Decoder, read_s: float) -> None:
+    """Tell where a WAV file is longer than its header says: recorders write into old files."""
+    rate = decoder.stream.codec_context.bit_rate if decoder.container.format.name == "wav" else 0
+    if not Path(path).is_file() or not rate:
+        return
+    with Path(path).open("rb") as file:
+        head = file.read(12)
+        size = file.seek(0, 2)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return
+    rest = size - 8 - int.from_bytes(head[4:8], "little")
+    rest_s = min(rest * 8 / rate, size * 8 / rate - read_s)
+    if rest_s >= _REST_S:
+        said = visible(path), rest_s
+        log.warning("%s: longer than its header says: the last %.1f s are not read", *said)
 
 
 def _without_holes(

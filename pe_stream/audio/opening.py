@@ -74,8 +74,11 @@ _SHORT_BEGINNING, _BEGINNING = 64, 4096
 _EBML = b"\x1aE\xdf\xa3"
 
 
-def open_file(path: str) -> Decoder:
-    """A recording on disk. Raises UnavailableError naming the file and what is wrong with it."""
+def open_file(path: str, part: tuple[int, int] | None = None) -> Decoder:
+    """A recording on disk. Raises UnavailableError naming the file and what is wrong with it.
+
+    part: begin and end (bytes) of what is decoded, as if it were a file.
+    """
     file = Path(path)
     try:
         size = file.stat().st_size
@@ -96,7 +99,7 @@ def open_file(path: str) -> Decoder:
     begun_s = time.thread_time()
     try:
         # As a file of ours FFmpeg opens nothing by a name, and takes "12:30.wav" for no protocol.
-        recording = RecordingFile(path)
+        recording = RecordingFile(path, part)
         beginning = b""
         if recording.seekable():
             beginning = recording.read(_BEGINNING)
