@@ -1,4 +1,4 @@
-"""Live streams over the network: RTSP, HTTP and whatever else FFmpeg's libraries fetch.
+"""Live streams: RTSP, HTTP and whatever else FFmpeg's libraries fetch, and pipes on this machine.
 
 FFmpeg's calls block, at worst for their whole time limit, and cannot be interrupted safely from
 another thread. So they have a thread of their own, which hands chunks over; the iterator waits
@@ -18,9 +18,9 @@ from pe_stream.audio.chunk_queue import ChunkQueue
 from pe_stream.audio.decode import Block, Decoder
 from pe_stream.audio.limits import LiveLimits, TooCostlyError
 from pe_stream.audio.numbering import Numbering
-from pe_stream.audio.opening import open_network
+from pe_stream.audio.opening import open_network, open_pipe
 from pe_stream.audio.pcm import Resampler, mix
-from pe_stream.config.addresses import masked_url
+from pe_stream.config.addresses import is_network, masked_url
 from pe_stream.config.worker import Worker
 from pe_stream.core.types import AudioChunk, Samples
 from pe_stream.errors import UnavailableError
@@ -45,7 +45,7 @@ class _TimedBlock:
 
 
 class NetworkStream:
-    """An iterator over the chunks of a network stream, as they arrive.
+    """An iterator over the chunks of a stream, as they arrive: of an address, or out of a pipe.
 
     A stream is one segment, anchored at the arrival of its first block. Where time stamps jump by
     more than 0.2 s or the wall clock is set, a new one begins; so it does after a burst of stored
@@ -116,13 +116,16 @@ class NetworkStream:
             raise
 
     def _read(self) -> None:
-        decoder = open_network(
-            self._url,
-            timeout_s=self._timeout_s,
-            other_hosts=self._other_hosts,
-            closed=self._closed,
-            spend=self._spend,
-        )
+        if is_network(self._url):
+            decoder = open_network(
+                self._url,
+                timeout_s=self._timeout_s,
+                other_hosts=self._other_hosts,
+                closed=self._closed,
+                spend=self._spend,
+            )
+        else:
+            decoder = open_pipe(self._url, spend=self._spend)
         self._charge()
         for chunk in self._chunks(self._arrivals(decoder)):
             if not self._received.put(chunk):

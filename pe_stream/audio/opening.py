@@ -74,10 +74,26 @@ _SHORT_BEGINNING, _BEGINNING = 64, 4096
 _EBML = b"\x1aE\xdf\xa3"
 
 
-def open_file(path: str, part: tuple[int, int] | None = None) -> Decoder:
+def open_pipe(path: str, *, spend: Callable[[float, float], None]) -> Decoder:
+    """What somebody writes into a pipe (FIFO), live, in any format that needs no seeking.
+
+    spend: see `Decoder`. Raises UnavailableError, also where nobody writes in time.
+    """
+    decoder = open_file(path, spend=spend)
+    decoder.recorded = False  # whatever a header says of its length
+    return decoder
+
+
+def open_file(
+    path: str,
+    part: tuple[int, int] | None = None,
+    *,
+    spend: Callable[[float, float], None] | None = None,
+) -> Decoder:
     """A recording on disk. Raises UnavailableError naming the file and what is wrong with it.
 
-    part: begin and end (bytes) of what is decoded, as if it were a file.
+    part: begin and end (bytes) of what is decoded, as if it were a file. spend: see `Decoder`;
+    default: bounded by the file's own limits.
     """
     file = Path(path)
     try:
@@ -95,7 +111,7 @@ def open_file(path: str, part: tuple[int, int] | None = None) -> Decoder:
         raise UnavailableError(f"{path}: no permission to read it")
     if file.is_file() and size == 0:
         raise UnavailableError(f"{path}: the file is empty")
-    limits = FileLimits()
+    spend = spend or FileLimits().spend_cpu
     begun_s = time.thread_time()
     try:
         # As a file of ours FFmpeg opens nothing by a name, and takes "12:30.wav" for no protocol.
@@ -106,14 +122,14 @@ def open_file(path: str, part: tuple[int, int] | None = None) -> Decoder:
             recording.seek(0)
         options = _common_options(beginning)
         container = av.open(recording, "r", options=options, io_open=_refuse_further_files)
-        limits.spend_cpu(time.thread_time() - begun_s, 0.0)
+        spend(time.thread_time() - begun_s, 0.0)
     except (av.error.InvalidDataError, av.error.EOFError):
         raise UnavailableError(f"{path}: this is no audio that FFmpeg can read") from None
     except (av.error.FFmpegError, UnicodeError, OSError) as error:
         raise UnavailableError(f"{path}: {reason(error)}") from None
     except UnavailableError as error:
         raise type(error)(f"{path}: {error}") from None
-    return Decoder(container, path, spend=limits.spend_cpu)
+    return Decoder(container, path, spend=spend)
 
 
 def open_network(

@@ -29,16 +29,22 @@ class RecordingFile(io.FileIO):
         """Open it. part: begin and end (bytes) of what is read as if it were all."""
         # Opening a pipe without a writer would wait for one.
         super().__init__(path, "r", opener=lambda name, how: os.open(name, how | os.O_NONBLOCK))
-        descriptor = self.fileno()
-        mode = os.fstat(descriptor).st_mode
         self._begin, self._end = part or (0, sys.maxsize)
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()  # at once: whoever opens a pipe to write would take us for a reader
+            raise
+
+    def _prepare(self) -> None:
+        mode = os.fstat(self.fileno()).st_mode
         self._is_pipe = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
         if self.isatty():
             raise UnavailableError("this is a terminal, not a recording")
-        os.set_blocking(descriptor, True)
-        if self._is_pipe and not _ready(descriptor, WRITER_S):
+        os.set_blocking(self.fileno(), True)
+        if self._is_pipe and not _ready(self.fileno(), WRITER_S):
             raise UnavailableError("this is a pipe into which nobody writes")
-        if part is not None:
+        if self._begin:
             self.seek(0)
 
     def read(self, size: int | None = -1) -> bytes:
@@ -65,6 +71,14 @@ class RecordingFile(io.FileIO):
     def __del__(self) -> None:
         """Close it."""
         self.close()
+
+
+def is_pipe(path: str) -> bool:
+    """Whether there is a pipe (FIFO) at the path now."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)  # noqa: PTH116 - any text may be asked for
+    except (OSError, ValueError):
+        return False
 
 
 def _ready(descriptor: int, seconds: float) -> bool:

@@ -9,6 +9,7 @@ from pe_stream.audio.limits import LiveLimits
 from pe_stream.audio.microphone import Absent, Microphone
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.playback import Playback
+from pe_stream.audio.recording_file import is_pipe
 from pe_stream.config.addresses import is_network
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import ConfigError
@@ -80,7 +81,7 @@ def open_source(
         )
     if spec.url is None:
         raise ConfigError("a source needs either `microphone` or `url`")
-    if not is_network(spec.url):
+    if not is_network(spec.url) and not is_pipe(spec.url):
         return Playback(spec.url, loop=spec.loop, channel=spec.channel, first_sample=first_sample)
     return NetworkStream(
         spec.url,

@@ -25,8 +25,9 @@ def stand_in() -> None:
     if out_is_closed:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 1)  # so that writing fails
     sys.stdin = sys.stdin or cast("TextIO", open(0, encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the process lives
-    sys.stdout = cast("TextIO", _Results(_binary(sys.stdout, 1), line_buffering=_is_terminal(1)))
-    sys.stderr = cast("TextIO", _Diagnostics(_binary(sys.stderr, 2), line_buffering=True))
+    by_line = _by_line(sys.stdout, 1)
+    sys.stdout = cast("TextIO", _Results(_binary(1), line_buffering=by_line))
+    sys.stderr = cast("TextIO", _Diagnostics(_binary(2), line_buffering=True))
 
 
 class _Results(io.TextIOWrapper):
@@ -79,12 +80,14 @@ def _told(error: OSError) -> Exception:
     return OutputError(f"cannot write the results to stdout: {why}")
 
 
-def _binary(stream: TextIO | None, descriptor: int) -> BinaryIO:
-    """What a stream writes to, which the stream then lets go."""
-    if stream is not None:
-        stream.flush()
-        return cast("BinaryIO", cast("io.TextIOWrapper", stream).detach())
+def _binary(descriptor: int) -> BinaryIO:
     return open(descriptor, "wb", closefd=False)
+
+
+def _by_line(stream: TextIO | None, descriptor: int) -> bool:
+    """Whether what is written is to be seen at once: on a terminal, and with `python -u`."""
+    unbuffered = isinstance(stream, io.TextIOWrapper) and stream.write_through
+    return unbuffered or os.isatty(descriptor)
 
 
 def _is_open(descriptor: int) -> bool:
@@ -93,7 +96,3 @@ def _is_open(descriptor: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_terminal(descriptor: int) -> bool:
-    return _is_open(descriptor) and os.isatty(descriptor)

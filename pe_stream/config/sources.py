@@ -39,7 +39,7 @@ class SourceSettings(Section):
     """Name, stable id or index of a microphone as `pe-stream devices` lists them, or `default`."""
 
     url: PathText | None = None
-    """An RTSP or HTTP stream, or the path of a file, which plays in real time."""
+    """An RTSP or HTTP stream, the path of a file, which plays in real time, or of a live pipe."""
 
     loop: bool = False
     """Play the file again when it has ended."""
