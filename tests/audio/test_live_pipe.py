@@ -8,13 +8,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from audio.recordings import bursts, write_wav
 from ports import free_port
 from processes import Daemon
 from timing import within
 
-from pe_stream.audio import recording_file
+from pe_stream.audio import encode, media, recording_file
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.source import open_source
 from pe_stream.config import SourceSettings
@@ -30,8 +31,13 @@ def fifo(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_is_written_is_live_and_its_end_no_end(tmp_path: Path, fifo: Path) -> None:
-    wav = write_wav(tmp_path / "a.wav", bursts(16_000), 16_000).read_bytes()
+@pytest.mark.parametrize("kind", ["wav", "flac"])  # the head of both says how long it is
+def test_what_is_written_is_live_and_its_end_no_end(kind: str, tmp_path: Path, fifo: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", bursts(16_000), 16_000)
+    if kind == "flac":
+        path = tmp_path / "a.flac"
+        encode.write(path, np.concatenate([c.samples for c in media.read(f"{tmp_path}/a.wav")]))
+    wav = path.read_bytes()
     for _ in range(2):  # one writer after the other
         source = open_source(SourceSettings(url=str(fifo)))
         assert isinstance(source, NetworkStream)

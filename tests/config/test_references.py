@@ -173,6 +173,16 @@ def test_no_error_quotes_a_value(text: str) -> None:
     assert "tokenInThePath" not in str(caught.value)
 
 
+def test_no_error_quotes_what_is_no_secret_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LONG", "inTheEnvironment " * 10)
+    monkeypatch.setenv("TWICE", "aPromptOfTheEnvironment")
+    with pytest.raises(ConfigError) as caught:
+        parse("labels: {a: {threshold: '${LONG}'}, b: {prompts: ['${TWICE}', '${TWICE}']}}")
+    first, second = str(caught.value).splitlines()
+    assert "found '${LONG}', should be a number" in first
+    assert "the prompt '${TWICE}' is given twice" in second
+
+
 def test_the_configuration_shows_references_instead() -> None:
     text = (
         "sources:\n  a: {url: 'rtsp://u:${CAM_PASSWORD}@${CAM_HOST}/${CAM_TOKEN}'}\n"
@@ -207,10 +217,12 @@ def test_whatever_shows_an_address_or_logs_shows_references() -> None:
     stream = io.StringIO()
     handler = LimitedHandler(stream)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    record = ("broken: %s, %s of cam.lan", ("tokenInThePath", "p@ss/w#rd:1%"))
+    said = ("tokenInThePath", "p@ss/w#rd:1%", "p%40ss%2Fw%23rd%3A1%25")
+    record = ("broken: %s, %s, %s of cam.lan", said)
     info = (ValueError, ValueError("tokenInThePath"), None)
     handler.emit(logging.LogRecord("x", logging.ERROR, "", 1, *record, info))
-    assert "broken: ${CAM_TOKEN}, ${CAM_PASSWORD} of cam.lan" in stream.getvalue()
+    shown = "broken: ${CAM_TOKEN}, ${CAM_PASSWORD}, ${CAM_PASSWORD} of cam.lan"
+    assert shown in stream.getvalue()
     assert "ValueError: ${CAM_TOKEN}" in stream.getvalue()
 
 
