@@ -77,11 +77,17 @@ def program() -> int:
 
 def _parsed() -> argparse.Namespace | int:
     """What the command line says; the exit code, where it asks for no more than a help text."""
-    try:
-        return _parser().parse_args()
-    except SystemExit as end:
-        code = int(end.code or 0)
-        return _told(lambda: code)
+    found: list[argparse.Namespace] = []
+
+    def parse() -> int:
+        try:
+            found.append(_parser().parse_args())
+        except SystemExit as end:
+            return int(end.code or 0)
+        return 0
+
+    code = _told(parse)
+    return found[0] if found else code
 
 
 def _outcome(options: argparse.Namespace) -> int:

@@ -25,9 +25,11 @@ def stand_in() -> None:
     if out_is_closed:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 1)  # so that writing fails
     sys.stdin = sys.stdin or cast("TextIO", open(0, encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the process lives
-    by_line = _by_line(sys.stdout, 1)
-    sys.stdout = cast("TextIO", _Results(_binary(1), line_buffering=by_line))
-    sys.stderr = cast("TextIO", _Diagnostics(_binary(2), line_buffering=True))
+    if sys.stdout is sys.__stdout__:  # else somebody has replaced it, who wants what is written
+        by_line = _by_line(sys.stdout, 1)
+        sys.stdout = cast("TextIO", _Results(_binary(1), line_buffering=by_line))
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = cast("TextIO", _Diagnostics(_binary(2), line_buffering=True))
 
 
 class _Results(io.TextIOWrapper):

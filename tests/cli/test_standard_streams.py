@@ -25,12 +25,15 @@ def run(command: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-@pytest.mark.parametrize("what", ["config -c {}", "schema event", "--help", "--version", "help"])
+@pytest.mark.parametrize("what", ["config -c {}", "--help", "help"])
 @pytest.mark.parametrize(
     ("how", "why"), [(">/dev/full", "No space left on device"), (">&-", "it is closed")]
 )
-def test_results_that_nobody_gets_are_told(what: str, how: str, why: str, config: Path) -> None:
-    done = run(f"{PS} {what.format(config)} {how}")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_results_that_nobody_gets_are_told(
+    what: str, how: str, why: str, unbuffered: str, config: Path
+) -> None:
+    done = run(f"{PS} {what.format(config)} {how}", PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 69
     said = f"pe-stream: cannot write the results to stdout: {why}\n"
     assert done.stderr.decode() == said
