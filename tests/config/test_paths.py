@@ -13,6 +13,7 @@ import pytest
 from ports import free_port
 from sounds import noise, write_float_wav
 
+import pe_stream
 from pe_stream.config import paths
 from pe_stream.config.file import parse
 from pe_stream.errors import ConfigError
@@ -102,7 +103,7 @@ def test_all_works_without_a_home_on_a_read_only_system(
             "VOLUME": str(tmp_path / "volume"),
             "OUT": str(tmp_path),
             "PYTHON": sys.executable,
-            "PYTHONPATH": os.pathsep.join(sys.path[:2]),
+            "PYTHONPATH": str(Path(pe_stream.__file__).parents[1]),
             "STATE": f"STATE_DIRECTORY={tmp_path}/volume" if volume else "X=y",
         },
         capture_output=True,
