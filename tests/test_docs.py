@@ -424,7 +424,8 @@ def test_what_can_run_is_marked() -> None:
     marked = [info for path in ALL for info, _ in blocks(path) if info.endswith("runnable")]
     assert len(marked) >= 8
     assert {info for path in ALL for info, _ in blocks(path)} <= {
-        *("sh", "sh runnable", "python", "python runnable", "yaml", "json", "ini", "")
+        *("sh", "sh runnable", "python", "python runnable"),
+        *("yaml", "yaml compose", "json", "ini", ""),
     }
 
 
