@@ -70,7 +70,7 @@ class AdaptiveThreshold:
         if self._quantile is None:
             return configured
         raised = 1 / (1 + np.exp(-(self._quantile + self._follow.margin)))
-        return max(configured, round(min(float(raised), self._follow.highest), 3))
+        return max(configured, min(round(float(raised), 3), self._follow.highest))
 
     def _upper_edge(self) -> float | None:
         counts = np.sum(self._minutes, axis=0)

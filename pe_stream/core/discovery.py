@@ -1,51 +1,28 @@
 """MQTT device discovery: Home Assistant shows the node without being configured.
 
-One device for each source of a node, all of its entities in one retained message
-(https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload). Each entity has a topic
-of its own, beside those of the contract: of a label its score, its latest event, its threshold and
-whether it is enabled.
+One device for each source of a node, described by retained messages
+(https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload): all of its entities in
+one, or, where that would be too large for a broker, those of each label in one of their own. Each
+entity has a topic of its own, beside those of the contract: of a label its score, its latest event,
+its threshold and whether it is enabled.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pe_stream.core.ledger import SourceState
-from pe_stream.core.messages import Message, Topics, slug
-from pe_stream.core.types import Event, LabelRule, Phase
+from pe_stream.core.entities import Entities
+from pe_stream.core.messages import Message, Topics, removal, slug
+from pe_stream.core.types import LEAST_THRESHOLD, MOST_THRESHOLD, Event, LabelRule
 
-_CLASSES = {
-    "smoke": ("smoke_alarm", "smoke_detector", "fire_alarm"),
-    "carbon_monoxide": ("carbon_monoxide", "co_alarm"),
-    "moisture": ("water_leak", "dripping", "water_dripping", "flood"),
-    "safety": ("glass_breaking", "scream", "screaming", "gunshot", "gun_shot", "crying_for_help"),
-    "problem": ("machine_fault", "alarm_clock_stuck"),
-    "motion": ("footsteps", "walking"),
-    "door": ("door_slam", "door"),
-    "vibration": ("washing_machine_spinning",),
-}
-"""Home Assistant's device classes by label; every other label is a sound."""
+MOST_BYTES = 100_000
+"""Of a description of all entities: brokers in the cloud take packets of 128 kB."""
 
-_ICONS = {
-    "dog": "mdi:dog",
-    "cat": "mdi:cat",
-    "baby": "mdi:baby-face-outline",
-    "bell": "mdi:bell",
-    "alarm": "mdi:alarm-light",
-    "siren": "mdi:alarm-light",
-    "speech": "mdi:account-voice",
-    "voice": "mdi:account-voice",
-    "music": "mdi:music",
-    "knock": "mdi:door",
-    "glass": "mdi:glass-fragile",
-    "rain": "mdi:weather-pouring",
-    "car": "mdi:car",
-    "phone": "mdi:phone-ring",
-}
-"""Icon by a part of the label's name; other labels have the device class's."""
+_REMOVED_AT_ONCE = 80
+"""Labels whose entities are removed in one message, about 20 kB besides the description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,48 +42,76 @@ class Device:
         """Topic of the retained description."""
         return f"{self.prefix}/device/{self._id}/config"
 
+    def topic_of(self, label: str) -> str:
+        """Topic of the retained description of a label alone; no slug has two `_` in a row."""
+        return f"{self.prefix}/device/{self._id}__{slug(label)}/config"
+
     @property
     def _id(self) -> str:
         return f"{slug(self.topics.prefix)}_{slug(self.topics.node)}_{slug(self.source)}"
 
+    @property
+    def _entities(self) -> Entities:
+        return Entities(self.topics, self.source, self._id)
+
     def described(self, labels: Iterable[str], gone: Iterable[str] = ()) -> Message:
         """The description of all entities. gone: labels whose entities are to be removed."""
-        components: dict[str, Any] = dict(self._diagnostics())
+        components: dict[str, Any] = dict(self._entities.diagnostics())
         for label in labels:
-            components |= self._entities(label)
+            components |= self._entities.of_label(label)
         for label in gone:
             components |= {
                 key: {"platform": entity["platform"]}
-                for key, entity in self._entities(label).items()
+                for key, entity in self._entities.of_label(label).items()
             }
-        told = {
-            "device": {
-                "identifiers": [self._id],
-                "name": f"{self.source} ({self.topics.node})",
-                "manufacturer": "pe_stream",
-                "model": "Sound detector",
-                "sw_version": self.version,
-            },
-            "origin": {"name": "pe_stream", "sw_version": self.version},
-            "qos": 1,
-            "components": components,
-        }
-        return Message(self.topic, json.dumps(told, ensure_ascii=False), qos=1, retain=True)
+        return self._described(self.topic, components)
+
+    def descriptions(self, labels: Sequence[str]) -> list[Message]:
+        """The description of all entities; of several messages, the device's is first."""
+        whole = self.described(labels)
+        if len(whole.payload.encode()) <= MOST_BYTES:
+            return [whole]
+        own = [
+            self._described(self.topic_of(label), self._entities.of_label(label))
+            for label in labels
+        ]
+        return [self.described(()), *own]
+
+    def removing(self, labels: Sequence[str], gone: Iterable[str]) -> Iterator[Message]:
+        """Messages that remove entities from the device's description, which has those of `labels`.
+
+        Home Assistant removes what is still there, and named with nothing but its platform.
+        """
+        names = sorted(gone)
+        for first in range(0, len(names), _REMOVED_AT_ONCE):
+            yield self.described(labels, names[first : first + _REMOVED_AT_ONCE])
+
+    def retained(self, labels: Sequence[str]) -> set[str]:
+        """Every retained topic of the device with these labels, beside those of the contract."""
+        described = {message.topic for message in self.descriptions(labels)}
+        return described | {topic for label in labels for topic in self._settings_of(label)}
+
+    def labels_in(self, topics: Collection[str]) -> set[str]:
+        """Labels (slugs) in the device's description, by the retained topics that a run left."""
+        head = self.topics.health(self.source).removesuffix("health")
+        parts = [t.removeprefix(head).split("/") for t in topics if t.startswith(head)]
+        told = {label for label, *rest in parts if rest == ["threshold"]}
+        alone = {label for label in told if self.topic_of(label) in topics}
+        return told - alone if self.topic in topics else set()
 
     def rule(self, rule: LabelRule) -> list[Message]:
-        """States of a label's threshold and switch."""
+        """States of a label's threshold and switch, as they can be set."""
         enabled = "ON" if rule.enabled else "OFF"
+        threshold = min(max(rule.threshold, LEAST_THRESHOLD), MOST_THRESHOLD)
+        of_threshold, of_switch = self._settings_of(rule.name)
         return [
-            Message(self._of(rule.name, "threshold"), f"{rule.threshold:g}", qos=1, retain=True),
-            Message(self._of(rule.name, "enabled"), enabled, qos=1, retain=True),
+            Message(of_threshold, f"{threshold:g}", qos=1, retain=True),
+            Message(of_switch, enabled, qos=1, retain=True),
         ]
 
     def forgotten(self, label: str) -> list[Message]:
         """Take the topics of a label that is gone from the broker."""
-        return [
-            Message(self._of(label, what), "", qos=1, retain=True)
-            for what in ("threshold", "enabled")
-        ]
+        return [removal(topic) for topic in self._settings_of(label)]
 
     def event(self, event: Event) -> Message:
         """A phase of an event, for those who listen now: a late one would set off automations."""
@@ -120,146 +125,30 @@ class Device:
             "id": event.id,
             "clip": event.clip,
         }
-        return Message(self._of(event.label, "event"), json.dumps(told), qos=0, retain=False)
+        topic = self._entities.topic(event.label, "event")
+        return Message(topic, json.dumps(told), qos=0, retain=False)
 
     def scores(self, peaks: Mapping[str, float]) -> list[Message]:
         """The highest score of each label lately."""
         return [
-            Message(self._of(label, "score"), f"{peak:.3f}", qos=0, retain=False)
+            Message(self._entities.topic(label, "score"), f"{peak:.3f}", qos=0, retain=False)
             for label, peak in peaks.items()
         ]
 
-    def _of(self, label: str, what: str) -> str:
-        return self.topics.state(self.source, label).removesuffix("state") + what
+    def _settings_of(self, label: str) -> tuple[str, str]:
+        return self._entities.topic(label, "threshold"), self._entities.topic(label, "enabled")
 
-    def _entities(self, label: str) -> dict[str, dict[str, Any]]:
-        key, name = slug(label), label.replace("_", " ").capitalize()
-        command = {"command_topic": self._of(label, "set")}
-        heard = {"availability_mode": "all", "availability": [self._online(), self._scorer()]}
-        running = {"availability": [self._online()]}
-        kind = _device_class(key)
-        icon = next((icon for part, icon in _ICONS.items() if part in key), None)
-        shown = {"icon": icon} if icon and kind == "sound" else {}
-        entities: dict[str, dict[str, Any]] = {
-            "heard": {
-                "platform": "binary_sensor",
-                "name": name,
-                "device_class": kind,
-                "state_topic": self._of(label, "state"),
-                **shown,
-                **heard,
+    def _described(self, topic: str, components: Mapping[str, Any]) -> Message:
+        told = {
+            "device": {
+                "identifiers": [self._id],
+                "name": f"{self.source} ({self.topics.node})",
+                "manufacturer": "pe_stream",
+                "model": "Sound detector",
+                "sw_version": self.version,
             },
-            "event": {
-                "platform": "event",
-                "name": f"{name} event",
-                "event_types": [phase.value for phase in Phase],
-                "state_topic": self._of(label, "event"),
-                **shown,
-                **running,
-            },
-            "score": {
-                "platform": "sensor",
-                "name": f"{name} score",
-                "state_topic": self._of(label, "score"),
-                "state_class": "measurement",
-                "suggested_display_precision": 2,
-                "entity_category": "diagnostic",
-                "icon": "mdi:chart-bell-curve",
-                **heard,
-            },
-            "threshold": {
-                "platform": "number",
-                "name": f"{name} threshold",
-                "state_topic": self._of(label, "threshold"),
-                "command_template": '{"threshold": {{ value }}}',
-                "min": 0.01,
-                "max": 0.99,
-                "step": 0.01,
-                "mode": "slider",
-                "entity_category": "config",
-                "icon": "mdi:tune-vertical",
-                **command,
-                **running,
-            },
-            "enabled": {
-                "platform": "switch",
-                "name": f"{name} enabled",
-                "state_topic": self._of(label, "enabled"),
-                "state_on": "ON",
-                "state_off": "OFF",
-                "payload_on": '{"enabled": true}',
-                "payload_off": '{"enabled": false}',
-                "entity_category": "config",
-                **command,
-                **running,
-            },
+            "origin": {"name": "pe_stream", "sw_version": self.version},
+            "qos": 1,
+            "components": components,
         }
-        return {
-            f"{key}_{what}": {**entity, "unique_id": f"{self._id}_{key}_{what}"}
-            for what, entity in entities.items()
-        }
-
-    def _diagnostics(self) -> Iterable[tuple[str, dict[str, Any]]]:
-        """Whether it can be trusted. Their keys cannot be labels': those end in another word."""
-        health: dict[str, Any] = {
-            "state_topic": self.topics.health(self.source),
-            "entity_category": "diagnostic",
-        }
-        entities: dict[str, dict[str, Any]] = {
-            "connection": {
-                "platform": "binary_sensor",
-                "name": "Connection",
-                "device_class": "connectivity",
-                "state_topic": self.topics.status,
-                "payload_on": "online",
-                "payload_off": "offline",
-                "entity_category": "diagnostic",
-            },
-            "hearing": {
-                "platform": "sensor",
-                "name": "Hearing",
-                "device_class": "enum",
-                "options": [state.value for state in SourceState],
-                "value_template": "{{ value_json.state }}",
-                "icon": "mdi:ear-hearing",
-                "availability": [self._online()],
-                **health,
-            },
-            "level": {
-                "platform": "sensor",
-                "name": "Level",
-                "unit_of_measurement": "dBFS",
-                "state_class": "measurement",
-                "value_template": "{{ value_json.level_dbfs }}",
-                "icon": "mdi:microphone",
-                "availability_mode": "all",
-                "availability": [self._online(), self._scorer()],
-                **health,
-            },
-            "lost": {
-                "platform": "sensor",
-                "name": "Audio lost",
-                "unit_of_measurement": "s",
-                "device_class": "duration",
-                "state_class": "total_increasing",
-                "value_template": "{{ value_json.lost_s }}",
-                "availability": [self._online()],
-                **health,
-            },
-        }
-        for key, entity in entities.items():
-            yield key, {**entity, "unique_id": f"{self._id}_{key}"}
-
-    def _online(self) -> dict[str, str]:
-        return {"topic": self.topics.status}
-
-    def _scorer(self) -> dict[str, str]:
-        """What is deaf is unavailable: a state of OFF would be believed."""
-        return {
-            "topic": self.topics.health(self.source),
-            "value_template": "{{ 'online' if value_json.state == 'hearing' else 'offline' }}",
-        }
-
-
-def _device_class(key: str) -> str:
-    return next((kind for kind, keys in _CLASSES.items() if key in keys), "sound")
+        return Message(topic, json.dumps(told, ensure_ascii=False), qos=1, retain=True)

@@ -20,6 +20,7 @@ class Message:
     """One MQTT message to publish. An empty payload with `retain` removes a retained topic.
 
     late_payload: what is said instead where an outage delays it; None: the same.
+    before: of a retained one: payloads that its topic gets before, until the broker has all.
     row: where the store keeps it until the broker has it; None where it does not.
     since_s: from when on it has waited for the broker (monotonic), once it does.
     """
@@ -31,6 +32,7 @@ class Message:
     late_payload: str | None = None
     row: int | None = None
     since_s: float | None = None
+    before: tuple[str, ...] = ()
 
     @property
     def is_event(self) -> bool:
@@ -41,6 +43,16 @@ class Message:
     def delayed(self) -> Message:
         """The message as it is after an outage."""
         return replace(self, payload=self.late_payload) if self.late_payload else self
+
+    @property
+    def steps(self) -> tuple[Message, ...]:
+        """What its topic gets, in order; the last is the message itself."""
+        return (*(replace(self, payload=each, before=()) for each in self.before), self)
+
+
+def removal(topic: str) -> Message:
+    """Takes a retained topic from the broker."""
+    return Message(topic, "", qos=1, retain=True)
 
 
 def slug(name: str) -> str:
@@ -79,6 +91,14 @@ class Topics:
     def state(self, source: str, label: str) -> str:
         """`ON` / `OFF`, retained; `label` may be ANY."""
         return self._of(source, slug(label), "state")
+
+    def retained(self, labels: Mapping[str, Iterable[str]]) -> set[str]:
+        """Every retained topic of this node, of the contract; labels: per source, its labels."""
+        found = {self.status}
+        for source, names in labels.items():
+            found |= {self.health(source), self.state(source, ANY)}
+            found |= {self.state(source, name) for name in names}
+        return found
 
     def set_filter(self) -> str:
         """Subscription that matches every `set` topic of this node."""
@@ -163,6 +183,11 @@ class StateBoard:
             source: dict.fromkeys(names, False) for source, names in labels.items()
         }
 
+    @property
+    def labels(self) -> dict[str, list[str]]:
+        """Per source, the labels it listens for."""
+        return {source: list(on) for source, on in self._on.items()}
+
     def retained(self) -> list[Message]:
         """Every state as it is now, for a start or a new connection."""
         return [
@@ -199,7 +224,7 @@ class StateBoard:
             added = [n for n in wanted if n not in old]
             self._on[source] = {n: old.get(n, False) for n in wanted}
             kept = {self._topics.state(source, n) for n in wanted}
-            said += [Message(topic, "", qos=1, retain=True) for topic in sorted(gone - kept)]
+            said += [removal(topic) for topic in sorted(gone - kept)]
             said += [self._state(source, n, on=False) for n in added]
         return said
 

@@ -89,6 +89,13 @@ def test_bounds() -> None:
     assert follower.threshold(0.5) == 0.8
 
 
+def test_the_highest_is_not_passed_by_rounding() -> None:
+    follower = AdaptiveThreshold(Follow(margin=5.0, highest=0.9997))
+    for score in room(1, logit(0.999), width=0.001):
+        follower.step(score, counts=True)
+    assert follower.threshold(0.5) == 0.9997
+
+
 def run(ensemble: LabelTrackers, scores: list[float], first: int = 0) -> list[tuple[int, float]]:
     """Frames at which the threshold moved, and to what."""
     moves = []
