@@ -23,7 +23,7 @@ class Health:
         self._lock = threading.Lock()
         self._state = ""
         self._since = ""
-        self._told: tuple[str, str | None, str | None, str | None] | None = None
+        self._told: tuple[str, str | None, str | None, str | None, str | None] | None = None
         self._next_s = 0.0
 
     def due(
@@ -32,19 +32,26 @@ class Health:
         unavailable_reason: str | None,
         shortage: str | None,
         now_s: float,
+        untaken_reason: str | None = None,
     ) -> dict[str, Any] | None:
         """The health to publish now; None where it is not time.
 
         unavailable_reason: the store's. shortage: what the daemon has run out of.
+        untaken_reason: what the broker does not take.
         """
-        now = (status.account.state, status.lost_reason, unavailable_reason, shortage)
+        why = status.lost_reason, unavailable_reason, shortage, untaken_reason
+        now = (status.account.state, *why)
         if now == self._told and now_s < self._next_s:
             return None
         self._told, self._next_s = now, now_s + HEALTH_S
-        return self.shown(status, unavailable_reason, shortage)
+        return self.shown(status, unavailable_reason, shortage, untaken_reason)
 
     def shown(
-        self, status: SourceStatus, unavailable_reason: str | None, shortage: str | None
+        self,
+        status: SourceStatus,
+        unavailable_reason: str | None,
+        shortage: str | None,
+        untaken_reason: str | None = None,
     ) -> dict[str, Any]:
         """The health as it is shown."""
         account = status.account
@@ -66,4 +73,5 @@ class Health:
             "store": "ok" if unavailable_reason is None else unavailable_reason,
             "resources": "ok" if shortage is None else shortage,
             "reason": status.lost_reason and redacted(status.lost_reason),
+            "mqtt": "ok" if untaken_reason is None else untaken_reason,
         }

@@ -244,6 +244,14 @@ class _Now(Collector):
             "How long the oldest of them has waited.",
             value=publisher.waiting_s,
         )
+        aside = CounterMetricFamily(
+            "pe_stream_messages_set_aside",
+            "Messages that the broker did not take, at each time they were tried, by cause.",
+            labels=["cause"],
+        )
+        for cause, count in publisher.set_aside.items():
+            aside.add_metric([cause], count)
+        yield aside
         yield CounterMetricFamily(
             "pe_stream_events_dropped",
             "Messages about events that were too many or too old to be kept for the broker.",

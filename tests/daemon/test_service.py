@@ -644,6 +644,7 @@ def test_health_counts_every_second(tmp_path: Path, level: Path, broker: Mosquit
         "store",
         "resources",
         "reason",
+        "mqtt",
     ]
     assert [h["state"] for h in health if h["state"] != "starting"][:2] == ["hearing", "flat"]
     flat = health[-1]

@@ -7,7 +7,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -18,6 +17,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from pe_stream.core.messages import Message
 from pe_stream.errors import UnavailableError
+from pe_stream.outputs.mqtt.arrivals import (
+    Acknowledged,
+    Arrival,
+    Received,
+    SubscriptionRefused,
+    TooLarge,
+)
 
 CONNECT_TIMEOUT_S = 5.0
 """How long a broker may take to accept a connection, for each protocol version tried."""
@@ -54,41 +60,8 @@ _BAD_LOGIN = 0x86
 _NOT_AUTHORIZED = 0x87
 _KEEPALIVE_TIMEOUT = 0x8D
 _TAKEN_OVER = 0x8E
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """The broker has the message sent under `packet_id`, or refuses it for the reason given."""
-
-    packet_id: int
-    refusal: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A message from the broker; `retained`: it was said before we subscribed."""
-
-    topic: str
-    payload: bytes
-    retained: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TooLarge:
-    """A message from the broker that is left out: its payload has `size` bytes."""
-
-    topic: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class SubscriptionRefused:
-    """The broker does not let us subscribe, for this reason."""
-
-    reason: str
-
-
-Arrival = Acknowledged | Received | TooLarge | SubscriptionRefused
+_PACKET_TOO_LARGE = 0x95
+_NEEDED = {0x9A: "retained messages", 0x9B: "QoS 1"}
 
 
 def _limits(client: paho.Client) -> Properties | None:
@@ -111,12 +84,15 @@ class HostileError(UnavailableError):
 class Connection:
     """One connection with a clean session, driven by one thread through `step`.
 
-    in_flight_limit: most unacknowledged messages the broker takes at a time.
+    in_flight_limit: most unacknowledged messages the broker takes at a time. packet_limit: bytes of
+    the largest packet it takes, where it says so. subscribed: answers to `subscribe` so far.
     """
 
     def __init__(self, client: paho.Client, where: str) -> None:
         """Take a client that has not connected yet, and the words for its broker."""
         self.in_flight_limit = IN_FLIGHT
+        self.packet_limit: int | None = None
+        self.subscribed = 0
         self._client = client
         self._where = where
         self._arrivals: list[Arrival] = []
@@ -131,6 +107,21 @@ class Connection:
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         client.on_log = self._on_log
+
+    @property
+    def mqtt5(self) -> bool:
+        """Whether this is MQTT 5, in which the broker gives reasons."""
+        return self._client.protocol == paho.MQTTv5
+
+    @property
+    def ended_by_broker(self) -> bool:
+        """Whether the broker ended it, and for nothing else than, maybe, the size of a packet."""
+        return self._accepted and not self._broken and (self._reason is None or self.too_large)
+
+    @property
+    def too_large(self) -> bool:
+        """Whether it ended for the size of a packet, as the broker says."""
+        return self._reason is not None and self._reason.value == _PACKET_TOO_LARGE
 
     def open(self, host: str, port: int, keepalive_s: int, give_up: Callable[[], bool]) -> None:
         """Return when the broker has accepted; raises UnavailableError."""
@@ -285,6 +276,7 @@ class Connection:
         self._accepted = True
         limit = getattr(properties, "ReceiveMaximum", IN_FLIGHT)
         self.in_flight_limit = min(IN_FLIGHT, limit)
+        self.packet_limit = getattr(properties, "MaximumPacketSize", None)
 
     def _on_disconnect(
         self, _: paho.Client, __: Any, flags: paho.DisconnectFlags, reason: ReasonCode, ___: Any
@@ -301,6 +293,7 @@ class Connection:
     def _on_subscribe(
         self, _: paho.Client, __: Any, ___: int, reasons: list[ReasonCode], ____: Any
     ) -> None:
+        self.subscribed += 1
         self._arrivals += [SubscriptionRefused(str(r)) for r in reasons if r.is_failure]
 
     def _on_message(self, _: paho.Client, __: Any, message: paho.MQTTMessage) -> None:
@@ -345,4 +338,8 @@ def _refused(where: str, reason: ReasonCode) -> UnavailableError:
         return UnavailableError(f"{where} refuses user name or password ({reason}): {advice}")
     if reason.value == _BAD_CLIENT_ID:
         return UnavailableError(f"{where} refuses the client id: set another mqtt.client_id")
+    if reason.value in _NEEDED:
+        return UnavailableError(
+            f"{where} refuses the connection: {reason}; pe_stream needs {_NEEDED[reason.value]}"
+        )
     return UnavailableError(f"{where} refuses the connection: {reason}")

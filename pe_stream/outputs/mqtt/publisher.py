@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
 import random
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from pe_stream.config import MqttSettings
@@ -17,18 +15,15 @@ from pe_stream.config.worker import Worker
 from pe_stream.core.backoff import delay_s
 from pe_stream.core.messages import Message, Topics, slug
 from pe_stream.errors import UnavailableError
-from pe_stream.outputs.mqtt.commands import ALLOWED, SetCommand, parse_set
-from pe_stream.outputs.mqtt.connection import (
-    Acknowledged,
-    Arrival,
-    Connection,
-    HostileError,
-    Received,
-    SubscriptionRefused,
-    TooLarge,
-)
+from pe_stream.outputs.mqtt.arrivals import Acknowledged, Arrival
+from pe_stream.outputs.mqtt.command_inbox import CommandInbox
+from pe_stream.outputs.mqtt.commands import SetCommand
+from pe_stream.outputs.mqtt.connection import Connection, HostileError
 from pe_stream.outputs.mqtt.connector import Connector
 from pe_stream.outputs.mqtt.outbox import Outbox
+from pe_stream.outputs.mqtt.packet_limit import PacketLimit
+from pe_stream.outputs.mqtt.untaken import Untaken
+from pe_stream.outputs.mqtt.wake import Wake
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +55,8 @@ class Publisher:
     """Delivers messages to the broker, over as many connections as it takes.
 
     Every connection begins with the status `online` and all retained states as they are then; the
-    events follow in order, each delivered at least once (see Outbox). The will says `offline`.
+    events follow in order, each delivered at least once (see Outbox). The will says `offline`. What
+    the broker does not take is set aside, and tried again with the next connection.
 
     failure: what ended the thread other than `stop`; `on_failure` is called with it, on the
         publisher's thread.
@@ -74,34 +70,43 @@ class Publisher:
         on_set: Callable[[str, str, SetCommand], None],
         on_failure: Callable[[BaseException], None],
         on_delivered: Callable[[int], None] = lambda _: None,
+        on_kept: Callable[[Collection[str]], None] = lambda _: None,
+        on_cleared: Callable[[str], None] = lambda _: None,
         delays: Callable[[], Iterator[float]] = backoff,
     ) -> None:
         """Prepare; nothing is sent before `start`.
 
         on_set: called on the publisher's thread with source slug, label slug and command.
         on_delivered: called there with the row of a stored message that the broker has.
+        on_kept: called with topics before the broker is first asked to retain something on them, by
+            whoever publishes it. on_cleared: called on the publisher's thread with a topic that
+            the broker retains nothing on any more.
         delays: makes the delays between attempts (s).
         Raises ConfigError for a password or TLS file that cannot be used.
         """
         self.connected = False
         self.failure: BaseException | None = None
-        self._topics = topics
-        self._on_set = on_set
         self._on_failure = on_failure
-        self._on_delivered = on_delivered
-        self._listen: dict[str, Callable[[str], None]] = {}
+        self._on_delivered, self._on_kept, self._on_cleared = on_delivered, on_kept, on_cleared
+        self._keeping = threading.Lock()  # guards `_kept`, and the order of what is told about it
+        self._kept: set[str] = set()
+        self._inbox = CommandInbox(topics, on_set)
         self._delays = delays
+        self._online = Message(topics.status, "online", qos=1, retain=True)
         self._offline = Message(topics.status, "offline", qos=1, retain=True)
         client_id = settings.client_id or f"pe-stream-{slug(topics.node)}"
         self._connector = Connector(settings, client_id, will=self._offline)
         self._outbox = Outbox(settings.queue)
-        self._outbox.put(Message(topics.status, "online", qos=1, retain=True))
-        self._wake = _Wake()
+        self._outbox.put(self._online)
+        self._limit = PacketLimit()
+        self._untaken = Untaken()
+        self._wake = Wake()
         self._stopping = threading.Event()
         self._flush_until_s = 0.0
         self._reported: str | None = None  # the last error logged
         self._next_drop_warning_s = 0.0
         self._deaf_until_s = 0.0
+        self._is_alone = False  # a suspect is on its way, and nothing else goes meanwhile
         self._worker = Worker("mqtt", self._keep_connected, self._fail)
 
     @property
@@ -120,19 +125,35 @@ class Publisher:
         """Events lost because more than `mqtt.queue` were waiting."""
         return self._outbox.dropped
 
+    @property
+    def set_aside(self) -> Mapping[str, int]:
+        """Messages that the broker did not take so far, by cause: too_large or refused."""
+        return dict(self._untaken.counts)
+
+    @property
+    def untaken_reason(self) -> str | None:
+        """What the broker does not take at present, in words; None where it takes everything."""
+        return self._untaken.reason
+
     def listen(self, topic: str, heard: Callable[[str], None]) -> None:
         """Have `heard` called, on the publisher's thread, with what is said on a topic.
 
         Only before `start`. What is retained is not news, and left out.
         """
-        self._listen[topic] = heard
+        self._inbox.listen(topic, heard)
 
     def start(self) -> None:
         """Begin to connect, in a thread; a broker that is not there yet is waited for."""
+        self._note_kept([self._online])
         self._worker.start()
 
     def publish(self, messages: Iterable[Message]) -> None:
-        """Take messages to deliver, in order. Never waits; may be called from any thread."""
+        """Take messages to deliver, in order. May be called from any thread.
+
+        Waits for nothing but `on_kept`, which is called before any of them is sent.
+        """
+        messages = list(messages)
+        self._note_kept(messages)
         dropped_before = self._outbox.dropped
         now_s = time.monotonic()
         for message in messages:
@@ -140,6 +161,12 @@ class Publisher:
         self._wake.set()
         if self._outbox.dropped > dropped_before:
             self._warn_of_drops()
+
+    def clear(self, topics: Iterable[str]) -> None:
+        """Have the broker forget what earlier runs left, where this one says nothing there."""
+        for topic in topics:
+            self._outbox.clear(topic)
+        self._wake.set()
 
     def stop(self, flush_s: float = FLUSH_S) -> None:
         """Publish `offline`, wait up to `flush_s` for what is left to be delivered, disconnect.
@@ -155,6 +182,18 @@ class Publisher:
             _log.warning("stopped with %d events not delivered by MQTT", self.queued)
         if ended:  # else it is stuck in a name look-up, and ends after it
             self._wake.close()
+
+    def _note_kept(self, messages: Iterable[Message]) -> None:
+        latest = {message.topic: message.payload for message in messages if message.retain}
+        if not latest:
+            return
+        with self._keeping:
+            said = {topic for topic, payload in latest.items() if payload}
+            new = said - self._kept
+            self._kept |= new
+            self._kept -= latest.keys() - said
+            if new:
+                self._on_kept(new)
 
     def _fail(self, error: BaseException) -> None:
         self.failure = error
@@ -191,6 +230,7 @@ class Publisher:
         """Deliver until told to stop; raises UnavailableError when the connection is lost."""
         _log.info("connected to %s", self._connector.where)
         self._reported = None
+        self._limit.connected(connection.packet_limit, mqtt5=connection.mqtt5)
         self._outbox.connected()
         self.connected = True
         try:
@@ -204,8 +244,15 @@ class Publisher:
                 self._wake.clear()
             if self._outbox.empty:
                 connection.disconnect()
+        except UnavailableError:
+            if connection.ended_by_broker:
+                now_s, flying = time.monotonic(), self._outbox.unacknowledged
+                self._limit.lost(flying, now_s, too_large=connection.too_large)
+            else:
+                self._limit.failed()
+            raise
         finally:
-            self.connected = False
+            self.connected = self._is_alone = False
             self._outbox.disconnected()
             connection.close()
 
@@ -213,7 +260,7 @@ class Publisher:
         """Subscribe to all we take, unless the last time did harm; whether that is done."""
         if time.monotonic() < self._deaf_until_s:
             return False
-        for topic in (self._topics.set_filter(), *self._listen):
+        for topic in self._inbox.filters:
             connection.subscribe(topic)
         return True
 
@@ -227,48 +274,48 @@ class Publisher:
 
     def _send(self, connection: Connection) -> None:
         # All beyond the window stays with us, where it is bounded and can be sent again.
-        while self._outbox.in_flight < connection.in_flight_limit:
+        while not self._is_alone and self._outbox.in_flight < connection.in_flight_limit:
             message = self._outbox.next()
             if message is None:
                 return
-            packet_id = connection.publish(message)
-            if message.qos:
+            if not self._limit.fits(message):
+                self._untaken.too_large(message, self._limit.size(message), self._limit.told)
+                self._outbox.set_aside(message)
+                continue
+            suspect = self._limit.is_suspect(message)
+            if suspect and self._outbox.in_flight:  # its turn is when all others are there
+                self._outbox.put_back(message)
+                return
+            self._limit.sent(message, time.monotonic())
+            # A suspect is acknowledged, whatever it is: else it is not seen to be taken.
+            packet_id = connection.publish(replace(message, qos=1) if suspect else message)
+            if message.qos or suspect:
                 self._outbox.sent(packet_id, message)
+            self._is_alone = suspect
 
     def _take(self, arrival: Arrival) -> None:
         match arrival:
-            case Acknowledged(packet_id, refusal):
-                message = self._outbox.acknowledged(packet_id)
-                if message is not None and refusal is not None:
-                    _log.error("the MQTT broker refuses %s: %s", message.topic, refusal)
-                if message is not None and message.row is not None:
-                    self._on_delivered(message.row)
-            case SubscriptionRefused(reason):
-                topics = " or ".join((self._topics.set_filter(), *self._listen))
-                _log.error("the MQTT broker refuses to send us %s: %s", topics, reason)
-            case TooLarge(topic, size):
-                if topic in self._listen or self._topics.parse_set(topic) is not None:
-                    _log.warning("ignored a message of %d bytes on %r", size, topic)
-            case Received(topic, payload, retained):
-                self._obey(topic, payload, retained=retained)
+            case Acknowledged(packet_id, None):
+                if (message := self._outbox.acknowledged(packet_id)) is not None:
+                    self._is_alone = False
+                    self._delivered(message)
+            case Acknowledged(packet_id, str(refusal)):
+                if (message := self._outbox.refused(packet_id)) is not None:
+                    self._is_alone = False
+                    self._limit.answered(message)
+                    self._untaken.refused(message, refusal)
+            case _:
+                self._inbox.take(arrival)
 
-    def _obey(self, topic: str, payload: bytes, *, retained: bool) -> None:
-        if topic in self._listen and not retained:
-            self._listen[topic](payload.decode(errors="replace"))
-            return
-        target = self._topics.parse_set(topic)
-        if target is None:  # amqtt also sends what nobody subscribed to
-            return
-        if retained:
-            # It would undo the configuration at every start, long after anyone remembers it.
-            _log.warning("ignored a retained message on %r: send `set` without retain", topic)
-            return
-        try:
-            command = parse_set(payload)
-        except ValueError as error:
-            _log.warning("ignored a message on %r: %s; allowed is %s", topic, error, ALLOWED)
-            return
-        self._on_set(*target, command)
+    def _delivered(self, message: Message) -> None:
+        self._limit.answered(message)
+        self._untaken.taken(message.topic)
+        if message.row is not None:
+            self._on_delivered(message.row)
+        if message.retain and not message.payload:
+            with self._keeping:
+                if message.topic not in self._kept:
+                    self._on_cleared(message.topic)
 
     def _report(self, error: UnavailableError) -> None:
         reason = str(error)
@@ -285,25 +332,3 @@ class Publisher:
                 self._connector.where,
                 self._outbox.dropped,
             )
-
-
-class _Wake:
-    """Ends the wait of another thread on `socket`."""
-
-    def __init__(self) -> None:
-        self.socket, self._far_end = socket.socketpair()
-        self.socket.settimeout(0)
-        self._far_end.settimeout(0)
-
-    def set(self) -> None:
-        # Full: it is awake already. Closed: nobody waits any more.
-        with contextlib.suppress(OSError):
-            self._far_end.send(b"w")
-
-    def clear(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self.socket.recv(4096)
-
-    def close(self) -> None:
-        self.socket.close()
-        self._far_end.close()

@@ -17,15 +17,14 @@ from pe_stream.config import MqttSettings
 from pe_stream.core.messages import Message
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs.mqtt import connection as connection_module
-from pe_stream.outputs.mqtt.connection import (
-    IN_FLIGHT,
+from pe_stream.outputs.mqtt.arrivals import (
     Acknowledged,
     Arrival,
-    Connection,
     Received,
     SubscriptionRefused,
     TooLarge,
 )
+from pe_stream.outputs.mqtt.connection import IN_FLIGHT, Connection
 from pe_stream.outputs.mqtt.connector import Connector
 
 CONNACK = bytes.fromhex("2003000000")

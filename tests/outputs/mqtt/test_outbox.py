@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,6 +136,80 @@ def test_a_removed_topic_is_forgotten_once_the_broker_has_removed_it() -> None:
     outbox.disconnected()
     outbox.connected()
     assert drain(outbox) == []
+
+
+def test_what_an_earlier_run_left_is_cleared_unless_there_is_news() -> None:
+    outbox = Outbox(100)
+    outbox.put(state("ON", "here"))
+    for topic in ("here", "gone"):
+        outbox.clear(topic)
+    outbox.connected()
+    # First what is to go: what moves from one topic to another is nowhere twice.
+    assert [(m.topic, m.payload) for m in iter(outbox.next, None)] == [("gone", ""), ("here", "ON")]
+
+
+def test_what_a_topic_is_to_get_before_comes_with_each_connection_until_the_broker_has_all() -> (
+    None
+):
+    outbox = Outbox(100)
+    outbox.put(Message("topic", "last", qos=1, retain=True, before=("first", "second")))
+    for _ in range(2):
+        outbox.connected()
+        assert drain(outbox) == ["first", "second", "last"]
+        outbox.disconnected()
+    outbox.connected()
+    for number, message in enumerate(iter(outbox.next, None)):
+        outbox.sent(number, message)
+    for number in range(3):
+        assert outbox.acknowledged(number) is not None
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == ["last"]
+
+
+def test_what_is_refused_waits_for_the_next_connection_in_its_order() -> None:
+    outbox = connected()
+    for number in range(4):
+        outbox.put(replace(event(str(number)), since_s=float(number)))
+    for number in range(3):
+        message = outbox.next()
+        assert message is not None
+        outbox.sent(number, message)
+    assert outbox.refused(1) is not None
+    assert outbox.acknowledged(0) is not None
+    assert (outbox.queued, outbox.in_flight, outbox.empty) == (3, 1, False)
+    assert outbox.oldest_s == 1.0
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == ["1", "2", "3"]
+    assert outbox.refused(17) is None
+
+
+def test_what_is_set_aside_takes_places_and_goes_first() -> None:
+    outbox = connected(3)
+    for number in range(3):
+        outbox.set_aside(event(str(number)))
+    outbox.set_aside(state("ON"))  # the next connection begins with it anyway
+    assert outbox.empty
+    outbox.put(event("3"))
+    assert (outbox.queued, outbox.dropped) == (3, 1)
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == ["1", "2", "3"]
+
+
+def test_what_is_put_back_is_next_and_is_not_lost() -> None:
+    outbox = connected()
+    outbox.put(event("1"))
+    outbox.put(event("2"))
+    message = outbox.next()
+    assert message is not None
+    outbox.put_back(message)
+    assert not outbox.empty
+    assert outbox.queued == 2
+    outbox.disconnected()
+    outbox.connected()
+    assert drain(outbox) == ["1", "2"]
 
 
 def test_a_topic_that_comes_back_while_its_removal_is_on_the_way_stays() -> None:

@@ -72,16 +72,22 @@ class Publishers:
 
     def __init__(self) -> None:
         self.commands: list[tuple[str, str, SetCommand]] = []
+        self.delivered: list[int] = []
         self._made: list[Publisher] = []
 
     def __call__(
-        self, port: int, *, delays: Callable[[], Iterator[float]] = soon, **settings: Any
+        self,
+        port: int,
+        *,
+        delays: Callable[[], Iterator[float]] = soon,
+        **settings: Any,
     ) -> Publisher:
         made = Publisher(
             MqttSettings.model_validate({"host": HOST, "port": port} | settings),
             TOPICS,
             on_set=lambda *command: self.commands.append(command),
             on_failure=lambda _: None,
+            on_delivered=self.delivered.append,
             delays=delays,
         )
         self._made.append(made)
@@ -525,9 +531,92 @@ def test_what_the_broker_forbids_is_told(
     with Mosquitto(tmp_path, [*ANYONE, f"acl_file {tmp_path / 'acl'}"]) as broker:
         mouth = publisher(broker.port, protocol="5")
         mouth.publish([event(1)])
-        wait_until(lambda: mouth.connected and mouth.queued == 0, "answered")
+        wait_until(lambda: errors(caplog) != [], "answered")
+        assert (mouth.set_aside, mouth.queued) == ({"too_large": 0, "refused": 1}, 1)
         mouth.stop()
-    assert f"the MQTT broker refuses {EVENTS}: Not authorized" in errors(caplog)
+    assert errors(caplog) == [f"the MQTT broker refuses {EVENTS}: Not authorized"]
+    assert warnings(caplog) == ["stopped with 1 events not delivered by MQTT"]
+
+
+STRICT = [
+    ("max_packet_size 1500", "5", "it takes 1500"),
+    ("max_packet_size 1500", "3.1.1", "bytes"),
+    ("message_size_limit 1500", "5", "bytes"),
+]
+
+
+@pytest.mark.parametrize("case", STRICT, ids=lambda case: "-".join(case[:2]))
+def test_field_case_07_what_is_too_large_is_left_out_and_all_else_arrives(
+    tmp_path: Path,
+    publisher: Publishers,
+    caplog: pytest.LogCaptureFixture,
+    case: tuple[str, str, str],
+) -> None:
+    line, protocol, told = case
+    large = Message("homeassistant/device/hall/config", "x" * 5000, qos=1, retain=True)
+    numbers = [str(number) for number in range(30)]
+    with Mosquitto(tmp_path, [*ANYONE, line]) as broker, Subscriber(broker.port) as ear:
+        mouth = publisher(broker.port, protocol=protocol)
+        mouth.publish([state("ON"), large, *(event(number) for number in range(30))])
+        wait_until(lambda: ear.payloads(EVENTS)[-1:] == ["29"], "events arrive", 30)
+        wait_until(lambda: mouth.connected and mouth.queued == 0, "all else is delivered")
+        assert list(dict.fromkeys(ear.payloads(EVENTS))) == numbers
+        assert mouth.set_aside == {"too_large": 1, "refused": 0}
+        assert mouth.untaken_reason is not None
+        assert mouth.untaken_reason.startswith(f"the broker does not take {large.topic}: too large")
+        assert mouth.untaken_reason.endswith(told)
+        # An event that is too large is no exception, and waits for a broker that takes it.
+        mouth.publish([Message(EVENTS, "y" * 5000, qos=1, retain=False), event(30)])
+        wait_until(lambda: ear.payloads(EVENTS)[-1:] == ["30"], "events arrive", 30)
+        assert mouth.queued == 1
+        broker.restart(ANYONE)
+        ear.wait_subscribed()
+        wait_until(lambda: mouth.queued == 0, "that broker takes it", 30)
+        wait_until(lambda: large.payload in ear.payloads(large.topic), "and this")
+        assert mouth.untaken_reason is None
+        mouth.stop()
+    named = [each for each in errors(caplog) if large.topic in each]
+    assert len(named) == 1
+    assert named[0].endswith("; left out")
+
+
+def test_a_topic_that_is_refused_is_named_once_until_it_is_taken(
+    tmp_path: Path, publisher: Publishers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Case 16 of the field: health was an error every ten seconds, and events were lost."""
+    rules = tmp_path / "acl"
+    rules.write_text(f"topic write {STATUS}\ntopic read #\n")
+    lines = [*ANYONE, f"acl_file {rules}"]
+    with Mosquitto(tmp_path, lines) as broker:
+        mouth = publisher(broker.port, protocol="5")
+        wait_until(lambda: mouth.connected, "connected")
+        for _ in range(3):
+            mouth.publish([state("ON"), event(1)])
+        wait_until(lambda: mouth.set_aside["refused"] == 6, "answered")
+        assert mouth.untaken_reason == (
+            f"the broker does not take {STATE}: Not authorized; {EVENTS}: Not authorized"
+        )
+        assert mouth.queued == 3
+        rules.write_text("topic readwrite #\n")
+        broker.restart()
+        wait_until(lambda: mouth.queued == 0, "delivered", 30)
+        assert mouth.untaken_reason is None
+        mouth.stop()
+    told = [each for each in errors(caplog) if "refuses" in each]
+    assert told == [f"the MQTT broker refuses {each}: Not authorized" for each in (STATE, EVENTS)]
+
+
+def test_refused_messages_are_not_delivered_as_far_as_the_store_knows(
+    tmp_path: Path, publisher: Publishers
+) -> None:
+    (tmp_path / "acl").write_text(f"topic write {STATUS}\ntopic write {EVENTS}\n")
+    other = Message("pe_stream/pi_kitchen/hall/events", "1", qos=1, retain=False, row=1)
+    with Mosquitto(tmp_path, [*ANYONE, f"acl_file {tmp_path / 'acl'}"]) as broker:
+        mouth = publisher(broker.port, protocol="5")
+        mouth.publish([other, Message(EVENTS, "2", qos=1, retain=False, row=2)])
+        wait_until(lambda: publisher.delivered != [], "answered")
+        mouth.stop()
+    assert publisher.delivered == [2]
 
 
 def test_a_fault_in_the_thread_is_told_and_the_will_speaks(broker: Mosquitto) -> None:
