@@ -45,6 +45,11 @@ class Delivery(Listener):
         self._scores = scores
         self._board = StateBoard(topics, of)
 
+    @property
+    def labels_in_force(self) -> LabelsOf:
+        """The labels that states are published of; from any thread."""
+        return self._board.labels
+
     def begin(self) -> None:
         """Publish every state. On the main thread, before the scoring begins."""
         self._publisher.publish(self._board.retained())

@@ -19,18 +19,16 @@ from pe_stream.config.edit import ConfigFile
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.messages import Topics
 from pe_stream.daemon.active_labels import ActiveLabels, labels_by_source
-from pe_stream.daemon.delivery import Delivery
 from pe_stream.daemon.health import Health
 from pe_stream.daemon.lateness import Lateness
 from pe_stream.daemon.listeners import EventLog, Listeners
+from pe_stream.daemon.mqtt_output import MqttOutput
 from pe_stream.daemon.page import page
 from pe_stream.daemon.resources import Resources
 from pe_stream.daemon.watchdog import Watchdog
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.enrolment_report import report
-from pe_stream.outputs.home_assistant import HomeAssistant
 from pe_stream.outputs.metrics import Metrics, Readings
-from pe_stream.outputs.mqtt import Publisher
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 from pe_stream.outputs.notifications import Notifications
 from pe_stream.pipeline.live import Live
@@ -92,7 +90,6 @@ class Running:
         self._resources = Resources()
         self._lateness = Lateness(settings.model.hop_s + settings.model.lookahead_s)
         self._health = {source: Health() for source in settings.sources}
-        self._topics = Topics(settings.mqtt.prefix, settings.node)
         self._notifications = given.notifications
         self._recent = RecentEmbeddings()
         self._metrics = Metrics(settings.metrics, on_failure=died)
@@ -125,13 +122,9 @@ class Running:
             read=given.read,
             on_failure=died,
         )
-        self._publisher, self._where = self._connect(stack, died)
-        of = labels_by_source(settings)
-        home = HomeAssistant(settings.home_assistant, self._topics, self._publisher.publish, of)
-        if home.enabled:
-            self._publisher.listen(home.birth, home.greet)
-        self._publisher.start()
-        stack.callback(self._publisher.stop, FLUSH_S)
+        self._mqtt = self._connect(stack, died)
+        self._mqtt.start()
+        stack.callback(self._mqtt.publisher.stop, FLUSH_S)
         self._notifications.start()
         self._clips.start()
         if self._store is not None and self._clips.used:
@@ -146,13 +139,10 @@ class Running:
         self._page = self._serve_page(stack, given)
         self._serve_metrics(stack)
         stack.callback(self._live.stop)
-        self._delivery = Delivery(
-            self._topics, self._publisher, self._store, of, scores=settings.mqtt.scores
-        )
         self._listeners.set(
-            self._delivery,  # first: in the database before anybody is told
+            self._mqtt.delivery,  # first: in the database before anybody is told
             self._metrics,
-            home,
+            self._mqtt.home,
             self._notifications,
             *([] if self._page is None else [self._page]),
             self._scores,
@@ -168,7 +158,7 @@ class Running:
         """
         self._announce(self._live.open())
         self._tell_left()
-        self._delivery.begin()
+        self._mqtt.delivery.begin()
         self._live.start()
 
     def tick(self, now_s: float) -> None:
@@ -191,44 +181,40 @@ class Running:
     def tell_health(self, now_s: float) -> None:
         """Tell the health of sources where it is time. now_s: monotonic; `inf` is always."""
         store, resources = self._unavailable_reason, self._resources.shortage
+        untaken = self._mqtt.publisher.untaken_reason
         for source, status in self._live.statuses.items():
-            told = self._health[source].due(status, store, resources, now_s)
+            told = self._health[source].due(status, store, resources, now_s, untaken)
             if told is not None:
                 self._listeners.health(source, told)
 
     def _tell_left(self) -> None:
         """Tell everybody how the last run's open events end, as soon as the store knows them."""
-        if unfinished := self._delivery.go_on():
+        if unfinished := self._mqtt.go_on():
             self._live.tell(unfinished)
 
     @property
     def _unavailable_reason(self) -> str | None:
         return None if self._store is None else self._store.told_reason
 
-    def _connect(
-        self, stack: ExitStack, on_failure: Callable[[BaseException], None]
-    ) -> tuple[Publisher, str]:
-        """Start the broker where it is ours; the publisher, not yet started, and where it sends."""
-        settings = self._settings.mqtt
-        if settings.embedded:
-            broker = EmbeddedBroker(settings.port, on_failure=on_failure)
+    def _connect(self, stack: ExitStack, on_failure: Callable[[BaseException], None]) -> MqttOutput:
+        """Start the broker where it is ours; the way to it, not yet started."""
+        settings = self._settings
+        mqtt = settings.mqtt
+        if mqtt.embedded:
+            broker = EmbeddedBroker(mqtt.port, on_failure=on_failure)
             broker.start()
             stack.callback(broker.stop)
-            settings = settings.of_embedded(broker.port, broker.password)
-        publisher = Publisher(
-            settings,
-            self._topics,
-            on_set=self.labels.set,
-            on_failure=on_failure,
-            on_delivered=self._store.delivered if self._store else lambda _: None,
+            mqtt = mqtt.of_embedded(broker.port, broker.password)
+        of = labels_by_source(settings)
+        return MqttOutput(
+            settings, mqtt, of, self._store, on_set=self.labels.set, on_failure=on_failure
         )
-        return publisher, f"{settings.host}:{settings.port}"
 
     def _serve_page(self, stack: ExitStack, given: RunContext) -> Server | None:
         if not self._settings.web.enabled:
             return None
         settings, live = self._settings, self._live
-        labels, publisher = self.labels, self._publisher
+        labels, publisher = self.labels, self._mqtt.publisher
         checkpoint = self._scorer.checkpoint
         stored = settings.store.enabled
         view = DaemonView(
@@ -271,7 +257,7 @@ class Running:
             kept["heard"] = self._embeddings.status
         readings = Readings(
             sources=lambda: self._live.statuses,
-            publisher=self._publisher,
+            publisher=self._mqtt.publisher,
             notifications=self._notifications,
             clips=self._clips.counts,
             events=None if self._store is None else self._store.status,
@@ -287,13 +273,15 @@ class Running:
         for name, what in sources.items():
             labels = ", ".join(self._settings.labels_of(name))
             log.info("%s: listening to %s for %s", name, what, labels)
-        log.info("publishing on %s under %s", self._where, self._topics.status.rpartition("/")[0])
+        topics = Topics(self._settings.mqtt.prefix, self._settings.node)
+        log.info("publishing on %s under %s", self._mqtt.where, topics.status.rpartition("/")[0])
 
     def _shown_health(self) -> dict[str, dict[str, Any]]:
         """For the page; on its threads."""
         store, resources = self._unavailable_reason, self._resources.shortage
+        untaken = self._mqtt.publisher.untaken_reason
         return {
-            source: self._health[source].shown(status, store, resources)
+            source: self._health[source].shown(status, store, resources, untaken)
             for source, status in self._live.statuses.items()
         }
 

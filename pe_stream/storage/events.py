@@ -16,7 +16,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pe_stream.core.messages import Message
 from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import Event
 from pe_stream.storage.events_db import EventsDb, probe, unfinished, waiting
+from pe_stream.storage.retained import BrokerAddress
 from pe_stream.storage.write_queue import WriteQueue
 
 log = logging.getLogger(__name__)
@@ -130,10 +131,7 @@ class EventStore:
         at most, all calls of a second together.
         """
         begun_s = time.monotonic()
-        with self._guard:
-            if begun_s - self._second_s >= 1.0:
-                self._second_s, self._waited_s = begun_s, 0.0
-            patience_s = max(0.0, WAIT_S - self._waited_s)
+        patience_s = self._patience_s(begun_s)
         numbered = [
             replace(message, row=next(self._numbers)) if message.is_event else message
             for message in messages
@@ -156,6 +154,28 @@ class EventStore:
             message if message.row is None else replace(message, row=rows[message.row])
             for message in numbered
         ]
+
+    def retains(self, broker: BrokerAddress, topics: Collection[str]) -> None:
+        """Remember topics before the broker retains anything on them; waits as `record` does."""
+        begun_s = time.monotonic()
+        patience_s = self._patience_s(begun_s)
+        self._soon(
+            lambda database: self._disk.retained.add(database, broker, topics),
+            size=sum(map(len, topics)),
+            patience_s=patience_s,
+        )
+        with self._guard:
+            self._waited_s += time.monotonic() - begun_s
+
+    def cleared(self, broker: BrokerAddress, topic: str) -> None:
+        """Forget a topic that the broker retains nothing on any more; does not wait."""
+        self._soon(
+            lambda database: self._disk.retained.remove(database, broker, topic), patience_s=0.0
+        )
+
+    def retained_earlier(self, broker: BrokerAddress) -> set[str] | None:
+        """Topics that earlier runs left at the broker; None where that cannot be told yet."""
+        return None if self._disk.left is None else self._disk.retained.earlier(broker.host)
 
     def delivered(self, row: int) -> None:
         """The broker has the message kept in `row`."""
@@ -219,6 +239,13 @@ class EventStore:
         """Have it tried again, if it failed; does not wait."""
         if self.unavailable_reason is not None and self._queue.oldest is None:
             self._queue.put(_Write(probe, _LEAST_BYTES))
+
+    def _patience_s(self, now_s: float) -> float:
+        """How long the disk may still be waited for in this second."""
+        with self._guard:
+            if now_s - self._second_s >= 1.0:
+                self._second_s, self._waited_s = now_s, 0.0
+            return max(0.0, WAIT_S - self._waited_s)
 
     def _soon(self, use: Use, *, patience_s: float, size: int = 0) -> _Write | None:
         """Have something written in turn, and wait for it a little; None where too much waits."""

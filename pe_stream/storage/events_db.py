@@ -17,6 +17,7 @@ from pe_stream.core.messages import Message
 from pe_stream.core.types import Event, Phase, Reason
 from pe_stream.core.utc import utc_text
 from pe_stream.storage.database import Database, Kind, Write
+from pe_stream.storage.retained import RetainedTopics
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,15 @@ _MIGRATIONS = (
                 || substr('00153045', substr(old.onset, 15, 2) / 15 * 2 + 1, 2);
     END;
     """,
+    """
+    -- Topics on which brokers retain what was published; see `storage.retained`.
+    CREATE TABLE retained (
+        host TEXT NOT NULL,
+        port INTEGER NOT NULL,
+        topic TEXT NOT NULL,
+        PRIMARY KEY (host, port, topic)
+    ) WITHOUT ROWID;
+    """,
 )
 
 _KIND = Kind(
@@ -98,6 +108,7 @@ class EventsDb(Database):
 
     dropped: messages that were too many or too old to be kept for the broker.
     left: what was waiting and unfinished when it was first opened; None before.
+    retained: topics that brokers retain something on; of earlier runs, too, once `left` is known.
     """
 
     def __init__(
@@ -114,6 +125,7 @@ class EventsDb(Database):
         """
         self.dropped = 0
         self.left: tuple[list[Message], list[Event]] | None = None
+        self.retained = RetainedTopics()
         self._keep_s = keep_days * 86_400
         self._limit = limit
         self._clock = clock
@@ -127,6 +139,7 @@ class EventsDb(Database):
 
         def first(database: sqlite3.Connection) -> T:
             if self.left is None:  # nothing of this run is in it yet
+                self.retained.read(database)
                 self.left = waiting(database), unfinished(database)
             return use(database)
 
@@ -240,6 +253,10 @@ class EventsDb(Database):
             new.executemany("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
 
         return write
+
+    def _set_up(self, database: sqlite3.Connection) -> None:
+        super()._set_up(database)
+        self.retained.write(database)  # it may be another than before
 
     def _pause_s(self) -> float:
         return RETRY_S
