@@ -7,6 +7,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -14,17 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from pe_stream.audio.microphone import Absent
-from pe_stream.audio.source import SourceSpec, open_source
+from pe_stream.audio.source import Source, SourceSpec, open_source
 from pe_stream.config import (
     LabelSettings,
     MetricsSettings,
-    MqttSettings,
     Settings,
     WebSettings,
 )
 from pe_stream.config.edit import ConfigFile
 from pe_stream.config.file import load
 from pe_stream.config.redaction import redacted
+from pe_stream.config.worker import Worker
 from pe_stream.core.ledger import Ledger
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Recommended, Samples, Window
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, not_installed
@@ -38,6 +39,9 @@ from pe_stream.storage import clips, embeddings, events, scores
 
 LISTEN_S = 1.5
 """How much of each source is listened to (s)."""
+
+OPEN_S = 10.0
+"""A source that is not open by then is told as one that cannot be opened."""
 
 ANSWER_S = 2.0
 """Whoever has our port gets this long to say who it is."""
@@ -72,7 +76,7 @@ def run(path: Path) -> int:
     checks.append(("labels", partial(_labels, settings.labels, scorers)))
     for name, spec in settings.sources.items():
         checks.append((f"source {name}", partial(_source, spec)))
-    checks.append(("broker", partial(_broker, settings.mqtt)))
+    checks.append(("broker", partial(_broker, settings)))
     if settings.store.enabled:
         checks.append(("store", partial(_folder, events.path_of(settings.store).parent)))
     if settings.history.enabled:
@@ -168,7 +172,7 @@ def _weak(labels: Mapping[str, LabelSettings], recommended: Mapping[str, Recomme
 
 def _source(spec: SourceSpec) -> str:
     ledger, heard = Ledger(), 0
-    source = open_source(spec)
+    source = _opened(spec)
     try:
         for chunk in source:
             if isinstance(chunk, Absent):
@@ -190,6 +194,23 @@ def _source(spec: SourceSpec) -> str:
     level = "silent" if account.level_dbfs is None else f"{account.level_dbfs} dBFS"
     clipped = f", {account.clipped} samples clipped" if account.clipped else ""
     return f"{source.describe}: level {level}{clipped}"
+
+
+def _opened(spec: SourceSpec) -> Source:
+    """The source; raises UnavailableError where it takes too long."""
+    opening: Future[Source] = Future()
+
+    def attempt() -> None:
+        try:
+            opening.set_result(open_source(spec))
+        except BaseException as error:  # noqa: BLE001 - handed on
+            opening.set_exception(error)
+
+    Worker("opening", attempt, lambda _: None).start()
+    try:
+        return opening.result(OPEN_S)
+    except TimeoutError:
+        raise UnavailableError(f"not open within {OPEN_S:g} s") from None
 
 
 def _folder(folder: Path) -> str:
@@ -249,14 +270,16 @@ def _ours(host: str, port: int, path: str) -> bool:
         connection.close()
 
 
-def _broker(settings: MqttSettings) -> str:
-    if settings.embedded:
-        broker = EmbeddedBroker(settings.port)
+def _broker(settings: Settings) -> str:
+    """Whether the broker takes what the daemon will say, and lets it hear what it needs."""
+    port = settings.mqtt.port
+    if settings.mqtt.embedded:
+        broker = EmbeddedBroker(port)
         try:
             broker.start()
         except UnavailableError as error:
             raise UnavailableError(f"{error}, unless a pe-stream that runs has it") from error
         broker.stop()
-        return f"embedded, on port {settings.port}"
-    mqtt.probe(settings)
-    return f"{settings.host}:{settings.port} accepts us"
+        return f"embedded, on port {port}"
+    notes = mqtt.try_out(settings)
+    return "; ".join([f"{settings.mqtt.host}:{port} accepts us, and what is published", *notes])

@@ -8,5 +8,6 @@ Connector  makes connections; Connection is one, and has words for why it ended
 from pe_stream.outputs.mqtt.commands import SetCommand, parse_set
 from pe_stream.outputs.mqtt.connector import probe
 from pe_stream.outputs.mqtt.publisher import Publisher
+from pe_stream.outputs.mqtt.trial import try_out
 
-__all__ = ["Publisher", "SetCommand", "parse_set", "probe"]
+__all__ = ["Publisher", "SetCommand", "parse_set", "probe", "try_out"]
