@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from enum import Enum, auto
 
@@ -40,6 +41,10 @@ COSTLY_S = 300.0
 """The same where a source costs more than it may, whose first pause is COSTLY_FIRST_S."""
 
 COSTLY_FIRST_S = 30.0
+
+FIRST_S = 1.0
+"""A source that cannot be opened the first time is not tried again within this time (s), in which
+whoever waits for it may give up."""
 
 LONG_S = 600.0
 """Audio without a break (s) after which that is forgiven."""
@@ -80,6 +85,7 @@ class Feed:
         self._put_samples = self._taken_samples = 0
         self._stopping = threading.Event()
         self._source: Source | None = None
+        self._opening: Future[str] | None = None
         self._segment = Segment(0, 0)
         self._dropping = False
         self._next = 0
@@ -95,9 +101,20 @@ class Feed:
             raise UnavailableError(f"{self.name}: {error}") from error
         return self._source.describe
 
-    def start(self) -> None:
-        """Begin to read."""
+    def open_soon(self) -> Future[str]:
+        """Begin to read, opening the source on the feed's thread; returns what it is, once open.
+
+        The future raises UnavailableError where it could not be opened at first; unless `stop` is
+        called, it is then tried again as one that was lost.
+        """
+        self._opening = Future()
         self._worker.start()
+        return self._opening
+
+    def start(self) -> None:
+        """Begin to read, where that has not begun."""
+        if self._opening is None:
+            self._worker.start()
 
     def stop(self) -> None:
         """End the reading; may be called more than once, from any thread."""
@@ -123,6 +140,8 @@ class Feed:
     @property
     def lost_reason(self) -> str | None:
         """Why nothing comes at present, in words; None while something does; from any thread."""
+        if self._opening is not None and not self._opening.done():
+            return "it is still being opened"
         return self._missing or None
 
     @property
@@ -155,6 +174,8 @@ class Feed:
                 self._mark(Mark.ENDED)
                 return
             except UnavailableError as error:
+                if self._stopping.is_set():
+                    return
                 failures = failures + 1 if self._next == before else 1
                 if self._next - before > LONG_S * SAMPLE_RATE:
                     costly = 0
@@ -175,7 +196,7 @@ class Feed:
     def _read(self) -> None:
         """Read the source to its end; raises UnavailableError when it is lost."""
         if self._source is None:
-            self._source = self._opener(self._next, self._captured_s)
+            self._source = self._open()
         source = self._source
         if self._stopping.is_set():  # `stop` came while it was being opened
             source.close()
@@ -195,6 +216,22 @@ class Feed:
         finally:
             source.close()
             self._source = None
+
+    def _open(self) -> Source:
+        opening = self._opening
+        if opening is None or opening.done():
+            return self._opener(self._next, self._captured_s)
+        try:
+            source = self._opener(0, None)
+        except UnavailableError as error:
+            opening.set_exception(UnavailableError(f"{self.name}: {error}"))
+            self._stopping.wait(FIRST_S)
+            raise
+        except BaseException as error:
+            opening.set_exception(error)
+            raise
+        opening.set_result(source.describe)
+        return source
 
     def _put(self, chunk: AudioChunk) -> None:
         if chunk.anchor_ns is not None:

@@ -30,6 +30,7 @@ from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.pipeline.channel import Channel
 from pe_stream.pipeline.mailbox import Mailbox
+from pe_stream.pipeline.openers import open_together
 from pe_stream.pipeline.scorer import Scorer
 
 log = logging.getLogger(__name__)
@@ -115,8 +116,11 @@ class Live:
         }
 
     def open(self) -> dict[str, str]:
-        """Open every source and say what each is; raises UnavailableError."""
-        return {name: channel.feed.open() for name, channel in self._channels.items()}
+        """Open every source, all at once, and say what each is; raises UnavailableError.
+
+        One that takes long is left to itself: the others are heard meanwhile.
+        """
+        return open_together({name: channel.feed for name, channel in self._channels.items()})
 
     def start(self) -> None:
         """Begin to listen; the listener is told of labels and rules before."""

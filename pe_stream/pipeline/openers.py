@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import suppress
 
 from pe_stream.audio.devices import list_devices
-from pe_stream.audio.feed import Opener
+from pe_stream.audio.feed import Feed, Opener
 from pe_stream.audio.limits import LiveLimits
 from pe_stream.audio.source import open_source
 from pe_stream.config import Settings, SourceSettings
 from pe_stream.errors import UnavailableError
+
+log = logging.getLogger(__name__)
+
+OPEN_S = 3.0
+"""Sources that are not open by then are not waited for at the start."""
 
 
 def openers(settings: Settings) -> dict[str, Opener]:
@@ -30,3 +38,27 @@ def openers(settings: Settings) -> dict[str, Opener]:
         return lambda sample, at_s: open_source(spec, first_sample=sample, at_s=at_s, limits=limits)
 
     return {name: opener(spec) for name, spec in settings.sources.items()}
+
+
+def open_together(feeds: Mapping[str, Feed]) -> dict[str, str]:
+    """Open every source at the same time and begin to read; says what each is.
+
+    None waits for another. One that is not open within OPEN_S, such as a file on a server that
+    does not answer, is left to itself. Raises UnavailableError, after stopping all, where one
+    cannot be opened.
+    """
+    opening = {name: feed.open_soon() for name, feed in feeds.items()}
+    wait(opening.values(), OPEN_S, FIRST_EXCEPTION)
+    try:
+        return {name: _what(name, future) for name, future in opening.items()}
+    except BaseException:
+        for feed in feeds.values():
+            feed.stop()
+        raise
+
+
+def _what(name: str, opening: Future[str]) -> str:
+    if opening.done():
+        return opening.result()
+    log.warning("%s: it is still being opened; the others are heard meanwhile", name)
+    return "what is still being opened"

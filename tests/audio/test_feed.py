@@ -199,3 +199,61 @@ def test_a_feed_tells_why_nothing_comes() -> None:
         assert eventually(lambda: bench.feed.lost_reason == "the camera has hung up")
         second.give(chunk(0, 2, 0.1, anchor_ns=7))
         assert eventually(lambda: bench.feed.lost_reason is None)
+
+
+def test_a_source_is_opened_and_read_on_the_feeds_thread() -> None:
+    source = ScriptedSource().give(chunk(0, 2, 0.1, anchor_ns=7), None)
+    bench = Bench(source)
+    assert bench.feed.open_soon().result(5) == source.describe
+    bench.feed.start()  # it has begun
+    assert bench.take(2)[-1] is Mark.ENDED
+    assert (source.first_sample, source.at_s) == (0, None)
+    bench.feed.join(2)
+
+
+def test_a_source_that_cannot_be_opened_is_told_once_to_whoever_waits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(lost("no such device"))
+    opening = bench.feed.open_soon()
+    with pytest.raises(UnavailableError, match="kitchen: no such device"):
+        opening.result(5)
+    bench.feed.stop()
+    bench.feed.join(2)
+    assert caplog.messages == []
+    assert bench.failures == []
+
+
+def test_a_source_that_could_not_be_opened_is_tried_again_where_nobody_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(feed_module, "FIRST_S", 0.01)
+    there = ScriptedSource().give(chunk(0, 2, 0.1, anchor_ns=7), None)
+    bench = Bench(lost("not yet"), there)
+    assert isinstance(bench.feed.open_soon().exception(5), UnavailableError)
+    assert [item for item in bench.take(3) if isinstance(item, Mark)] == [Mark.LOST, Mark.ENDED]
+    bench.feed.join(2)
+
+
+def test_an_error_of_ours_while_opening_is_told_to_both() -> None:
+    bench = Bench(RuntimeError("broken"))
+    assert str(bench.feed.open_soon().exception(5)) == "broken"
+    assert eventually(lambda: [str(each) for each in bench.failures] == ["broken"])
+
+
+def test_a_source_that_takes_its_time_says_so() -> None:
+    may_open = threading.Event()
+
+    def opener(_first_sample: int, _at_s: float | None) -> Source:
+        may_open.wait(10)
+        return ScriptedSource()
+
+    feed = Feed("kitchen", opener, arrived=lambda: None, failed=lambda _: None)
+    assert feed.lost_reason is None
+    opening = feed.open_soon()
+    assert feed.lost_reason == "it is still being opened"
+    may_open.set()
+    opening.result(5)
+    assert feed.lost_reason is None
+    feed.stop()
+    feed.join(2)
