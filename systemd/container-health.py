@@ -1,10 +1,12 @@
 #!/usr/bin/python3
-"""Health check of the container: fails where the page says that no score advances, or hangs.
+"""Health check of the container: fails where the page says that scores do not advance, or hangs.
 
-Where the page is switched off or speaks TLS there is nothing to ask, and the container is well
-while it runs: it ends with the daemon. PE_STREAM_HEALTH names another address than the default.
+Nothing else is a reason to start the daemon again: where the page is switched off, speaks TLS or
+refuses, the container is well while it runs, as it ends with the daemon. PE_STREAM_HEALTH names
+another address than the default.
 """
 
+import json
 import os
 import sys
 import urllib.error
@@ -12,14 +14,16 @@ import urllib.request
 
 URL = os.environ.get("PE_STREAM_HEALTH", "http://127.0.0.1:8765/api/v1/health")
 
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 try:
-    urllib.request.urlopen(URL, timeout=8).close()  # noqa: S310 - whoever starts it names it
+    direct.open(URL, timeout=8).close()
 except urllib.error.HTTPError as error:
-    sys.exit(f"{URL}: {error}")
-except urllib.error.URLError as error:
-    if not isinstance(error.reason, ConnectionError):
-        sys.exit(f"{URL}: {error}")
-except ConnectionError:
-    pass
-except OSError as error:
-    sys.exit(f"{URL}: {error}")
+    try:
+        status = json.loads(error.read(1000))["status"]
+    except (OSError, ValueError, TypeError, KeyError):
+        status = None
+    if status == "failing":
+        sys.exit(f"{URL}: {status}")
+except OSError as error:  # URLError is one
+    if isinstance(getattr(error, "reason", error), TimeoutError):
+        sys.exit(f"{URL}: no answer")

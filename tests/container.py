@@ -45,10 +45,10 @@ class Image:
         return done
 
     def build(self) -> None:
-        """Make a base image of this machine's Debian, under the name that the file asks for."""
+        """Make a base image of Debian 12, under the name that the file asks for, and ours of it."""
         base = self.folder / "base"
         words = ["debootstrap", "--variant=minbase", "bookworm", str(base), MIRROR]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=900)
         assert done.returncode == 0, done.stdout + done.stderr
         for waste in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc"):
             shutil.rmtree(base / waste)  # the published image has none of it

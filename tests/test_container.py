@@ -7,15 +7,18 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import container
 import pytest
+import yaml
 from container import ROOT, Image
 from made_once import made_once
 from ports import free_port
+from timing import within
 
 SYSTEMD = ROOT / "systemd"
 MOST_GB = 1.2
@@ -77,23 +80,49 @@ def test_the_image_says_how_to_run_it(image: Image) -> None:
     assert '"User": "10001"' in told
     assert "pe-stream-health" in told
     assert '"/data": {}' in told
-    assert image.run("pe-stream-health").returncode == 0, "nobody listens: the page is off"
+    port = f"PE_STREAM_HEALTH=http://127.0.0.1:{free_port()}"
+    assert image.run("env", port, "pe-stream-health").returncode == 0, "the page is off"
+
+
+def test_the_documented_build_is_the_tested_one() -> None:
+    """podman leaves the health check out of its own format."""
+    page = (ROOT / "pe_stream" / "docs" / "install.md").read_text("utf-8")
+    told = [line for line in page.splitlines() if line.startswith("podman build")]
+    assert len(told) == 2
+    assert all("--format docker -f systemd/Containerfile" in line for line in told)
+
+
+def test_the_composition_fits_the_image() -> None:
+    page = (ROOT / "pe_stream" / "docs" / "install.md").read_text("utf-8")
+    (found,) = re.findall(r"```yaml compose\n(.*?)```", page, re.DOTALL)
+    services = yaml.safe_load(found)["services"]
+    ours = services["pe-stream"]
+    assert (ROOT / ours["build"]["dockerfile"]).is_file()
+    assert ours["read_only"] is True
+    assert any(volume.endswith(":/data") for volume in ours["volumes"])
+    assert set(ours["depends_on"]) <= services.keys()
 
 
 class Answer(BaseHTTPRequestHandler):
     status = 200
+    told = '{"status": "ok"}'
 
     def do_GET(self) -> None:
+        if not self.status:
+            time.sleep(within(20))  # longer than anybody waits
+            return
         self.send_response(self.status)
         self.end_headers()
+        self.wfile.write(self.told.encode())
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
 
 
 @pytest.fixture
-def page() -> Iterator[HTTPServer]:
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+def page() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        server.daemon_threads, server.block_on_close = True, False
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server
@@ -101,24 +130,50 @@ def page() -> Iterator[HTTPServer]:
         thread.join()
 
 
-def health(port: int) -> int:
-    words = [sys.executable, str(SYSTEMD / "container-health.py")]
+def health(port: int, **environment: str) -> int:
     url = f"http://127.0.0.1:{port}/api/v1/health"
     return subprocess.run(
-        words, env={"PE_STREAM_HEALTH": url}, capture_output=True, check=False, timeout=60
+        [sys.executable, str(SYSTEMD / "container-health.py")],
+        env={"PE_STREAM_HEALTH": url, **environment},
+        capture_output=True,
+        check=False,
+        timeout=60,
     ).returncode
 
 
-@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (404, 1)])
+@pytest.mark.parametrize(
+    ("status", "told", "code"),
+    [
+        (200, '{"status": "ok"}', 0),
+        (503, '{"status": "failing"}', 1),
+        (503, "too many connections", 0),
+        (503, "[]", 0),
+        (429, '{"detail": "slower"}', 0),
+        (0, "", 1),
+    ],
+)
 def test_health_is_what_the_page_says(
-    status: int, code: int, page: HTTPServer, monkeypatch: pytest.MonkeyPatch
+    status: int,
+    told: str,
+    code: int,
+    page: ThreadingHTTPServer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Who fills the page's limits must not get the daemon started again."""
     monkeypatch.setattr(Answer, "status", status)
+    monkeypatch.setattr(Answer, "told", told)
     assert health(page.server_port) == code
 
 
 def test_without_a_page_the_container_is_well() -> None:
     assert health(free_port()) == 0
+
+
+def test_no_proxy_is_asked(page: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Answer, "status", 503)
+    monkeypatch.setattr(Answer, "told", '{"status": "failing"}')
+    proxy = f"http://127.0.0.1:{page.server_port}"
+    assert health(free_port(), http_proxy=proxy) == 0
 
 
 def test_the_quadlet_fits_the_image_and_the_program() -> None:
@@ -134,6 +189,9 @@ def test_the_quadlet_fits_the_image_and_the_program() -> None:
     }
     assert read["Container"]["ReadOnly"] == "true"
     assert read["Container"]["HealthCmd"] == "pe-stream-health"
+    stop_s = int(unit["Service"]["TimeoutStopSec"])
+    assert read["Container"]["PodmanArgs"] == f"--stop-timeout={stop_s}"
+    assert int(read["Service"]["TimeoutStopSec"]) > stop_s
     text = (SYSTEMD / "Containerfile").read_text("utf-8")
     assert "EXPOSE 8765" in text
     assert read["Container"]["PublishPort"].endswith(":8765")

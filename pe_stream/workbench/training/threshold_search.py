@@ -19,6 +19,7 @@ import numpy as np
 from pe_stream.config import OFF_RATIO, LabelSettings
 from pe_stream.workbench.evaluation.events import Tally, sweep, tally
 from pe_stream.workbench.evaluation.scoring import Scored, Sounds, System
+from pe_stream.workbench.training.group import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -173,10 +174,10 @@ def _of_each_label(
     """
     names = [rule.name for rule in system.rules]
     alone = [_alone(system, column) for column in range(len(names))]
-    if workers == 1 or sounds.hours < SHARED_HOURS:
+    if workers == 1 or len(names) < 2 or sounds.hours < SHARED_HOURS:
         return {name: function(sounds, one) for name, one in zip(names, alone, strict=True)}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(names)), context) as pool:
+    with ProcessPoolExecutor(min(workers, len(names)), context, end_with_parent) as pool:
         made = pool.map(function, [sounds] * len(names), alone)
         return dict(zip(names, made, strict=True))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
 import numpy as np
 import pytest
 from workbench.evaluation.made import file, sounds, system
@@ -9,6 +12,7 @@ from workbench.evaluation.made import file, sounds, system
 from pe_stream.workbench.evaluation.events import Tally
 from pe_stream.workbench.evaluation.scoring import Sounds, System
 from pe_stream.workbench.training import threshold_search
+from pe_stream.workbench.training.group import end_with_parent
 from pe_stream.workbench.training.threshold_search import Choice, best_threshold
 
 
@@ -155,5 +159,13 @@ def test_processes_that_share_the_labels_choose_the_same(monkeypatch: pytest.Mon
     alone = chosen(1)
     monkeypatch.setattr(threshold_search, "SHARED_HOURS", 0.0)
     monkeypatch.setattr(threshold_search, "best_threshold", None)  # not called in this process
+    started = []
+
+    def pool(workers: int, context: Any, begin: Any) -> ProcessPoolExecutor:
+        started.append(begin)
+        return ProcessPoolExecutor(workers, context, begin)
+
+    monkeypatch.setattr(threshold_search, "ProcessPoolExecutor", pool)
     assert chosen(2) == alone
     assert list(alone) == ["dog", "cat"]
+    assert set(started) == {end_with_parent}, "none outlives a killed training"
