@@ -93,7 +93,16 @@ LIBRARIES = {
 }
 """Libraries, and the only rooms or modules that import them. numpy is everybody's."""
 
-PURE = {"__future__", "collections", "dataclasses", "datetime", "enum", "itertools", "json"}
+PURE = {
+    "__future__",
+    "bisect",
+    "collections",
+    "dataclasses",
+    "datetime",
+    "enum",
+    "itertools",
+    "json",
+}
 PURE |= {"math", "numpy", "pe_stream", "re", "typing", "unicodedata", "zlib"}
 """What the core may import: no clock, thread, socket, log or tensor."""
 

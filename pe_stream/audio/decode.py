@@ -36,14 +36,14 @@ class Block:
     """Decoded audio as it comes.
 
     planes: (channels, n) float32, at most LONGEST_BLOCK_S; rate: samples per second; time_s:
-    presentation time of the first sample on the container's clock, None where it has none; rest_s:
-    how much more (s) was decoded together with it.
+    presentation time of the first sample on the container's clock, None where it has none; sent_s:
+    the same in UTC (s), where the sender says so.
     """
 
     planes: NDArray[np.float32]
     rate: float
     time_s: float | None
-    rest_s: float = 0.0
+    sent_s: float | None = None
 
     @property
     def duration_s(self) -> float:
@@ -69,12 +69,14 @@ class Decoder:
         heard: Callable[[], None] = lambda: None,
         came: Callable[[int], None] = lambda _size: None,
         recorded: bool = False,
+        utc_of: Callable[[float], float | None] = lambda _time_s: None,
     ) -> None:
         """spend: told of CPU time and the audio it brought (s), after every packet and frame.
 
         heard: told whenever audio was decoded, when that was taken, and when no more comes. came:
         told of the bytes of every packet, whatever is in it. All three may raise UnavailableError,
         also for what FFmpeg does not tell of. recorded: known also where no duration is stated.
+        utc_of: UTC (s) of a time on the container's clock (s), where the sender tells.
 
         Raises UnavailableError without an audio track, and for a format that is not taken.
         """
@@ -82,6 +84,7 @@ class Decoder:
         self.name = name
         self.damaged = 0
         self._spend, self._heard, self._came = spend, heard, came
+        self._utc_of = utc_of
         stream = container.streams.best("audio")
         if not isinstance(stream, AudioStream):
             container.close()
@@ -192,9 +195,9 @@ class Decoder:
         size = math.ceil(rate * LONGEST_BLOCK_S)
         for start in range(0, array.shape[1], size):
             piece = array[:, start : start + size]
-            rest_s = (array.shape[1] - start - piece.shape[1]) / rate
             at_s = None if time_s is None else time_s + start / rate
-            yield Block(to_float(piece), rate, at_s, rest_s)
+            sent_s = None if at_s is None else self._utc_of(at_s)
+            yield Block(to_float(piece), rate, at_s, sent_s)
 
 
 _END = object()

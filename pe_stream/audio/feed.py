@@ -238,6 +238,8 @@ class Feed:
             self._segment = Segment(chunk.start, chunk.anchor_ns)
         elif self._dropping:
             chunk = replace(chunk, anchor_ns=self._segment.utc_ns(chunk.start))
+        if chunk.mark is not None:
+            self._segment.clock.pass_through(*chunk.mark)
         self._next, self._captured_s = chunk.end, chunk.captured_s
         if self.waiting > QUEUE_S * SAMPLE_RATE:
             if not self._dropping:

@@ -19,6 +19,7 @@ from pe_stream.audio import capture
 from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.config import PASSWORD_VARIABLE
+from pe_stream.core.stream_clock import Arrival
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
 from pe_stream.errors import UnavailableError
 
@@ -48,9 +49,10 @@ class Microphone:
     """An iterator over the chunks of a microphone, about 40 ms each, from its opening on.
 
     device: as `pe_stream.audio.devices.find` takes it. channel: take this one (from 0) instead
-    of the mean of all. first_sample: index of the first sample; at_s: when that would have been
-    captured (monotonic), None for whenever it is. Where samples were lost, the next chunk begins a
-    new segment, further on by what the clock says is missing.
+    of the mean of all. first_sample: index of the first sample; at_s: when the one before it was
+    captured (monotonic), None where there is none. Where samples were lost, the next chunk begins a
+    new segment, further on by what the clock says is missing; a sound card that runs fast or slow
+    is followed.
 
     While the microphone is not there, cannot be opened or delivers nothing, it yields Absent about
     once a second. `close` ends the iteration within 0.2 s, from any thread. Raises UnavailableError
@@ -105,9 +107,8 @@ class Microphone:
                     pipe.close()
 
     def _listen(self, numbering: Numbering) -> Iterator[AudioChunk | Absent]:
-        resampler = Resampler(SAMPLE_RATE)
+        resampler: Resampler | None = None
         rate = float(SAMPLE_RATE)
-        broken, heard_s = True, 0.0
         for kind, body in self._messages():
             self._patience_s = _HUNG_S
             if kind == capture.OPENED:
@@ -116,26 +117,24 @@ class Microphone:
                 continue
             if kind == capture.ABSENT:
                 numbering.waits(self._opened_s)
-                if not broken and len(rest := resampler.flush()):
-                    yield numbering.chunk(rest, heard_s)
-                broken = True
+                if resampler is not None:
+                    numbering.rest(resampler.flush())
+                    yield from numbering.finish()
+                resampler = None
                 yield Absent(body.decode())
                 continue
             self._patience_s = capture.SILENT_S + 1.0
             at_s, utc_ns, after_gap, channels = capture.SOUND_HEAD.unpack_from(body)
             frames = np.frombuffer(body, np.float32, offset=capture.SOUND_HEAD.size)
-            begun_ns = utc_ns - round(capture.BLOCK_S * 1e9)
-            lost = broken or after_gap
-            if lost or numbering.strayed(begun_ns):
-                if not broken and len(rest := resampler.flush()):
-                    yield numbering.chunk(rest, heard_s)
+            frames = frames.reshape(-1, channels)
+            broken = resampler is None or after_gap
+            if resampler is not None and after_gap:
+                numbering.rest(resampler.flush())
+            if resampler is None or after_gap:
                 resampler = Resampler(rate)
-                numbering.begin(at_s - capture.BLOCK_S, begun_ns, lost=lost)
-                broken = False
-            heard_s = at_s
-            samples = resampler.feed(mix(frames.reshape(-1, channels).T, self._channel).samples)
-            if len(samples):
-                yield numbering.chunk(samples, at_s)
+            samples = resampler.feed(mix(frames.T, self._channel).samples)
+            arrival = Arrival(len(frames) / rate, at_s, utc_ns, broken=broken)
+            yield from numbering.add(samples, arrival)
 
     def _messages(self) -> Iterator[tuple[bytes, bytes]]:
         """Messages of the recording process, as (kind, body), until `close`."""

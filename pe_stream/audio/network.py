@@ -10,53 +10,40 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Self
 
-from pe_stream.audio.chunk_queue import ChunkQueue
 from pe_stream.audio.decode import Block, Decoder
 from pe_stream.audio.limits import LiveLimits, TooCostlyError
 from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.opening import open_network, open_pipe
 from pe_stream.audio.pcm import Resampler, mix
+from pe_stream.audio.received_queue import ArrivedAudio, ReceivedQueue
 from pe_stream.config.addresses import is_network, masked_url
 from pe_stream.config.worker import Worker
+from pe_stream.core.stream_clock import Arrival
 from pe_stream.core.types import AudioChunk, Samples
 from pe_stream.errors import UnavailableError
 
 _WAITING_S = 10.0
 """Audio that may wait to be taken (s). Then the receiver stops reading and the sender waits."""
 
-_GAP_S = 0.2
-"""A larger step between time stamps is missing audio, or a sender that began again."""
-
-_CLOCK_SET_S = 0.5
-"""A larger change (s) between UTC and the monotonic clock: the wall clock was set."""
-
-
-@dataclass(frozen=True, slots=True)
-class _TimedBlock:
-    """A block and when it came: monotonic (s) and UTC (ns), both for its end."""
-
-    block: Block
-    at_s: float
-    utc_ns: int
-
 
 class NetworkStream:
     """An iterator over the chunks of a stream, as they arrive: of an address, or out of a pipe.
 
-    A stream is one segment, anchored at the arrival of its first block. Where time stamps jump by
-    more than 0.2 s or the wall clock is set, a new one begins; so it does after a burst of stored
-    audio at the start, which came faster than it was recorded. Reconnecting is the caller's part.
-    What states its length is no live stream but a recording on a server: it is played in real
-    time and ends the iteration as a file does.
+    When the sound was made is for a `StreamClock` to say, and what of it is missing; a new segment
+    begins there, and where the wall clock is set or the sample rate changes. Audio that comes at
+    once, as at the beginning, is held until it shows how old it is: for half a second of silence on
+    the line, or less. Reconnecting is the caller's part. What states its length is no live stream
+    but a recording on a server: it is played in real time and ends the iteration as a file does.
 
     What comes faster than it plays, stored audio apart, is read at the speed at which it plays.
 
     channel: take this one (from 0) instead of the mean of all. first_sample: index of the first
-    sample; at_s: when that would have come (monotonic), None for whenever it does. timeout_s: for
+    sample; at_s: when the one before it was made (monotonic), None where there is none. timeout_s: for
     opening, and for every read. other_hosts: see `open_network`. limits: what the source has left
     of them from its connections before; default: everything.
 
@@ -87,24 +74,45 @@ class NetworkStream:
         self._limits = limits or LiveLimits()
         self._closed = threading.Event()
         self._numbering = Numbering(first_sample, at_s)
+        self._chunks: deque[AudioChunk] = deque()
+        self._ended: BaseException | None = None
         self._cpu_s = 0.0
         # Full where nobody takes: the receiver then waits.
-        self._received = ChunkQueue(_WAITING_S)
+        self._received = ReceivedQueue(_WAITING_S)
         Worker(f"receive {self.describe}", self._receive, self._received.put).start()
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> AudioChunk:
-        chunk = self._received.get()
-        if chunk is None:
-            raise StopIteration
-        return chunk
+        while not self._chunks:
+            if self._ended is not None:
+                raise self._ended
+            self._chunks.extend(self._next_chunks())
+        return self._chunks.popleft()
 
     def close(self) -> None:
         """End the iteration."""
         self._closed.set()
         self._received.close()
+
+    def _next_chunks(self) -> list[AudioChunk]:
+        """What can be numbered next, which may be nothing yet; at the end, `_ended` is set."""
+        numbering = self._numbering
+        try:
+            received = self._received.get(numbering.due_s)
+        except TimeoutError:
+            return numbering.settle()
+        except UnavailableError as error:
+            self._ended = error
+            return numbering.finish()
+        if received is None:
+            self._ended = StopIteration()
+            return [] if self._closed.is_set() else numbering.finish()
+        if received.arrival is None:
+            numbering.rest(received.samples)
+            return []
+        return numbering.add(received.samples, received.arrival)
 
     def _receive(self) -> None:
         """Read until the stream ends or is closed; what else ends it is raised by the iterator."""
@@ -127,8 +135,8 @@ class NetworkStream:
         else:
             decoder = open_pipe(self._url, spend=self._spend)
         self._charge()
-        for chunk in self._chunks(self._arrivals(decoder)):
-            if not self._received.put(chunk):
+        for received in self._resampled(self._arrivals(decoder)):
+            if not self._received.put(received):
                 return
         ended = UnavailableError(f"{self.describe}: the stream ended")
         self._received.put(None if decoder.recorded else ended)
@@ -148,7 +156,7 @@ class NetworkStream:
         except TooCostlyError as error:
             raise TooCostlyError(f"{self.describe}: {error}") from None
 
-    def _arrivals(self, decoder: Decoder) -> Iterator[_TimedBlock]:
+    def _arrivals(self, decoder: Decoder) -> Iterator[tuple[Block, Arrival]]:
         """The blocks with the time at which they came, and no faster than they may."""
         due_s = time.monotonic()
         for block in decoder.blocks():
@@ -156,39 +164,25 @@ class NetworkStream:
                 due_s += block.duration_s
                 self._closed.wait(max(0.0, due_s - time.monotonic()))
             at_s, utc_ns = time.monotonic(), time.time_ns()
-            yield _TimedBlock(block, at_s - block.rest_s, utc_ns - round(block.rest_s * 1e9))
+            yield block, Arrival(block.duration_s, at_s, utc_ns, block.time_s, block.sent_s)
             ahead_s = self._limits.ahead_s(block.duration_s)
             if self._closed.wait(ahead_s) if ahead_s else self._closed.is_set():
                 return
 
-    def _chunks(self, arrivals: Iterable[_TimedBlock]) -> Iterator[AudioChunk]:
-        numbering, continuity = self._numbering, _Continuity()
+    def _resampled(self, arrivals: Iterable[tuple[Block, Arrival]]) -> Iterator[ArrivedAudio]:
         resampler: Resampler | None = None
-        before_s = 0.0
-        for received in arrivals:
-            block = received.block
-            begin_ns = received.utc_ns - round(block.duration_s * 1e9)
-            # A server sends what it has stored at once; that is over when a block takes its time.
-            burst = received.at_s - before_s < block.duration_s / 2
-            before_s = received.at_s
-            mistimed = numbering.begun and not burst and numbering.ahead(begin_ns)
-            broken = continuity.broken_by(received)
-            if broken or mistimed or resampler is None:
-                if broken and resampler is not None:  # the pace bounds the other ones
+        rate = 0.0
+        for block, arrival in arrivals:
+            broken = block.rate != rate
+            if broken:
+                if resampler is not None:
                     self._break()
-                if resampler is not None and len(rest := resampler.flush()):
-                    yield numbering.chunk(rest, received.at_s - block.duration_s)
-                resampler = Resampler(block.rate)
-                numbering.begin(
-                    received.at_s - block.duration_s,
-                    begin_ns,
-                    lost=True,
-                )
-            samples = resampler.feed(self._mix(block))
-            if len(samples):
-                yield numbering.chunk(samples, received.at_s)
-        if resampler is not None and len(rest := resampler.flush()):
-            yield numbering.chunk(rest, time.monotonic())
+                    yield ArrivedAudio(resampler.flush(), None)
+                resampler, rate = Resampler(block.rate), block.rate
+            assert resampler is not None  # noqa: S101 - the first block has a rate
+            yield ArrivedAudio(resampler.feed(self._mix(block)), replace(arrival, broken=broken))
+        if resampler is not None:
+            yield ArrivedAudio(resampler.flush(), None)
 
     def _break(self) -> None:
         try:
@@ -203,27 +197,3 @@ class NetworkStream:
                 f"it has {len(block.planes)}, counted from 0"
             )
         return mix(block.planes, self._channel).samples
-
-
-class _Continuity:
-    """Notices where a block does not go on from the one before."""
-
-    def __init__(self) -> None:
-        self._rate = 0.0
-        self._due_s: float | None = None
-        self._clock_s = 0.0
-
-    def broken_by(self, received: _TimedBlock) -> bool:
-        """Whether a new segment begins with this block: the first does."""
-        block = received.block
-        clock_s = received.utc_ns / 1e9 - received.at_s
-        jumped = (
-            block.time_s is not None
-            and self._due_s is not None
-            and abs(block.time_s - self._due_s) > _GAP_S
-        )
-        broken = block.rate != self._rate or jumped or abs(clock_s - self._clock_s) > _CLOCK_SET_S
-        if broken:
-            self._rate, self._clock_s = block.rate, clock_s
-        self._due_s = None if block.time_s is None else block.time_s + block.duration_s
-        return broken

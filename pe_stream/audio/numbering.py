@@ -2,74 +2,121 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import NamedTuple
+
+from pe_stream.core.stream_clock import Arrival, PlacedAudio, StreamClock
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk, Samples
 
-_STRAY_S = 0.5
 
-_STRAY_BLOCKS = 8
-"""As often in a row; a single block may just have been held up."""
+class _Stretch(NamedTuple):
+    """The position of a segment's first sample, its absolute index, and its UTC (ns)."""
+
+    position: int
+    sample: int
+    anchor_ns: int
 
 
 class Numbering:
-    """Numbers the samples of a live source; single-threaded.
+    """Numbers the samples of one connection to a live source, as its clock has them.
 
-    Call `begin` before the first sample and at every break, `chunk` for every run of samples.
-
-    begun: whether a segment has begun.
+    Single-threaded. Samples are never changed; what an earlier connection has brought already is
+    left out. Chunks come as soon as it is known when their samples were made: see `StreamClock`.
     """
 
-    def __init__(self, first_sample: int, at_s: float | None = None) -> None:
-        """at_s: when the first sample would have been captured (monotonic), if that is known."""
-        self.begun = False
+    def __init__(
+        self, first_sample: int, at_s: float | None = None, *, batch_s: float = 0.0
+    ) -> None:
+        """first_sample: index of the first sample, or of one before by as much as is lost.
+
+        at_s: when the sample before it was captured (monotonic), if there was one. batch_s: audio
+        (s) that the sender makes available together.
+        """
+        self._clock = StreamClock(at_s, batch_s)
         self._next = first_sample
-        self._origin = first_sample
-        self._origin_s = at_s
-        self._origin_ns = 0
+        # Samples that are not numbered yet, each piece with its position: samples since the first.
+        self._waiting: deque[tuple[int, Samples]] = deque()
+        self._end = 0
+        self._first = 0  # what is before it was heard on an earlier connection
+        self._stretch = _Stretch(0, first_sample, 0)
         self._announced = False
-        self._astray = 0
+        self._captured_s = at_s or 0.0
+
+    @property
+    def due_s(self) -> float | None:
+        """When to call `settle` if nothing comes (monotonic); None where nothing waits for it."""
+        return self._clock.due_s
 
     def waits(self, since_s: float) -> None:
         """Nothing has come since then (monotonic), if nothing has come at all: that is lost."""
-        if self._origin_s is None:
-            self._origin_s = since_s
+        self._clock.waits(since_s)
 
-    def begin(self, at_s: float, utc_ns: int, *, lost: bool) -> None:
-        """A segment begins with the next sample, captured at `at_s` (monotonic) and `utc_ns`.
+    def add(self, samples: Samples, arrival: Arrival) -> list[AudioChunk]:
+        """Take the audio of an arrival; returns the chunks that can be numbered by now.
 
-        lost: samples are missing before it; the index advances by as many as the time since the
-        segment before began has room for, and at the very first, the time since `at_s`.
+        samples: (n,) at 48 kHz, what a resampler makes of it by now: it may hold some back for the
+        next time.
         """
-        if lost and self._origin_s is not None:
-            expected = self._origin + round((at_s - self._origin_s) * SAMPLE_RATE)
-            self._next = max(self._next, expected)
-        self._origin, self._origin_s, self._origin_ns = self._next, at_s, utc_ns
-        self._astray = 0
-        self._announced, self.begun = False, True
+        if arrival.broken:  # resampling began anew, with what the clock has counted
+            self._end = round(self._clock.count_s * SAMPLE_RATE)
+        placed = self._clock.add(arrival)
+        self.rest(samples)
+        return self._numbered(placed)
 
-    def strayed(self, utc_ns: int) -> bool:
-        """Whether UTC counted in samples is off by more than 0.5 s, as asked 8 times in a row.
+    def rest(self, samples: Samples) -> None:
+        """Take what a resampler has held back of the audio before."""
+        if len(samples):
+            self._waiting.append((self._end, samples))
+            self._end += len(samples)
 
-        utc_ns: when the next sample was captured.
+    def settle(self) -> list[AudioChunk]:
+        """The chunks that wait, as no more comes for now."""
+        return self._numbered(self._clock.settle())
 
-        The wall clock was set (a machine without a battery-backed clock has just heard from a
-        time server), or the source's clock has drifted away over hours.
-        """
-        astray = abs(utc_ns - self._counted_ns) > _STRAY_S * 1e9
-        self._astray = self._astray + 1 if astray else 0
-        return self._astray >= _STRAY_BLOCKS
+    def finish(self) -> list[AudioChunk]:
+        """Everything that is left, as no more comes at all."""
+        return self.settle() + self._cut(self._end, None)
 
-    def ahead(self, utc_ns: int) -> bool:
-        """Whether samples were counted into the future, by more than 0.5 s, as `strayed` has it."""
-        return self._counted_ns - utc_ns > _STRAY_S * 1e9
+    def _numbered(self, placed: list[PlacedAudio]) -> list[AudioChunk]:
+        chunks: list[AudioChunk] = []
+        for each in placed:
+            if each.begins:
+                chunks += self._cut(round(each.begin_s * SAMPLE_RATE), None)
+                self._next += round(each.lost_s * SAMPLE_RATE)
+            if each.begins or each.heard_s:
+                self._begin(each)
+            chunks += self._cut(round(each.end_s * SAMPLE_RATE), each)
+        return chunks
 
-    def chunk(self, samples: Samples, captured_s: float) -> AudioChunk:
-        """The next samples, the last of which was captured at `captured_s` (monotonic)."""
-        anchor_ns = None if self._announced else self._origin_ns
-        chunk = AudioChunk(self._next, samples, anchor_ns, captured_s)
-        self._next = chunk.end
-        self._announced = True
-        return chunk
+    def _begin(self, placed: PlacedAudio) -> None:
+        """A segment begins with what of this run was not there before."""
+        position = round((placed.begin_s + placed.heard_s) * SAMPLE_RATE)
+        part = placed.heard_s / (placed.end_s - placed.begin_s)
+        anchor_ns = placed.start_ns + round(part * (placed.end_ns - placed.start_ns))
+        comes = self._waiting[0][0] if self._waiting else self._end
+        if placed.heard_s:
+            self._first = position
+        elif comes < position:  # a resampler still had it
+            anchor_ns -= (position - comes) * 1_000_000_000 // SAMPLE_RATE
+            position = comes
+        self._stretch = _Stretch(position, self._next, anchor_ns)
+        self._announced = False
 
-    @property
-    def _counted_ns(self) -> int:
-        return self._origin_ns + (self._next - self._origin) * 1_000_000_000 // SAMPLE_RATE
+    def _cut(self, position: int, placed: PlacedAudio | None) -> list[AudioChunk]:
+        """What waits before a position, as chunks."""
+        mark = None
+        if placed is not None:
+            self._captured_s = placed.captured_s
+            mark = self._stretch.sample + position - self._stretch.position, placed.end_ns
+        chunks: list[AudioChunk] = []
+        while self._waiting and self._waiting[0][0] < position:
+            at, samples = self._waiting.popleft()
+            if at + len(samples) > position:
+                self._waiting.appendleft((position, samples[position - at :]))
+                samples = samples[: position - at]
+            samples = samples[max(0, self._first - at) :]
+            if len(samples):
+                anchor_ns = None if self._announced else self._stretch.anchor_ns
+                chunks.append(AudioChunk(self._next, samples, anchor_ns, self._captured_s, mark))
+                self._next, self._announced = chunks[-1].end, True
+        return chunks

@@ -330,7 +330,7 @@ class Detector:
         return self._told(self._label_trackers.close(reason))
 
     def _begin(self, intake: Intake) -> None:
-        self._segment = Segment(intake.start, intake.anchor_ns, self._frames)
+        self._segment = Segment(intake.start, intake.anchor_ns, self._frames, intake.clock)
         self._ring.restart(intake.start)
         self._stitcher = Stitcher(self._framing.lookahead)
         self._scored = 0

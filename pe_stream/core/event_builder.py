@@ -22,9 +22,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class _Started:
-    """Fields that all phases of an event share: its identity and the latency of its start."""
+    """Fields that all phases of an event share: its id, its onset, the latency of its start."""
 
     id: str
+    onset: str
     latency_ms: float
 
 
@@ -51,12 +52,12 @@ class EventBuilder:
         Raises KeyError for a label that goes on or ends without having started.
         """
         ended = detection.phase is Phase.END
+        onset = segment.sample(detection.onset)
         if detection.phase is Phase.START:
             decided = min(segment.sample(detection.decided), intake.end)
             latency_ms = 1000 * (now_s - intake.captured_s(decided))
-            self._open[label] = _Started(self._new_id(), latency_ms)
+            self._open[label] = _Started(self._new_id(), segment.utc(onset), latency_ms)
         started = self._open.pop(label) if ended else self._open[label]
-        onset = segment.sample(detection.onset)
         offset = min(segment.sample(detection.offset), intake.end)
         return Event(
             id=started.id,
@@ -64,7 +65,7 @@ class EventBuilder:
             node=self._origin.node,
             source=self._origin.source,
             label=label,
-            onset=segment.utc(onset),
+            onset=started.onset,
             onset_s=segment.seconds(onset),
             offset=segment.utc(offset) if ended else None,
             offset_s=segment.seconds(offset) if ended else None,

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from pe_stream.core.timebase import SampleClock
 from pe_stream.core.types import AudioChunk, Reason, Samples
 
 
@@ -15,7 +16,8 @@ class Intake:
 
     start, end: absolute sample indices of the whole segment so far; anchor_ns: UTC of `start`.
     ended: no more will come; what is open then is closed with `reason`.
-    captured: (absolute end of a chunk, when it was captured), for the latency.
+    captured: (absolute end of a chunk, when it was captured), for the latency. clock: of the
+    segment.
     """
 
     start: int
@@ -23,6 +25,7 @@ class Intake:
     end: int
     chunks: deque[Samples] = field(default_factory=deque)
     captured: deque[tuple[int, float]] = field(default_factory=deque)
+    clock: SampleClock = field(default_factory=SampleClock)
     ended: bool = False
     reason: Reason | None = None
 
@@ -31,6 +34,8 @@ class Intake:
         self.chunks.append(chunk.samples)
         self.captured.append((chunk.end, chunk.captured_s))
         self.end = chunk.end
+        if chunk.mark is not None:
+            self.clock.pass_through(*chunk.mark)
 
     def take(self, count: int) -> Iterator[Samples]:
         """Remove the oldest `count` samples, in pieces."""

@@ -65,12 +65,15 @@ class AudioChunk:
         on the first chunk of a source and after every break.
     captured_s: when the last sample was captured, on a monotonic clock (s). Only differences
         to the time given with the scores are ever taken.
+    mark: index of a sample, at or after the end, and its UTC (ns): the segment's clock goes through
+        it. None: samples are counted on at 48 kHz.
     """
 
     start: int
     samples: Samples
     anchor_ns: int | None = None
     captured_s: float = 0.0
+    mark: tuple[int, int] | None = None
 
     @property
     def end(self) -> int:

@@ -285,7 +285,6 @@ def test_long_blocks_are_cut_before_they_are_resampled(tmp_path: Path) -> None:
     assert [block.planes.shape for block in blocks] == [(1, 1000), (1, 1000), (1, 500)]
     assert np.concatenate([block.planes[0] for block in blocks]).tolist() == ramp.tolist()
     assert [block.time_s for block in blocks] == [7.0, 8.0, 9.0]
-    assert [block.rest_s for block in blocks] == [1.5, 0.5, 0.0]
 
 
 @pytest.mark.parametrize(

@@ -3,62 +3,110 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from pe_stream.audio.numbering import Numbering
+from pe_stream.audio.pcm import Resampler
+from pe_stream.core.stream_clock import Arrival
+from pe_stream.core.types import AudioChunk, Samples
 
-SECOND = np.zeros(48_000, np.float32)
-NS = 1_000_000_000
+UTC_S = 1_795_221_349
+TENTH = 4800
+
+
+def arrival(end_s: float, duration_s: float = 0.1, *, broken: bool = False) -> Arrival:
+    return Arrival(duration_s, end_s, round((UTC_S + end_s) * 1e9), broken=broken)
+
+
+def tenths(numbering: Numbering, begin_s: float, count: int, first: int = 0) -> list[AudioChunk]:
+    """Sound that comes as it is made; its samples say which ones they are."""
+    chunks = []
+    for number in range(count):
+        begun = first + number * TENTH
+        samples = np.arange(begun, begun + TENTH, dtype=np.float32)
+        chunks += numbering.add(samples, arrival(begin_s + (number + 1) / 10))
+    return chunks
+
+
+def joined(chunks: list[AudioChunk]) -> Samples:
+    return np.concatenate([chunk.samples for chunk in chunks])
+
+
+def anchors(chunks: list[AudioChunk]) -> list[tuple[int, float]]:
+    """Index and UTC (s, from UTC_S) of each segment's first sample."""
+    return [
+        (chunk.start, round(chunk.anchor_ns / 1e9 - UTC_S, 3))
+        for chunk in chunks
+        if chunk.anchor_ns is not None
+    ]
 
 
 def test_only_the_first_chunk_of_a_segment_carries_the_anchor() -> None:
-    timeline = Numbering(100)
-    assert not timeline.begun
-    timeline.begin(5.0, 7 * NS, lost=False)
-    first, second = timeline.chunk(SECOND, 6.0), timeline.chunk(SECOND, 7.0)
-    assert (first.start, first.anchor_ns, first.captured_s) == (100, 7 * NS, 6.0)
-    assert (second.start, second.anchor_ns) == (48_100, None)
+    numbering = Numbering(100)
+    chunks = tenths(numbering, 5.0, 30) + numbering.finish()
+    assert anchors(chunks) == [(100, 5.0)]
+    assert [c.start for c in chunks[1:]] == [c.end for c in chunks[:-1]]
+    assert joined(chunks).tolist() == list(range(30 * TENTH))
+    assert chunks[-1].captured_s == pytest.approx(8.0)
+
+
+def test_the_clock_goes_through_the_end_of_every_chunk() -> None:
+    chunks = tenths(Numbering(100), 5.0, 10)
+    for number, chunk in enumerate(chunks):
+        assert chunk.mark is not None
+        assert chunk.mark[0] == chunk.end
+        assert chunk.mark[1] / 1e9 - UTC_S == pytest.approx(5.1 + number / 10, abs=1e-3)
 
 
 def test_after_a_loss_the_index_goes_on_where_the_clock_says() -> None:
-    timeline = Numbering(0)
-    timeline.begin(10.0, 0, lost=True)
-    timeline.chunk(SECOND, 11.0)
-    timeline.begin(13.5, 4 * NS, lost=True)
-    after = timeline.chunk(SECOND, 14.5)
-    assert (after.start, after.anchor_ns) == (round(3.5 * 48_000), 4 * NS)
+    numbering = Numbering(0)
+    chunks = tenths(numbering, 10.0, 10)
+    chunks += numbering.add(np.zeros(TENTH, np.float32), arrival(13.6, broken=True))
+    chunks += tenths(numbering, 13.6, 5) + numbering.finish()
+    assert anchors(chunks) == [(0, 10.0), (round(3.5 * 48_000), 13.5)]
 
 
 def test_what_passed_before_the_first_sound_is_lost() -> None:
     known = Numbering(1000, at_s=10.0)
     known.waits(12.0)  # known already
-    known.begin(13.5, 0, lost=True)
-    assert known.chunk(SECOND, 14.5).start == 1000 + round(3.5 * 48_000)
+    assert anchors(tenths(known, 13.5, 5)) == [(1000 + round(3.5 * 48_000), 13.5)]
     waited = Numbering(1000)
     waited.waits(10.0)
     waited.waits(11.0)
-    assert not waited.begun
-    waited.begin(13.5, 0, lost=True)
-    assert waited.chunk(SECOND, 14.5).start == 1000 + round(3.5 * 48_000)
+    assert anchors(tenths(waited, 13.5, 5)) == [(1000 + round(3.5 * 48_000), 13.5)]
 
 
-def test_the_index_never_runs_backwards() -> None:
-    timeline = Numbering(0)
-    timeline.begin(10.0, 0, lost=True)
-    timeline.chunk(SECOND, 11.0)
-    timeline.begin(10.5, NS, lost=True)
-    assert timeline.chunk(SECOND, 11.5).start == 48_000
+def test_what_was_heard_before_is_left_out_to_the_sample() -> None:
+    numbering = Numbering(1000, at_s=18.25)
+    chunks: list[AudioChunk] = []
+    for number in range(40):  # from 16 s on, all at once
+        begun = number * TENTH
+        samples = np.arange(begun, begun + TENTH, dtype=np.float32)
+        chunks += numbering.add(samples, arrival(20.0))
+    chunks += numbering.finish()
+    assert anchors(chunks) == [(1000, 18.25)]
+    assert joined(chunks).tolist() == list(range(round(2.25 * 48_000), 40 * TENTH))
+    assert chunks[-1].end == 1000 + round(1.75 * 48_000)
+    assert chunks[-1].mark is not None
+    assert chunks[-1].mark[0] == chunks[-1].end
 
 
-def test_a_clock_that_was_set_is_noticed_and_costs_no_samples() -> None:
-    timeline = Numbering(0)
-    timeline.begin(10.0, 50 * NS, lost=False)
-    timeline.chunk(SECOND, 11.0)
-    assert not timeline.strayed(51 * NS + NS // 4)
-    for _ in range(7):  # a block or two may only have been held up
-        assert not timeline.strayed(52 * NS)
-    assert not timeline.strayed(51 * NS)
-    assert [timeline.strayed(52 * NS) for _ in range(8)] == [False] * 7 + [True]
-    assert timeline.strayed(49 * NS)
-    timeline.begin(20.0, 52 * NS, lost=False)
-    after = timeline.chunk(SECOND, 21.0)
-    assert (after.start, after.anchor_ns) == (48_000, 52 * NS)
+def test_a_resampler_that_holds_samples_back_loses_none_and_moves_none() -> None:
+    """At 8 kHz, over a stall that lost 3 s, and a change of rate."""
+    numbering, resampler = Numbering(0), Resampler(8000)
+    tone = np.sin(np.arange(8000 * 6) * 0.1).astype(np.float32)
+    chunks: list[AudioChunk] = []
+    for number in range(60):
+        at_s = 10.1 + number / 10 + (3.0 if number >= 30 else 0.0)
+        chunks += numbering.add(
+            resampler.feed(tone[number * 800 : (number + 1) * 800]), arrival(at_s)
+        )
+    numbering.rest(resampler.flush())
+    chunks += numbering.add(np.ones(TENTH, np.float32), arrival(19.1, broken=True))
+    chunks += tenths(numbering, 19.1, 5) + numbering.finish()
+    begun = anchors(chunks)
+    assert [start for start, _ in begun] == [0, 6 * 48_000, 9 * 48_000]
+    assert [utc_s for _, utc_s in begun] == pytest.approx([10.0, 16.0, 19.0], abs=0.002)
+    last = Resampler(8000)
+    whole = np.concatenate([last.feed(tone), last.flush()])
+    np.testing.assert_allclose(joined(chunks)[: 6 * 48_000], whole, atol=1e-6)

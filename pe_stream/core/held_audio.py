@@ -1,0 +1,70 @@
+"""Audio that waits until it shows how late it is: what came at once, or after a pause."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+_PACED_S = 0.3
+"""A burst is over when sound has come as fast as it plays for so long (s) ..."""
+
+_PACE = 0.3
+"""... that is, not faster than by this part of it ..."""
+
+HELD_S = 3.0
+HELD_AUDIO_S = 30.0
+"""Sound is held so long at most, and so much of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedRun:
+    """An arrival on our line of time.
+
+    begin_s, end_s: counted in samples. came_s: when it was there; at_s: the same, or when the
+    sender says that its end was made. stamp_s: the sender's, of its end; expected_s: what its
+    beginning should have had.
+    """
+
+    begin_s: float
+    end_s: float
+    came_s: float
+    at_s: float
+    stamp_s: float | None
+    expected_s: float | None
+
+    @property
+    def late_s(self) -> float:
+        """How much later it came than counted (s)."""
+        return self.at_s - self.end_s
+
+
+@dataclass(slots=True)
+class HeldAudio:
+    """Runs that wait until it shows how late they are.
+
+    audio_s: how much there is. paced_since_s, paced_late_s: since when they come no faster than
+    they play, and how late the first of these is.
+    """
+
+    runs: list[CountedRun] = field(default_factory=list)
+    audio_s: float = 0.0
+    paced_since_s: float = 0.0
+    paced_late_s: float = math.inf
+
+    def add(self, run: CountedRun) -> None:
+        """Take the next one."""
+        self.runs.append(run)
+        self.audio_s += run.end_s - run.begin_s
+        if run.late_s < self.paced_late_s - _PACE * (run.at_s - self.paced_since_s) - 0.02:
+            self.paced_since_s, self.paced_late_s = run.at_s, run.late_s
+
+    @property
+    def paced(self) -> bool:
+        """Whether sound comes as fast as it plays by now: a burst is over."""
+        return self.runs[-1].at_s - self.paced_since_s >= _PACED_S
+
+    @property
+    def full(self) -> bool:
+        """Whether no more is to be held."""
+        waited_s = self.runs[-1].came_s - self.runs[0].came_s
+        return waited_s > HELD_S or self.audio_s > HELD_AUDIO_S

@@ -1,0 +1,252 @@
+"""The clock of a stream against made-up senders and networks: see `senders`."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from core.senders import DAYS, EPOCH_S, Outcome, Sender, listen
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pe_stream.core.stream_clock import Arrival, PlacedAudio, StreamClock
+
+
+def heard(
+    sender: Sender, seconds: float, *, batch_s: float = 0.0, stored_s: float = 0.0
+) -> Outcome:
+    outcome = Outcome()
+    listen(StreamClock(batch_s=batch_s), sender.send(0.0, seconds, stored_s), outcome)
+    return outcome
+
+
+STALLS = st.lists(st.tuples(st.floats(0, 60), st.floats(1.5, 20)), max_size=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    speed=st.floats(0.97, 1.03),
+    block_s=st.sampled_from([0.02, 0.04, 0.128, 0.32]),
+    batch=st.integers(1, 8),
+    jitter_s=st.floats(0, 0.3),
+    seed=st.integers(0, 1000),
+    pauses=STALLS,
+    lost=st.booleans(),
+    stored_s=st.floats(0, 12),
+    steps_s=st.sampled_from([0.0, 0.3, 0.9]),
+)
+def test_every_sound_has_its_time(
+    *,
+    speed: float,
+    block_s: float,
+    batch: int,
+    jitter_s: float,
+    seed: int,
+    pauses: list[tuple[float, float]],
+    lost: bool,
+    stored_s: float,
+    steps_s: float,
+) -> None:
+    chance = random.Random(seed)
+    at_s, stalls = 30.0, []
+    for pause_s, length_s in pauses:
+        at_s += 30.0 + pause_s
+        stalls.append((at_s, length_s))
+        at_s += length_s
+    sender = Sender(
+        speed,
+        block_s,
+        min(batch, max(1, int(0.32 / block_s))),
+        delay=lambda _: 0.02 + chance.uniform(0, jitter_s),
+        stalls=tuple(stalls),
+        lost=lost,
+        stamp=lambda counted_s: counted_s + chance.uniform(-steps_s, steps_s) / 2,
+    )
+    outcome = heard(sender, at_s + 60, stored_s=stored_s)
+    assert outcome.foretold_s < 1e-5
+    assert outcome.late_s < 0.5, "too late"
+    assert outcome.early_s > -0.5, "too early"
+    assert outcome.stretches == 1 + (len(stalls) if lost else 0)
+    assert outcome.lost_s == pytest.approx(sender.missing_s, abs=0.4 * len(stalls) + 1e-6)
+    assert outcome.held_s < 3.5
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", DAYS)
+def test_a_day(name: str) -> None:
+    outcome, missing_s = DAYS[name]()
+    assert outcome.foretold_s < 1e-5
+    assert outcome.worst_s < 0.3
+    assert outcome.lost_s == pytest.approx(missing_s, abs=0.02 * outcome.stretches)
+    broken = {"a stall of 6 s each hour, lost": 25, "64 kB at each of 20 reconnects": 20}
+    assert outcome.stretches == broken.get(name, 1)
+
+
+def paced(
+    clock: StreamClock, begin_s: float, end_s: float, *, stamp_s: float | None = None
+) -> list[PlacedAudio]:
+    """Sound that comes as it is made, in tenths; stamp_s: the first one."""
+    placed = []
+    for number in range(round((end_s - begin_s) * 10)):
+        at_s = begin_s + (number + 1) / 10
+        said_s = None if stamp_s is None else stamp_s + number / 10
+        placed += clock.add(Arrival(0.1, at_s, round((EPOCH_S + at_s) * 1e9), said_s))
+    return placed
+
+
+def ends_s(placed: list[PlacedAudio]) -> list[float]:
+    return [each.end_ns / 1e9 - EPOCH_S for each in placed]
+
+
+@pytest.mark.parametrize("step_s", [-86_400.0, -5.0, 0.9, 7.0, 1e6])
+def test_stamps_that_jump_while_sound_arrives_steadily_change_nothing(step_s: float) -> None:
+    clock = StreamClock()
+    placed = paced(clock, 0, 5, stamp_s=0.0) + paced(clock, 5, 10, stamp_s=5.0 + step_s)
+    assert [each.begins for each in placed] == [True] + [False] * 99
+    assert ends_s(placed) == pytest.approx([(n + 1) / 10 for n in range(100)], abs=1e-3)
+
+
+def test_a_burst_ends_now_and_begins_in_the_past() -> None:
+    clock = StreamClock()
+    for _ in range(40):
+        assert clock.add(Arrival(0.1, 100.0, round((EPOCH_S + 100) * 1e9))) == []
+    assert clock.due_s == pytest.approx(100.5)
+    placed = clock.settle()
+    assert clock.due_s is None
+    assert ends_s(placed) == pytest.approx([96.1 + n / 10 for n in range(40)], abs=1e-3)
+    assert [each.captured_s for each in placed] == pytest.approx(ends_s(placed), abs=1e-3)
+
+
+def test_what_an_earlier_connection_brought_is_left_out_and_a_gap_is_lost() -> None:
+    again = StreamClock(after_s=98.0)
+    for _ in range(40):
+        again.add(Arrival(0.1, 100.0, round((EPOCH_S + 100) * 1e9)))
+    placed = again.settle()
+    assert sum(each.heard_s for each in placed) == pytest.approx(2.0)
+    assert sum(each.lost_s for each in placed) == 0
+    late = StreamClock(after_s=90.0)
+    for _ in range(40):
+        late.add(Arrival(0.1, 100.0, round((EPOCH_S + 100) * 1e9)))
+    placed = late.settle()
+    assert placed[0].lost_s == pytest.approx(6.0)
+    assert sum(each.heard_s for each in placed) == 0
+
+
+def test_before_the_first_sound_nothing_is_lost_unless_it_was_waited_for() -> None:
+    assert paced(StreamClock(), 10, 12)[0].lost_s == 0
+    waited = StreamClock()
+    waited.waits(3.0)
+    waited.waits(4.0)
+    assert paced(waited, 10, 12)[0].lost_s == pytest.approx(7.0)
+
+
+def test_a_part_of_a_stall_may_be_lost() -> None:
+    clock = StreamClock()
+    paced(clock, 0, 30)
+    placed = []
+    for _ in range(20):  # 6 s of silence on the line, of which the sender kept the last two
+        placed += clock.add(Arrival(0.1, 36.0, round((EPOCH_S + 36) * 1e9)))
+    placed += paced(clock, 36, 40)
+    begun = [each for each in placed if each.begins]
+    assert [each.lost_s for each in begun] == pytest.approx([4.0], abs=0.01)
+    assert begun[0].start_ns / 1e9 - EPOCH_S == pytest.approx(34.0, abs=0.01)
+
+
+def test_a_network_that_catches_up_slowly_loses_nothing() -> None:
+    clock = StreamClock()
+    paced(clock, 0, 30)
+    placed, at_s = [], 40.0
+    for _ in range(200):  # twice as fast as it plays: 10 s behind, then 0
+        at_s += 0.05
+        placed += clock.add(Arrival(0.1, at_s, round((EPOCH_S + at_s) * 1e9)))
+    placed += paced(clock, 50, 60)
+    assert not any(each.begins for each in placed)
+    assert ends_s(placed)[-1] == pytest.approx(60.0, abs=0.01)
+
+
+def test_a_clock_that_is_set_begins_a_stretch_and_loses_nothing() -> None:
+    clock = StreamClock()
+    paced(clock, 0, 10)
+    placed = []
+    for number in range(20):
+        at_s = 10 + (number + 1) / 10
+        placed += clock.add(Arrival(0.1, at_s, round((EPOCH_S + 3600 + at_s) * 1e9)))
+    begun = [each for each in placed if each.begins]
+    assert [each.lost_s for each in begun] == [0.0]
+    assert begun[0].end_ns / 1e9 - EPOCH_S == pytest.approx(3610.2, abs=0.01)
+    assert placed[-1].captured_s == pytest.approx(12.0, abs=0.01)
+
+
+def test_one_look_at_the_clocks_that_took_long_is_no_change() -> None:
+    clock = StreamClock()
+    paced(clock, 0, 10)
+    odd = clock.add(Arrival(0.1, 10.1, round((EPOCH_S + 12) * 1e9)))
+    assert [each.begins for each in odd + paced(clock, 10.1, 12)] == [False] * 20
+
+
+def test_a_break_that_is_told_of_begins_a_stretch() -> None:
+    clock = StreamClock()
+    paced(clock, 0, 10)
+    placed = clock.add(Arrival(0.1, 13.1, round((EPOCH_S + 13.1) * 1e9), broken=True))
+    placed += paced(clock, 13.1, 15)
+    assert [each.lost_s for each in placed if each.begins] == pytest.approx([3.0])
+
+
+def segments(
+    clock: StreamClock, offset_s: float, jitter: list[float], said_s: float | None = 0.0
+) -> tuple[list[PlacedAudio], list[float]]:
+    """Segments of 4 s, made from 0 on, that come whole; also when the end of each was made.
+
+    said_s: by how much the sender's clock is off; None where it does not say.
+    """
+    placed, true, at_s = [], [], 0.0
+    for number in range(len(jitter)):
+        made = max(2, number)  # the first three are stored
+        at_s = max(at_s, offset_s + 4.0 * (made + 1) + jitter[made])
+        while (due_s := clock.due_s) is not None and due_s < at_s:
+            placed += clock.settle()
+        for part in range(40):
+            begun_s = 4.0 * number + part / 10
+            sent_s = None if said_s is None else EPOCH_S + begun_s + said_s
+            utc_ns = round((EPOCH_S + at_s) * 1e9)
+            placed += clock.add(Arrival(0.1, at_s, utc_ns, begun_s, sent_s))
+            true.append(begun_s + 0.1)
+    return placed + clock.settle(), true
+
+
+@settings(max_examples=30, deadline=None)
+@given(jitter=st.lists(st.floats(0, 4), min_size=5, max_size=30), latency_s=st.floats(0.5, 20))
+def test_a_sender_that_tells_the_time_is_believed(jitter: list[float], latency_s: float) -> None:
+    placed, true = segments(StreamClock(batch_s=4.0), latency_s, jitter)
+    assert [each.begins for each in placed] == [True] + [False] * (len(true) - 1)
+    assert ends_s(placed) == pytest.approx(true, abs=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    jitter=st.lists(st.floats(0, 4), min_size=5, max_size=30),
+    said_s=st.sampled_from([None, 30.0, -3600.0, 1e9]),
+)
+def test_segments_without_a_usable_time_are_one_stretch_and_never_foretold(
+    jitter: list[float], said_s: float | None
+) -> None:
+    placed, true = segments(StreamClock(batch_s=4.0), 1.0, jitter, said_s)
+    assert [each.begins for each in placed] == [True] + [False] * (len(true) - 1)
+    assert sum(each.lost_s for each in placed) == 0
+    errors = [said - made for said, made in zip(ends_s(placed), true, strict=True)]
+    assert min(errors) > -0.01
+    assert max(errors) < 5.5  # a segment, and a second on the way
+
+
+def test_a_segment_that_is_left_out_is_lost() -> None:
+    clock = StreamClock(batch_s=4.0)
+    placed: list[PlacedAudio] = []
+    for number in [0, 1, 2, 3, 4, 6, 7]:
+        at_s = 4.0 * (number + 1) + 1
+        while (due_s := clock.due_s) is not None and due_s < at_s:
+            placed += clock.settle()
+        for part in range(40):
+            stamp_s = 4.0 * number + part / 10
+            placed += clock.add(Arrival(0.1, at_s, round((EPOCH_S + at_s) * 1e9), stamp_s))
+    placed += clock.settle()
+    assert [each.lost_s for each in placed if each.begins] == pytest.approx([0, 4.0], abs=0.05)
