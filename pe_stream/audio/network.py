@@ -43,9 +43,9 @@ class NetworkStream:
     What comes faster than it plays, stored audio apart, is read at the speed at which it plays.
 
     channel: take this one (from 0) instead of the mean of all. first_sample: index of the first
-    sample; at_s: when the one before it was made (monotonic), None where there is none. timeout_s: for
-    opening, and for every read. other_hosts: see `open_network`. limits: what the source has left
-    of them from its connections before; default: everything.
+    sample; at_s: when the one before it was made (monotonic), None where there is none.
+    timeout_s: for opening, and for every read. other_hosts: see `open_network`. limits: what the
+    source has left of them from its connections before; default: everything.
 
     `close` ends the iteration at once, from any thread; a read under way then is left to its
     time limit on a thread of its own. Iterating raises UnavailableError, with the URL masked, when

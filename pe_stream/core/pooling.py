@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pe_stream.core.timebase import follows
 from pe_stream.core.types import FRAME_NS, FrameEmbeddings
 
 POOL = 10
@@ -68,7 +69,8 @@ class Pool:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self._start_ns = 0
+        self._start_ns = self._end_ns = 0
+        self._last = 0
         self._left: list[NDArray[np.float32]] = []
         self._frames = 0
 
@@ -79,13 +81,11 @@ class Pool:
         """
         rows: list[Rows] = []
         frames = np.nan_to_num(embeddings.astype(np.float32))
-        expected_ns = self._start_ns + self._frames * FRAME_NS
-        if self._frames and (
-            abs(expected_ns - start_ns) > FRAME_NS // 2 or self._left[0].shape[1] != frames.shape[1]
-        ):
+        goes_on = follows(self._end_ns, start_ns, self._last)
+        if self._frames and not (goes_on and self._left[0].shape[1] == frames.shape[1]):
             rows += self.flush()
-        if not self._frames:
-            self._start_ns = start_ns
+        self._start_ns = start_ns - self._frames * FRAME_NS
+        self._last, self._end_ns = len(frames), start_ns + len(frames) * FRAME_NS
         while len(frames):
             piece = frames[: POOL - self._frames]
             self._left.append(piece)

@@ -24,7 +24,7 @@ FASTEST = 0.05
 class SampleClock:
     """UTC of samples by their absolute index: straight lines between points. One thread's.
 
-    What was said of a sample stays so, to half a millisecond.
+    What was said of a sample stays so, to some milliseconds.
     """
 
     __slots__ = ("_ns", "_samples")

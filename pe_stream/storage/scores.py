@@ -22,9 +22,19 @@ from pe_stream.core.detector import Heard
 from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.scorecode import encode
 from pe_stream.core.store_status import StoreStatus
+from pe_stream.core.timebase import follows
 from pe_stream.core.types import FRAME_NS, FrameScores, ScoreRun
 from pe_stream.storage.scores_db import CHUNK, Row, ScoresDb, default_path, stored
 from pe_stream.storage.write_queue import WriteQueue
+
+_DRIFT_NS = 60_000_000
+"""Times of a chunk's frames are right to this: the clock of a source may be fast or slow."""
+
+_MEET_NS = 100_000_000
+"""Chunks that lie closer together were one stretch of sound."""
+
+_ASTRAY_NS = 500_000_000
+"""Times of a run's frames are right to this."""
 
 
 def path_of(settings: HistorySettings) -> Path:
@@ -54,10 +64,19 @@ class _Chunk:
     start_ns: int
     pieces: list[FrameScores] = field(default_factory=list)
     frames: int = 0
+    end_ns: int = 0
+
+    def add(self, start_ns: int, piece: FrameScores) -> None:
+        """Take frames that begin there."""
+        self.pieces.append(piece)
+        self.frames += len(piece)
+        self.end_ns = start_ns + len(piece) * FRAME_NS
 
     def follows(self, labels: tuple[str, ...], start_ns: int) -> bool:
         """Whether scores of these labels that begin there go on where it ends."""
-        return labels == self.labels and _meets(self.start_ns + self.frames * FRAME_NS, start_ns)
+        counted_ns = self.start_ns + self.frames * FRAME_NS
+        goes_on = follows(self.end_ns, start_ns, len(self.pieces[-1]))
+        return labels == self.labels and goes_on and abs(start_ns - counted_ns) <= _DRIFT_NS
 
     def rows(self) -> list[Row]:
         scores = np.concatenate(self.pieces)
@@ -166,8 +185,7 @@ class ScoreStore(Listener):
             while len(left):
                 chunk = self._chunk(source, labels, start_ns)
                 piece = left[: CHUNK - chunk.frames]
-                chunk.pieces.append(piece)
-                chunk.frames += len(piece)
+                chunk.add(start_ns, piece)
                 if chunk.frames == CHUNK:
                     self._close(source)
                 left = left[len(piece) :]
@@ -220,16 +238,15 @@ def _size(chunk: _Chunk) -> int:
     return chunk.frames * len(chunk.labels) * np.dtype(np.float32).itemsize
 
 
-def _meets(end_ns: int, start_ns: int) -> bool:
-    return abs(start_ns - end_ns) <= FRAME_NS // 2
-
-
 def _joined(
     chunks: Mapping[int, NDArray[np.float32]], since_ns: int, until_ns: int
 ) -> list[ScoreRun]:
-    """Runs of what follows without a break, of frames that begin in since_ns..until_ns."""
+    """Runs of what follows without a break, of frames that begin in since_ns..until_ns.
+
+    A run ends, too, where its frames as they are counted have gone astray of their times.
+    """
     runs: list[tuple[int, list[NDArray[np.float32]]]] = []
-    end_ns = 0
+    end_ns = counted_ns = 0
     for at_ns, scores in sorted(chunks.items()):
         # -(-a // b) rounds up: the first frame that does not begin before.
         first = max(0, -((at_ns - since_ns) // FRAME_NS))
@@ -237,9 +254,11 @@ def _joined(
         if not len(piece):
             continue
         start_ns = at_ns + first * FRAME_NS
-        if not runs or not _meets(end_ns, start_ns):
+        meets = abs(start_ns - end_ns) <= _MEET_NS and abs(start_ns - counted_ns) <= _ASTRAY_NS
+        if not runs or not meets:
             runs.append((start_ns, []))
-            end_ns = start_ns
+            counted_ns = start_ns
         runs[-1][1].append(piece)
-        end_ns += len(piece) * FRAME_NS
+        end_ns = start_ns + len(piece) * FRAME_NS
+        counted_ns += len(piece) * FRAME_NS
     return [ScoreRun(start_ns, np.concatenate(pieces)) for start_ns, pieces in runs]

@@ -15,6 +15,7 @@ from itertools import groupby
 import numpy as np
 
 from pe_stream.core.detector import Heard
+from pe_stream.core.timebase import follows
 from pe_stream.core.types import FRAME, FRAME_NS, FRAME_S, FrameScores, Samples
 
 KEPT = 825
@@ -101,18 +102,18 @@ def whole(samples: Samples, frames: int) -> Samples:
 def _follows(before: RecentStretch, after: RecentStretch) -> bool:
     end_ns = before.start_ns + len(before.scores) * FRAME_NS
     same = (before.source, before.labels) == (after.source, after.labels)
-    return same and abs(after.start_ns - end_ns) <= FRAME_NS // 2
+    return same and follows(end_ns, after.start_ns, len(before.scores))
 
 
 def _together(pieces: Sequence[RecentStretch]) -> RecentStretch:
-    first = pieces[0]
+    first, last = pieces[0], pieces[-1]
     scores = np.concatenate([piece.scores for piece in pieces])[-KEPT:]
     samples = [whole(piece.samples, len(piece.scores)) for piece in pieces]
     gone = sum(len(piece.scores) for piece in pieces) - len(scores)
     return RecentStretch(
         first.source,
         first.labels,
-        first.start_ns + gone * FRAME_NS,
+        last.start_ns - (len(scores) - len(last.scores)) * FRAME_NS,
         scores,
         np.concatenate(samples)[gone * FRAME :],
     )

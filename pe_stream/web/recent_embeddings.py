@@ -11,6 +11,7 @@ import numpy as np
 
 from pe_stream.core.detector import Heard
 from pe_stream.core.listener import Listener
+from pe_stream.core.timebase import follows
 from pe_stream.core.types import FRAME_NS, FrameEmbeddings
 
 KEPT_S = 60
@@ -43,8 +44,11 @@ class RecentEmbeddings(Listener):
         """Take the next frames (n, D) of a source; a break forgets what was before it."""
         with self._lock:
             run = self._runs.get(source)
-            if run is None or abs(run.start_ns + run.frames * FRAME_NS - start_ns) > FRAME_NS // 2:
+            if run is None or not follows(
+                run.start_ns + run.frames * FRAME_NS, start_ns, len(run.pieces[-1])
+            ):
                 run = self._runs[source] = _EmbeddingRun(start_ns)
+            run.start_ns = start_ns - run.frames * FRAME_NS
             run.pieces.append(embeddings)
             run.frames += len(embeddings)
             most = KEPT_S * 1_000_000_000 // FRAME_NS

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from itertools import count, pairwise
 
 import numpy as np
@@ -76,6 +77,31 @@ def drain(source: Detector, now_s: float = 0.0) -> list[Heard]:
 
 def all_events(heard: Iterable[Heard]) -> list[Event]:
     return [replace(event, latency_ms=0.0) for h in heard for event in h.events]
+
+
+def test_events_have_the_times_of_the_segments_clock() -> None:
+    """Of a sound card that is slow by 3 %."""
+    samples = bursts(20)
+    slow = [
+        replace(each, mark=(each.end, round(each.end / 48_000 * 1.03e9)))
+        for each in chunks(samples, range(0, len(samples), 4800))
+    ]
+    source, exact = detector(), detector()
+    told, counted = [], []
+    for each, plain in zip(slow, chunks(samples, range(0, len(samples), 4800)), strict=True):
+        source.feed(each)
+        told += drain(source)
+        exact.feed(plain)
+        counted += drain(exact)
+    starts = [event for event in all_events(told) if event.phase is Phase.START]
+    assert len(starts) > 5
+    for event, plain_event in zip(all_events(told), all_events(counted), strict=True):
+        assert event.onset_s == plain_event.onset_s  # what is heard is the same
+        onset_s = datetime.fromisoformat(event.onset).timestamp()
+        assert onset_s == pytest.approx(1.03 * event.onset_s, abs=0.002)
+    assert [heard.start_ns for heard in told] == pytest.approx(
+        [heard.start / 48_000 * 1.03e9 for heard in told], abs=1e6
+    )
 
 
 def listen(samples: Samples, cuts: Iterable[int] = ()) -> list[Heard]:

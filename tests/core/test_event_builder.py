@@ -50,6 +50,16 @@ def test_a_start_has_the_contracts_fields() -> None:
     assert (told.late, told.reason, told.clip) == (False, None, None)
 
 
+def test_all_phases_share_the_onset_whatever_the_clock_says_later() -> None:
+    segment = Segment(SEGMENT.start, ANCHOR_NS, first_frame=500)
+    made = builder()
+    start = made.build("dog", START, segment, intake(), 102.5)
+    segment.clock.pass_through(SEGMENT.start + 100 * FRAME, ANCHOR_NS + 5_000_000_000)
+    later = made.build("dog", replace(START, phase=Phase.END), segment, intake(), 103.0)
+    assert later.onset == start.onset
+    assert later.offset == segment.utc(segment.sample(513))
+
+
 def test_latency_counts_from_the_capture_of_what_decided_it() -> None:
     # Decided with the end of frame 512, which is in the second chunk: captured at 100.8 s.
     assert build(builder(), START).latency_ms == pytest.approx(1700)

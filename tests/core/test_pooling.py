@@ -56,10 +56,19 @@ def test_a_break_cuts_a_row_short() -> None:
     assert rows["start_ns"].tolist() == [NOON, NOON + 10 * FRAME_NS, later]
 
 
-@pytest.mark.parametrize(("off_ns", "rows"), [(FRAME_NS // 2, 1), (FRAME_NS // 2 + 1, 2)])
-def test_half_a_frame_is_no_break(off_ns: int, rows: int) -> None:
+@pytest.mark.parametrize(("off_ns", "rows"), [(26_000_000, 1), (26_000_001, 2)])
+def test_half_a_frame_and_a_twentieth_of_those_before_is_no_break(off_ns: int, rows: int) -> None:
     pieces = [(NOON, frames(3)), (NOON + 3 * FRAME_NS + off_ns, frames(3))]
     assert len(pooled(pieces)) == rows
+
+
+def test_a_clock_that_is_slow_cuts_no_row_short_and_is_followed() -> None:
+    """Three in a hundred, over a minute of hops."""
+    pieces = [(NOON + round(12 * FRAME_NS * 1.03) * hop, frames(12)) for hop in range(125)]
+    rows = pooled(pieces)
+    assert rows["frames"].tolist() == [POOL] * 150
+    true = NOON + np.arange(150) * POOL * FRAME_NS * 1.03
+    assert np.abs(rows["start_ns"] - true).max() < FRAME_NS
 
 
 def test_what_is_no_number_is_none_on_disk() -> None:

@@ -95,6 +95,18 @@ def test_the_last_minute_is_kept_and_a_break_forgets() -> None:
     assert recent.last("b") is None
 
 
+@pytest.mark.parametrize("part", [0.03, -0.03])
+def test_the_last_minute_of_a_clock_that_is_fast_or_slow_is_one(part: float) -> None:
+    recent = RecentEmbeddings()
+    for number in range(150):
+        recent.add("a", NOW_NS + round(number * 10 * FRAME_NS * (1 + part)), frames(10))
+    kept = recent.last("a")
+    assert kept is not None
+    assert len(kept[1]) == 1500
+    end_ns = kept[0] + 1490 * FRAME_NS  # the newest has its time
+    assert end_ns == NOW_NS + round(1490 * FRAME_NS * (1 + part))
+
+
 def test_a_viewer_that_comes_while_sources_begin_is_told_of_rules(house: Standing) -> None:
     rules = dict(house.rules)
     object.__setattr__(house.server._daemon, "rules", lambda: rules)

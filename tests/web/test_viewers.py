@@ -267,6 +267,16 @@ def test_what_is_kept_of_the_past_is_bounded() -> None:
     assert run.samples.shape == (recent_audio.KEPT * FRAME,)
 
 
+@pytest.mark.parametrize("part", [0.03, -0.03])
+def test_what_is_kept_of_a_clock_that_is_fast_or_slow_is_one_stretch(part: float) -> None:
+    kept = recent_audio.RecentAudio()
+    for number in range(100):
+        start_ns = START_NS + round(5 * number * FRAME_NS * (1 + part))
+        kept.add("kitchen", ["dog", "knock"], replace(heard(), start_ns=start_ns))
+    (run,) = recent_audio.joined(kept.all("kitchen")[1])
+    assert run.start_ns + 495 * FRAME_NS == start_ns  # the newest has its time
+
+
 def test_what_was_heard_long_ago_is_not_lately() -> None:
     now_s = [0.0]
     kept = recent_audio.RecentAudio(lambda: now_s[0])
