@@ -19,6 +19,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from pe_stream.audio.hls import HlsTimes
 from pe_stream.audio.limits import (
     LONGEST_BLOCK_S,
     MOST_FRAME_BYTES,
@@ -69,14 +70,14 @@ class Decoder:
         heard: Callable[[], None] = lambda: None,
         came: Callable[[int], None] = lambda _size: None,
         recorded: bool = False,
-        utc_of: Callable[[float], float | None] = lambda _time_s: None,
+        times: HlsTimes | None = None,
     ) -> None:
         """spend: told of CPU time and the audio it brought (s), after every packet and frame.
 
         heard: told whenever audio was decoded, when that was taken, and when no more comes. came:
         told of the bytes of every packet, whatever is in it. All three may raise UnavailableError,
         also for what FFmpeg does not tell of. recorded: known also where no duration is stated.
-        utc_of: UTC (s) of a time on the container's clock (s), where the sender tells.
+        times: of the segments that it consists of.
 
         Raises UnavailableError without an audio track, and for a format that is not taken.
         """
@@ -84,7 +85,7 @@ class Decoder:
         self.name = name
         self.damaged = 0
         self._spend, self._heard, self._came = spend, heard, came
-        self._utc_of = utc_of
+        self._times = times
         stream = container.streams.best("audio")
         if not isinstance(stream, AudioStream):
             container.close()
@@ -97,6 +98,11 @@ class Decoder:
         self.duration_s = _duration_s(container, stream)
         self.recorded = recorded or bool(self.duration_s)
         self.picture_start_s = _picture_start_s(container)
+
+    @property
+    def batch_s(self) -> float:
+        """Audio that the sender makes available together (s), as far as is known."""
+        return 0.0 if self._times is None else self._times.target_s
 
     def blocks(self) -> Iterator[Block]:
         """Everything the track holds, once; damaged packets are skipped and counted.
@@ -196,7 +202,7 @@ class Decoder:
         for start in range(0, array.shape[1], size):
             piece = array[:, start : start + size]
             at_s = None if time_s is None else time_s + start / rate
-            sent_s = None if at_s is None else self._utc_of(at_s)
+            sent_s = None if at_s is None or self._times is None else self._times.utc_of(at_s)
             yield Block(to_float(piece), rate, at_s, sent_s)
 
 

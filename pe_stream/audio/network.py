@@ -164,7 +164,17 @@ class NetworkStream:
                 due_s += block.duration_s
                 self._closed.wait(max(0.0, due_s - time.monotonic()))
             at_s, utc_ns = time.monotonic(), time.time_ns()
-            yield block, Arrival(block.duration_s, at_s, utc_ns, block.time_s, block.sent_s)
+            yield (
+                block,
+                Arrival(
+                    block.duration_s,
+                    at_s,
+                    utc_ns,
+                    block.time_s,
+                    block.sent_s,
+                    batch_s=decoder.batch_s,
+                ),
+            )
             ahead_s = self._limits.ahead_s(block.duration_s)
             if self._closed.wait(ahead_s) if ahead_s else self._closed.is_set():
                 return

@@ -24,15 +24,12 @@ class Numbering:
     left out. Chunks come as soon as it is known when their samples were made: see `StreamClock`.
     """
 
-    def __init__(
-        self, first_sample: int, at_s: float | None = None, *, batch_s: float = 0.0
-    ) -> None:
+    def __init__(self, first_sample: int, at_s: float | None = None) -> None:
         """first_sample: index of the first sample, or of one before by as much as is lost.
 
-        at_s: when the sample before it was captured (monotonic), if there was one. batch_s: audio
-        (s) that the sender makes available together.
+        at_s: when the sample before it was captured (monotonic), if there was one.
         """
-        self._clock = StreamClock(at_s, batch_s)
+        self._clock = StreamClock(at_s)
         self._next = first_sample
         # Samples that are not numbered yet, each piece with its position: samples since the first.
         self._waiting: deque[tuple[int, Samples]] = deque()

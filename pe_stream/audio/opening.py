@@ -20,6 +20,7 @@ from av.container import InputContainer
 
 from pe_stream.audio.decode import Decoder, reason
 from pe_stream.audio.fetch import Fetcher, HttpBody
+from pe_stream.audio.hls import HlsTimes, WatchedBody
 from pe_stream.audio.limits import PATIENCE, FileLimits, SilenceLimits, bound_allocations
 from pe_stream.audio.recording_file import RecordingFile
 from pe_stream.config.addresses import is_network, masked_url
@@ -151,11 +152,13 @@ def open_network(
     name = masked_url(url)
     scheme = url.partition(":")[0].lower()
     recorded = False
+    times: HlsTimes | None = None
     came: Callable[[int], None]
     try:
         if scheme in {"http", "https"}:
             fetcher = Fetcher(url, timeout_s=timeout_s, other_hosts=other_hosts, closed=closed)
-            container, recorded = _open_http(fetcher, timeout_s)
+            times = HlsTimes()
+            container, recorded = _open_http(fetcher, timeout_s, times)
             heard, came = fetcher.heard, fetcher.check
         else:
             container = _open_other(url, scheme, timeout_s)
@@ -167,10 +170,12 @@ def open_network(
         raise UnavailableError(f"{name}: {reason(error)}") from None
     except UnavailableError as error:
         raise type(error)(f"{name}: {error}") from None
-    return Decoder(container, name, spend=spend, heard=heard, came=came, recorded=recorded)
+    return Decoder(
+        container, name, spend=spend, heard=heard, came=came, recorded=recorded, times=times
+    )
 
 
-def _open_http(fetcher: Fetcher, timeout_s: float) -> tuple[InputContainer, bool]:
+def _open_http(fetcher: Fetcher, timeout_s: float, times: HlsTimes) -> tuple[InputContainer, bool]:
     """What is at the fetcher's address, and whether that is known to have an end."""
     limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
     body = fetcher.main()
@@ -188,12 +193,12 @@ def _open_http(fetcher: Fetcher, timeout_s: float) -> tuple[InputContainer, bool
         body.allow_seeking()
     try:
         container = av.open(
-            body,
+            WatchedBody(body, times, body.name) if playlist else body,
             "r",
             format="hls" if playlist else None,  # whatever the address is called
             options=options,
             timeout=limits,
-            io_open=fetcher.nested,
+            io_open=times.watching(fetcher.nested),
         )
     except av.error.FFmpegError:
         if fetcher.error is not None:  # which FFmpeg did not pass on

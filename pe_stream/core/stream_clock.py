@@ -55,6 +55,7 @@ class Arrival:
     duration_s: counted in samples. at_s, utc_ns: when its end was there, monotonic (s) and UTC
     (ns). stamp_s: of its first sample, on the sender's clock, which may begin anywhere; sent_s: the
     same in UTC (s), where the sender knows it. broken: it does not go on from what came before.
+    batch_s: audio that the sender makes available together (s), such as segments.
     """
 
     duration_s: float
@@ -63,6 +64,7 @@ class Arrival:
     stamp_s: float | None = None
     sent_s: float | None = None
     broken: bool = False
+    batch_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +94,14 @@ class StreamClock:
     end.
     """
 
-    def __init__(self, after_s: float | None = None, batch_s: float = 0.0) -> None:
+    def __init__(self, after_s: float | None = None) -> None:
         """Begin a connection.
 
         after_s: when the last sound of the connection before was made (monotonic), if there was
-        one. batch_s: audio that the sender makes available together (s), such as segments.
+        one.
         """
-        self._batch_s = batch_s
-        self._line = ArrivalLine(batch_s)
+        self._batch_s = 0.0
+        self._line = ArrivalLine()
         self._count_s = 0.0
         self._end_s = after_s
         self._wall = WallClock()
@@ -142,10 +144,11 @@ class StreamClock:
             placed += self.settle()
             self._begins = not self._fresh
         sent_s = self._sent_s(arrival)
-        if arrival.broken or (sent_s is not None) is not self._trusted:
+        if arrival.broken or (sent_s is not None) is not self._trusted or not self._count_s:
             placed += self.settle()
-            if self._trusted is (sent_s is None):
-                self._trusted = sent_s is not None
+            together_s = self._together_s
+            self._trusted, self._batch_s = sent_s is not None, arrival.batch_s
+            if together_s != self._together_s:
                 self._line = ArrivalLine(self._together_s)
             self._hold, self._fresh = HeldAudio(), True
         run = self._run(arrival, sent_s)

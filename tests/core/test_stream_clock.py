@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 from pe_stream.core.stream_clock import Arrival, PlacedAudio, StreamClock
 
 
-def heard(
-    sender: Sender, seconds: float, *, batch_s: float = 0.0, stored_s: float = 0.0
-) -> Outcome:
+def heard(sender: Sender, seconds: float, stored_s: float) -> Outcome:
     outcome = Outcome()
-    listen(StreamClock(batch_s=batch_s), sender.send(0.0, seconds, stored_s), outcome)
+    listen(StreamClock(), sender.send(0.0, seconds, stored_s), outcome)
     return outcome
 
 
@@ -62,7 +60,7 @@ def test_every_sound_has_its_time(
         lost=lost,
         stamp=lambda counted_s: counted_s + chance.uniform(-steps_s, steps_s) / 2,
     )
-    outcome = heard(sender, at_s + 60, stored_s=stored_s)
+    outcome = heard(sender, at_s + 60, stored_s)
     assert outcome.foretold_s < 1e-5
     assert outcome.late_s < 0.5, "too late"
     assert outcome.early_s > -0.5, "too early"
@@ -209,7 +207,7 @@ def segments(
             begun_s = 4.0 * number + part / 10
             sent_s = None if said_s is None else EPOCH_S + begun_s + said_s
             utc_ns = round((EPOCH_S + at_s) * 1e9)
-            placed += clock.add(Arrival(0.1, at_s, utc_ns, begun_s, sent_s))
+            placed += clock.add(Arrival(0.1, at_s, utc_ns, begun_s, sent_s, batch_s=4.0))
             true.append(begun_s + 0.1)
     return placed + clock.settle(), true
 
@@ -217,7 +215,7 @@ def segments(
 @settings(max_examples=30, deadline=None)
 @given(jitter=st.lists(st.floats(0, 4), min_size=5, max_size=30), latency_s=st.floats(0.5, 20))
 def test_a_sender_that_tells_the_time_is_believed(jitter: list[float], latency_s: float) -> None:
-    placed, true = segments(StreamClock(batch_s=4.0), latency_s, jitter)
+    placed, true = segments(StreamClock(), latency_s, jitter)
     assert [each.begins for each in placed] == [True] + [False] * (len(true) - 1)
     assert ends_s(placed) == pytest.approx(true, abs=0.01)
 
@@ -230,7 +228,7 @@ def test_a_sender_that_tells_the_time_is_believed(jitter: list[float], latency_s
 def test_segments_without_a_usable_time_are_one_stretch_and_never_foretold(
     jitter: list[float], said_s: float | None
 ) -> None:
-    placed, true = segments(StreamClock(batch_s=4.0), 1.0, jitter, said_s)
+    placed, true = segments(StreamClock(), 1.0, jitter, said_s)
     assert [each.begins for each in placed] == [True] + [False] * (len(true) - 1)
     assert sum(each.lost_s for each in placed) == 0
     errors = [said - made for said, made in zip(ends_s(placed), true, strict=True)]
@@ -239,7 +237,7 @@ def test_segments_without_a_usable_time_are_one_stretch_and_never_foretold(
 
 
 def test_a_segment_that_is_left_out_is_lost() -> None:
-    clock = StreamClock(batch_s=4.0)
+    clock = StreamClock()
     placed: list[PlacedAudio] = []
     for number in [0, 1, 2, 3, 4, 6, 7]:
         at_s = 4.0 * (number + 1) + 1
@@ -247,6 +245,7 @@ def test_a_segment_that_is_left_out_is_lost() -> None:
             placed += clock.settle()
         for part in range(40):
             stamp_s = 4.0 * number + part / 10
-            placed += clock.add(Arrival(0.1, at_s, round((EPOCH_S + at_s) * 1e9), stamp_s))
+            utc_ns = round((EPOCH_S + at_s) * 1e9)
+            placed += clock.add(Arrival(0.1, at_s, utc_ns, stamp_s, batch_s=4.0))
     placed += clock.settle()
     assert [each.lost_s for each in placed if each.begins] == pytest.approx([0, 4.0], abs=0.05)
