@@ -91,6 +91,7 @@ class Detector:
         self._ledger = Ledger()
         self._intakes: deque[Intake] = deque()
         self._next = 0
+        self._heard_before = False
         held = framing.window * FRAME
         if clips is not None:  # as far back as an onset may lie, and what comes before it
             held += held + clips.before + LATEST
@@ -160,6 +161,9 @@ class Detector:
         if chunk.anchor_ns is not None:
             self.end(Reason.GAP)
             self._ledger.lose(chunk.start - self._next)
+            if self._heard_before:
+                self._ledger.break_off()
+            self._heard_before = True
             self._intakes.append(Intake(chunk.start, chunk.anchor_ns, chunk.start))
         elif not self._intakes or self._intakes[-1].ended or chunk.start != self._next:
             raise ValueError(f"a chunk at {chunk.start} follows {self._next} without an anchor")

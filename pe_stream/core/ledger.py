@@ -5,6 +5,7 @@ This is what tells a quiet room from a deaf microphone.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,6 +26,12 @@ ALIVE_BLOCKS = 5
 """And "hearing" after it this many blocks with sound (0.5 s), so that the state cannot flap."""
 
 
+RECENT = 5 * 60 * SAMPLE_RATE
+"""Breaks of the last five minutes make the rate."""
+
+_MINUTE = 60 * SAMPLE_RATE
+
+
 class SourceState(StrEnum):
     """State of a source."""
 
@@ -40,7 +47,7 @@ class Account:
 
     flat: samples in blocks that held one single value; clipped: samples at full scale;
     level_dbfs: RMS of the last block (dB re full scale), None before the first and where it held
-    only zeros.
+    only zeros. breaks: how often the sound broke off and began again; breaks_per_minute: lately.
     """
 
     state: SourceState
@@ -49,6 +56,8 @@ class Account:
     flat: int
     clipped: int
     level_dbfs: float | None
+    breaks: int = 0
+    breaks_per_minute: float = 0.0
 
 
 class Ledger:
@@ -62,10 +71,15 @@ class Ledger:
         self._block = np.empty(BLOCK, np.float32)
         self._filled = 0
         self._flat_row = self._alive_row = 0
+        # Where it broke off lately, and where it is, by the count of all samples.
+        self._recent: deque[int] = deque(maxlen=1000)
+        self._breaks = self._at = 0
 
     @property
     def account(self) -> Account:
         """How things stand."""
+        minutes = max(_MINUTE, min(RECENT, self._at)) / _MINUTE
+        recent = sum(at > self._at - RECENT for at in self._recent)
         return Account(
             self._state,
             self._heard,
@@ -73,11 +87,14 @@ class Ledger:
             self._flat,
             self._clipped,
             self._level_dbfs,
+            self._breaks,
+            round(recent / minutes, 1),
         )
 
     def hear(self, samples: Samples) -> None:
         """Count (n,) samples."""
         self._heard += len(samples)
+        self._at += len(samples)
         while len(samples):
             taken = samples[: BLOCK - self._filled]
             self._block[self._filled : self._filled + len(taken)] = taken
@@ -105,6 +122,14 @@ class Ledger:
     def lose(self, count: int) -> None:
         """Count samples that never came."""
         self._lost += count
+        self._at += count
+
+    def break_off(self) -> None:
+        """Count a break in what was heard."""
+        self._breaks += 1
+        while self._recent and self._recent[0] <= self._at - RECENT:
+            self._recent.popleft()
+        self._recent.append(self._at)
 
     def drop(self, count: int) -> None:
         """Count samples that came but could not be scored in time: lost, not heard."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from pe_stream.core.ledger import Account
 
+OFTEN = 1.0
+"""More breaks a minute are told in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
@@ -24,3 +27,10 @@ class SourceStatus:
     stretched: int
     rtf: float | None
     lost_reason: str | None = None
+
+    @property
+    def reason(self) -> str | None:
+        """What is wrong with the source, in words: why nothing comes, or that it breaks off."""
+        if self.lost_reason is None and self.account.breaks_per_minute > OFTEN:
+            return "the sound breaks off more than once a minute"
+        return self.lost_reason

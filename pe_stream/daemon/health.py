@@ -39,7 +39,7 @@ class Health:
         unavailable_reason: the store's. shortage: what the daemon has run out of.
         untaken_reason: what the broker does not take.
         """
-        why = status.lost_reason, unavailable_reason, shortage, untaken_reason
+        why = status.reason, unavailable_reason, shortage, untaken_reason
         now = (status.account.state, *why)
         if now == self._told and now_s < self._next_s:
             return None
@@ -72,6 +72,7 @@ class Health:
             "rtf": status.rtf,
             "store": "ok" if unavailable_reason is None else unavailable_reason,
             "resources": "ok" if shortage is None else shortage,
-            "reason": status.lost_reason and redacted(status.lost_reason),
+            "reason": status.reason and redacted(status.reason),
             "mqtt": "ok" if untaken_reason is None else untaken_reason,
+            "breaks_per_minute": account.breaks_per_minute,
         }

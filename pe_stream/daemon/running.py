@@ -19,6 +19,7 @@ from pe_stream.config.edit import ConfigFile
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.messages import Topics
 from pe_stream.daemon.active_labels import ActiveLabels, labels_by_source
+from pe_stream.daemon.breaks import Breaks
 from pe_stream.daemon.health import Health
 from pe_stream.daemon.lateness import Lateness
 from pe_stream.daemon.listeners import EventLog, Listeners
@@ -89,6 +90,7 @@ class Running:
         self._watchdog = Watchdog()
         self._resources = Resources()
         self._lateness = Lateness(settings.model.hop_s + settings.model.lookahead_s)
+        self._breaks = Breaks()
         self._health = {source: Health() for source in settings.sources}
         self._notifications = given.notifications
         self._recent = RecentEmbeddings()
@@ -166,6 +168,7 @@ class Running:
         statuses = self._live.statuses
         self._watchdog.check(statuses)
         self._lateness.check(statuses, now_s)
+        self._breaks.check(statuses, now_s)
         if self._store is not None:
             self._store.retry()
             self._tell_left()

@@ -205,6 +205,12 @@ class _Now(Collector):
         stretched = CounterMetricFamily(
             "pe_stream_hops_stretched", "Windows left out to keep up.", labels=["source"]
         )
+        breaks = CounterMetricFamily(
+            "pe_stream_breaks",
+            "How often sound broke off and began again: a reconnection, or something lost.",
+            labels=["source"],
+        )
+        breaking = _gauge("breaks_per_minute", "The same of the last five minutes, a minute.")
         for source, status in statuses.items():
             account = status.account
             for fate in ("heard", "lost", "flat", "clipped"):
@@ -218,7 +224,9 @@ class _Now(Collector):
                 rtf.add_metric([source], status.rtf)
             waiting.add_metric([source], status.waiting / SAMPLE_RATE)
             stretched.add_metric([source], status.stretched)
-        yield from (audio, state, level, rtf, waiting, stretched)
+            breaks.add_metric([source], account.breaks)
+            breaking.add_metric([source], account.breaks_per_minute)
+        yield from (audio, state, level, rtf, waiting, stretched, breaks, breaking)
 
     def _rising(self, source: str, fate: str, samples: int) -> int:
         """A counter must not fall, as what was heard does where it is dropped later."""

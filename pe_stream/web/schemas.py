@@ -125,6 +125,7 @@ class SourceHealth(BaseModel):
     clipped_s: float
     level_dbfs: float | None
     rtf: float | None
+    breaks_per_minute: float
     labels: list[str]
 
 

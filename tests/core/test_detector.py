@@ -403,3 +403,15 @@ def test_a_quiet_month_keeps_nothing() -> None:
     intake = source._intakes[0]
     assert len(intake.captured) < 20
     assert len(intake.chunks) < 5
+
+
+def test_a_break_is_counted_but_not_the_beginning() -> None:
+    source = detector()
+    samples = bursts(1)
+    source.feed(AudioChunk(0, samples, 0))
+    assert source.account.breaks == 0
+    source.feed(AudioChunk(96_000, samples, 2_000_000_000))
+    source.silence()
+    source.feed(AudioChunk(192_000, samples, 4_000_000_000))
+    assert (source.account.breaks, source.account.lost) == (2, 96_000)
+    assert source.account.breaks_per_minute == 2.0

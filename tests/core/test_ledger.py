@@ -76,3 +76,18 @@ def test_the_sizes_of_chunks_do_not_matter(cuts: list[int]) -> None:
         return ledger.account
 
     assert account(sorted(cuts)) == account([])
+
+
+def test_breaks_are_counted_and_those_of_the_last_minutes_are_a_rate() -> None:
+    ledger = Ledger()
+    assert (ledger.account.breaks, ledger.account.breaks_per_minute) == (0, 0.0)
+    for _ in range(3):
+        ledger.hear(NOISE)  # 4 s
+        ledger.break_off()
+    assert (ledger.account.breaks, ledger.account.breaks_per_minute) == (3, 3.0)
+    ledger.lose(48_000 * 60 * 3 - 3 * len(NOISE))
+    assert ledger.account.breaks_per_minute == 1.0
+    ledger.lose(48_000 * 60 * 2 - 1)
+    assert ledger.account.breaks_per_minute == 0.6
+    ledger.lose(48_000 * 60)
+    assert (ledger.account.breaks, ledger.account.breaks_per_minute) == (3, 0.0)

@@ -53,3 +53,19 @@ def test_looking_at_it_takes_no_change_away() -> None:
     told = health.due(status(SourceState.LOST), None, None, 0.5)
     assert told is not None
     assert told["since"] == seen["since"]
+
+
+def test_a_source_that_breaks_off_often_says_so_in_words() -> None:
+    health = Health()
+    hearing = status(SourceState.HEARING)
+    often = replace(hearing, account=replace(hearing.account, breaks=9, breaks_per_minute=1.8))
+    first = health.due(hearing, None, None, 0.0)
+    assert first is not None
+    assert (first["breaks_per_minute"], first["reason"]) == (0.0, None)
+    told = health.due(often, None, None, 1.0)
+    assert told is not None
+    assert told["breaks_per_minute"] == 1.8
+    assert told["reason"] == "the sound breaks off more than once a minute"
+    lost = health.due(replace(often, lost_reason="refused"), None, None, 2.0)
+    assert lost is not None
+    assert lost["reason"] == "refused"

@@ -645,6 +645,7 @@ def test_health_counts_every_second(tmp_path: Path, level: Path, broker: Mosquit
         "resources",
         "reason",
         "mqtt",
+        "breaks_per_minute",
     ]
     assert [h["state"] for h in health if h["state"] != "starting"][:2] == ["hearing", "flat"]
     flat = health[-1]

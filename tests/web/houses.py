@@ -170,6 +170,7 @@ def source_state() -> dict[str, Any]:
         "since": "2026-11-21T02:15:49.320Z",
         "heard_s": 12.0,
         "lost_s": 0.0,
+        "breaks_per_minute": 0.0,
         "flat_s": 0.0,
         "clipped_s": 0.0,
         "level_dbfs": -40.5,
