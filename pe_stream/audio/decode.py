@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import av.error
 import numpy as np
@@ -26,10 +27,15 @@ from pe_stream.audio.limits import (
     check_format,
 )
 from pe_stream.audio.pcm import to_float
+from pe_stream.audio.rtsp import RtspWay
 from pe_stream.core.words import visible
 from pe_stream.errors import UnavailableError
 
 log = logging.getLogger(__name__)
+
+
+class NoTrackError(UnavailableError):
+    """There is no sound in it, or not the track that is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +61,10 @@ class Block:
 class Decoder:
     """An open container and the audio track that FFmpeg takes for the best one.
 
-    name: what errors and warnings call it. damaged: packets skipped so far. duration_s: length (s)
-    that the container states. recorded: whether it has a length at all, however long: it is no live
-    stream then. picture_start_s: when the moving picture of a film begins, on the
-    container's clock (s).
+    name: what errors and warnings call it. way: how it was asked for, of a camera. damaged: packets
+    skipped so far. duration_s: length (s) that the container states. recorded: whether it has a
+    length at all, however long: it is no live stream then. picture_start_s: when the moving picture
+    of a film begins, on the container's clock (s).
     """
 
     def __init__(
@@ -71,26 +77,26 @@ class Decoder:
         came: Callable[[int], None] = lambda _size: None,
         recorded: bool = False,
         times: HlsTimes | None = None,
+        track: int | None = None,
     ) -> None:
         """spend: told of CPU time and the audio it brought (s), after every packet and frame.
 
         heard: told whenever audio was decoded, when that was taken, and when no more comes. came:
         told of the bytes of every packet, whatever is in it. All three may raise UnavailableError,
         also for what FFmpeg does not tell of. recorded: known also where no duration is stated.
-        times: of the segments that it consists of.
+        times: of the segments that it consists of. track: the audio track to take, from 0, instead
+        of the best one.
 
-        Raises UnavailableError without an audio track, and for a format that is not taken.
+        Raises UnavailableError without that audio track, and for a format that is not taken.
         """
         self.container = container
         self.name = name
+        self.way: RtspWay | None = None
         self.damaged = 0
+        self._begun: Iterator[Block] | None = None
         self._spend, self._heard, self._came = spend, heard, came
         self._times = times
-        stream = container.streams.best("audio")
-        if not isinstance(stream, AudioStream):
-            container.close()
-            raise UnavailableError(f"{name}: it has no audio track")
-        self.stream: AudioStream = stream
+        self.stream = stream = self._stream(track)
         found = stream.codec_context
         found.thread_count = 1  # the caller's own, whose CPU time is counted
         if found.sample_rate and found.layout.nb_channels:  # some are known with the first frame
@@ -109,6 +115,30 @@ class Decoder:
 
         Raises UnavailableError where reading fails, or where nothing can be decoded.
         """
+        return self._read() if self._begun is None else self._begun
+
+    def wait_for_sound(self) -> None:
+        """Return once there is some; raises UnavailableError as `blocks` does, and at the end."""
+        blocks = self._read()
+        first = next(blocks, None)
+        if first is None:
+            raise UnavailableError(f"{self.name}: it ended without any sound")
+        self._begun = chain([first], blocks)
+
+    def _stream(self, track: int | None) -> AudioStream:
+        tracks = self.container.streams.audio
+        stream = self.container.streams.best("audio")
+        why = "it has no audio track"
+        if isinstance(stream, AudioStream):
+            if track is None:
+                return stream
+            if track < len(tracks):
+                return tracks[track]
+            why = f"there is no audio track {track}; it has {len(tracks)}, counted from 0"
+        self.container.close()
+        raise NoTrackError(f"{self.name}: {why}")
+
+    def _read(self) -> Iterator[Block]:
         decoded = False
         with self.container:
             frames = self._frames()

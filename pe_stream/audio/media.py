@@ -124,17 +124,18 @@ class Recording:
         return mixed.samples
 
 
-def read(path: str, *, channel: int | None = None) -> Recording:
+def read(path: str, *, channel: int | None = None, track: int | None = None) -> Recording:
     """The recording in a file, of any format and rate that FFmpeg's libraries read.
 
-    channel: take this one (from 0) instead of the mean of all. The recording is taken to start
-    at its `creation_time` tag, else to have ended when the file was last changed.
+    channel: take this one (from 0) instead of the mean of all. track: the audio track, from 0,
+    instead of the best one. The recording is taken to start at its `creation_time` tag, else to
+    have ended when the file was last changed.
 
     Raises UnavailableError naming the file: missing, a folder, not readable, not audio, without
     an audio track, empty.
     """
     parts = _links(path)
-    decoder = open_file(path, parts[0] if parts else None)
+    decoder = open_file(path, parts[0] if parts else None, track=track)
     decoders = [decoder]
     return Recording(
         path,

@@ -21,11 +21,15 @@ from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.opening import open_network, open_pipe
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.audio.received_queue import ArrivedAudio, ReceivedQueue
+from pe_stream.audio.rtsp import RtspWays
 from pe_stream.config.addresses import is_network, masked_url
 from pe_stream.config.worker import Worker
 from pe_stream.core.stream_clock import Arrival
 from pe_stream.core.types import AudioChunk, Samples
 from pe_stream.errors import UnavailableError
+
+TIMEOUT_S = 10.0
+"""For opening, and for every read (s)."""
 
 _WAITING_S = 10.0
 """Audio that may wait to be taken (s). Then the receiver stops reading and the sender waits."""
@@ -45,7 +49,10 @@ class NetworkStream:
     channel: take this one (from 0) instead of the mean of all. first_sample: index of the first
     sample; at_s: when the one before it was made (monotonic), None where there is none.
     timeout_s: for opening, and for every read. other_hosts: see `open_network`. limits: what the
-    source has left of them from its connections before; default: everything.
+    source has left of them from its connections before; default: everything. track: the audio
+    track, from 0, instead of the best one. ways: in which a camera is asked; what is known of them.
+
+    describe: says, too, how a camera is asked, once it is heard.
 
     `close` ends the iteration at once, from any thread; a read under way then is left to its
     time limit on a thread of its own. Iterating raises UnavailableError, with the URL masked, when
@@ -62,13 +69,18 @@ class NetworkStream:
         channel: int | None = None,
         first_sample: int = 0,
         at_s: float | None = None,
-        timeout_s: float = 10.0,
+        track: int | None = None,
+        timeout_s: float = TIMEOUT_S,
         other_hosts: Collection[str] = (),
         limits: LiveLimits | None = None,
+        ways: RtspWays | None = None,
     ) -> None:
-        self.describe = masked_url(url)
+        self.describe = self._name = masked_url(url)
         self._url = url
-        self._channel = channel
+        self._channel, self._track = channel, track
+        self._again = at_s is not None
+        self._ways = ways
+        self._heard_s = 0.0
         self._timeout_s = timeout_s
         self._other_hosts = other_hosts
         self._limits = limits or LiveLimits()
@@ -79,7 +91,7 @@ class NetworkStream:
         self._cpu_s = 0.0
         # Full where nobody takes: the receiver then waits.
         self._received = ReceivedQueue(_WAITING_S)
-        Worker(f"receive {self.describe}", self._receive, self._received.put).start()
+        Worker(f"receive {self._name}", self._receive, self._received.put).start()
 
     def __iter__(self) -> Self:
         return self
@@ -131,14 +143,26 @@ class NetworkStream:
                 other_hosts=self._other_hosts,
                 closed=self._closed,
                 spend=self._spend,
+                ways=self._ways,
+                track=self._track,
+                again=self._again,
             )
         else:
-            decoder = open_pipe(self._url, spend=self._spend)
+            decoder = open_pipe(self._url, spend=self._spend, track=self._track)
+        if decoder.way is not None:
+            self.describe = f"{self._name} ({decoder.way})"
+        try:
+            self._hand_over(decoder)
+        finally:
+            if decoder.way is not None and self._ways is not None and not self._closed.is_set():
+                self._ways.ended(decoder.way, self._heard_s)
+
+    def _hand_over(self, decoder: Decoder) -> None:
         self._charge()
         for received in self._resampled(self._arrivals(decoder)):
             if not self._received.put(received):
                 return
-        ended = UnavailableError(f"{self.describe}: the stream ended")
+        ended = UnavailableError(f"{self._name}: the stream ended")
         self._received.put(None if decoder.recorded else ended)
 
     def _spend(self, _cpu_s: float = 0.0, _audio_s: float = 0.0) -> None:
@@ -154,7 +178,7 @@ class NetworkStream:
         try:
             self._spend()
         except TooCostlyError as error:
-            raise TooCostlyError(f"{self.describe}: {error}") from None
+            raise TooCostlyError(f"{self._name}: {error}") from None
 
     def _arrivals(self, decoder: Decoder) -> Iterator[tuple[Block, Arrival]]:
         """The blocks with the time at which they came, and no faster than they may."""
@@ -164,6 +188,7 @@ class NetworkStream:
                 due_s += block.duration_s
                 self._closed.wait(max(0.0, due_s - time.monotonic()))
             at_s, utc_ns = time.monotonic(), time.time_ns()
+            self._heard_s += block.duration_s
             yield (
                 block,
                 Arrival(
@@ -198,12 +223,12 @@ class NetworkStream:
         try:
             self._limits.spend_break()
         except TooCostlyError as error:
-            raise TooCostlyError(f"{self.describe}: {error}") from None
+            raise TooCostlyError(f"{self._name}: {error}") from None
 
     def _mix(self, block: Block) -> Samples:
         if self._channel is not None and self._channel >= len(block.planes):
             raise UnavailableError(
-                f"{self.describe}: there is no channel {self._channel}; "
+                f"{self._name}: there is no channel {self._channel}; "
                 f"it has {len(block.planes)}, counted from 0"
             )
         return mix(block.planes, self._channel).samples

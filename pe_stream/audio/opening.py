@@ -6,36 +6,32 @@ audio is decoded, and what it costs is counted. See `limits`, and `fetch` for HT
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 import av
 import av.error
 from av.container import InputContainer
 
-from pe_stream.audio.decode import Decoder, reason
+from pe_stream.audio.decode import Decoder, NoTrackError, reason
 from pe_stream.audio.fetch import Fetcher, HttpBody
 from pe_stream.audio.hls import HlsTimes, WatchedBody
 from pe_stream.audio.limits import PATIENCE, FileLimits, SilenceLimits, bound_allocations
 from pe_stream.audio.recording_file import RecordingFile
-from pe_stream.config.addresses import is_network, masked_url
+from pe_stream.audio.rtsp import FinalError, RtspWay, RtspWays, UnsupportedTransportError
+from pe_stream.config.addresses import PERCENT_ENCODE, encoded_url, is_network, masked_url
 from pe_stream.errors import RefusedError, UnavailableError
 
-_RTSP_OPTIONS = {
-    # RTP over the RTSP connection itself: nothing lost to firewalls or full radio links.
-    "rtsp_transport": "tcp",
-    # A camera then need not send its picture.
-    "allowed_media_types": "audio",
-}
-
 _PROTOCOLS = {
-    "rtsp": "rtp,udp,tcp,tls",
-    "rtsps": "rtp,udp,tcp,tls",
     "rtmp": "rtmp,tcp",
     "rtmps": "rtmps,rtmp,tls,tcp",
     "rtmpe": "rtmpe,ffrtmpcrypt,tcp",
@@ -48,10 +44,16 @@ _PROTOCOLS = {
     "srt": "srt",
     "ftp": "ftp,tcp",
 }
-"""FFmpeg's protocols for each kind of address but HTTP: what it says, and what carries that.
+"""FFmpeg's protocols for each kind of address: what it says, and what carries that.
 
-Left out is what says it over HTTP (mmsh, rtmpt, rtmpts, rtmpte): its redirects would lead anywhere.
+Those of HTTP are in `fetch`, those of RTSP in `rtsp`. Left out is what says it over HTTP (mmsh, rtmpt,
+rtmpts, rtmpte): its redirects would lead anywhere.
 """
+
+_RTSP = {"rtsp": 554, "rtsps": 322}
+"""Usual ports."""
+
+_NOBODY = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
 
 _PLAYLIST = b"#EXTM3U"
 
@@ -75,12 +77,14 @@ _SHORT_BEGINNING, _BEGINNING = 64, 4096
 _EBML = b"\x1aE\xdf\xa3"
 
 
-def open_pipe(path: str, *, spend: Callable[[float, float], None]) -> Decoder:
+def open_pipe(
+    path: str, *, spend: Callable[[float, float], None], track: int | None = None
+) -> Decoder:
     """What somebody writes into a pipe (FIFO), live, in any format that needs no seeking.
 
-    spend: see `Decoder`. Raises UnavailableError, also where nobody writes in time.
+    spend, track: see `Decoder`. Raises UnavailableError, also where nobody writes in time.
     """
-    decoder = open_file(path, spend=spend)
+    decoder = open_file(path, spend=spend, track=track)
     decoder.recorded = False  # whatever a header says of its length
     return decoder
 
@@ -90,11 +94,13 @@ def open_file(
     part: tuple[int, int] | None = None,
     *,
     spend: Callable[[float, float], None] | None = None,
+    track: int | None = None,
 ) -> Decoder:
     """A recording on disk. Raises UnavailableError naming the file and what is wrong with it.
 
     part: begin and end (bytes) of what is decoded, as if it were a file. spend: see `Decoder`;
-    default: bounded by the file's own limits.
+    default: bounded by the file's own limits. track: the audio track to take, from 0, instead of
+    the best one.
     """
     file = Path(path)
     try:
@@ -130,7 +136,7 @@ def open_file(
         raise UnavailableError(f"{path}: {reason(error)}") from None
     except UnavailableError as error:
         raise type(error)(f"{path}: {error}") from None
-    return Decoder(container, path, spend=spend)
+    return Decoder(container, path, spend=spend, track=track)
 
 
 def open_network(
@@ -140,25 +146,37 @@ def open_network(
     other_hosts: Collection[str] = (),
     closed: threading.Event | None = None,
     spend: Callable[[float, float], None] = lambda _cpu_s, _audio_s: None,
+    ways: RtspWays | None = None,
+    track: int | None = None,
+    again: bool = False,
 ) -> Decoder:
     """A stream by its URL; `timeout_s` bounds opening, and every read after it.
 
     other_hosts: servers that an HTTP stream may lead to, besides its own: names or addresses, with
-    a port or without. closed: set where nobody waits for it any more. spend: see `Decoder`.
+    a port or without. closed: set where nobody waits for it any more. spend, track: see `Decoder`.
+    ways: in which a camera is asked, and what is known of them; default: all. again: it was heard
+    before, so that of what a server has stored, what came meanwhile is wanted.
 
     Raises UnavailableError. Its message has the URL masked, and FFmpeg's own error, which has
     not, is kept out of the traceback.
     """
     name = masked_url(url)
+    url = encoded_url(url)
     scheme = url.partition(":")[0].lower()
     recorded = False
     times: HlsTimes | None = None
     came: Callable[[int], None]
     try:
+        if scheme in _RTSP:
+            ways = ways or RtspWays(secure=scheme == "rtsps")
+            camera = _Camera(url, name, timeout_s, closed, spend, track)
+            decoder, way = ways.open(name, camera.open)
+            decoder.way = way
+            return decoder
         if scheme in {"http", "https"}:
             fetcher = Fetcher(url, timeout_s=timeout_s, other_hosts=other_hosts, closed=closed)
             times = HlsTimes()
-            container, recorded = _open_http(fetcher, timeout_s, times)
+            container, recorded = _open_http(fetcher, timeout_s, times, again=again)
             heard, came = fetcher.heard, fetcher.check
         else:
             container = _open_other(url, scheme, timeout_s)
@@ -171,11 +189,87 @@ def open_network(
     except UnavailableError as error:
         raise type(error)(f"{name}: {error}") from None
     return Decoder(
-        container, name, spend=spend, heard=heard, came=came, recorded=recorded, times=times
+        container,
+        name,
+        spend=spend,
+        heard=heard,
+        came=came,
+        recorded=recorded,
+        times=times,
+        track=track,
     )
 
 
-def _open_http(fetcher: Fetcher, timeout_s: float, times: HlsTimes) -> tuple[InputContainer, bool]:
+@dataclass(frozen=True, slots=True)
+class _Camera:
+    """One that speaks RTSP: see `open_network`."""
+
+    url: str
+    name: str
+    timeout_s: float
+    closed: threading.Event | None
+    spend: Callable[[float, float], None]
+    track: int | None
+
+    def open(self, way: RtspWay) -> Decoder:
+        """Its sound, once there is some. Raises UnavailableError, without the camera's name."""
+        try:
+            decoder = self._opened(way)
+            decoder.wait_for_sound()
+        except av.error.HTTPClientError as error:
+            raise RefusedError(reason(error)) from None
+        except (av.error.FFmpegError, UnicodeError) as error:
+            raise self._failure(error) from None
+        except UnavailableError as error:
+            kind = FinalError if isinstance(error, NoTrackError) else type(error)
+            raise kind(str(error).removeprefix(f"{self.name}: ")) from None
+        return decoder
+
+    def _opened(self, way: RtspWay) -> Decoder:
+        if self.closed is not None and self.closed.is_set():
+            raise FinalError("it is no longer wanted")
+        options = {
+            **_common_options(),
+            **way.options,
+            "protocol_whitelist": way.protocols,
+            "format_whitelist": _formats_that_stay(),
+        }
+        container = av.open(self.url, options=options, timeout=(self.timeout_s, self.timeout_s))
+        silence = SilenceLimits(self.timeout_s, self.closed)
+        return Decoder(
+            container,
+            self.name,
+            spend=self.spend,
+            heard=silence.heard,
+            came=silence.spend,
+            track=self.track,
+        )
+
+    def _failure(self, error: Exception) -> UnavailableError:
+        """What it means for other ways that one has failed."""
+        number = getattr(error, "errno", None)
+        if number == errno.EINVAL and "@" in self.url:
+            return FinalError(f"{reason(error)}; {PERCENT_ENCODE}")
+        if number == errno.EPROTONOSUPPORT:
+            return UnsupportedTransportError(reason(error))
+        if number in _NOBODY or not self._answers():
+            return FinalError(reason(error))
+        return UnavailableError(reason(error))
+
+    def _answers(self) -> bool:
+        """Whether there is anybody who would take a connection."""
+        parts = urlsplit(self.url)
+        try:
+            port = parts.port or _RTSP[parts.scheme.lower()]
+            socket.create_connection((parts.hostname or "", port), self.timeout_s).close()
+        except (OSError, ValueError):
+            return False
+        return True
+
+
+def _open_http(
+    fetcher: Fetcher, timeout_s: float, times: HlsTimes, *, again: bool
+) -> tuple[InputContainer, bool]:
     """What is at the fetcher's address, and whether that is known to have an end."""
     limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
     body = fetcher.main()
@@ -188,6 +282,8 @@ def _open_http(fetcher: Fetcher, timeout_s: float, times: HlsTimes) -> tuple[Inp
         # Every address is opened by `nested` then, none on a connection that is kept.
         "http_persistent": "0",
         "http_multiple": "0",
+        # Segments before the last are of no use, unless they fill a gap.
+        "live_start_index": "-3" if again else "-1",
     }
     if not playlist:
         body.allow_seeking()
@@ -223,13 +319,12 @@ def _is_playlist(body: HttpBody) -> bool:
 def _open_other(url: str, scheme: str, timeout_s: float) -> InputContainer:
     protocols = _PROTOCOLS.get(scheme)
     if protocols is None:
-        kinds = ", ".join(sorted({"http", "https", *_PROTOCOLS}))
+        kinds = ", ".join(sorted({"http", "https", *_RTSP, *_PROTOCOLS}))
         raise UnavailableError(f"addresses of the kind {scheme}:// are not taken; {kinds} are")
     options = {
         **_common_options(),
         "protocol_whitelist": protocols,
         "format_whitelist": _formats_that_stay(),
-        **(_RTSP_OPTIONS if scheme.startswith("rtsp") else {}),
     }
     return av.open(url, options=options, timeout=(timeout_s, timeout_s))
 

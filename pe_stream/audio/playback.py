@@ -29,15 +29,16 @@ class Playback:
         *,
         loop: bool = False,
         channel: int | None = None,
+        track: int | None = None,
         first_sample: int = 0,
     ) -> None:
         self.describe = f"{path} in real time" + (", repeated" if loop else "")
         self._path = path
         self._loop = loop
-        self._channel = channel
+        self._channel, self._track = channel, track
         self._start = first_sample
         self._closed = threading.Event()
-        self._recording = read(path, channel=channel)
+        self._recording = read(path, channel=channel, track=track)
         self._chunks = self._play()
 
     def __iter__(self) -> Self:
@@ -64,4 +65,4 @@ class Playback:
                 start, anchor_ns = end, None
             if not self._loop:
                 return
-            self._recording = read(self._path, channel=self._channel)
+            self._recording = read(self._path, channel=self._channel, track=self._track)

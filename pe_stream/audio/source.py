@@ -7,10 +7,11 @@ from typing import Protocol
 
 from pe_stream.audio.limits import LiveLimits
 from pe_stream.audio.microphone import Absent, Microphone
-from pe_stream.audio.network import NetworkStream
+from pe_stream.audio.network import TIMEOUT_S, NetworkStream
 from pe_stream.audio.playback import Playback
 from pe_stream.audio.recording_file import is_pipe
-from pe_stream.config.addresses import is_network
+from pe_stream.audio.rtsp import RtspSpec, RtspWays
+from pe_stream.config.addresses import is_network, is_rtsp, is_secure_rtsp
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import ConfigError
 
@@ -37,6 +38,14 @@ class SourceSpec(Protocol):
     @property
     def channel(self) -> int | None:
         """The one channel to take, from 0; None is the mean of all."""
+
+    @property
+    def track(self) -> int | None:
+        """The audio track of a file or stream, from 0; None is the best one."""
+
+    @property
+    def rtsp(self) -> RtspSpec:
+        """How a camera is asked."""
 
 
 class Source(Protocol):
@@ -67,13 +76,14 @@ def open_source(
     first_sample: int = 0,
     at_s: float | None = None,
     limits: LiveLimits | None = None,
+    ways: RtspWays | None = None,
 ) -> Source:
     """The source that `spec` describes; its first sample gets the index `first_sample`.
 
-    at_s: when `first_sample` was due (monotonic), for a source that is opened again: the index
-    advances by what has been lost since. limits: what a stream has left of them, over all its
-    connections. Raises UnavailableError for a file that cannot be read;
-    what may be absent raises it while iterating.
+    at_s: when the sample before `first_sample` was made (monotonic), for a source that is opened
+    again: the index advances by what has been lost since. limits, ways: what a stream has left of
+    them, and what is known of a camera, over all its connections. Raises UnavailableError for a
+    file that cannot be read; what may be absent raises it while iterating.
     """
     if spec.microphone is not None:
         return Microphone(
@@ -82,12 +92,28 @@ def open_source(
     if spec.url is None:
         raise ConfigError("a source needs either `microphone` or `url`")
     if not is_network(spec.url) and not is_pipe(spec.url):
-        return Playback(spec.url, loop=spec.loop, channel=spec.channel, first_sample=first_sample)
+        return Playback(
+            spec.url,
+            loop=spec.loop,
+            channel=spec.channel,
+            track=spec.track,
+            first_sample=first_sample,
+        )
+    camera = is_rtsp(spec.url)
     return NetworkStream(
         spec.url,
         channel=spec.channel,
+        track=spec.rtsp.track if camera else spec.track,
+        timeout_s=spec.rtsp.timeout_s if camera else TIMEOUT_S,
         first_sample=first_sample,
         at_s=at_s,
         other_hosts=spec.other_hosts,
         limits=limits,
+        ways=ways or (ways_of(spec) if camera else None),
     )
+
+
+def ways_of(spec: SourceSpec) -> RtspWays:
+    """Nothing known of a camera yet, but how it may be asked."""
+    secure = spec.url is not None and is_secure_rtsp(spec.url)
+    return RtspWays(spec.rtsp.transport, spec.rtsp.streams, secure=secure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import quote
 
 from pe_stream.config.redaction import redacted
 
@@ -13,6 +14,16 @@ MASK = "********"
 def is_network(url: str) -> bool:
     """Whether `url` is fetched over a network; anything else is the path of a file."""
     return re.match(r"[a-z][a-z0-9+.-]*://", url, re.IGNORECASE) is not None
+
+
+def is_rtsp(url: str) -> bool:
+    """Whether `url` is a camera's, over RTSP."""
+    return re.match(r"rtsps?://", url, re.IGNORECASE) is not None
+
+
+def is_secure_rtsp(url: str) -> bool:
+    """Whether that is RTSP over TLS."""
+    return url.lower().startswith("rtsps://")
 
 
 _SCHEME = r"(?:rtsps?|rtmps?|https?|mms|srt|rtp|udp|tcp|ftps?)"
@@ -70,6 +81,42 @@ def masked_text(url: str) -> str:
         shown = f"{MASK}@{after}" if at else rest
         return _masked_words(begin) + _VALUE.sub(f"={MASK}", shown)
     return _masked_words(url)
+
+
+_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?=[/?#]|$)"
+_AUTHORITY = re.compile(rf"(?:([^@/?#]*)@)?({_HOST})")
+_LAST_HOST = re.compile(rf"(.*)@({_HOST})", re.DOTALL)
+_RAW = re.compile(r"%(?![0-9A-Fa-f]{2})|[^A-Za-z0-9._~!$&'()*+,;=%-]")
+_TWO_HOSTS = re.compile(r"[^@/?#.]+:\d+[/?].*@(?:[A-Za-z0-9_-]+\.[A-Za-z0-9._-]+|\[|[^@/?#]+:\d)")
+
+PERCENT_ENCODE = "percent-encode the password: %23 for #, %2F for /, %40 for @, %3A for :"
+"""What mends an address whose password is taken for something else."""
+
+
+def encoded_url(url: str) -> str:
+    """`url` with user and password percent-encoded, where they were given as they are.
+
+    What stands before the host may hold `/`, `#`, `?`, `@`, `:` and `%`; what is encoded already
+    stays. An address that can be read as it is, such as `cam:80/a@b`, is.
+    """
+    scheme, mark, rest = url.partition("://")
+    found = _AUTHORITY.match(rest)
+    if found is None or "#" in rest.partition("/")[0].rpartition("@")[0]:
+        found = _LAST_HOST.match(rest)
+    if not mark or found is None or found[1] is None:
+        return url
+    user, colon, password = found[1].partition(":")
+    return f"{scheme}{mark}{_encoded(user)}{colon}{_encoded(password)}@{rest[found.start(2) :]}"
+
+
+def is_ambiguous(url: str) -> bool:
+    """Whether what reads as a path must have been meant as a password: `me:12/3@cam.lan/live`."""
+    return _TWO_HOSTS.match(url.partition("://")[2]) is not None
+
+
+def _encoded(text: str) -> str:
+    """With all that would end it percent-encoded; what is encoded already stays."""
+    return _RAW.sub(lambda raw: quote(raw[0], safe=""), text)
 
 
 def _masked_words(text: str) -> str:

@@ -28,7 +28,7 @@ from pe_stream.config.search import SearchSettings
 from pe_stream.config.sources import SourceSettings
 from pe_stream.config.store import StoreSettings
 from pe_stream.config.times import LocationSettings
-from pe_stream.config.values import LabelName, Name, Section
+from pe_stream.config.values import LabelName, Name, Section, none_is_empty
 from pe_stream.config.web import WebSettings
 from pe_stream.errors import ConfigError
 
@@ -47,11 +47,6 @@ def default_node() -> str:
     return socket.gethostname()
 
 
-def _none_is_empty(value: object) -> object:
-    """A section whose keys are all commented out reads as null."""
-    return {} if value is None else value
-
-
 class Settings(Section):
     """All settings of a daemon."""
 
@@ -60,19 +55,19 @@ class Settings(Section):
 
     location: Annotated[
         LocationSettings,
-        BeforeValidator(_none_is_empty, json_schema_input_type=LocationSettings | None),
+        BeforeValidator(none_is_empty, json_schema_input_type=LocationSettings | None),
     ] = LocationSettings()
     """Where the house is, for times of day."""
 
     model: Annotated[
         ModelSettings,
-        BeforeValidator(_none_is_empty, json_schema_input_type=ModelSettings | None),
+        BeforeValidator(none_is_empty, json_schema_input_type=ModelSettings | None),
     ] = ModelSettings()
     """What hears, and how often."""
 
     sources: Annotated[
         dict[Name, SourceSettings],
-        BeforeValidator(_none_is_empty, json_schema_input_type=dict[Name, SourceSettings] | None),
+        BeforeValidator(none_is_empty, json_schema_input_type=dict[Name, SourceSettings] | None),
     ] = Field(default_factory=dict, max_length=MOST_SOURCES)
     """Where sound comes from, by name; at most 500."""
 
@@ -81,7 +76,7 @@ class Settings(Section):
             LabelName,
             Annotated[
                 LabelSettings,
-                BeforeValidator(_none_is_empty, json_schema_input_type=LabelSettings | None),
+                BeforeValidator(none_is_empty, json_schema_input_type=LabelSettings | None),
             ],
         ],
         Field(min_length=1, max_length=MOST_LABELS),
@@ -89,57 +84,57 @@ class Settings(Section):
     """Sounds to listen for, by name; at least one, at most 2000, with 20,000 prompts in all."""
 
     mqtt: Annotated[
-        MqttSettings, BeforeValidator(_none_is_empty, json_schema_input_type=MqttSettings | None)
+        MqttSettings, BeforeValidator(none_is_empty, json_schema_input_type=MqttSettings | None)
     ] = MqttSettings()
     """Where events go."""
 
     store: Annotated[
         StoreSettings,
-        BeforeValidator(_none_is_empty, json_schema_input_type=StoreSettings | None),
+        BeforeValidator(none_is_empty, json_schema_input_type=StoreSettings | None),
     ] = StoreSettings()
     """Events kept on disk."""
 
     history: Annotated[
         HistorySettings,
-        BeforeValidator(_none_is_empty, json_schema_input_type=HistorySettings | None),
+        BeforeValidator(none_is_empty, json_schema_input_type=HistorySettings | None),
     ] = HistorySettings()
     """Scores kept on disk."""
 
     search: Annotated[
         SearchSettings,
-        BeforeValidator(_none_is_empty, json_schema_input_type=SearchSettings | None),
+        BeforeValidator(none_is_empty, json_schema_input_type=SearchSettings | None),
     ] = SearchSettings()
     """What was heard, kept on disk to search in."""
 
     clips: Annotated[
         ClipSettings,
-        BeforeValidator(_none_is_empty, json_schema_input_type=ClipSettings | None),
+        BeforeValidator(none_is_empty, json_schema_input_type=ClipSettings | None),
     ] = ClipSettings()
     """Audio kept with events."""
 
     home_assistant: Annotated[
         HomeAssistantSettings,
-        BeforeValidator(_none_is_empty, json_schema_input_type=HomeAssistantSettings | None),
+        BeforeValidator(none_is_empty, json_schema_input_type=HomeAssistantSettings | None),
     ] = HomeAssistantSettings()
     """How we show in Home Assistant."""
 
     notifications: Annotated[
         dict[Name, NotificationSettings],
         BeforeValidator(
-            _none_is_empty, json_schema_input_type=dict[Name, NotificationSettings] | None
+            none_is_empty, json_schema_input_type=dict[Name, NotificationSettings] | None
         ),
     ] = Field(default_factory=dict)
     """Messages to people and other services, by name."""
 
     web: Annotated[
         WebSettings,
-        BeforeValidator(_none_is_empty, json_schema_input_type=WebSettings | None),
+        BeforeValidator(none_is_empty, json_schema_input_type=WebSettings | None),
     ] = WebSettings()
     """The page and its API."""
 
     metrics: Annotated[
         MetricsSettings,
-        BeforeValidator(_none_is_empty, json_schema_input_type=MetricsSettings | None),
+        BeforeValidator(none_is_empty, json_schema_input_type=MetricsSettings | None),
     ] = MetricsSettings()
     """Figures for Prometheus."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import (
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationInfo,
@@ -14,8 +15,16 @@ from pydantic import (
     model_validator,
 )
 
-from pe_stream.config.addresses import is_misspelt, is_network, masked_url
-from pe_stream.config.values import Matching, Microphone, PathText, Section
+from pe_stream.config.addresses import (
+    PERCENT_ENCODE,
+    is_ambiguous,
+    is_misspelt,
+    is_network,
+    is_rtsp,
+    is_secure_rtsp,
+    masked_url,
+)
+from pe_stream.config.values import Matching, Microphone, PathText, Section, none_is_empty
 
 OtherHost = Annotated[
     str,
@@ -26,6 +35,27 @@ OtherHost = Annotated[
     ),
 ]
 """A server that an HTTP stream may lead to."""
+
+Track = Annotated[int, Field(ge=0, le=63)]
+"""An audio track, counted from 0."""
+
+
+class RtspSettings(Section):
+    """How a camera is asked for its sound."""
+
+    transport: Literal["auto", "tcp", "udp", "http"] = "auto"
+    """What carries the sound: the RTSP connection (tcp), datagrams (udp) or HTTP; auto: tcp, and
+    udp where the camera refuses that."""
+
+    streams: Literal["auto", "audio", "all"] = "auto"
+    """What the camera is asked for: audio alone, or all, of which the picture is thrown away; auto:
+    audio, and all where nothing comes of it or the camera hangs up."""
+
+    timeout_s: Annotated[float, Field(ge=1, le=120)] = 10.0
+    """How long opening may take, and every silence after it."""
+
+    track: Track | None = None
+    """Take this audio track (0 is the first); default: the one that FFmpeg takes for the best."""
 
 
 class SourceSettings(Section):
@@ -51,6 +81,16 @@ class SourceSettings(Section):
     """Servers besides its own that an HTTP stream may lead to: names or addresses, with a port or
     without; `*.example.org` is every name below that one."""
 
+    track: Track | None = None
+    """Files and streams but RTSP: take this audio track (0 is the first); default: the one that
+    FFmpeg takes for the best."""
+
+    rtsp: Annotated[
+        RtspSettings,
+        BeforeValidator(none_is_empty, json_schema_input_type=RtspSettings | None),
+    ] = RtspSettings()
+    """RTSP only: how the camera is asked."""
+
     @field_validator("url", mode="before")
     @classmethod
     def _path_of_a_file(cls, value: object) -> object:
@@ -69,6 +109,8 @@ class SourceSettings(Section):
                 f"{masked_url(value)!r} is no address, and looks like one: rtsp://HOST/PATH or "
                 "http://HOST/PATH; the path of a file that looks so begins with ./"
             )
+        if value is not None and is_network(value) and is_ambiguous(value):
+            raise ValueError(f"two hosts are in {masked_url(value)!r}: {PERCENT_ENCODE}")
         return value
 
     @field_validator("loop")
@@ -77,6 +119,25 @@ class SourceSettings(Section):
         url = info.data.get("url", "")
         if value and (url is None or is_network(url)):
             raise ValueError("loop is for files given as `url`: live sound cannot be repeated")
+        return value
+
+    @field_validator("track")
+    @classmethod
+    def _track_of_a_url(cls, value: int | None, info: ValidationInfo) -> int | None:
+        url = info.data.get("url")
+        if value is not None and (url is None or is_rtsp(url)):
+            where = "a microphone has channels" if url is None else "set rtsp.track"
+            raise ValueError(f"track is for files and for streams but RTSP: {where}")
+        return value
+
+    @field_validator("rtsp")
+    @classmethod
+    def _rtsp_of_a_camera(cls, value: RtspSettings, info: ValidationInfo) -> RtspSettings:
+        url = info.data.get("url") or ""
+        if value.model_fields_set and not is_rtsp(url):
+            raise ValueError("rtsp is for addresses that begin with rtsp:// or rtsps://")
+        if is_secure_rtsp(url) and value.transport in {"udp", "http"}:
+            raise ValueError("rtsps goes over TCP alone: leave out rtsp.transport")
         return value
 
     @model_validator(mode="after")

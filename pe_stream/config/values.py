@@ -48,6 +48,11 @@ class Section(BaseModel):
     )
 
 
+def none_is_empty(value: object) -> object:
+    """A section whose keys are all commented out reads as null."""
+    return {} if value is None else value
+
+
 def frames(seconds: float) -> float:
     """`seconds` in frames of 40 ms, rid of the noise of binary fractions."""
     return round(seconds / FRAME_S, 6)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pe_stream.audio.devices import list_devices
 from pe_stream.audio.feed import Feed, Opener
 from pe_stream.audio.limits import LiveLimits
-from pe_stream.audio.source import open_source
+from pe_stream.audio.source import open_source, ways_of
 from pe_stream.config import Settings, SourceSettings
 from pe_stream.errors import UnavailableError
 
@@ -34,8 +34,10 @@ def openers(settings: Settings) -> dict[str, Opener]:
         if isinstance(spec.microphone, int):
             known = ids.get(spec.microphone, spec.microphone)
             spec = spec.model_copy(update={"microphone": known})
-        limits = LiveLimits()  # outlives its connections
-        return lambda sample, at_s: open_source(spec, first_sample=sample, at_s=at_s, limits=limits)
+        limits, ways = LiveLimits(), ways_of(spec)  # they outlive its connections
+        return lambda sample, at_s: open_source(
+            spec, first_sample=sample, at_s=at_s, limits=limits, ways=ways
+        )
 
     return {name: opener(spec) for name, spec in settings.sources.items()}
 

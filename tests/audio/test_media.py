@@ -361,3 +361,17 @@ def test_sizes_that_are_stated_are_not_believed(tmp_path: Path) -> None:
     for each in (tag, picture):
         with pytest.raises(UnavailableError, match=each.name):
             seconds_of(each)
+
+
+def test_a_film_has_tracks_to_choose_from(tmp_path: Path) -> None:
+    wavs = [
+        write_wav(tmp_path / f"{level}.wav", np.full(48_000, level), 48_000) for level in (0.1, 0.4)
+    ]
+    film = tmp_path / "film.mkv"
+    both = ("-map", "0:a", "-map", "1:a", "-c:a", "pcm_s16le")
+    ffmpeg("-i", wavs[0], "-i", wavs[1], *both, film)
+    for track, level in enumerate((0.1, 0.4)):
+        (first, *_) = read(str(film), track=track)
+        assert first.samples == pytest.approx(level, abs=1e-3)
+    with pytest.raises(UnavailableError, match="there is no audio track 2; it has 2, counted from"):
+        read(str(film), track=2)

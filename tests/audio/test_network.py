@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 import traceback
@@ -9,14 +10,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from audio.hostile_servers import Handler, adts_frames, changing, drip, flood, garbage, serving, wav
+from audio.hostile_servers import (
+    Handler,
+    adts_frames,
+    changing,
+    drip,
+    flood,
+    garbage,
+    head,
+    serving,
+    tone,
+    wav,
+    wav_head,
+)
 from audio.recordings import ONSETS_S, bursts, ffmpeg, onsets_s, write_wav
 from audio.stream_servers import http_file, rtsp_camera
+from mosquitto import wait_until
 from timing import within
 
 from pe_stream.audio import network
+from pe_stream.audio.feed import Feed
 from pe_stream.audio.limits import BURST_S, LiveLimits, TooCostlyError
 from pe_stream.audio.network import NetworkStream
+from pe_stream.audio.source import open_source
+from pe_stream.config import SourceSettings
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import UnavailableError
 
@@ -43,10 +60,9 @@ def test_a_camera_is_heard_until_it_hangs_up(capfd: pytest.CaptureFixture[str]) 
         began_ns = time.time_ns()
         stream = NetworkStream(url, first_sample=500)
         chunks, message = receive(stream)
-    assert stream.describe == url.replace("admin:secret", "********").replace(
-        "=secret", "=********"
-    )
-    assert message == f"{stream.describe}: the stream ended"
+    name = url.replace("admin:secret", "********").replace("=secret", "=********")
+    assert stream.describe == f"{name} (audio alone over TCP)"
+    assert message == f"{name}: the stream ended"
     assert chunks[0].start == 500
     assert chunks[0].anchor_ns is not None
     assert -1e9 < chunks[0].anchor_ns - began_ns < within(1e9)
@@ -206,3 +222,40 @@ def test_an_address_of_no_known_kind_is_refused(kind: str) -> None:
     """Nor of one that leads wherever a redirect does."""
     with pytest.raises(UnavailableError, match=f"addresses of the kind {kind}:// are not taken"):
         next(NetworkStream(f"{kind}://127.0.0.1/"))
+
+
+def test_a_microphone_that_drops_out_is_counted_once_over_all_its_connections() -> None:
+    """16 kHz WAV over HTTP, of which FFmpeg reads the first seconds before it hands any on."""
+    some = tone(16_000, 6.0)
+
+    def answer(connection: socket.socket, _: str) -> None:
+        connection.sendall(head() + wav_head(16_000, bits=16))
+        began_s = time.monotonic()
+        for number in range(225):  # 4.5 s, then it hangs up
+            connection.sendall(some[number * 640 : (number + 1) * 640])
+            time.sleep(max(0.0, began_s + (number + 1) * 0.02 - time.monotonic()))
+
+    chunks: list[AudioChunk] = []
+    failures: list[BaseException] = []
+    with serving(answer) as source:
+        spec = SourceSettings(url=source.url())
+        feed = Feed(
+            "esp",
+            lambda first, at_s: open_source(spec, first_sample=first, at_s=at_s),
+            arrived=lambda: chunks.extend(
+                each for each in feed.take() if isinstance(each, AudioChunk)
+            ),
+            failed=failures.append,
+        )
+        feed.open()
+        feed.start()
+        wait_until(lambda: sum(chunk.anchor_ns is not None for chunk in chunks) == 3, "3", 40)
+        wait_until(lambda: chunks[-1].end > 48_000 * 13, "13 s", 20)
+        feed.stop()
+        feed.join(5)
+    assert failures == []
+    heard_s = sum(len(chunk.samples) for chunk in chunks) / 48_000
+    begun_s = chunks[0].captured_s - len(chunks[0].samples) / 48_000
+    elapsed_s = chunks[-1].captured_s - begun_s
+    assert chunks[-1].end / 48_000 == pytest.approx(elapsed_s, abs=within(0.2))
+    assert heard_s < elapsed_s - 1.0  # it was away for a second, twice

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from audio.recordings import write_wav
 from pe_stream.audio import open_source, portaudio
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.network import NetworkStream
+from pe_stream.config.sources import RtspSettings
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import ConfigError, UnavailableError
 
@@ -23,6 +24,8 @@ class Spec:
     loop: bool = False
     other_hosts: tuple[str, ...] = ()
     channel: int | None = None
+    track: int | None = None
+    rtsp: RtspSettings = field(default_factory=RtspSettings)
 
 
 def test_a_file_is_played_with_all_that_is_asked_for(tmp_path: Path) -> None:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pe_stream.config.addresses import authority, is_misspelt, is_network, masked_url, origin
+from pe_stream.config.addresses import (
+    authority,
+    encoded_url,
+    is_ambiguous,
+    is_misspelt,
+    is_network,
+    masked_url,
+    origin,
+)
 from pe_stream.config.file import effective, parse
 from pe_stream.config.notifications import shown as shown_service
 from pe_stream.errors import ConfigError
@@ -153,3 +161,47 @@ def test_of_an_origin_the_host_alone_is_shown(url: str, shown: str) -> None:
 )
 def test_an_ipv6_address_is_in_brackets(host: str, shown: str) -> None:
     assert authority(host, 80) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "encoded"),
+    [
+        ("rtsp://cam/live", "rtsp://cam/live"),
+        ("rtsp://cam:8554/live@2?a=b@c#d", "rtsp://cam:8554/live@2?a=b@c#d"),
+        ("rtsp://[::1]:8554/live", "rtsp://[::1]:8554/live"),
+        ("rtsp://admin:secret@cam/live@2", "rtsp://admin:secret@cam/live@2"),
+        ("rtsp://admin@cam", "rtsp://admin@cam"),
+        ("rtsp://admin:pa%23s@cam/", "rtsp://admin:pa%23s@cam/"),
+        ("rtsp://admin:pa#ss@w/rd%1@10.0.0.9:554/live", "admin:pa%23ss%40w%2Frd%251@10.0.0.9:554/"),
+        ("rtsp://admin:12#3@cam/live", "admin:12%233@cam/"),
+        ("rtsp://admin:100%@cam/live", "admin:100%25@cam/"),
+        ("rtsp://admin:a?b@cam/live", "admin:a%3Fb@cam/"),
+        ("rtsp://admin:a:b:c@cam/live", "admin:a%3Ab%3Ac@cam/"),
+        ("rtsp://admin:a/b@[fe80::1]:554/live", "admin:a%2Fb@[fe80::1]:554/"),
+        ("rtsp://admin:ä \u20ac@cam/live", "admin:%C3%A4%20%E2%82%AC@cam/"),
+        ("rtsp://me@home:a@b@cam/live", "me%40home:a%40b@cam/"),
+        ("rtsp://admin:pa#ss@/live", "rtsp://admin:pa#ss@/live"),
+        ("film@home.wav", "film@home.wav"),
+    ],
+)
+def test_what_stands_before_the_host_is_encoded_where_it_is_not(given: str, encoded: str) -> None:
+    whole = encoded if "://" in encoded or encoded == given else f"rtsp://{encoded}live"
+    assert encoded_url(given) == whole
+    assert encoded_url(encoded_url(given)) == encoded_url(given)
+
+
+@pytest.mark.parametrize(
+    ("url", "ambiguous"),
+    [
+        ("rtsp://admin:12/34@10.0.0.9/live", True),
+        ("rtsp://admin:12?34@cam.lan/live", True),
+        ("rtsp://admin:12/34@cam:554/live", True),
+        ("rtsp://admin:12/34@[::1]/live", True),
+        ("rtsp://cam:554/live@2", False),
+        ("rtsp://cam.lan:554/34@10.0.0.9/", False),
+        ("rtsp://cam:554/live", False),
+        ("rtsp://admin:a/b@cam.lan/live", False),  # no port: it can only be a password
+    ],
+)
+def test_two_hosts_in_one_address(url: str, *, ambiguous: bool) -> None:
+    assert is_ambiguous(url) is ambiguous

@@ -727,3 +727,46 @@ def test_other_hosts_are_names_or_addresses(host: str) -> None:
 def test_other_hosts_that_are_none_are_refused(host: str) -> None:
     with pytest.raises(ValidationError, match="the name or address of a server"):
         SourceSettings(url="http://camera/live", other_hosts=(host,))
+
+
+class TestRtsp:
+    def test_what_is_not_said_is_tried(self) -> None:
+        rtsp = SourceSettings(url="rtsp://camera/live").rtsp
+        assert (rtsp.transport, rtsp.streams) == ("auto", "auto")
+        assert (rtsp.timeout_s, rtsp.track) == (10.0, None)
+        assert SourceSettings.model_validate({"url": "rtsp://camera/", "rtsp": None}).rtsp == rtsp
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"transport": "quic"}, "'auto', 'tcp', 'udp' or 'http'"),
+            ({"streams": "video"}, "'auto', 'audio' or 'all'"),
+            ({"timeout_s": 0.5}, "greater than or equal to 1"),
+            ({"timeout_s": 121}, "less than or equal to 120"),
+            ({"track": -1}, "greater than or equal to 0"),
+            ({"tracks": 1}, "Extra inputs"),
+        ],
+    )
+    def test_other_values_are_refused(self, keys: dict[str, Any], said: str) -> None:
+        with pytest.raises(ValidationError, match=said):
+            SourceSettings.model_validate({"url": "rtsp://camera/live", "rtsp": keys})
+
+    @pytest.mark.parametrize(
+        ("source", "said"),
+        [
+            ({"url": "http://camera/live", "rtsp": {"track": 1}}, "rtsp is for addresses that"),
+            ({"microphone": 0, "rtsp": {"transport": "udp"}}, "rtsp is for addresses that"),
+            ({"url": "rtsps://camera/live", "rtsp": {"transport": "udp"}}, "goes over TCP alone"),
+            ({"url": "rtsp://camera/live", "track": 1}, "set rtsp.track"),
+            ({"microphone": 0, "track": 1}, "a microphone has channels"),
+            ({"url": "rtsp://admin:12/34@10.0.0.9/live"}, "percent-encode the password: %23"),
+        ],
+    )
+    def test_what_does_not_go_together_is_refused(self, source: dict[str, Any], said: str) -> None:
+        with pytest.raises(ValidationError, match=said) as caught:
+            SourceSettings.model_validate(source)
+        assert "12/34" not in str(caught.value)
+
+    def test_a_track_of_a_file_or_another_stream(self) -> None:
+        for url in ("film.mkv", "http://nvr/live", "srt://nvr:900"):
+            assert SourceSettings(url=url, track=1).track == 1
