@@ -66,7 +66,7 @@ class Sender:
         real_s = self.block_s / self.speed
         until_s = 0.0
         while made_s < end_s:
-            while stalls and made_s >= stalls[0][0]:
+            while stalls and made_s >= stalls[0][0] - 1e-6:
                 at_s, length_s = stalls.pop(0)
                 if made_s > at_s + length_s:
                     continue
@@ -169,7 +169,7 @@ def _jittery(most_s: float) -> Callable[[int], float]:
 
 
 def _days(hours: float) -> Mapping[str, Callable[[], tuple[Outcome, float]]]:
-    stalls = tuple((1800.0 + 3600 * hour, 6.0) for hour in range(round(hours)))
+    stalls = tuple((1800.0 + 3606 * hour, 6.0) for hour in range(round(hours)))
     senders = {
         "exact": Sender(block_s=0.96),
         "slow by 0.1 %": Sender(0.999, 0.96),
