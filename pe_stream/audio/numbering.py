@@ -79,7 +79,6 @@ class Numbering:
         for each in placed:
             if each.begins:
                 chunks += self._cut(round(each.begin_s * SAMPLE_RATE), None)
-                self._next += round(each.lost_s * SAMPLE_RATE)
             if each.begins or each.heard_s:
                 self._begin(each)
             chunks += self._cut(round(each.end_s * SAMPLE_RATE), each)
@@ -96,6 +95,10 @@ class Numbering:
         elif comes < position:  # a resampler still had it
             anchor_ns -= (position - comes) * 1_000_000_000 // SAMPLE_RATE
             position = comes
+        else:
+            before = self._stretch
+            self._next = max(self._next, before.sample + position - before.position)
+        self._next += round(placed.lost_s * SAMPLE_RATE)
         self._stretch = _Stretch(position, self._next, anchor_ns)
         self._announced = False
 

@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-_PACED_S = 0.3
-"""A burst is over when sound has come as fast as it plays for so long (s) ..."""
+PACED_S = 0.3
+"""A burst at the beginning is over when sound has come as fast as it plays for so long (s)."""
+
+PACED_AGAIN_S = 1.0
+"""After a stall, what is late may still catch up for so long (s)."""
 
 _PACE = 0.3
-"""... that is, not faster than by this part of it ..."""
+"""Sound comes as fast as it plays where it is not faster than by this part."""
+
+_EARLY_S = 0.02
+"""Or by so little (s)."""
+
+
+def comes_faster(late_s: float, than_s: float, in_s: float) -> bool:
+    """Whether sound that was than_s late, and is late_s late in_s later, comes in a burst."""
+    return late_s < than_s - _PACE * in_s - _EARLY_S
+
 
 HELD_S = 3.0
 HELD_AUDIO_S = 30.0
@@ -42,10 +54,11 @@ class CountedRun:
 class HeldAudio:
     """Runs that wait until it shows how late they are.
 
-    audio_s: how much there is. paced_since_s, paced_late_s: since when they come no faster than
-    they play, and how late the first of these is.
+    paced_s: so long they have to come no faster than they play. audio_s: how much there is.
+    paced_since_s, paced_late_s: since when they do, and how late the first of these is.
     """
 
+    paced_s: float = PACED_S
     runs: list[CountedRun] = field(default_factory=list)
     audio_s: float = 0.0
     paced_since_s: float = 0.0
@@ -55,13 +68,13 @@ class HeldAudio:
         """Take the next one."""
         self.runs.append(run)
         self.audio_s += run.end_s - run.begin_s
-        if run.late_s < self.paced_late_s - _PACE * (run.at_s - self.paced_since_s) - 0.02:
+        if comes_faster(run.late_s, self.paced_late_s, run.at_s - self.paced_since_s):
             self.paced_since_s, self.paced_late_s = run.at_s, run.late_s
 
     @property
     def paced(self) -> bool:
         """Whether sound comes as fast as it plays by now: a burst is over."""
-        return self.runs[-1].at_s - self.paced_since_s >= _PACED_S
+        return self.runs[-1].at_s - self.paced_since_s >= self.paced_s
 
     @property
     def full(self) -> bool:

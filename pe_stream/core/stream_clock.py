@@ -18,7 +18,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pe_stream.core.arrival_line import ArrivalLine
-from pe_stream.core.held_audio import CountedRun, HeldAudio
+from pe_stream.core.held_audio import (
+    PACED_AGAIN_S,
+    PACED_S,
+    CountedRun,
+    HeldAudio,
+    comes_faster,
+)
 from pe_stream.core.wall_clock import WallClock
 
 GAP_S = 0.5
@@ -28,7 +34,7 @@ STEP_S = 1.0
 """Steps of the sender's stamps up to this (s) never say that something was lost."""
 
 _FALL_S = 0.25
-"""Sound that comes earlier than ever by more (s) is the beginning of a burst."""
+"""A burst that brought sound earlier than ever by less (s) is slewed like all else."""
 
 QUIET_S = 0.5
 """... or when nothing has come for so long (s)."""
@@ -107,7 +113,7 @@ class StreamClock:
         self._wall = WallClock()
         self._stamp_s: float | None = None
         self._trusted = False
-        self._usual_s = 0.0
+        self._usual_s = self._last_s = 0.0
         self._hold: HeldAudio | None = HeldAudio()
         # The line is not known: of a connection, or of what follows a break.
         self._fresh = self._connecting = True
@@ -153,10 +159,11 @@ class StreamClock:
             self._hold, self._fresh = HeldAudio(), True
         run = self._run(arrival, sent_s)
         if self._hold is None:
-            ahead_s = run.late_s - self._line.at(run.at_s)
-            if -_FALL_S <= ahead_s <= GAP_S + self._usual_s:
+            line_s = self._line.at(run.at_s)
+            early = comes_faster(run.late_s, line_s, run.at_s - self._last_s)
+            if not early and run.late_s - line_s <= GAP_S + self._usual_s:
                 return [*placed, self._go_on(run)]
-            self._hold = HeldAudio()
+            self._hold = HeldAudio(PACED_S if early else PACED_AGAIN_S)
         self._hold.add(run)
         if self._caught_up(self._hold) or self._hold.paced or self._hold.full:
             placed += self.settle()
@@ -265,6 +272,7 @@ class StreamClock:
         heard_s: float = 0.0,
     ) -> PlacedAudio:
         begins, self._begins = begins or self._begins, False
+        self._last_s = run.at_s
         end_s = min(end_s, run.came_s)
         start_s = end_s if self._end_s is None else self._end_s
         self._end_s = max(start_s, end_s)

@@ -110,3 +110,31 @@ def test_a_resampler_that_holds_samples_back_loses_none_and_moves_none() -> None
     last = Resampler(8000)
     whole = np.concatenate([last.feed(tone), last.flush()])
     np.testing.assert_allclose(joined(chunks)[: 6 * 48_000], whole, atol=1e-6)
+
+
+def test_a_clock_that_is_set_while_a_resampler_holds_samples_back() -> None:
+    numbering, resampler = Numbering(0), Resampler(8000)
+    tone = np.sin(np.arange(8000 * 3) * 0.1).astype(np.float32)
+    chunks: list[AudioChunk] = []
+    for number in range(30):
+        at_s = 10.1 + number / 10
+        utc_s = UTC_S + at_s + (3600 if number >= 15 else 0)
+        samples = resampler.feed(tone[number * 800 : (number + 1) * 800])
+        chunks += numbering.add(samples, Arrival(0.1, at_s, round(utc_s * 1e9)))
+    assert [c.start for c in chunks[1:]] == [c.end for c in chunks[:-1]]
+    (_, first), (start, second) = anchors(chunks)
+    assert start == pytest.approx(1.6 * 48_000, abs=0.1 * 48_000)  # the second of the odd ones
+    assert second - first == pytest.approx(3600 + start / 48_000, abs=0.002)
+    marks = [chunk.mark[0] for chunk in chunks if chunk.mark is not None]
+    assert len(marks) >= len(chunks) - 1
+    assert {sample % TENTH for sample in marks} == {0}  # of the ends of what arrived
+
+
+def test_what_a_resampler_never_gave_moves_nothing_after_it() -> None:
+    numbering, resampler = Numbering(0), Resampler(8000)
+    for number in range(10):
+        numbering.add(resampler.feed(np.ones(800, np.float32)), arrival(10.1 + number / 10))
+    chunks = numbering.add(np.ones(TENTH, np.float32), arrival(13.6, broken=True))
+    chunks += tenths(numbering, 13.6, 5)
+    assert chunks[0].anchor_ns is not None
+    assert anchors(chunks) == [(round(3.5 * 48_000), 13.5)]

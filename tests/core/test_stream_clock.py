@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from core.senders import DAYS, EPOCH_S, Outcome, Sender, listen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pe_stream.core.arrival_line import ArrivalLine
 from pe_stream.core.stream_clock import Arrival, PlacedAudio, StreamClock
 
 
@@ -249,3 +251,109 @@ def test_a_segment_that_is_left_out_is_lost() -> None:
             placed += clock.add(Arrival(0.1, at_s, utc_ns, stamp_s, batch_s=4.0))
     placed += clock.settle()
     assert [each.lost_s for each in placed if each.begins] == pytest.approx([0, 4.0], abs=0.05)
+
+
+def arrive(
+    clock: StreamClock, at_s: float, count: int, *, utc_off_s: float = 0.0
+) -> list[PlacedAudio]:
+    """Tenths of a second that come at once."""
+    placed = []
+    for _ in range(count):
+        placed += clock.add(Arrival(0.1, at_s, round((EPOCH_S + utc_off_s + at_s) * 1e9)))
+    return placed
+
+
+def test_what_overlaps_within_a_connection_was_not_heard_before() -> None:
+    clock = StreamClock(after_s=0.0)
+    paced(clock, 0, 10)
+    placed = clock.add(Arrival(0.1, 10.1, round((EPOCH_S + 10.1) * 1e9), broken=True))
+    placed += arrive(clock, 10.1, 30) + clock.settle()
+    assert [each.begins for each in placed] == [True] + [False] * 30
+    assert sum(each.heard_s + each.lost_s for each in placed) == 0
+
+
+def test_what_has_caught_up_is_not_held_any_longer() -> None:
+    clock = StreamClock()
+    paced(clock, 0, 30)
+    assert len(arrive(clock, 36.0, 60)) == 60
+    assert clock.due_s is None
+
+
+def test_what_is_held_comes_before_what_follows_a_clock_that_is_set() -> None:
+    clock = StreamClock()
+    assert arrive(clock, 10.0, 20) == []
+    placed = arrive(clock, 10.1, 2, utc_off_s=3600.0)
+    placed += paced(clock, 10.1, 11)
+    assert [each.begin_s for each in placed] == pytest.approx([n / 10 for n in range(len(placed))])
+    assert len(placed) > 21
+
+
+@pytest.mark.parametrize(("early_s", "segments"), [(0.8, 1), (4.0, 2)])
+def test_a_delay_that_ends_is_squeezed_out_or_begins_a_stretch(
+    early_s: float, segments: int
+) -> None:
+    clock = StreamClock()
+    placed = paced(clock, early_s, 10 + early_s)
+    placed += arrive(clock, 10 + early_s, round(early_s * 10))
+    placed += paced(clock, 10 + early_s, 13 + early_s)
+    assert sum(each.begins for each in placed) == segments
+    assert sum(each.lost_s for each in placed) == 0
+    assert ends_s(placed)[-1] == pytest.approx(13 + early_s, abs=0.01)
+    ends = ends_s(placed)
+    assert segments > 1 or all(a <= b for a, b in pairwise(ends))
+
+
+def test_what_is_usual_is_no_loss() -> None:
+    chance = random.Random(4)
+    sender = Sender(delay=lambda _: chance.choice([0.0, 0.45, 0.62]), block_s=0.32)
+    outcome = heard(sender, 1200, 0.0)
+    assert (outcome.stretches, outcome.lost_s) == (1, 0.0)
+
+
+def test_not_everything_is_held() -> None:
+    clock = StreamClock()
+    assert len(arrive(clock, 100.0, 305)) > 295
+    slow = StreamClock()
+    placed = []
+    for number in range(60):  # ten times as fast as it plays
+        placed += slow.add(Arrival(1.0, number / 10, round((EPOCH_S + number / 10) * 1e9)))
+    assert placed
+
+
+def test_a_small_step_of_the_wall_clock_is_slewed_and_no_part_of_latency() -> None:
+    clock = StreamClock()
+    paced(clock, 0, 10)
+    placed = []
+    for number in range(300):
+        at_s = 10 + (number + 1) / 10
+        placed += arrive(clock, at_s, 1, utc_off_s=0.3)
+    assert not any(each.begins for each in placed)
+    assert ends_s(placed)[-1] == pytest.approx(40.3, abs=0.02)
+    assert placed[-1].captured_s == pytest.approx(40.0, abs=0.02)
+
+
+@pytest.mark.parametrize("speed", [0.97, 0.99, 1.03])
+def test_a_speed_that_is_known_makes_times_better(speed: float) -> None:
+    clock = StreamClock()
+    errors: list[float] = []
+    waiting = []
+    for run in Sender(speed, block_s=0.128).send(0.0, 300.0):
+        waiting.append(run)
+        ends = ends_s(clock.add(run.arrival))
+        errors += [end_s - waiting.pop(0).made_s for end_s in ends]
+    assert max(map(abs, errors[len(errors) // 2 :])) < 0.09
+
+
+def test_a_slope_that_may_be_chance_is_none() -> None:
+    line = ArrivalLine()
+    for number in range(60):
+        line.add(2.0 * number, 1.7 * (number * 7 % 5))
+    assert line.at(1120.0) - line.at(120.0) == 0
+
+
+def test_of_what_comes_together_the_earliest_counts_for_longer() -> None:
+    line = ArrivalLine(4.0)
+    line.add(0.0, 1.0)
+    for number in range(1, 20):
+        line.add(4.0 * number, 3.0)
+        assert line.at(4.0 * number) == 1.0
