@@ -35,6 +35,7 @@ FIRST = (
     "model/test_codec.py",
     "model/test_compiled.py",
     "audio/test_microphone.py",
+    "audio/test_rtsp_ways.py",
     "workbench/bench/test_command.py",
     "web/test_page_alone.py",
     "workbench/training/test_pipeline.py",

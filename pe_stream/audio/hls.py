@@ -23,7 +23,7 @@ _SEGMENTS = 10
 
 _LEAST_SEGMENTS = 5
 
-_LEFT_S = 0.3
+_LEFT_S = 0.25
 """Sound of the segment before that may still come once the next is opened (s)."""
 
 _STEP_S = 1.0

@@ -70,10 +70,10 @@ def test_a_playlist_that_is_read_along_says_when_its_segments_were_made() -> Non
     assert times.target_s == 4.0
     assert times.utc_of(7.0) is None
     opens("crypto+http://radio/live/b.ts", 0, {})
-    assert times.utc_of(7.0) == pytest.approx(NOON_S + 4)
-    assert times.utc_of(7.1) == pytest.approx(NOON_S + 4.1)
+    assert times.utc_of(7.0) == pytest.approx(NOON_S + 4, abs=0.01)
+    assert times.utc_of(7.1) == pytest.approx(NOON_S + 4.1, abs=0.01)
     opens("http://radio/c.ts?x=1", 0, {})
-    assert times.utc_of(10.5) == pytest.approx(NOON_S + 30)
+    assert times.utc_of(10.5) == pytest.approx(NOON_S + 30, abs=0.01)
     assert read_through(opens("http://radio/c.ts", 0, {})) == b"sound"
 
 
@@ -88,7 +88,7 @@ def test_segments_of_one_file_are_told_apart() -> None:
     opens = times.watching(Bodies().open)
     for number, offset in enumerate((500, 1500, 2500)):
         opens("http://radio/live/all.ts", 0, {"offset": str(offset)})
-        assert times.utc_of(float(number)) == pytest.approx(NOON_S + 100 * number)
+        assert times.utc_of(float(number)) == pytest.approx(NOON_S + 100 * number, abs=0.01)
 
 
 @pytest.mark.parametrize("said", ["", "yesterday", "2026-13-45T99:99:99Z"])
@@ -100,7 +100,10 @@ def test_a_time_that_is_none_is_left_out(said: str) -> None:
 
 
 def playing(
-    times: HlsTimes, made: Callable[[int], float], left_s: float, count: int
+    times: HlsTimes,
+    made: Callable[[int], float],
+    left_s: Callable[[int], float],
+    count: int,
 ) -> list[float]:
     """UTC of each tenth, of segments of 4 s; left_s: of each comes once the next is opened."""
     said = []
@@ -110,7 +113,7 @@ def playing(
         text = f"#EXTM3U\n#EXT-X-PROGRAM-DATE-TIME:{utc(made(number))}\n#EXTINF:4,\n{number}.ts\n"
         times.read(text, ADDRESS)
         opens(f"http://radio/live/{number}.ts", 0, {})
-        until = round(40 * (number + 1) - (10 * left_s))
+        until = round(40 * (number + 1) - (10 * left_s(number)))
         for tenth in range(at, until):
             utc_s = times.utc_of(1000 + tenth / 10)
             assert utc_s is not None
@@ -119,21 +122,40 @@ def playing(
     return said
 
 
-@pytest.mark.parametrize("left_s", [0.0, 0.2])
-def test_what_is_left_of_the_segment_before_moves_nothing(left_s: float) -> None:
+def test_the_first_segment_that_is_opened_is_the_first_that_is_heard() -> None:
+    times = HlsTimes()
+    opens = times.watching(Bodies().open)
+    for number in range(2):  # FFmpeg looks into what there is
+        made = utc(NOON_S + 4 * number)
+        times.read(f"#EXTM3U\n#EXT-X-PROGRAM-DATE-TIME:{made}\n{number}.ts\n", ADDRESS)
+        opens(f"http://radio/live/{number}.ts", 0, {})
+    assert times.utc_of(7.0) == pytest.approx(NOON_S, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "left_s", [lambda _: 0.0, lambda _: 0.2, lambda number: number % 4 / 10], ids=["0", "2", "0-3"]
+)
+def test_what_is_left_of_the_segment_before_moves_nothing(left_s: Callable[[int], float]) -> None:
     said = playing(HlsTimes(), lambda number: NOON_S + 4 * number, left_s, 20)
     assert said == pytest.approx([NOON_S + tenth / 10 for tenth in range(len(said))], abs=0.002)
 
 
-def test_a_wall_clock_that_leaves_the_sound_behind_is_followed() -> None:
-    """4 s of sound take 4.02 s: 0.5 % slow, over an hour."""
-    said = playing(HlsTimes(), lambda number: NOON_S + 4.02 * number, 0.2, 900)
-    true = [NOON_S + tenth / 10 * 1.005 for tenth in range(len(said))]
-    assert np.abs(np.array(said) - true).max() < 0.5
+@pytest.mark.parametrize(("taken_s", "most_s"), [(4.02, 0.5), (3.98, 0.15)])
+def test_a_wall_clock_that_leaves_the_sound_behind_is_followed(
+    taken_s: float, most_s: float
+) -> None:
+    """4 s of sound take so long: 0.5 % slow or fast, over an hour."""
+    said = playing(
+        HlsTimes(), lambda number: NOON_S + taken_s * number, lambda number: number % 4 / 10, 900
+    )
+    true = [NOON_S + tenth / 40 * taken_s for tenth in range(len(said))]
+    assert np.abs(np.array(said) - true).max() < most_s
 
 
 def test_a_step_of_the_playlist_is_one_of_the_sound() -> None:
-    said = playing(HlsTimes(), lambda number: NOON_S + 4 * number + 60 * (number >= 5), 0.0, 10)
+    said = playing(
+        HlsTimes(), lambda number: NOON_S + 4 * number + 60 * (number >= 5), lambda _: 0.0, 10
+    )
     assert said[199] == pytest.approx(NOON_S + 19.9, abs=0.002)
     assert said[200] == pytest.approx(NOON_S + 80, abs=0.002)
 

@@ -60,9 +60,9 @@ def test_what_was_said_of_a_sample_stays_so(runs: list[tuple[int, float]]) -> No
 @pytest.mark.parametrize("part", [0.0, 5e-5, 0.03])
 def test_a_clock_of_weeks_is_small_and_right(part: float) -> None:
     clock = SampleClock()
-    for second in range(1, 200_000):
+    for second in range(1, 300_000):
         clock.pass_through(second * 48_000, round(second * 1e9 * (1 + part)))
     assert len(clock._samples) <= 4000
-    at = np.arange(199_000, 199_999)
+    at = np.arange(299_000, 299_999)
     found = [clock.utc_ns(int(second) * 48_000, 0, 0) for second in at]
     assert np.abs(np.array(found) - at * 1e9 * (1 + part)).max() < 1_000_000
