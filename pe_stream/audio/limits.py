@@ -58,8 +58,7 @@ FILE_CPU_PER_S = 3.0
 
 BREAKS = 20
 BREAKS_PER_S = 2.0
-"""New segments at once, and in a second: each closes events, and is scored on its own. The time
-stamps of some cameras jump every second."""
+"""New segments at once, and in a second: each closes events, and is scored on its own."""
 
 
 class TooCostlyError(UnavailableError):
@@ -90,7 +89,7 @@ class LiveLimits:
     def spend_break(self) -> None:
         """Count a new segment; raises TooCostlyError where there are too many."""
         if self._breaks.spend(1, time.monotonic()):
-            raise TooCostlyError("its format or its time stamps change again and again")
+            raise TooCostlyError("its formats change again and again")
 
 
 class SilenceLimits:

@@ -6,29 +6,26 @@ audio is decoded, and what it costs is counted. See `limits`, and `fetch` for HT
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 import av
 import av.error
 from av.container import InputContainer
 
-from pe_stream.audio.decode import Decoder, NoTrackError, reason
+from pe_stream.audio.camera import RTSP, Camera
+from pe_stream.audio.container_options import common_options, formats_that_stay
+from pe_stream.audio.decode import Decoder, reason
 from pe_stream.audio.fetch import Fetcher, HttpBody
 from pe_stream.audio.hls import HlsTimes, WatchedBody
-from pe_stream.audio.limits import PATIENCE, FileLimits, SilenceLimits, bound_allocations
+from pe_stream.audio.limits import PATIENCE, FileLimits, SilenceLimits
 from pe_stream.audio.recording_file import RecordingFile
-from pe_stream.audio.rtsp import FinalError, RtspWay, RtspWays, UnsupportedTransportError
-from pe_stream.config.addresses import PERCENT_ENCODE, encoded_url, is_network, masked_url
+from pe_stream.audio.rtsp import RtspWays
+from pe_stream.config.addresses import encoded_url, is_network, masked_url
 from pe_stream.errors import RefusedError, UnavailableError
 
 _PROTOCOLS = {
@@ -46,30 +43,14 @@ _PROTOCOLS = {
 }
 """FFmpeg's protocols for each kind of address: what it says, and what carries that.
 
-Those of HTTP are in `fetch`, those of RTSP in `rtsp`. Left out is what says it over HTTP (mmsh, rtmpt,
-rtmpts, rtmpte): its redirects would lead anywhere.
+Those of HTTP are in `fetch`, those of RTSP in `rtsp`. Left out is what says it over HTTP (mmsh,
+rtmpt, rtmpts, rtmpte): its redirects would lead anywhere.
 """
-
-_RTSP = {"rtsp": 554, "rtsps": 322}
-"""Usual ports."""
-
-_NOBODY = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
 
 _PLAYLIST = b"#EXTM3U"
 
 _PLAYLIST_HEAD = 32_768
 """Bytes of a playlist in which it shows whether it is HLS."""
-
-_LEAD_ELSEWHERE = {"concat", "dash", "hls", "imf", "lavfi", "sdp"}
-"""Formats that name further addresses, which only HTTP can have looked at."""
-
-_VORBIS = {"vorbis", "libvorbis"}
-"""Decoders that make tables of hundreds of megabytes of a header of a few kilobytes. FFmpeg opens
-one for every track to look into it, and another one is ours. Where it may not, it looks longer, and
-finds less; ours is opened all the same."""
-
-_VORBIS_TRACKS = 2
-"""So many tracks there may be where one is Vorbis: sound, and a picture."""
 
 _SHORT_BEGINNING, _BEGINNING = 64, 4096
 """Bytes in which a stream shows that it is Vorbis: in Ogg, and in Matroska."""
@@ -127,7 +108,7 @@ def open_file(
         if recording.seekable():
             beginning = recording.read(_BEGINNING)
             recording.seek(0)
-        options = _common_options(beginning)
+        options = common_options(beginning)
         container = av.open(recording, "r", options=options, io_open=_refuse_further_files)
         spend(time.thread_time() - begun_s, 0.0)
     except (av.error.InvalidDataError, av.error.EOFError):
@@ -167,9 +148,9 @@ def open_network(
     times: HlsTimes | None = None
     came: Callable[[int], None]
     try:
-        if scheme in _RTSP:
+        if scheme in RTSP:
             ways = ways or RtspWays(secure=scheme == "rtsps")
-            camera = _Camera(url, name, timeout_s, closed, spend, track)
+            camera = Camera(url, name, timeout_s, closed, spend, track)
             decoder, way = ways.open(name, camera.open)
             decoder.way = way
             return decoder
@@ -200,73 +181,6 @@ def open_network(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Camera:
-    """One that speaks RTSP: see `open_network`."""
-
-    url: str
-    name: str
-    timeout_s: float
-    closed: threading.Event | None
-    spend: Callable[[float, float], None]
-    track: int | None
-
-    def open(self, way: RtspWay) -> Decoder:
-        """Its sound, once there is some. Raises UnavailableError, without the camera's name."""
-        try:
-            decoder = self._opened(way)
-            decoder.wait_for_sound()
-        except av.error.HTTPClientError as error:
-            raise RefusedError(reason(error)) from None
-        except (av.error.FFmpegError, UnicodeError) as error:
-            raise self._failure(error) from None
-        except UnavailableError as error:
-            kind = FinalError if isinstance(error, NoTrackError) else type(error)
-            raise kind(str(error).removeprefix(f"{self.name}: ")) from None
-        return decoder
-
-    def _opened(self, way: RtspWay) -> Decoder:
-        if self.closed is not None and self.closed.is_set():
-            raise FinalError("it is no longer wanted")
-        options = {
-            **_common_options(),
-            **way.options,
-            "protocol_whitelist": way.protocols,
-            "format_whitelist": _formats_that_stay(),
-        }
-        container = av.open(self.url, options=options, timeout=(self.timeout_s, self.timeout_s))
-        silence = SilenceLimits(self.timeout_s, self.closed)
-        return Decoder(
-            container,
-            self.name,
-            spend=self.spend,
-            heard=silence.heard,
-            came=silence.spend,
-            track=self.track,
-        )
-
-    def _failure(self, error: Exception) -> UnavailableError:
-        """What it means for other ways that one has failed."""
-        number = getattr(error, "errno", None)
-        if number == errno.EINVAL and "@" in self.url:
-            return FinalError(f"{reason(error)}; {PERCENT_ENCODE}")
-        if number == errno.EPROTONOSUPPORT:
-            return UnsupportedTransportError(reason(error))
-        if number in _NOBODY or not self._answers():
-            return FinalError(reason(error))
-        return UnavailableError(reason(error))
-
-    def _answers(self) -> bool:
-        """Whether there is anybody who would take a connection."""
-        parts = urlsplit(self.url)
-        try:
-            port = parts.port or _RTSP[parts.scheme.lower()]
-            socket.create_connection((parts.hostname or "", port), self.timeout_s).close()
-        except (OSError, ValueError):
-            return False
-        return True
-
-
 def _open_http(
     fetcher: Fetcher, timeout_s: float, times: HlsTimes, *, again: bool
 ) -> tuple[InputContainer, bool]:
@@ -278,7 +192,7 @@ def _open_http(
     if beginning.startswith(_EBML):
         beginning = body.peek(_BEGINNING)
     options = {
-        **_common_options(beginning),
+        **common_options(beginning),
         # Every address is opened by `nested` then, none on a connection that is kept.
         "http_persistent": "0",
         "http_multiple": "0",
@@ -319,48 +233,14 @@ def _is_playlist(body: HttpBody) -> bool:
 def _open_other(url: str, scheme: str, timeout_s: float) -> InputContainer:
     protocols = _PROTOCOLS.get(scheme)
     if protocols is None:
-        kinds = ", ".join(sorted({"http", "https", *_RTSP, *_PROTOCOLS}))
+        kinds = ", ".join(sorted({"http", "https", *RTSP, *_PROTOCOLS}))
         raise UnavailableError(f"addresses of the kind {scheme}:// are not taken; {kinds} are")
     options = {
-        **_common_options(),
+        **common_options(),
         "protocol_whitelist": protocols,
-        "format_whitelist": _formats_that_stay(),
+        "format_whitelist": formats_that_stay(),
     }
     return av.open(url, options=options, timeout=(timeout_s, timeout_s))
-
-
-def _common_options(beginning: bytes = b"") -> dict[str, str]:
-    """Options against whatever a container may hold: it opens nothing, and shows no pictures.
-
-    beginning: of the container, as far as it is known: what Vorbis there is, FFmpeg looks into only
-    where that shows it.
-    """
-    bound_allocations()
-    vorbis = b"\x01vorbis" in beginning or b"A_VORBIS" in beginning
-    return {
-        "protocol_whitelist": "none",
-        "codec_whitelist": _audio_codecs(vorbis=vorbis),
-        "max_streams": str(_VORBIS_TRACKS if vorbis else 64),
-    }
-
-
-@cache
-def _audio_codecs(*, vorbis: bool) -> str:
-    """FFmpeg's decoders of audio: nothing else in a container is ever decoded."""
-    codecs = av.codecs_available if vorbis else av.codecs_available - _VORBIS
-    return ",".join(filter(_decodes_audio, sorted(codecs)))
-
-
-def _decodes_audio(codec: str) -> bool:
-    try:
-        return av.Codec(codec, "r").type == "audio"
-    except ValueError:  # it only encodes
-        return False
-
-
-@cache
-def _formats_that_stay() -> str:
-    return ",".join(sorted(av.formats_available - _LEAD_ELSEWHERE))
 
 
 def _refuse_further_files(url: str, _flags: int, _options: object) -> NoReturn:
