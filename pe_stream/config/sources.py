@@ -134,7 +134,7 @@ class SourceSettings(Section):
     @classmethod
     def _rtsp_of_a_camera(cls, value: RtspSettings, info: ValidationInfo) -> RtspSettings:
         url = info.data.get("url") or ""
-        if value.model_fields_set and not is_rtsp(url):
+        if value != RtspSettings() and not is_rtsp(url):
             raise ValueError("rtsp is for addresses that begin with rtsp:// or rtsps://")
         if is_secure_rtsp(url) and value.transport in {"udp", "http"}:
             raise ValueError("rtsps goes over TCP alone: leave out rtsp.transport")

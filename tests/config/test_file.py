@@ -563,6 +563,7 @@ class TestShipped:
         for one_of_two in (
             "revision",
             "channel",
+            "track",
             "password",
             "off_threshold",
             "insecure",
