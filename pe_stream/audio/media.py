@@ -139,7 +139,7 @@ def read(path: str, *, channel: int | None = None, track: int | None = None) -> 
     decoders = [decoder]
     return Recording(
         path,
-        _chained(path, parts, decoders),
+        _chained(path, parts, decoders, track),
         channel=channel,
         duration_s=None if parts else decoder.duration_s,
         started_ns=_started_ns(path, decoder),
@@ -200,7 +200,7 @@ def _links(path: str) -> list[tuple[int, int]]:
 
 
 def _chained(
-    path: str, parts: Sequence[tuple[int, int]], decoders: list[Decoder]
+    path: str, parts: Sequence[tuple[int, int]], decoders: list[Decoder], track: int | None
 ) -> Iterator[Block]:
     """The blocks of all parts; decoders: that of the first, to which those of the others come."""
     read_s = 0.0
@@ -209,7 +209,7 @@ def _chained(
         yield block
     _warn_of_rest(path, decoders[0], read_s)
     for part in parts[1:]:
-        decoders.append(decoder := open_file(path, part))
+        decoders.append(decoder := open_file(path, part, track=track))
         yield from _without_holes(path, decoder.blocks(), decoder.picture_start_s)
 
 
