@@ -9,27 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from urllib.parse import urlsplit
 
 import av
 import av.error
 from av.container import InputContainer
 
+from pe_stream.audio.allowed_servers import AllowedServers
 from pe_stream.audio.libavformat import follows_redirects
 from pe_stream.audio.limits import SilenceLimits
-from pe_stream.audio.redirects import USER_AGENT, certificates, host_of, location_of
-from pe_stream.audio.servers import (
-    PORTS,
-    HostPort,
-    addresses_of,
-    are_public,
-    is_named,
-    server_of,
-)
-from pe_stream.config.addresses import authority, origin
+from pe_stream.audio.redirects import USER_AGENT, location_of
 from pe_stream.errors import UnavailableError
 
 MOST_REDIRECTS = 8
@@ -78,11 +68,8 @@ class Fetcher:
         self.error: UnavailableError | None = None
         self._timeout_s = timeout_s
         self._silence = SilenceLimits(timeout_s, closed)
-        self._other_hosts = frozenset(host.lower() for host in other_hosts)
         self._url = url
-        server = server_of(url)
-        self._servers = set() if server is None else {server}
-        self._public: dict[HostPort, list[str]] = {}
+        self._servers = AllowedServers(url, other_hosts)
 
     def main(self) -> HttpBody:
         """The stream itself. Redirects to another server need two public addresses.
@@ -104,7 +91,7 @@ class Fetcher:
         if not self.count(_PACKET):
             return NoBody()
         try:
-            self._check(address, "its playlist")
+            self._servers.check(address, "its playlist")
             return self._follow(address, passed, "a redirect in its playlist", prefix)
         except av.error.FFmpegError:
             return NoBody()
@@ -138,7 +125,7 @@ class Fetcher:
         if not self.count(0) and self.error is not None:
             raise self.error
 
-    def open(self, url: str, options: Mapping[str, str]) -> InputContainer:
+    def open(self, url: str, options: Mapping[str, str], prefix: str = "") -> InputContainer:
         """A body as raw packets; raises FFmpeg's errors, and UnavailableError for an old FFmpeg."""
         if follows_redirects():
             raise UnavailableError(
@@ -153,96 +140,45 @@ class Fetcher:
         }
         asked = {"user_agent": USER_AGENT, **options, **ours}
         limits = (self._timeout_s, self._timeout_s)
-        for at, further in (ways := self._ways(url, asked)):
+        for way in (ways := self._servers.ways(url, asked, prefix)):
+            self.check(0)  # all of them together have no more time than a stream
             try:
-                return av.open(at, "r", format="data", options=further, timeout=limits)
+                container = av.open(
+                    way.url, "r", format="data", options=way.options, timeout=limits
+                )
             except av.error.FFmpegError as error:
-                timed_out = isinstance(error, av.error.ExitError)
-                if at is ways[-1][0] or not (timed_out or error.errno in _ELSEWHERE):
+                silent = isinstance(error, av.error.ExitError) or error.errno in _ELSEWHERE
+                if not silent:
+                    self._servers.answered(url, way.address)
+                if not silent or way is ways[-1]:
                     raise
+            else:
+                self._servers.answered(url, way.address)
+                return container
         raise AssertionError("there is a way at least")
 
-    def _ways(self, url: str, options: dict[str, str]) -> list[tuple[str, dict[str, str]]]:
-        """How to ask for an address, one way after the other: its server is the one looked at.
-
-        Where a redirect led to a public server, its addresses are those that were looked at, and
-        its name is not asked for again. Over TLS the name is needed, and the certificate is proof.
-        """
-        prefix = _ENCRYPTED if url.startswith(_ENCRYPTED) else ""
-        address = url.removeprefix(prefix)
-        server = server_of(address)
-        found = self._public.get(server, []) if server is not None else []
-        if server is None or not found:
-            return [(url, options)]
-        parts = urlsplit(address)
-        if parts.scheme.lower() == "https":
-            verify = {"tls_verify": "1", "verifyhost": server.host, "ca_file": certificates()}
-            return [(url, {**options, **verify})]
-        if os.environ.get("http_proxy"):  # it looks up the name itself
-            return [(url, options)]
-        user, at, _ = parts.netloc.rpartition("@")
-        headers = f"{options.get('headers', '')}Host: {host_of(address, server)}\r\n"
-        hosts = (f"{user}{at}{authority(each, server.port)}" for each in found)
-        return [
-            (prefix + parts._replace(netloc=host).geturl(), {**options, "headers": headers})
-            for host in hosts
-        ]
-
     def _follow(
-        self,
-        url: str,
-        options: Mapping[str, str],
-        what: str,
-        prefix: str = "",
+        self, url: str, options: Mapping[str, str], what: str, prefix: str = ""
     ) -> HttpBody:
         for _ in range(MOST_REDIRECTS):
-            self._silence.spend(0)  # all of them together have no more time than a stream
             try:
                 return HttpBody(self, url, prefix, options)
             except av.error.FFmpegError as error:
                 if error.errno != errno.EIO:  # not what a redirect ends with
                     raise
-                server = server_of(url)
-                addresses = self._public.get(server) if server is not None else None
+                addresses = self._servers.addresses(url)
                 location = location_of(
                     url,
                     options,
                     timeout_s=self._timeout_s,
-                    address=addresses[0] if addresses else None,
+                    addresses=addresses,
                     verified=bool(addresses),
                 )
                 if location is None:
                     raise
-            self._check_redirect(location, what)
+            self._servers.check_redirect(location, what)
             url = location
         raise UnavailableError(f"more than {MOST_REDIRECTS} redirects")
-
-    def _check_redirect(self, url: str, what: str) -> None:
-        """Likewise for a redirect, which may go from one public server to another."""
-        server = server_of(url)
-        known = server is None or server in self._servers or is_named(server, self._other_hosts)
-        if server is not None and not known:
-            found = addresses_of(server)
-            if all(map(are_public, (found, *map(self._addresses, self._servers)))):
-                self._servers.add(server)
-                self._public[server] = found
-        self._check(url, what)
-
-    def _addresses(self, server: HostPort) -> list[str]:
-        return self._public.get(server) or addresses_of(server)
-
-    def _check(self, url: str, what: str) -> None:
-        """Raise UnavailableError where `what` may not lead to that address."""
-        server = server_of(url)
-        if server is None:
-            raise UnavailableError(f"{what} leads to {origin(url)}, which is no web address")
-        upgraded = server.port == PORTS["https"] and server._replace(port=PORTS["http"])
-        named = is_named(server, self._other_hosts)
-        if server not in self._servers and upgraded not in self._servers and not named:
-            raise UnavailableError(
-                f"{what} leads to another server, {origin(url)}: name it in `other_hosts` of the "
-                "source if that is right"
-            )
 
 
 class NoBody:
@@ -263,8 +199,8 @@ class HttpBody:
         """Open it; raises FFmpeg's errors."""
         self.name = url
         self._fetcher = fetcher
-        self._fetched, self._options = prefix + url, options
-        self._container = fetcher.open(self._fetched, options)
+        self._prefix, self._options = prefix, options
+        self._container = fetcher.open(url, options, prefix)
         self.length = max(0, self._container.size)
         self._size = 0
         self._packets = self._read(self._container)
@@ -293,7 +229,8 @@ class HttpBody:
         """Have it sought in, where its length is known and the server sends parts: it is asked."""
         if self.length > 1:
             with contextlib.suppress(av.error.FFmpegError):
-                self._fetcher.open(self._fetched, {"offset": str(self.length - 1)}).close()
+                last = {**self._options, "offset": str(self.length - 1)}
+                self._fetcher.open(self.name, last, self._prefix).close()
                 self._size = self.length
 
     def seekable(self) -> bool:
@@ -316,11 +253,11 @@ class HttpBody:
 
     def _move(self) -> bool:
         """Have the body from `_at` on; False at its end, and where the server does not send it."""
-        if self._at >= self._size:
+        if self._at >= self._size or not self._fetcher.count(0):
             return False
         try:
             options = {**self._options, "offset": str(self._at)}
-            container = self._fetcher.open(self._fetched, options)
+            container = self._fetcher.open(self.name, options, self._prefix)
         except av.error.FFmpegError:
             return False
         self._container.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import re
 from functools import cache
 
 import av
@@ -35,3 +37,21 @@ def follows_redirects() -> bool:
     find.restype = ctypes.c_void_p
     http = ctypes.c_void_p(class_of(b"http"))
     return not http or not find(ctypes.byref(http), _OPTION, None, 0, _FAKE_OBJECT)
+
+
+def uses_proxy(host: str) -> bool:
+    """Whether its HTTP client asks a proxy for that host, which then finds the host by its name.
+
+    host: a name in lower case, or an address without brackets. It looks at `http_proxy` and
+    `no_proxy` alone. What it would ask a proxy for only by the case of letters, it is said not to.
+    """
+    if not os.environ.get("http_proxy", "").startswith("http://"):
+        return False
+    patterns = re.split("[ ,]+", os.environ.get("no_proxy", "").lower())
+    return not any(_is_meant(host, pattern) for pattern in patterns)
+
+
+def _is_meant(host: str, pattern: str) -> bool:
+    """Whether a pattern of `no_proxy` is for that host: `*`, a name, or one above it."""
+    name = pattern.removeprefix("*").removeprefix(".")
+    return pattern == "*" or host == name or host.endswith(f".{name}")

@@ -10,14 +10,14 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException, parse_headers
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import av
 import certifi
 
-from pe_stream.audio.servers import HostPort, server_of
+from pe_stream.audio.servers import MOST_ADDRESSES, HostPort, server_of
 from pe_stream.config.addresses import authority
 
 USER_AGENT = "Lavf/" + ".".join(map(str, av.library_versions["libavformat"]))
@@ -35,20 +35,20 @@ def location_of(
     options: Mapping[str, str],
     *,
     timeout_s: float,
-    address: str | None = None,
+    addresses: Sequence[str] = (),
     verified: bool = False,
 ) -> str | None:
     """Where the server sends whoever asks for `url`; None where it does not, or is not heard of.
 
     options: FFmpeg's, of which it is told what it is told of the stream. timeout_s: for everything.
-    address: of the server, where its name is not to be asked for again. verified: whether its
+    addresses: of the server, where its name is not to be asked for again. verified: whether its
     certificate has to be that of its name.
     """
     server = server_of(url)
     if server is None:
         return None
     try:
-        head = _head(url, options, server, address, verified, time.monotonic() + timeout_s)
+        head = _head(url, options, server, addresses, verified, time.monotonic() + timeout_s)
         status, _, fields = head.partition(b"\n")
         answer = _ANSWER.match(status + b"\n")
         if answer is None or answer[1].decode() not in _REDIRECTS:
@@ -68,13 +68,12 @@ def _head(  # noqa: PLR0917 - one place calls it
     url: str,
     options: Mapping[str, str],
     server: HostPort,
-    address: str | None,
+    addresses: Sequence[str],
     verified: bool,  # noqa: FBT001 - likewise
     due_s: float,
 ) -> bytes:
     with contextlib.ExitStack() as stack:
-        to = (address or server.host, server.port)
-        connection = stack.enter_context(socket.create_connection(to, _left_s(due_s)))
+        connection = stack.enter_context(_connected(server, addresses, due_s))
         if urlsplit(url).scheme.lower() == "https":
             connection.settimeout(_left_s(due_s))
             context = _context(verified=verified)
@@ -90,6 +89,28 @@ def _head(  # noqa: PLR0917 - one place calls it
                 break
             head += more
         return head
+
+
+def _connected(server: HostPort, addresses: Sequence[str], due_s: float) -> socket.socket:
+    """A connection to the first of the addresses that takes one; each may take its share of time.
+
+    addresses: none means those of its name. Raises OSError where there is none.
+    """
+    found = [
+        each
+        for host in addresses or [server.host]
+        for each in socket.getaddrinfo(host, server.port, type=socket.SOCK_STREAM)
+    ][:MOST_ADDRESSES]
+    for more, (family, kind, protocol, _, to) in zip(range(len(found), 0, -1), found, strict=True):
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(_left_s(due_s) / more)
+            connection.connect(to)
+        except OSError:
+            connection.close()
+        else:
+            return connection
+    raise TimeoutError
 
 
 def _left_s(due_s: float) -> float:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import chain, zip_longest
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from pe_stream.config.addresses import authority
 
 PORTS = {"http": 80, "https": 443}
+
+MOST_ADDRESSES = 4
+"""Addresses of one server that are tried. Whoever has a name can give it thousands."""
 
 _WRAPPING = {
     ip_network("::/96"): 0,  # compatible with IPv4
@@ -21,8 +25,15 @@ _WRAPPING = {
 }
 """Networks of IPv6 whose addresses have one of IPv4 in them, so many bits from their end."""
 
-_LOCAL = ip_network("64:ff9b:1::/48")
-"""NAT64 within a site; Python takes it for global."""
+_HANDED_OUT = ip_network("2000::/3")
+"""Where all addresses of IPv6 are that anybody has. Python takes others for global, some of which
+were local to a site, or are to a carrier."""
+
+_NOBODYS = (
+    ip_network("3fff::/20"),  # for examples
+    ip_network("192.88.99.0/24"),  # was whatever translates 6to4, nearby
+)
+"""Python takes these for global, too."""
 
 _ISATAP = 0x5EFE
 _ISATAP_MASK = 0xFDFF_FFFF  # with or without the bit that says "universal"
@@ -52,6 +63,15 @@ def addresses_of(server: HostPort) -> list[str]:
     except (OSError, UnicodeError):
         return []
     return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+def some_of(addresses: Sequence[str]) -> list[str]:
+    """As many as are tried, in their order, but by turns of IPv4 and IPv6: one may lead nowhere."""
+    of_kind = [[each for each in addresses if (":" in each) == six] for six in (False, True)]
+    if addresses and ":" in addresses[0]:
+        of_kind.reverse()
+    by_turns = chain.from_iterable(zip_longest(*of_kind))
+    return [each for each in by_turns if each is not None][:MOST_ADDRESSES]
 
 
 def are_public(addresses: Sequence[str]) -> bool:
@@ -88,5 +108,6 @@ def is_named(server: HostPort, names: Collection[str]) -> bool:
 
 
 def _is_global(address: IPv4Address | IPv6Address) -> bool:
-    local = isinstance(address, IPv6Address) and address in _LOCAL
-    return address.is_global and not address.is_multicast and not local
+    handed_out = isinstance(address, IPv4Address) or address in _HANDED_OUT
+    nobodys = any(address in network for network in _NOBODYS)
+    return address.is_global and not address.is_multicast and handed_out and not nobodys

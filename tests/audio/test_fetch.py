@@ -6,20 +6,23 @@ import contextlib
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import pytest
 from audio.hostile_servers import Handler, Hostile, head, serving, tone, wav_head
 from mosquitto import make_certificates
 
-from pe_stream.audio import fetch, limits
+from pe_stream.audio import allowed_servers, fetch, limits
 from pe_stream.audio.fetch import Fetcher
 from pe_stream.audio.limits import TooCostlyError
 from pe_stream.audio.opening import open_network
+from pe_stream.audio.servers import PORTS
 from pe_stream.errors import UnavailableError
 
 M3U8 = "application/vnd.apple.mpegurl"
@@ -181,41 +184,6 @@ def test_redirects_in_a_circle_end() -> None:
         assert len(source.paths) == 16  # FFmpeg asked, and we
 
 
-@pytest.mark.parametrize(
-    ("first", "to", "followed"),
-    [
-        ("radio.example", "http://edge.example/x", True),
-        ("radio.example", "https://edge.example/x", True),
-        ("radio.example", "http://router.lan/x", False),
-        ("radio.example", "http://127.0.0.1/x", False),
-        ("radio.example", "http://[::ffff:10.0.0.1]/x", False),
-        ("radio.example", "http://[64:ff9b::10.0.0.1]/x", False),
-        ("radio.example", "http://nowhere.example/x", False),
-        ("camera.lan", "http://edge.example/x", False),
-        ("camera.lan", "http://router.lan/x", False),
-        ("camera.lan", "https://camera.lan/x", True),
-        ("camera.lan", "http://camera.lan:8080/x", False),
-        ("camera.lan", "http://camera.lan:99999/x", False),
-    ],
-)
-def test_a_public_server_may_lead_to_another_one_only(
-    first: str, to: str, *, followed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known = {"radio.example": "93.184.215.14", "edge.example": "2606:2800:21f:cb07::1"}
-    known |= {"camera.lan": "192.168.1.9", "router.lan": "fd00::1"}
-
-    def look_up(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        if host == "nowhere.example":
-            raise socket.gaierror
-        return [(0, 0, 0, "", (known.get(host, host), port))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    fetcher = Fetcher(f"http://{first}/live", timeout_s=1)
-    refused = contextlib.nullcontext() if followed else pytest.raises(UnavailableError)
-    with refused:
-        fetcher._check_redirect(to, "a redirect")
-
-
 def public(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     """Have loopback taken for public, and those names lead there: FFmpeg knows none of them."""
     look_up = socket.getaddrinfo
@@ -224,7 +192,7 @@ def public(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         return look_up("127.0.0.1" if host in names else host, *more, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", known)
-    monkeypatch.setattr(fetch, "are_public", lambda addresses: "127.0.0.1" in addresses)
+    monkeypatch.setattr(allowed_servers, "are_public", lambda addresses: "127.0.0.1" in addresses)
 
 
 def test_a_name_that_was_looked_at_is_not_asked_for_again(
@@ -239,16 +207,133 @@ def test_a_name_that_was_looked_at_is_not_asked_for_again(
         assert f"\r\nHost: edge.example:{other.port}\r\n" in request
 
 
+def leading(monkeypatch: pytest.MonkeyPatch, name: str, *found: str) -> None:
+    """Have that name stand for those addresses when it is looked at, and all be public."""
+    monkeypatch.setattr(
+        allowed_servers,
+        "addresses_of",
+        lambda server: list(found) if server.host == name else ["127.0.0.1"],
+    )
+    monkeypatch.setattr(allowed_servers, "are_public", bool)
+
+
 def test_where_one_address_does_not_answer_another_does(
     monkeypatch: pytest.MonkeyPatch, other: Hostile
 ) -> None:
-    found = ["127.0.0.2", "127.0.0.1"]  # the server listens at the second alone
-    monkeypatch.setattr(
-        fetch, "addresses_of", lambda server: found if server.host == "edge.example" else found[1:]
-    )
-    monkeypatch.setattr(fetch, "are_public", lambda addresses: "127.0.0.1" in addresses)
+    # The server listens at the second alone.
+    leading(monkeypatch, "edge.example", "127.0.0.2", "127.0.0.1")
     with serving(redirects(f"http://edge.example:{other.port}/a")) as source:
         assert read(source.url()) == 48_000
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_redirect_is_followed_from_the_address_that_answers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, other: Hostile, *, tls: bool
+) -> None:
+    leading(monkeypatch, "localhost", "127.0.0.2", "127.0.0.1")
+    context = None
+    if tls:
+        made = make_certificates(tmp_path, "DNS:localhost")
+        monkeypatch.setenv("SSL_CERT_FILE", str(made.ca))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(made.server, made.server_key)
+    with serving(redirects(other.url("/a")), tls=context) as edge:
+        to = edge.url("/b", "https" if tls else "http").replace("127.0.0.1", "localhost")
+        with serving(redirects(to)) as source:
+            assert read(source.url()) == 48_000
+
+
+@pytest.mark.parametrize("redirected", [False, True])
+def test_the_address_that_answers_is_asked_first_from_then_on(
+    monkeypatch: pytest.MonkeyPatch, other: Hostile, *, redirected: bool
+) -> None:
+    leading(monkeypatch, "edge.example", "127.0.0.2", "127.0.0.1")
+    with contextlib.ExitStack() as stack:
+        last = stack.enter_context(serving(redirects(other.url()))) if redirected else other
+        to = f"http://edge.example:{last.port}/a"
+        source = stack.enter_context(serving(redirects(to)))
+        fetcher = Fetcher(source.url(), timeout_s=3)
+        fetcher.main().close()
+        assert fetcher._servers.addresses(to) == ["127.0.0.1", "127.0.0.2"]
+
+
+@pytest.mark.parametrize("closing", [False, True])
+def test_addresses_that_are_silent_have_the_time_of_a_stream(
+    monkeypatch: pytest.MonkeyPatch, *, closing: bool
+) -> None:
+    leading(monkeypatch, "edge.example", *(f"127.0.1.{number}" for number in range(1, 21)))
+    asked: list[float] = []
+    closed = threading.Event()
+    opening = av.open
+
+    def counted(url: str, *more: Any, **options: Any) -> Any:
+        if "127.0.1." in url:
+            asked.append(time.monotonic())
+            if closing:
+                closed.set()
+        return opening(url, *more, **options)
+
+    monkeypatch.setattr(av, "open", counted)
+    with (
+        socket.create_server(("0.0.0.0", 0)) as silent,
+        serving(redirects(f"http://edge.example:{silent.getsockname()[1]}/a")) as source,
+    ):
+        fetcher = Fetcher(source.url(), timeout_s=0.2, closed=closed)
+        with pytest.raises((UnavailableError, av.error.FFmpegError)):
+            fetcher.main()
+    assert len(asked) == 1 if closing else 2 <= len(asked) <= 4
+
+
+@pytest.mark.parametrize("excepted", [True, False])
+def test_a_server_without_a_proxy_is_asked_at_its_address(
+    monkeypatch: pytest.MonkeyPatch, other: Hostile, *, excepted: bool
+) -> None:
+    """FFmpeg is not to ask the proxy for the address, where it is told not to for the name."""
+    public(monkeypatch, "edge.example")
+    body = wav_head(48_000, bits=16, size=96_000) + tone()
+    with (
+        serving(sends("audio/wav", body)) as proxy,
+        serving(redirects(f"http://edge.example:{other.port}/a")) as source,
+    ):
+        monkeypatch.setenv("http_proxy", proxy.url(""))
+        monkeypatch.setenv("no_proxy", "localhost,edge.example" if excepted else "localhost")
+        assert read(source.url().replace("127.0.0.1", "localhost")) == 48_000
+        assert bool(other.paths) is excepted
+        assert bool(proxy.paths) is not excepted
+
+
+@pytest.mark.parametrize("way", ["redirect", "segment"])
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_server_that_was_looked_at_proves_its_name_over_tls(
+    way: str,
+    hls: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *,
+    trusted: bool,
+) -> None:
+    """Whoever answers for its name might say another one meanwhile, of the house."""
+    made = make_certificates(tmp_path, "DNS:localhost")
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.ca if trusted else made.other_ca))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(made.server, made.server_key)
+    leading(monkeypatch, "localhost", "127.0.0.1")
+    with serving(sends("video/mp2t", hls["/ts0.ts"]), tls=context) as house:
+        to = house.url("/x.ts", "https").replace("127.0.0.1", "localhost")
+
+        def answer(connection: socket.socket, path: str) -> None:
+            leading(monkeypatch, "localhost", "192.168.1.1")  # known to be public, but not asked
+            monkeypatch.setattr(allowed_servers, "are_public", lambda _: False)
+            WAYS[way](to, "")(connection, path)
+
+        with serving(answer) as edge:
+            monkeypatch.setitem(PORTS, "http", edge.port)
+            monkeypatch.setitem(PORTS, "https", house.port)
+            with serving(redirects(edge.url().replace("127.0.0.1", "localhost"))) as source:
+                refused = contextlib.nullcontext() if trusted else pytest.raises(UnavailableError)
+                with refused:
+                    assert read(source.url()) == pytest.approx(48_000, abs=4096)
+        assert bool(house.paths) is trusted
 
 
 @pytest.mark.parametrize(
@@ -274,22 +359,6 @@ def test_a_server_that_another_leads_to_proves_its_name(
         assert read(edge.url("/live", "https").replace("127.0.0.1", "localhost")) == 48_000
 
 
-@pytest.mark.parametrize("allowed", ["*.example", "*.cams.example:{port}", "edge.cams.example"])
-def test_names_below_one_are_allowed_together(
-    allowed: str, monkeypatch: pytest.MonkeyPatch, other: Hostile
-) -> None:
-    host = allowed.format(port=other.port)
-    fetcher = Fetcher("http://127.0.0.1/live", timeout_s=1, other_hosts=[host])
-    fetcher._check(f"http://edge.cams.example:{other.port}/x", "its playlist")
-    for elsewhere in (
-        "http://cams.example.org/x",
-        "http://xcams.example.org/x",
-        "http://10.0.0.1/",
-    ):
-        with pytest.raises(UnavailableError):
-            fetcher._check(elsewhere, "its playlist")
-
-
 @pytest.mark.parametrize("followed", [True, False])
 def test_segments_are_redirected_as_the_stream_is(
     monkeypatch: pytest.MonkeyPatch, hls: dict[str, bytes], *, followed: bool
@@ -297,7 +366,7 @@ def test_segments_are_redirected_as_the_stream_is(
     if followed:
         public(monkeypatch, "edge.example")
     else:
-        monkeypatch.setattr(fetch, "are_public", lambda _: False)
+        monkeypatch.setattr(allowed_servers, "are_public", lambda _: False)
 
     def edge(connection: socket.socket, path: str) -> None:
         sends("video/mp2t", hls[path])(connection, path)
@@ -410,6 +479,26 @@ def test_a_recording_is_sought_in(tmp_path: Path) -> None:
     data = file.read_bytes()
     assert data.index(b"moov") > 300_000
     assert read_with_ranges(data) == pytest.approx(20 * 48_000, abs=4096)
+
+
+def test_after_an_error_nothing_is_read_elsewhere() -> None:
+    def answer(connection: socket.socket, request: str) -> None:
+        begin = int(request.partition(" ")[2].partition("-")[0])
+        lines = f"Content-Range: bytes {begin}-8/9\r\nContent-Length: {9 - begin}\r\n\r\n"
+        answered = f"HTTP/1.1 206 Partial Content\r\n{lines}{'123456789'[begin:]}"
+        connection.sendall(answered.encode())
+
+    with serving(answer, ranges=True) as source:
+        fetcher = Fetcher(source.url(), timeout_s=3)
+        body = fetcher.main()
+        body.allow_seeking()
+        assert body.seek(5) == 5
+        assert body.read(2) == b"67"
+        body.seek(1)
+        fetcher.error = UnavailableError("no more")
+        assert body.read(2) == b""
+        body.close()
+        assert len(source.paths) == 3
 
 
 def test_the_parts_of_an_mp4_are_asked_for_one_by_one(hls: dict[str, bytes]) -> None:

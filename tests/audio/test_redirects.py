@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
+from typing import Any
 
 import pytest
 from audio.hostile_servers import serving
@@ -58,3 +60,37 @@ def test_it_has_so_much_time_in_all(piece: bytes) -> None:
         began_s = time.monotonic()
         assert location_of(server.url(), {}, timeout_s=0.3) is None
         assert time.monotonic() - began_s < within(5)
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_where_one_address_does_not_answer_another_does(*, silent: bool) -> None:
+    with (
+        serving(lambda connection, _: connection.sendall(MOVED)) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        if silent:  # it answers no connection any more, not even with a refusal
+            full = stack.enter_context(socket.create_server(("127.0.0.2", server.port), backlog=0))
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(full.getsockname())
+        found = ["127.0.0.2", "127.0.0.1"]
+        assert location_of(server.url(), {}, timeout_s=2, addresses=found) is not None
+        assert location_of(server.url(), {}, timeout_s=2, addresses=found[:1]) is None
+
+
+def test_few_addresses_of_a_name_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers for the name decides how many there are."""
+    asked: list[str] = []
+
+    class Refusing(socket.socket):
+        def connect(self, address: Any) -> None:
+            asked.append(address[0])
+            raise ConnectionRefusedError
+
+    kind = (socket.AF_INET, socket.SOCK_STREAM, 0, "")
+    found = [(*kind, (f"127.0.1.{number}", 80)) for number in range(1, 21)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "socket", Refusing)
+    assert location_of("http://radio.example/", {}, timeout_s=5) is None
+    assert asked == ["127.0.1.1", "127.0.1.2", "127.0.1.3", "127.0.1.4"]

@@ -6,7 +6,14 @@ import socket
 
 import pytest
 
-from pe_stream.audio.servers import HostPort, addresses_of, are_public, is_named, server_of
+from pe_stream.audio.servers import (
+    HostPort,
+    addresses_of,
+    are_public,
+    is_named,
+    server_of,
+    some_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -20,6 +27,8 @@ from pe_stream.audio.servers import HostPort, addresses_of, are_public, is_named
         *((each, False) for each in ("127.0.0.1", "10.0.0.1", "169.254.1.1", "100.64.0.1")),
         *((each, False) for each in ("224.0.0.1", "ff0e::1", "0.0.0.0", "::", "::1")),
         *((each, False) for each in ("fe80::1%eth0", "fd00::1")),
+        *((each, False) for each in ("fec0::1", "fec0::1%eth0", "fef0::1", "5f00::1", "4000::1")),
+        *((each, False) for each in ("100::1", "1fff::1", "200::1", "3fff::1", "192.88.99.1")),
         ("::10.0.0.1", False),
         ("::ffff:192.168.1.1", False),
         ("::ffff:0:10.0.0.1", False),
@@ -81,3 +90,18 @@ def test_what_is_no_web_address_has_no_server() -> None:
     assert server_of("https://Camera/x") == ("camera", 443)
     for url in ("rtsp://a/", "http://", "http://a:99999/", "x"):
         assert server_of(url) is None
+
+
+@pytest.mark.parametrize(
+    ("addresses", "some"),
+    [
+        ([], []),
+        (["::1"], ["::1"]),
+        (["1", "2", "3", "4", "5"], ["1", "2", "3", "4"]),
+        (["1", "2", "3", "4", "::5"], ["1", "::5", "2", "3"]),
+        (["::1", "::2", "::3", "::4", "::5", "6"], ["::1", "6", "::2", "::3"]),
+        (["1", "::2", "3", "::4", "5"], ["1", "::2", "3", "::4"]),
+    ],
+)
+def test_addresses_are_tried_by_turns_of_their_kind(addresses: list[str], some: list[str]) -> None:
+    assert some_of(addresses) == some
