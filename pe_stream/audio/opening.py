@@ -52,11 +52,6 @@ _PLAYLIST = b"#EXTM3U"
 _PLAYLIST_HEAD = 32_768
 """Bytes of a playlist in which it shows whether it is HLS."""
 
-_SHORT_BEGINNING, _BEGINNING = 64, 4096
-"""Bytes in which a stream shows that it is Vorbis: in Ogg, and in Matroska."""
-
-_EBML = b"\x1aE\xdf\xa3"
-
 
 def open_pipe(
     path: str, *, spend: Callable[[float, float], None], track: int | None = None
@@ -104,11 +99,7 @@ def open_file(
     try:
         # As a file of ours FFmpeg opens nothing by a name, and takes "12:30.wav" for no protocol.
         recording = RecordingFile(path, part)
-        beginning = b""
-        if recording.seekable():
-            beginning = recording.read(_BEGINNING)
-            recording.seek(0)
-        options = common_options(beginning)
+        options = common_options()
         container = av.open(recording, "r", options=options, io_open=_refuse_further_files)
         spend(time.thread_time() - begun_s, 0.0)
     except (av.error.InvalidDataError, av.error.EOFError):
@@ -188,11 +179,8 @@ def _open_http(
     limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
     body = fetcher.main()
     playlist = _is_playlist(body)
-    beginning = body.peek(_SHORT_BEGINNING)
-    if beginning.startswith(_EBML):
-        beginning = body.peek(_BEGINNING)
     options = {
-        **common_options(beginning),
+        **common_options(),
         # Every address is opened by `nested` then, none on a connection that is kept.
         "http_persistent": "0",
         "http_multiple": "0",
