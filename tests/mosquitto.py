@@ -69,7 +69,7 @@ class Mosquitto:
         """End it in good order: what it is to remember, it writes down."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.wait(within(10))
             self._process = None
 
     def restart(self, lines: Iterable[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,9 @@ def test_one_that_is_killed_leaves_no_other_behind(tmp_path: Path) -> None:
         "from pe_stream.workbench.training.group import run; out = Path(sys.argv[1]);"
         "run(2, out / 'meet', group_work.stay, out)"
     )
-    first = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-c", script, str(tmp_path)]
+    first = subprocess.Popen(words, env=environment)
     files = [tmp_path / f"{rank}.pid" for rank in range(SIZE)]
     try:
         assert eventually(lambda: all(file.exists() and file.read_text() for file in files), 60)
