@@ -32,20 +32,24 @@ _SLIP = re.compile(
 )
 """How an address begins that lacks a character of `://`, or has another in its place."""
 
-_USER = re.compile(r"[^/\\\s@:]*:[^/\\@]*@")
-"""What stands before a host: the user and the password."""
+_WORD = re.compile(r"[^\s\"'(\[{<=,;]+")
+"""Where a user may begin in a text that is no address."""
 
-_LONG_USER = re.compile(r"(?:^|(?<=[\s\"'(\[{<=,;]))(?!\.{0,2}/|~|[A-Za-z]:[/\\])[^/\\\s@:]*:\S*@")
-"""The same where the password has anything in it, and the text is no path of a file: up to the last
-`@`, as in an address."""
+_DRIVE = re.compile(r"[A-Z]:\\")
+_PATH = re.compile(r"(?:\.{0,2}|~)/(?!/)")
+"""How the path of a file begins, where that is beyond doubt."""
 
-_PARAMETER = re.compile(
-    r"\b(user\w*|login|pass\w*|pwd|secret|token|auth\w*|\w*key)=[^&;/?#\s]*", re.IGNORECASE
-)
+_TO_SPACE = re.compile(r".*\s", re.DOTALL)
 
+_NAME = r"\b(user\w*|login|pass\w*|pwd|secret|token|auth\w*|\w*key)"
+_PARAMETER = re.compile(_NAME + r"=[^&;/?#\s]*", re.IGNORECASE)
+_QUERY_PARAMETER = re.compile(_NAME + r"=[^&;#\s]*", re.IGNORECASE)
 
 _VALUE = re.compile(r"=(\$\{([^{}]|\$\{[^{}]*\})*\}|[^&;/?#])*")
 """Of a parameter: to the next; a reference may have what ends one."""
+
+_QUERY_VALUE = re.compile(r"=(\$\{([^{}]|\$\{[^{}]*\})*\}|[^&;#])*")
+"""The same behind a `?`, where a `/` ends nothing."""
 
 
 def is_misspelt(url: str) -> bool:
@@ -53,10 +57,9 @@ def is_misspelt(url: str) -> bool:
 
     A path that looks like one is no such slip where it begins with `/`, or with `./`.
     """
-    if is_network(url) or re.match(r"\.{0,2}/[^/]", url):
+    if is_network(url) or _PATH.match(url):
         return False
-    looks_so = _SLIP.match(url) or _USER.match(url) or _LONG_USER.match(url)
-    return looks_so is not None or "://" in url
+    return _SLIP.match(url) is not None or "://" in url or _begin_of_user(url.lstrip()) == 0
 
 
 def masked_url(url: str) -> str:
@@ -73,14 +76,19 @@ def masked_text(url: str) -> str:
     Cameras take passwords before an `@`, in the query, or as `password=...` in the path. What only
     looks like an address, as one with a character too few, is masked too; the path of a file stays.
     """
-    slip = _SLIP.match(url)
-    if is_network(url) or slip or "://" in url:
-        begin = url.partition("://")[0] + "://" if "://" in url else slip.group() if slip else ""
-        rest = url[len(begin) :]
-        _, at, after = rest.rpartition("@")
-        shown = f"{MASK}@{after}" if at else rest
-        return _masked_words(begin) + _VALUE.sub(f"={MASK}", shown)
-    return _masked_words(url)
+    before, separator, _ = url.partition("://")
+    # Else the `://` is in a password.
+    if separator and ":" not in re.split(r"[\s\"'(\[{<=,;]", before)[-1]:
+        begin = before + separator
+    elif slip := _SLIP.match(url):
+        begin = slip.group()
+    else:
+        return _masked_words(url)
+    rest = url[len(begin) :]
+    _, at, after = rest.rpartition("@")
+    path, mark, query = (f"{MASK}@{after}" if at else rest).partition("?")
+    values = _VALUE.sub(f"={MASK}", path) + mark + _QUERY_VALUE.sub(f"={MASK}", query)
+    return _masked_words(begin) + values
 
 
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?=[/?#]|$)"
@@ -121,8 +129,40 @@ def _encoded(text: str) -> str:
 
 def _masked_words(text: str) -> str:
     """Without what stands before an `@`, and without values of parameters that are secrets."""
-    masked = _LONG_USER.sub(f"{MASK}@", text)
-    return _PARAMETER.sub(rf"\1={MASK}", _USER.sub(f"{MASK}@", masked))
+    begin = None if _PATH.match(text) else _begin_of_user(text)
+    if begin is None:
+        masked = _without_short_users(text)
+    else:
+        masked = f"{text[:begin]}{MASK}@{text.rpartition('@')[2]}"
+    path, mark, query = masked.partition("?")
+    values = _PARAMETER.sub(rf"\1={MASK}", path) + mark
+    return values + _QUERY_PARAMETER.sub(rf"\1={MASK}", query)
+
+
+def _begin_of_user(text: str) -> int | None:
+    """Where a user begins, whose password goes up to the last `@`, as in an address.
+
+    None where there is none; `recordings/12:30/a@b.wav` is the path of a file.
+    """
+    before, _, _ = text.rpartition("@")
+    for word in _WORD.finditer(before):
+        user, colon, _ = word.group().partition(":")
+        if colon and "/" not in user and not _DRIVE.match(word.group()):
+            spaced = _TO_SPACE.match(text, 0, word.start())
+            begin = spaced.end() if spaced else 0
+            return word.start() if "/" in text[begin : word.start()] else begin
+    return None
+
+
+def _without_short_users(text: str) -> str:
+    """Without users and passwords that have no slash, and stand anywhere in a path."""
+    parts = re.split(r"([/\\@])", text)
+    for place in range(0, len(parts) - 1, 2):
+        user, colon, _ = parts[place].partition(":")
+        if colon and parts[place + 1] == "@":
+            kept = _TO_SPACE.match(user)
+            parts[place] = f"{kept.group() if kept else ''}{MASK}"
+    return "".join(parts)
 
 
 def origin(url: str) -> str:
