@@ -130,8 +130,8 @@ class ListeningSocket(socket.socket):
         self._looked_s = now_s
         self._paused_until_s = 0.0
         self._made_room = False  # in this turn of the loop
-        about = f"{name}: connections, of which there may be {most}"
-        self._tell = Complaints(log, about).tell
+        self._complaints = Complaints(log, f"{name}: connections, of which there may be {most}")
+        self._tell = self._complaints.tell
 
     def begin(self, host: str, port: int, advice: str) -> None:
         """Listen there. Raises UnavailableError, which ends with the advice, and closes itself."""
@@ -149,6 +149,11 @@ class ListeningSocket(socket.socket):
                 f"{self.name}: cannot listen on {authority(host, port)}: "
                 f"{error.strerror or error}; {advice}"
             ) from error
+
+    def close(self) -> None:
+        """Listen no more, and tell what was not told yet."""
+        super().close()
+        self._complaints.tell_rest()
 
     def of(self, transport_socket: Any) -> AcceptedSocket | None:
         """The connection that a transport has; None where it has had to go already."""

@@ -174,6 +174,18 @@ def test_the_log_tells_it_once_with_a_count(
     )
 
 
+def test_what_the_log_was_not_told_yet_it_is_told_at_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with room(most=1, share=1) as there, caplog.at_level(logging.WARNING):
+        for _ in range(50):
+            there.enter(A)
+    assert [each.rpartition(": ")[2] for each in caplog.messages] == [
+        "1 ended, as others came",
+        "48 ended, as others came",
+    ]
+
+
 class Clock:
     """Monotonic time, as it is set."""
 

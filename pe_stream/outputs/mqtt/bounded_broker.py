@@ -14,6 +14,9 @@ from typing import Any
 
 from amqtt.adapters import ReaderAdapter, WriterAdapter
 from amqtt.broker import Broker
+from amqtt.errors import ProtocolHandlerError
+from amqtt.mqtt.constants import QOS_0, QOS_1, QOS_2
+from amqtt.mqtt.pingreq import PingReqPacket
 from amqtt.mqtt.protocol.broker_handler import (
     BrokerProtocolHandler,
     Subscription,
@@ -70,8 +73,10 @@ class ClientHandler(BrokerProtocolHandler):
         self._tell = broker.tell
         self._waiting, self._waiting_bytes = 0, 0
         self._unanswered, self._unanswered_bytes = 0, 0
-        self._undone = 0  # subscriptions and the like
+        self._undone = 0  # subscriptions, pings and the like
         self._done = asyncio.Event()
+        self._unreleased = set[asyncio.Task[None]]()
+        self._ending = False
 
     def attach(self, session: Session, reader: ReaderAdapter, writer: WriterAdapter) -> None:
         """The connection is that of a client."""
@@ -80,8 +85,13 @@ class ClientHandler(BrokerProtocolHandler):
             reader.until_ready = self.until_ready
 
     async def until_ready(self) -> None:
-        """Wait until something more may be read from the client."""
+        """Wait until something more may be read from the client.
+
+        Raises ConnectionAbortedError where that is never: amqtt's reader may miss that it is ended.
+        """
         await asyncio.sleep(0)  # what has come is looked at first
+        if self._ending:
+            raise ConnectionAbortedError("it is being ended")
         while self.session is not None and self._behind(self.session):
             self._done.clear()
             await self._done.wait()
@@ -91,6 +101,10 @@ class ClientHandler(BrokerProtocolHandler):
 
     async def handle_publish(self, publish_packet: PublishPacket) -> None:
         """A message has come; returns when both sides have done with it."""
+        if publish_packet.qos not in {QOS_0, QOS_1, QOS_2}:
+            self._tell("clients ended, which sent what MQTT does not have")
+            await self.handle_connection_closed()
+            return
         size = len(publish_packet.data or b"")
         if (
             self._unanswered >= MOST_UNANSWERED
@@ -101,11 +115,37 @@ class ClientHandler(BrokerProtocolHandler):
             return
         self._unanswered += 1
         self._unanswered_bytes += size
+        exchange = self._exchange(publish_packet, size)
+        if publish_packet.qos != QOS_2:
+            await exchange
+            return
+        # It takes as long as the client likes, and amqtt keeps all packets since one that is not
+        # dealt with.
+        task = asyncio.create_task(exchange)
+        self._unreleased.add(task)
+        task.add_done_callback(self._unreleased.discard)
+
+    async def _exchange(self, publish_packet: PublishPacket, size: int) -> None:
         try:
             await super().handle_publish(publish_packet)
         finally:
             self._unanswered -= 1
             self._unanswered_bytes -= size
+
+    async def stop(self) -> None:
+        """End it."""
+        self._ending = True
+        for task in self._unreleased:
+            task.cancel()
+        await super().stop()
+
+    async def _send_packet(self, packet: Any) -> None:
+        try:
+            await super()._send_packet(packet)
+        except (
+            ProtocolHandlerError
+        ):  # amqtt's for a task that is cancelled, as its connection ended
+            raise asyncio.CancelledError from None
 
     async def mqtt_deliver_next_message(self) -> ApplicationMessage | None:
         """The next message that has come."""
@@ -122,6 +162,15 @@ class ClientHandler(BrokerProtocolHandler):
         """A request has come."""
         self._undone += 1
         await super().handle_unsubscribe(unsubscribe)
+
+    async def handle_pingreq(self, pingreq: PingReqPacket) -> None:
+        """A ping has come; returns when the answer was sent."""
+        self._undone += 1
+        try:
+            await super().handle_pingreq(pingreq)
+        finally:
+            self._undone -= 1
+            self._done.set()
 
     async def get_next_pending_subscription(self) -> Subscription:
         """The next request that has come."""
@@ -174,7 +223,8 @@ class BoundedBroker(Broker):
         """own_password: of our own publisher, whose messages are always kept."""
         super().__init__(config)
         self._own_password = own_password
-        self.tell: Callable[[str], None] = Complaints(_log, "embedded MQTT broker").tell
+        self._complaints = Complaints(_log, "embedded MQTT broker")
+        self.tell: Callable[[str], None] = self._complaints.tell
         self._broadcast_queue = asyncio.Queue(MOST_UNDONE)  # full: the client's loop waits
         self._others = dict[str, int]()  # bytes of each retained message that is not our own
         self._others_bytes = 0
@@ -280,6 +330,7 @@ class BoundedBroker(Broker):
         for task in self._sending:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
+        self._complaints.tell_rest()
 
     def _keep(self, task: asyncio.Task[Any]) -> None:
         self._sending.add(task)

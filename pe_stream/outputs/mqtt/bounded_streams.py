@@ -82,3 +82,6 @@ class BoundedWriter(StreamWriterAdapter):
                 await super().close()
         except TimeoutError:
             self._writer.transport.abort()
+        except asyncio.CancelledError:  # amqtt may end a connection twice
+            self._writer.transport.abort()
+            raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from contextlib import ExitStack
 
 import psutil
 import pytest
+from amqtt.mqtt.pingreq import PingReqPacket
 from amqtt.mqtt.publish import PublishPacket
 from amqtt.mqtt.subscribe import SubscribePacket
 from attack.hostile_broker import packet, text
@@ -120,6 +123,16 @@ def client(broker: EmbeddedBroker) -> Iterator[Client]:
         yield made
 
 
+def tasks() -> list[asyncio.Task[object]]:
+    """All that somebody keeps."""
+    return [each for each in gc.get_objects() if isinstance(each, asyncio.Task)]
+
+
+def exchanges() -> list[asyncio.Task[object]]:
+    """Of messages with their senders, that are under way."""
+    return [each for each in tasks() if "_exchange" in repr(each) and not each.done()]
+
+
 def retained(broker: EmbeddedBroker, count: int) -> set[str]:
     """Topics of what is retained, of which there are so many."""
     with Subscriber(broker.port, protocol=V311) as ear:
@@ -147,8 +160,9 @@ def test_so_many_messages_are_retained_and_the_daemon_has_room(
     own = Connector(settings, "own").connect()
     for number in range(5):
         own.publish(Message(f"own/{number}", "x", 1, retain=True))
-    wait_until(lambda: len(inside[0].retained_messages) == 8, "the daemon's are kept")
-    assert retained(broker, 8) == {"s/0", "s/2", "s/20", *(f"own/{each}" for each in range(5))}
+    kept = {"s/0", "s/2", "s/20", *(f"own/{each}" for each in range(5))}
+    wait_until(lambda: set(inside[0].retained_messages) == kept, "the daemon's are kept")
+    assert retained(broker, 8) == kept
     assert all(each.source_session is None for each in inside[0].retained_messages.values())
     own.disconnect()
     assert told == ["embedded MQTT broker: 1 messages not retained: there are too many"]
@@ -180,6 +194,24 @@ def test_of_one_cause_there_is_one_line_with_a_count(
     client.publish("s/50", b"1", retain=True)
     wait_until(lambda: len(told) == 2, "another line")
     assert told[1] == "embedded MQTT broker: 50 messages not retained: there are too many"
+
+
+def test_what_was_not_told_yet_is_told_at_the_end(
+    inside: list[BoundedBroker], monkeypatch: pytest.MonkeyPatch, told: list[str]
+) -> None:
+    monkeypatch.setattr(bounded_broker, "MOST_RETAINED", 0)
+    broker = EmbeddedBroker()
+    broker.start()
+    client = Client(broker, b"stranger")
+    for number in range(5):
+        client.publish(f"s/{number}", b"1", retain=True)
+    wait_until(lambda: inside[0]._complaints._untold.total() == 4, "all have come")
+    client.close()
+    broker.stop()
+    about = "embedded MQTT broker"
+    assert told == [
+        f"{about}: {count} messages not retained: there are too many" for count in (1, 4)
+    ]
 
 
 def test_sessions_end_with_their_connections(
@@ -315,6 +347,97 @@ def test_what_is_sent_faster_than_it_is_dealt_with_waits(
             assert client.read(5 * 100) == b"\x90\x03\0\1\0" * 100
     assert 0 < longest[0] <= bounded_broker.MOST_UNDONE + 2
     assert 0 < longest[1] <= bounded_broker.MOST_UNDONE
+
+
+@pytest.fixture
+def stuck(broker: EmbeddedBroker, client: Client) -> Iterator[Client]:
+    """One that takes nothing of the megabytes that are sent to it."""
+    with ExitStack() as stack:
+        made = Client(broker, b"stuck")
+        stack.callback(made.close)
+        assert made.subscribe("#") == [0]
+        for _ in range(100):
+            client.publish("s", b"x" * 60_000)
+        client.ping()
+        yield made
+
+
+def test_pings_of_who_takes_no_answer_wait(
+    client: Client, stuck: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pings, under_way, most = 2000, [0], [0]
+    answer = ClientHandler.handle_pingreq
+
+    async def answered(self: ClientHandler, came: PingReqPacket) -> None:
+        under_way[0] += 1
+        most[0] = max(most[0], under_way[0])
+        await answer(self, came)
+        under_way[0] -= 1
+
+    monkeypatch.setattr(ClientHandler, "handle_pingreq", answered)
+    stuck.send(b"\xc0\0" * pings)
+    wait_until(lambda: most[0] > bounded_broker.MOST_UNDONE, "no more are read")
+    for _ in range(50):
+        client.ping()
+    assert most[0] <= bounded_broker.MOST_UNDONE + 2
+    came = 0
+    while came < pings:
+        came += stuck.socket.recv(1 << 20).count(b"\xd0")
+    assert came == pings
+
+
+def test_what_is_under_way_ends_with_its_connection_without_a_word(
+    client: Client,
+    stuck: Client,
+    inside: list[BoundedBroker],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(bounded_streams, "PACKET_S", 0.5)
+    for number in range(1, 6):
+        stuck.send(packet(0x32, text(b"t") + number.to_bytes(2) + b"x"))
+        stuck.send(packet(0x34, text(b"t") + (50 + number).to_bytes(2) + b"x"))
+    stuck.send(b"\xc0\0" * 100)
+    wait_until(lambda: set(inside[0].sessions) == {"stranger"}, "it is cut off", 5)
+    client.ping()
+    gc.collect()
+    client.ping()
+    assert caplog.messages == []
+    wait_until(lambda: not inside[0]._sending, "nothing is left", 5)
+
+
+def test_what_is_under_way_ends_where_its_client_comes_again(
+    broker: EmbeddedBroker, stuck: Client
+) -> None:
+    for number in range(1, 6):
+        stuck.send(packet(0x34, text(b"t") + number.to_bytes(2) + b"x"))
+    wait_until(lambda: len(exchanges()) == 5, "they wait")
+    again = Client(broker, b"stuck")
+    wait_until(lambda: not exchanges(), "they end")
+    again.ping()
+    again.close()
+
+
+def test_a_message_that_is_never_released_keeps_nothing_else(client: Client) -> None:
+    """amqtt itself keeps the tasks of all packets since."""
+    client.send(packet(0x34, text(b"s") + b"\0\1x"))
+    assert client.read(4) == b"\x50\x02\0\1"
+    for _ in range(1000):
+        client.ping()
+    assert len(tasks()) < 100
+    client.send(packet(0x62, b"\0\1"))
+    assert client.read(4) == b"\x70\x02\0\1"
+
+
+def test_a_quality_of_service_that_there_is_not_ends_the_connection(
+    client: Client, told: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    client.send(packet(0x36, text(b"s") + b"\0\1x") * 5)
+    with contextlib.suppress(ConnectionResetError):
+        assert client.read(1) == b""
+    gc.collect()
+    assert told == ["embedded MQTT broker: 1 clients ended, which sent what MQTT does not have"]
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("bound", [("MOST_UNANSWERED", 5), ("MOST_UNANSWERED_BYTES", 20)])
