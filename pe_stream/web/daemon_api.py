@@ -77,8 +77,9 @@ def info(
 
 
 @router.get("/health", responses={503: {"model": schemas.Liveness}})
-def health(daemon: DaemonDep, response: Response) -> schemas.Liveness:
-    """Whether scores advance, for whoever restarts what does not; needs no login."""
+async def health(daemon: DaemonDep, response: Response) -> schemas.Liveness:
+    """Whether the scores of every source advance, for whoever restarts what does not; no login."""
+    # On the loop, so that it waits for no thread.
     alive = daemon.alive()
     response.status_code = 200 if alive else 503
     return schemas.Liveness(status="ok" if alive else "failing")

@@ -1,4 +1,7 @@
-"""Parameters that FastAPI gives a route: the daemon, and the gate."""
+"""Parameters that FastAPI gives a route: the daemon, and the gate.
+
+Both are found on the loop, or each would cost a thread.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pe_stream.web.daemon_view import DaemonView
 from pe_stream.web.gate import Gate
 
 
-def _view(request: Request) -> DaemonView:
+async def _view(request: Request) -> DaemonView:
     return cast("DaemonView", request.app.state.daemon)
 
 
@@ -18,7 +21,7 @@ DaemonDep = Annotated[DaemonView, Depends(_view)]
 """The daemon, in a route."""
 
 
-def _gate(request: Request) -> Gate:
+async def _gate(request: Request) -> Gate:
     return cast("Gate", request.app.state.gate)
 
 

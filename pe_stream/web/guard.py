@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from itertools import islice
 from urllib.parse import urlsplit
 
@@ -33,7 +33,11 @@ from pe_stream.web.passwords import Authenticator
 
 COOKIE = "pe_stream_session"
 
-_FOR_ALL = frozenset({"/api/v1/session", "/api/v1/health"})
+_HEALTH = "/api/v1/health"
+"""Who asks restarts what gives no answer, so it is given whatever else comes from there; a refusal
+would cost as much."""
+
+_FOR_ALL = frozenset({"/api/v1/session", _HEALTH})
 """What whoever has not logged in may ask too."""
 
 MOST_BYTES = 64 * 1024
@@ -52,10 +56,11 @@ ALL_LOGINS = rate("30/minute")
 """Tries of all addresses together: each takes a tenth of a second of a core."""
 
 FIRST_LOGINS = rate("3/10 minutes")
-"""Tries of an address that are not among these: whoever tries on and on keeps nobody else out."""
+"""Tries of an address that are not among these: whoever tries on and on keeps nobody else out. Of
+IPv6 a /48 counts as one: a house may have 256 networks, and more."""
 
 ALL_FIRST_LOGINS = rate("30/minute")
-"""Those of all addresses together: to use them up, more than a hundred have to take part."""
+"""Those of all addresses together: ten use them up for a minute in ten, a hundred for good."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: blob:; "
@@ -139,18 +144,18 @@ class Guard:
 
     def _look(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
+        path = scope["path"].removeprefix(self._prefix)
         # First, so that nobody is kept out by what others ask from the same address.
         known = not self._door.open and knows(self._door, headers)
         if known:
             scope.setdefault("state", {})[KNOWN] = True
-        else:
+        elif path != _HEALTH or scope["method"] != "GET":
             self._allow(REQUESTS, "requests", address(scope))
         host = headers.get("host", "").lower()
         if self._names is not None and _hostname(host) not in self._names:
             raise RefusedRequest(421, "not a name of this server: set web.origins")
         if scope["method"] not in _SAFE:
             self._require_own(scope["method"], headers, host)
-        path = scope["path"].removeprefix(self._prefix)
         if self._prefix and not path:  # addresses in the page are relative to where it is
             raise RefusedRequest(308, "over there", {"Location": f"{self._prefix}/"})
         if path == "/api/v1/session" and scope["method"] == "POST" and not known:
@@ -176,9 +181,10 @@ class Guard:
 
     def _allow_login(self, who: str) -> None:
         self._allow(LOGINS, "login", who)
-        if self._limiter.test(FIRST_LOGINS, "first login", who):
+        house = _house(who)
+        if self._limiter.test(FIRST_LOGINS, "first login", house):
             self._allow(ALL_FIRST_LOGINS, "first logins", "all")
-            self._allow(FIRST_LOGINS, "first login", who)
+            self._allow(FIRST_LOGINS, "first login", house)
         else:
             self._allow(ALL_LOGINS, "logins", "all")
 
@@ -207,6 +213,11 @@ def address(scope: Scope) -> str:
     """Who a request counts for: where it comes from, as `network_of`."""
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
+
+
+def _house(who: str) -> str:
+    """Of an `address`: itself, or the /48 that a network of IPv6 is in."""
+    return str(ip_network(who).supernet(new_prefix=48)) if "/" in who else who
 
 
 def _client(scope: Scope, trusted_proxies: int) -> tuple[str, int] | None:

@@ -7,8 +7,10 @@ import json
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
+import anyio.to_thread
 import httpx
 import pytest
 from limits import parse as parse_rate
@@ -132,6 +134,26 @@ def test_an_address_that_asks_too_often_waits(
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 61
 
 
+def test_health_is_answered_whatever_else_comes_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "REQUESTS", parse_rate("2/minute"))
+    with standing(tmp_path, f", prefix: /sounds{PROXIED}0") as house, house.client() as client:
+        answers = [client.get("api/v1/session").status_code for _ in range(3)]
+        assert answers == [200, 200, 429]
+        assert [client.get("api/v1/health").status_code for _ in range(9)] == [200] * 9
+        assert client.post("api/v1/health", json={}).status_code == 429
+        assert client.get("api/v1/health/").status_code == 429
+
+        def none_left(*_: object) -> None:
+            raise NO_THREAD
+
+        monkeypatch.setattr(MovingWindowRateLimiter, "hit", none_left)
+        monkeypatch.setattr(anyio.to_thread, "run_sync", none_left)
+        assert client.get("api/v1/session").status_code == 503
+        assert client.get("api/v1/health").status_code == 200
+
+
 PROXIED = f", token: {TOKEN}, origins: ['https://house.example'], trusted_proxies: "
 
 
@@ -212,6 +234,15 @@ def test_who_tries_from_many_addresses_keeps_nobody_else_from_logging_in(tmp_pat
         assert asked(house, "10.0.0.3", path="api/v1/info", **known) == 200
 
 
+def test_a_house_with_many_networks_tries_no_more_than_another(tmp_path: Path) -> None:
+    with standing(tmp_path, PROXIED + "1") as house:
+        begun_s = time.monotonic()
+        flood = [tried(house, f"2001:db8:0:{n * 257:x}::1") for n in range(256)]
+        # Three for the first time, and 30 more; where it takes long, 30 in each minute.
+        assert flood.count(401) <= 3 + 30 * (1 + (time.monotonic() - begun_s) // 60)
+        assert [tried(house, who) for who in ("2001:db8:1::1", "10.9.9.9")] == [401] * 2
+
+
 def test_first_tries_have_an_end_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "ALL_FIRST_LOGINS", parse_rate("4/minute"))
     with standing(tmp_path, PROXIED + "1") as house:
@@ -259,10 +290,16 @@ def hashed() -> str:
 def test_with_a_password_one_logs_in(tmp_path: Path, hashed: str) -> None:
     with standing(tmp_path, f", password_hash: '{hashed}'") as house, house.client() as client:
         assert client.get("").is_success  # the page itself holds nothing
-        for path in ("info", "events", "live", "openapi.json", "events/x/clip", "labels"):
+        closed = ("info", "events", "live", "openapi.json", "events/x/clip", "labels", "health/")
+        for path in closed:
             answer = client.get(f"api/v1/{path}")
             assert answer.status_code == 401, path
             assert answer.json() == {"detail": "log in first"}
+        for alive, status in ((True, 200), (False, 503)):
+            house.alive = alive
+            assert client.get("api/v1/health").status_code == status
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            assert client.request(method, "api/v1/health", json={}).status_code == 405, method
         told = client.post("api/v1/session", json={"password": "wrong"})
         assert (told.status_code, client.cookies) == (401, httpx.Cookies())
         told = client.post("api/v1/session", json={"password": PASSWORD})
