@@ -125,7 +125,7 @@ def client(broker: EmbeddedBroker) -> Iterator[Client]:
 
 def tasks(broker: EmbeddedBroker) -> list[asyncio.Task[object]]:
     """All of the broker's that somebody keeps."""
-    found = [each for each in gc.get_objects() if isinstance(each, asyncio.Task)]
+    found = [each for each in gc.get_objects() if issubclass(type(each), asyncio.Task)]
     return [each for each in found if each.get_loop() is broker._loop]
 
 
