@@ -38,7 +38,7 @@ def name_temporary_folder() -> None:
         tempfile.gettempdir()
     except FileNotFoundError:
         folders = (state_folder(), cache_folder(), Path("/dev/shm"))  # noqa: S108 - if it must be
-        found = next((each for each in folders if os.access(each, os.W_OK)), Path("/tmp"))  # noqa: S108
+        found = next((each for each in folders if os.access(each, os.W_OK)), Path("/tmp"))  # noqa: S108 - a mere name
         tempfile.tempdir = os.environ["TMPDIR"] = str(found)
 
 

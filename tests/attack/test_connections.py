@@ -111,4 +111,4 @@ metrics: {{enabled: true, port: {figures}}}
     assert len(during) >= 0.8 * seconds / PERIOD_S * len(SOURCES)
     assert then <= 1.2 * usual + 20 * within(1)
     assert "CRITICAL" not in log
-    assert len(log.splitlines()) < 60 + len(SOURCES) * 5 * (seconds + 60)
+    assert len(log.splitlines()) < 60 + len(SOURCES) * 4 * (seconds + 60) / PERIOD_S

@@ -53,10 +53,14 @@ MISSPELT = [
     ("onvif:/admin:hun/ter2@cam", "********@cam"),
     ("url=rtsp://admin:hunter2@cam", "url=rtsp://********@cam"),
     ("url=admin:hun/ter2@cam", "********@cam"),
-    ("cam/live?password=hunter2&channel=1", "cam/live?password=********&channel=1"),
-    ("cam/live?password=hun/ter2&channel=1", "cam/live?password=********&channel=1"),
+    *(
+        PERHAPS_FILES := [
+            ("cam/live?password=hunter2&channel=1", "cam/live?password=********&channel=1"),
+            ("cam/live?password=hun/ter2&channel=1", "cam/live?password=********&channel=1"),
+        ]
+    ),
 ]
-"""What was meant as an address, and what is shown of it."""
+"""What was meant as an address, and what is shown of it; PERHAPS_FILES are not refused."""
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,9 @@ def test_any_text_is_masked_in_time_that_is_proportional_to_its_length(part: str
     assert time.process_time() - begun_s < within(2)
 
 
-@pytest.mark.parametrize(("url", "_shown"), MISSPELT[:-3])
+@pytest.mark.parametrize(
+    ("url", "_shown"), [each for each in MISSPELT if each not in PERHAPS_FILES]
+)
 def test_what_must_have_been_meant_as_an_address_is_known(url: str, _shown: str) -> None:
     if is_network(url):
         return

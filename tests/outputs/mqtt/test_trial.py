@@ -91,6 +91,8 @@ def test_whoever_listens_hears_nothing_new(tmp_path: Path, protocol: str) -> Non
             assert try_out(settings(broker.port, protocol=protocol)) == []
             house.publish("end", "")
             wait_until(lambda: house.payloads("end") != [], "ended")
+            for topic, payload in kept.items():
+                assert {each.strip() for each in house.payloads(topic)} == {payload}, topic
         with Subscriber(broker.port) as later:
             later.publish("end", "")
             wait_until(lambda: later.payloads("end") != [], "all that is retained")
