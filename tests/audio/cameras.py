@@ -37,7 +37,8 @@ class Camera:
     """What a camera sends and how.
 
     samples: at 8 kHz, (n,), sent over and over. needs_picture: says nothing unless the picture is
-    set up too. burst_s: without the picture, hangs up after so much. udp_only: refuses TCP. sound:
+    set up too. burst_s: without the picture, hangs up after so much. udp_only: refuses TCP.
+    refuses_alone: answers this request so where the picture is not set up: (method, code). sound:
     whether it has any. login: user and password. backchannel: has a track to talk to it, the first.
     stamp: of a packet by its number, in samples. speed: of its sound card. stall: (at, length) in s
     of a silence, which is lost. pem: certificate and key, for RTSP over TLS. hang_up_s: after so
@@ -51,6 +52,7 @@ class Camera:
     needs_picture: bool = False
     burst_s: float | None = None
     udp_only: bool = False
+    refuses_alone: tuple[str, str] | None = None
     sound: bool = True
     login: tuple[str, str] | None = None
     backchannel: bool = False
@@ -139,6 +141,9 @@ class _Connection(socketserver.StreamRequestHandler):
             basic = base64.b64encode(":".join(camera.login).encode()).decode()
             if headers.get("authorization") != f"Basic {basic}":
                 code, more = "401 Unauthorized", 'WWW-Authenticate: Basic realm="camera"'
+        refused, how = camera.refuses_alone or ("", "")
+        if method == refused and track != "picture" and "picture" not in self._tracks:
+            code = how
         if code == "200 OK" and method == "DESCRIBE":
             more, body = f"Content-Base: {url}/\r\nContent-Type: application/sdp", camera.sdp
         if code == "200 OK" and method == "SETUP":
