@@ -198,18 +198,39 @@ def test_what_is_set_aside_takes_places_and_goes_first() -> None:
     assert drain(outbox) == ["1", "2", "3"]
 
 
-def test_what_is_put_back_is_next_and_is_not_lost() -> None:
+def test_suspects_wait_for_all_else_and_keep_their_order() -> None:
+    outbox = connected()
+    for said in ("1", "2", "3"):
+        outbox.put(event(said))
+    other = replace(event("other"), topic="other/events")
+    outbox.put(other)
+    sent = outbox.next(lambda message: int(message.payload == "1"))
+    assert sent == other  # what follows on a suspect's topic stays behind it
+    outbox.sent(1, sent)
+    assert outbox.next() is None  # each is alone
+    assert not outbox.empty
+    assert outbox.queued == 4
+    outbox.acknowledged(1)
+    outbox.put(event("4"))
+    assert drain(outbox) == ["1", "2", "3", "4"]
+
+
+def test_of_suspects_the_least_one_comes_first() -> None:
+    outbox = connected()
+    for said in ("3", "1", "2"):
+        outbox.put(replace(event(said), topic=said))
+    sent = [outbox.next(lambda message: int(message.payload)) for _ in range(3)]
+    assert [message and message.payload for message in sent] == ["1", "2", "3"]
+
+
+def test_suspects_come_in_their_order_on_the_next_connection() -> None:
     outbox = connected()
     outbox.put(event("1"))
     outbox.put(event("2"))
-    message = outbox.next()
-    assert message is not None
-    outbox.put_back(message)
-    assert not outbox.empty
-    assert outbox.queued == 2
+    assert outbox.next(lambda _: 1) == event("1")
     outbox.disconnected()
     outbox.connected()
-    assert drain(outbox) == ["1", "2"]
+    assert drain(outbox) == ["2"]  # whoever took the other has it
 
 
 def test_a_topic_that_comes_back_while_its_removal_is_on_the_way_stays() -> None:
