@@ -22,9 +22,9 @@ class Outbox:
       waited while there was no connection is sent as delayed.
     - QoS 0 is sent if there is a connection, else forgotten.
 
-    What is suspect waits for all else: each is sent alone. What the broker does not take is set
-    aside until the next connection; an event among it is still
-    one that waits.
+    What is suspect waits for all else but what follows on its topic, and is sent alone. What the
+    broker does not take is set aside until the next connection; an event among it is still one that
+    waits.
 
     The line holds at most `limit` messages. When it is full the oldest goes: an event is counted
     in `dropped`; a state is only sent sooner than its turn.
@@ -39,7 +39,8 @@ class Outbox:
         self._states_due: dict[str, None] = {}  # topics whose latest state goes before the line
         self._first: deque[Message] = deque()  # before all else
         self._line: deque[Message] = deque()
-        self._suspects: deque[Message] = deque()  # after all else, each alone
+        self._suspects: deque[Message] = deque()  # after all else, and what is behind them
+        self._suspect_topics: set[str] = set()
         self._aside: deque[Message] = deque()  # events that this connection does not take
         self._unacknowledged: dict[int, Message] = {}
         self._dropped = 0
@@ -106,19 +107,22 @@ class Outbox:
     def next(self, suspicion: Callable[[Message], int] = lambda _: 0) -> Message | None:
         """Take out what is to be sent now; None if there is nothing.
 
-        suspicion: 0 where a message waits for no other; the higher, the later is its turn.
+        suspicion: 0 for what waits for no other. Of others, the first with the least is returned
+        when nothing else waits for delivery.
         """
         with self._lock:
             while (message := self._take()) is not None:
-                behind = any(each.topic == message.topic for each in self._suspects)
-                if not behind and not suspicion(message):
-                    break
+                if message.topic not in self._suspect_topics and not suspicion(message):
+                    return message
                 self._suspects.append(message)
-            if message is None and self._suspects and not self._unacknowledged:
-                firsts = {each.topic: each for each in reversed(self._suspects)}
-                oldest_first = reversed(firsts.values())
-                message = min(oldest_first, key=suspicion)
-                self._suspects.remove(message)
+                self._suspect_topics.add(message.topic)
+            if not self._suspects or self._unacknowledged:
+                return None
+            message = min(self._suspects, key=lambda each: suspicion(each) or 1)
+            self._suspects.remove(message)
+            # What becomes of it may clear others, above all those behind it.
+            self._line, self._suspects = self._suspects, self._line
+            self._suspect_topics.clear()
             return message
 
     def _take(self) -> Message | None:
@@ -171,6 +175,7 @@ class Outbox:
             self._line = deque(sorted(pending, key=lambda message: message.since_s or 0.0))
             self._aside.clear()
             self._suspects.clear()
+            self._suspect_topics.clear()
             self._first.clear()
             self._unacknowledged.clear()
             self._states_due.clear()

@@ -284,7 +284,7 @@ class Publisher:
                 self._untaken.left_out(message, size, told, forbidden=forbidden)
                 self._outbox.set_aside(message)
                 continue
-            suspect = self._limit.is_suspect(message)
+            suspect = self._limit.suspicion(message) > 0
             self._limit.sent(message, time.monotonic())
             # A suspect is acknowledged, whatever it is: else it is not seen to be taken.
             packet_id = connection.publish(replace(message, qos=1) if suspect else message)

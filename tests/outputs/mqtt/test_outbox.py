@@ -223,6 +223,51 @@ def test_of_suspects_the_least_one_comes_first() -> None:
     assert [message and message.payload for message in sent] == ["1", "2", "3"]
 
 
+def test_what_is_behind_a_suspect_waits_for_no_other_once_that_was_taken() -> None:
+    outbox = connected()
+    for said in ("1", "2", "3"):
+        outbox.put(event(said))
+    outbox.put(replace(event("other"), topic="other/events"))
+    suspects = {"house/events", "other/events"}
+
+    def suspicion(message: Message) -> int:
+        return int(message.topic in suspects)
+
+    sent = outbox.next(suspicion)
+    assert sent == event("1")
+    outbox.sent(1, sent)
+    assert outbox.next(suspicion) is None
+    outbox.acknowledged(1)
+    suspects.remove(sent.topic)
+    for packet_id, said in ((2, "2"), (3, "3")):
+        sent = outbox.next(suspicion)
+        assert sent == event(said)
+        outbox.sent(packet_id, sent)
+    assert outbox.next(suspicion) is None
+
+
+def test_suspects_take_places() -> None:
+    outbox = connected(limit=3)
+    outbox.put(event("1"))
+    outbox.put(event("2"))
+    outbox.put(other := replace(event("other"), topic="other/events"))
+    assert outbox.next(lambda message: int(message.topic != other.topic)) == other
+    outbox.put(event("3"))
+    outbox.put(event("4"))
+    assert outbox.dropped == 1
+    assert drain(outbox) == ["2", "3", "4"]
+
+
+def test_a_suspect_state_that_changed_meanwhile_is_sent_once_more_behind_it() -> None:
+    outbox = connected()
+    outbox.put(state("ON"))
+    outbox.put(event("1"))
+    first = outbox.next(lambda message: int(message.retain))
+    assert first == event("1")
+    outbox.put(state("OFF"))
+    assert drain(outbox) == ["ON", "OFF"]
+
+
 def test_suspects_come_in_their_order_on_the_next_connection() -> None:
     outbox = connected()
     outbox.put(event("1"))

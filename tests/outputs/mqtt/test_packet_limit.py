@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import random
 import socket
+from collections import deque
+from collections.abc import Iterable
 
 import paho.mqtt.client as paho
 import pytest
@@ -14,6 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from pe_stream.core.messages import Message
 from pe_stream.outputs.mqtt.connection import IN_FLIGHT
+from pe_stream.outputs.mqtt.outbox import Outbox
 from pe_stream.outputs.mqtt.packet_limit import SOON_S, STRIKES, PacketLimit
 
 
@@ -41,35 +44,47 @@ class Strict:
         self._now_s = 0.0
 
     def serve(self, messages: list[Message]) -> bool:
-        """One connection, on which all is sent at once, then each suspect; whether it held."""
-        limit = self._limit
+        """One connection, on which all is sent, as the publisher does; whether it held."""
+        limit, outbox = self._limit, Outbox(len(messages))
         limit.connected(None, mqtt5=True)
-        suspects = [each for each in messages if limit.fits(each) and limit.is_suspect(each)]
-        suspects.sort(key=limit.suspicion)
-        if not self._take([e for e in messages if limit.fits(e) and not limit.is_suspect(e)]):
-            return False
-        # One that was taken may make others fit, or be no suspects.
-        return all(self._take([each]) for each in suspects if limit.fits(each))
+        outbox.connected()
+        for each in messages:
+            outbox.put(each)
+        flying: deque[Message] = deque()
+        while True:
+            alone = any(limit.suspicion(each) for each in flying)
+            each = None if alone or len(flying) == IN_FLIGHT else outbox.next(limit.suspicion)
+            if each is None:
+                if not flying:
+                    return True
+                if self._minds(flying[0]):
+                    return self._lose(flying)
+                self.arrived.append(flying[0].topic)
+                outbox.acknowledged(id(flying[0]))
+                limit.answered(flying.popleft())
+            elif limit.fits(each):
+                self._now_s += 0.001
+                limit.sent(each, self._now_s)
+                if each.qos or limit.suspicion(each):
+                    flying.append(each)
+                    outbox.sent(id(each), each)
+                elif self._minds(each):
+                    return self._lose(flying)
+                else:
+                    self.arrived.append(each.topic)
 
     def hold(self, messages: list[Message]) -> None:
         """As many connections as that takes."""
         while not self.serve(messages):
             assert self.lost < 100
 
-    def _take(self, messages: list[Message]) -> bool:
-        for first in range(0, len(messages), IN_FLIGHT):
-            flying = messages[first : first + IN_FLIGHT]
-            for each in flying:
-                self._now_s += 0.001
-                self._limit.sent(each, self._now_s)
-            while flying:
-                if self._limit.size(flying[0]) > self.most or flying[0].topic in self.forbidden:
-                    self._limit.lost(flying, self._now_s, too_large=False)
-                    self.lost += 1
-                    return False
-                self._limit.answered(flying[0])
-                self.arrived.append(flying.pop(0).topic)
-        return True
+    def _minds(self, each: Message) -> bool:
+        return self._limit.size(each) > self.most or each.topic in self.forbidden
+
+    def _lose(self, flying: Iterable[Message]) -> bool:
+        self._limit.lost(list(flying), self._now_s, too_large=False)
+        self.lost += 1
+        return False
 
 
 @pytest.mark.parametrize("protocol", [MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311])
@@ -127,8 +142,8 @@ def test_once_one_was_too_large_each_other_costs_one_connection() -> None:
     assert broker.lost <= 3 + 9
     assert set(broker.arrived) == {"status", *(f"small {n}" for n in range(10))}
     limit.connected(None, mqtt5=True)
-    assert not limit.is_suspect(message("new", 500))  # larger ones were taken
-    assert limit.is_suspect(message("new", 900))
+    assert not limit.suspicion(message("new", 500))  # larger ones were taken
+    assert limit.suspicion(message("new", 900))
 
 
 def test_one_message_on_its_way_is_alone_at_once() -> None:
@@ -158,7 +173,7 @@ def test_a_broker_that_says_why_is_believed() -> None:
     limit.sent(message("large", 2000), 0.0)
     limit.lost([message("large", 2000), message("b")], 0.1, too_large=True)
     limit.connected(None, mqtt5=True)
-    assert limit.is_suspect(message("large", 2000))
+    assert limit.suspicion(message("large", 2000))
     limit.answered(message("status"))
     limit.sent(message("large", 2000), 1.0)
     limit.lost([message("large", 2000)], 1.1, too_large=True)
@@ -189,17 +204,17 @@ def test_what_was_taken_on_this_connection_is_no_suspect() -> None:
     limit.sent(message("c", 400), 0.0)
     limit.lost([message("b", 400), message("c", 400)], 0.1, too_large=False)
     limit.connected(None, mqtt5=True)
-    assert not limit.is_suspect(message("b", 400))
+    assert not limit.suspicion(message("b", 400))
     limit.sent(message("b", 400), 1.0)
     limit.sent(message("c", 400), 1.0)
     limit.lost([message("b", 400), message("c", 400)], 1.1, too_large=False)
     limit.connected(None, mqtt5=True)
     limit.answered(message("a", 500))
-    assert limit.is_suspect(message("b", 400))  # it may be the topic
+    assert limit.suspicion(message("b", 400))  # it may be the topic
     limit.answered(message("b", 400))
     limit.connected(None, mqtt5=True)
-    assert not limit.is_suspect(message("b", 400))
-    assert limit.is_suspect(message("c", 400))
+    assert not limit.suspicion(message("b", 400))
+    assert limit.suspicion(message("c", 400))
 
 
 def test_after_another_outage_what_was_learned_costs_one_connection() -> None:
@@ -216,7 +231,7 @@ def test_after_another_outage_what_was_learned_costs_one_connection() -> None:
     limit.failed()
     assert broker.serve(messages)
     assert "large" in broker.arrived
-    assert not limit.is_suspect(messages[1])
+    assert not limit.suspicion(messages[1])
 
 
 def test_a_message_that_is_not_acknowledged_may_be_the_one() -> None:
@@ -224,16 +239,16 @@ def test_a_message_that_is_not_acknowledged_may_be_the_one() -> None:
     limit.sent(message("quick", 2000, qos=0), 0.0)
     limit.lost([], 0.1, too_large=False)
     limit.connected(None, mqtt5=True)
-    assert limit.is_suspect(message("quick", 2000, qos=0))
+    assert limit.suspicion(message("quick", 2000, qos=0))
     # One with an acknowledgement on its way beside it is alone in that, and not to blame alone.
     limit.sent(message("other", 2000, qos=0), 0.0)
     limit.sent(message("event", 500), 0.1)
     limit.lost([message("event", 500)], 0.2, too_large=False)
     limit.connected(None, mqtt5=True)
-    assert limit.is_suspect(message("other", 2000, qos=0))
+    assert limit.suspicion(message("other", 2000, qos=0))
     limit.sent(message("slow", 2000, qos=0), 0.0)
     limit.lost([], SOON_S + 1, too_large=False)
-    assert not limit.is_suspect(message("slow", 2000, qos=0))
+    assert not limit.suspicion(message("slow", 2000, qos=0))
 
 
 SIZES = st.lists(st.integers(1, 5000), min_size=1, max_size=30)
@@ -289,6 +304,10 @@ def test_the_first_that_is_sent_may_be_what_is_not_permitted() -> None:
     broker = Strict(limit, math.inf, "status")
     broker.hold([message("status"), message("a"), message("b")])
     assert set(broker.arrived) == {"a", "b"}
+    assert broker.lost == 3  # with others on their way, alone before them, and alone after them
+    other = Strict(limit, math.inf, "a", "b", "c")
+    other.hold([message("a"), message("b"), message("c"), message("d"), message("e")])
+    assert set(other.arrived) == {"d", "e"}
 
 
 def test_where_two_are_too_large_whatever_is_larger_is() -> None:
