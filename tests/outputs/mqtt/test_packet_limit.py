@@ -279,6 +279,7 @@ def test_what_is_not_permitted_is_left_out_and_nothing_else() -> None:
     assert set(broker.arrived) == {"status", "a", *(f"discovery {n}" for n in range(3))}
     assert limit.is_forbidden("c")
     assert not limit.fits(message("b", 700))  # it may be the size
+    assert not limit.is_forbidden("b")
     broker.hold([*messages, message("b", 20)])
     assert limit.is_forbidden("b")
     assert not limit.fits(message("b", 1))
