@@ -128,6 +128,7 @@ def test_what_ends_connections_alone_is_left_out_and_nothing_else() -> None:
     assert set(broker.arrived) == {str(n) for n in range(10)}
     assert not limit.fits(message("large", 2000))
     assert limit.fits(message("fair", 900))
+    assert limit.suspicion(message("fair", 900))
 
 
 def test_once_one_was_too_large_each_other_costs_one_connection() -> None:
@@ -273,18 +274,39 @@ def test_what_is_not_permitted_is_left_out_and_nothing_else() -> None:
     """Brokers end the connection for that: MQTT 3.1.1 has no other answer that says no."""
     limit = connected()
     messages = [message("status"), message("a", 300), message("b", 700), message("c", 200, qos=0)]
+    messages.append(message("d", 290))
     messages += [message(f"discovery {n}", 20_000) for n in range(3)]
-    broker = Strict(limit, math.inf, "b", "c")
+    broker = Strict(limit, math.inf, "b", "c", "d")
     broker.hold(messages)
     assert set(broker.arrived) == {"status", "a", *(f"discovery {n}" for n in range(3))}
     assert limit.is_forbidden("c")
+    assert limit.is_forbidden("d")  # larger ones are taken
     assert not limit.fits(message("b", 700))  # it may be the size
     assert not limit.is_forbidden("b")
     broker.hold([*messages, message("b", 20)])
     assert limit.is_forbidden("b")
     assert not limit.fits(message("b", 1))
     assert limit.fits(message("new", 10**6))
-    assert broker.lost <= 6
+    assert broker.lost <= 7
+
+
+def test_one_large_message_may_be_for_its_topic_and_a_small_one_is() -> None:
+    limit = connected()
+    broker = Strict(limit, math.inf, "home", "state")
+    broker.hold([message("status"), message("home", 9000), message("state", 100)])
+    assert limit.is_forbidden("state")  # no broker takes less
+    assert not limit.is_forbidden("home")
+    assert not limit.fits(message("home", 9000))
+    assert limit.fits(message("house", 10_000))
+
+
+def test_a_topic_that_was_taken_is_suspect_where_the_message_is_larger() -> None:
+    limit = connected()
+    limit.answered(message("a", 10))
+    limit.sent(message("a", 900), 0.0)
+    limit.lost([message("a", 900), message("b")], 0.1, too_large=False)
+    limit.connected(None, mqtt5=True)
+    assert limit.suspicion(message("a", 900))
 
 
 def test_topics_that_are_not_permitted_one_and_all_teach_no_size() -> None:
