@@ -119,6 +119,14 @@ def test_frames_of_a_concept_are_told_from_all_that_are_surely_without_it() -> N
     assert float(computed(of=known).contrast) == pytest.approx(sum(columns) / 2, rel=1e-4)
 
 
+def test_a_concept_that_is_nowhere_does_not_count_in_the_mean() -> None:
+    known = Batch(**{**vars(batch()), "weight": torch.ones_like(batch().weight)})
+    one = Batch(**{**vars(known), "target": known.target * torch.tensor([1, 0])})
+    other = Batch(**{**vars(known), "target": known.target * torch.tensor([0, 1])})
+    mean = (computed(of=one).contrast + computed(of=other).contrast) / 2
+    assert computed(of=known).contrast.item() == pytest.approx(mean.item())
+
+
 def test_what_is_nowhere_or_everywhere_is_told_from_nothing() -> None:
     known = batch()
     for target in (torch.zeros_like(known.target), torch.ones_like(known.target)):
