@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pe_stream.core.a_weighting import AWeighting
+from pe_stream.core.timebase import Segment
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
+from pe_stream.core.utc import utc_moment, utc_text
 
 FLOOR_DBFS = -120.0
 """The lowest level that is told: 22 dB below the noise of 16 bits."""
@@ -24,7 +27,7 @@ class SoundLevel:
     """The level of a stretch of sound, a second or several.
 
     samples: how many it is of. power, peak: mean square and greatest magnitude, 1 is full scale;
-    a_power, a_peak: the same A-weighted.
+    a_power, a_peak: the same A-weighted. end_ns: UTC of its end (ns). last: the segment ends there.
     """
 
     samples: int
@@ -32,6 +35,8 @@ class SoundLevel:
     peak: float
     a_power: float
     a_peak: float
+    end_ns: int = 0
+    last: bool = False
 
     @property
     def mean_dbfs(self) -> float:
@@ -53,9 +58,11 @@ class SoundLevel:
         """Level of the greatest A-weighted sample."""
         return dbfs(self.a_peak**2)
 
-    def to_dict(self) -> dict[str, float]:
-        """The four levels (dBFS), as MQTT and the API tell them."""
+    def to_dict(self) -> dict[str, Any]:
+        """UTC of its end, its length (s), and the four levels (dBFS), as MQTT and the API tell."""
         return {
+            "at": utc_text(utc_moment(self.end_ns)),
+            "seconds": round(self.samples / SAMPLE_RATE, 3),
             "mean_dbfs": self.mean_dbfs,
             "peak_dbfs": self.peak_dbfs,
             "a_mean_dbfs": self.a_mean_dbfs,
@@ -74,36 +81,43 @@ class LevelMeter:
         """Begin with nothing heard."""
         self._second = np.empty(SAMPLE_RATE, np.float32)
         self._filled = 0
-        self._filter = AWeighting()
+        self._begin(Segment(0, 0))
         self._done: list[SoundLevel] = []
 
     def hear(self, chunk: AudioChunk) -> None:
         """Take the next sound; one with an anchor begins a segment."""
         if chunk.anchor_ns is not None:
             self.end()
+            self._begin(Segment(chunk.start, chunk.anchor_ns))
+        if chunk.mark is not None:
+            self._segment.clock.pass_through(*chunk.mark)
         samples = chunk.samples
         while len(samples):
+            if self._filled == SAMPLE_RATE:  # not before, as it might have been the last
+                self._measure(last=False)
             taken = samples[: SAMPLE_RATE - self._filled]
             self._second[self._filled : self._filled + len(taken)] = taken
             self._filled += len(taken)
             samples = samples[len(taken) :]
-            if self._filled == SAMPLE_RATE:
-                self._measure()
 
     def end(self) -> None:
         """The segment ends here."""
         if self._filled:
-            self._measure()
-        self._filter = AWeighting()
+            self._measure(last=True)
 
     def take(self) -> list[SoundLevel]:
         """The seconds that were completed since the last time, in order."""
         done, self._done = self._done, []
         return done
 
-    def _measure(self) -> None:
+    def _begin(self, segment: Segment) -> None:
+        self._segment, self._heard = segment, 0
+        self._filter = AWeighting()
+
+    def _measure(self, *, last: bool) -> None:
         second, self._filled = self._second[: self._filled], 0
         weighted = self._filter.filter(second)
+        self._heard += len(second)
         self._done.append(
             SoundLevel(
                 len(second),
@@ -111,6 +125,8 @@ class LevelMeter:
                 float(np.abs(second).max()),
                 float(np.square(weighted).mean()),
                 float(np.abs(weighted).max()),
+                self._segment.utc_ns(self._segment.start + self._heard),
+                last,
             )
         )
 
@@ -124,6 +140,8 @@ def together(levels: Sequence[SoundLevel]) -> SoundLevel:
         max(level.peak for level in levels),
         sum(level.a_power * level.samples for level in levels) / samples,
         max(level.a_peak for level in levels),
+        levels[-1].end_ns,
+        levels[-1].last,
     )
 
 
