@@ -290,12 +290,19 @@ def _live_through(
         level = chance.choice([0.0, 1e-9, 0.01, 1.0])
         samples = (level * chance.uniform(-1, 1, BLOCK)).astype(np.float32)
         ledger.hear(samples)
-        anchored = segment.utc_ns(begin * FRAME) if begin % (DAY // 4) == 0 else None
-        meter.hear(AudioChunk(begin * FRAME, samples, anchored))
-        for each in meter.take():
-            delivery.level(source, each)
+        _measure(meter, segment, AudioChunk(begin * FRAME, samples), source, delivery)
         tell_health(begin)
     tell(trackers.close(Reason.STOPPED))
+
+
+def _measure(
+    meter: LevelMeter, segment: Segment, chunk: AudioChunk, source: str, delivery: Delivery
+) -> None:
+    if chunk.start == segment.start:
+        chunk = replace(chunk, anchor_ns=segment.anchor_ns)
+    meter.hear(chunk)
+    for level in meter.take():
+        delivery.level(source, level)
 
 
 def _set_one(rules: list[LabelRule], chance: np.random.Generator) -> None:

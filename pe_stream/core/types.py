@@ -248,6 +248,9 @@ LEAST_THRESHOLD, MOST_THRESHOLD = 1e-6, 0.999999
 SMOOTHEST_S = 2.0
 """Longest mean of scores (s)."""
 
+NO_CHECKPOINT = "none"
+"""The checkpoint of events where every label is loud, and no model is loaded."""
+
 EVENT_SCHEMA = 1
 """Version of the event contract; fields are only ever added."""
 

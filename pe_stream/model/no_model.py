@@ -11,7 +11,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import numpy as np
 import torch
 
-from pe_stream.core.types import FrameEmbeddings, FrameScores, Recommended, Window
+from pe_stream.core.types import (
+    NO_CHECKPOINT,
+    FrameEmbeddings,
+    FrameScores,
+    Recommended,
+    Window,
+)
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.codec import Stream
@@ -21,10 +27,8 @@ from pe_stream.model.prompts import LabelEmbeddings
 class NoCheckpoint:
     """In the place of a checkpoint, where no label needs one."""
 
-    name = "none"
-    """Stands in events."""
-
-    identity = "none"
+    name = NO_CHECKPOINT
+    identity = NO_CHECKPOINT
 
     def __init__(self) -> None:
         """Nothing is loaded."""

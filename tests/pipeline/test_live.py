@@ -11,8 +11,8 @@ from stand_ins import LevelEngine, ScriptedSource, chunk, event, eventually, los
 
 from pe_stream.audio import feed as feed_module
 from pe_stream.core.detector import Heard
-from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.ledger import SourceState
+from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.types import Event, Follow, FrameEmbeddings, LabelRule, Phase, Reason
 from pe_stream.errors import UnavailableError
