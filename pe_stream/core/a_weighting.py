@@ -19,8 +19,11 @@ from pe_stream.core.types import SAMPLE_RATE, Samples
 POLES_HZ = (20.598997, 20.598997, 107.65265, 737.86223, 12194.217, 12194.217)
 """Corner frequencies (Hz), to the digits that the standard's formulas give."""
 
-_BLOCK = 96
-"""Samples that are filtered by one product of matrices."""
+_BLOCK = 48
+"""Samples of a row of the matrices that sound is filtered with."""
+
+_TOGETHER = 100 * _BLOCK
+"""Samples that are filtered by one product: of more, BLAS would wake a thread on every core."""
 
 _Matrix = NDArray[np.float64]
 
@@ -37,7 +40,7 @@ def response(frequencies_hz: NDArray[np.float64]) -> NDArray[np.complex128]:
 class AWeighting:
     """The filter over one stretch of sound. It begins as if the first sample had always been.
 
-    Sound is filtered in blocks; how it is cut into calls changes results by rounding alone.
+    How sound is cut into calls changes results by rounding alone.
     """
 
     def __init__(self) -> None:
@@ -45,21 +48,30 @@ class AWeighting:
         self._state: _Matrix | None = None
 
     def filter(self, samples: Samples) -> _Matrix:
-        """The next samples (n,), weighted: (n,). All calls but the last take whole blocks of 96."""
-        if self._state is None:
-            self._state = _SETTLED * float(samples[0])
-        blocks = np.zeros((-(-len(samples) // _BLOCK), _BLOCK))
-        blocks.reshape(-1)[: len(samples)] = samples
-        # What each block leaves behind, then what all before it have: a scan in doubling steps.
-        after = blocks @ _INTO_STATE.T
-        after[0] += _STATE_AFTER @ self._state
-        step, power = 1, _STATE_AFTER
-        while step < len(after):
-            after[step:] += after[:-step] @ power.T
-            step, power = 2 * step, power @ power
-        before = np.concatenate([self._state[None], after[:-1]])
-        self._state = after[-1]
-        return (blocks @ _FORCED.T + before @ _FROM_STATE.T).reshape(-1)[: len(samples)]
+        """The next samples (n,), weighted: (n,). All calls but the last take a multiple of 48."""
+        state = _SETTLED * float(samples[0]) if self._state is None else self._state
+        pieces = []
+        for at in range(0, len(samples), _TOGETHER):
+            piece, state = _filtered(samples[at : at + _TOGETHER], state)
+            pieces.append(piece)
+        self._state = state
+        return np.concatenate(pieces)
+
+
+def _filtered(samples: Samples, state: _Matrix) -> tuple[_Matrix, _Matrix]:
+    """Samples (n,) weighted, and the state (6,) after them."""
+    blocks = np.zeros((-(-len(samples) // _BLOCK), _BLOCK))
+    blocks.reshape(-1)[: len(samples)] = samples
+    # What each block leaves behind, then what all before it have: a scan in doubling steps.
+    after = blocks @ _INTO_STATE.T
+    after[0] += _STATE_AFTER @ state
+    step, power = 1, _STATE_AFTER
+    while step < len(after):
+        after[step:] += after[:-step] @ power.T
+        step, power = 2 * step, power @ power
+    before = np.concatenate([state[None], after[:-1]])
+    weighted = blocks @ _FORCED.T + before @ _FROM_STATE.T
+    return weighted.reshape(-1)[: len(samples)], after[-1]
 
 
 def _pole(hz: float) -> float:

@@ -91,10 +91,10 @@ def test_a_constant_is_nothing_from_the_first_sample_on() -> None:
 @given(st.lists(st.integers(1, 40), max_size=6), st.integers(0, 200))
 @settings(max_examples=30, deadline=None)
 def test_sound_may_be_cut_between_any_blocks(blocks: list[int], rest: int) -> None:
-    samples = noise(96 * sum(blocks) + rest + 1, 2, 0.2)
+    samples = noise(48 * 7 * sum(blocks) + rest + 1, 2, 0.2)
     whole = AWeighting().filter(samples)
     filter_, pieces, at = AWeighting(), list[NDArray[np.float64]](), 0
-    for count in (*(96 * each for each in blocks), rest + 1):
+    for count in (*(48 * 7 * each for each in blocks), rest + 1):
         pieces.append(filter_.filter(samples[at : at + count]))
         at += count
     assert np.concatenate(pieces) == pytest.approx(whole, abs=1e-8)

@@ -241,7 +241,7 @@ def test_a_label_of_what_is_loud_is_added_and_changed(chromium: Browser, house: 
         expect(field(opened, "loud-above_db")).to_have_value("-18")
         expect(field(opened, "loud-of")).to_have_value("full_scale")
         opened.goto(f"{house.url}#/labels")
-        card = opened.get_by_test_id("label").filter(has_text="Bang")
+        card = opened.locator("[data-label=bang]")
         expect(card).to_contain_text("whatever has -18 dBFS")
         expect(card).to_contain_text("at -50 dBFS or more")
 
