@@ -123,7 +123,7 @@ def test_scores_are_those_of_the_slow_twin(lookahead: int) -> None:
 
 def test_a_break_cuts_the_half_second_and_keeps_the_room() -> None:
     """Frames count on, levels do not reach over the break."""
-    first, second = noise(30 * 25, -60), np.concatenate([noise(100, -20), noise(10.5, -60)])
+    first, second = noise(30 * 25, -60), np.concatenate([noise(100, -29), noise(10.5, -60)])
     background = BackgroundLevel()
     expected = np.concatenate([slow(first, background), slow(second, background)])
     ours = scores(listen(first, second))
