@@ -29,6 +29,7 @@ from pe_stream.core.event_builder import EventBuilder, Origin
 from pe_stream.core.intake import Intake
 from pe_stream.core.label_trackers import LabelTrackers, Said
 from pe_stream.core.ledger import BLOCK, Ledger, SourceState
+from pe_stream.core.level_meter import FLOOR_DBFS, LevelMeter, SoundLevel
 from pe_stream.core.messages import Message, Topics, event_schema
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.timebase import Segment
@@ -37,6 +38,7 @@ from pe_stream.core.types import (
     LEAST_THRESHOLD,
     MOST_THRESHOLD,
     SAMPLE_RATE,
+    AudioChunk,
     Event,
     FrameScores,
     LabelRule,
@@ -67,6 +69,8 @@ STEP = 10 * SAMPLE_RATE // FRAME
 
 RENDERER = Environment()
 
+_HEALTH = Health().shown(SourceStatus(Ledger().account, 0, 0, 0, 0, None), None, None)
+
 
 @dataclass
 class Broker:
@@ -95,6 +99,7 @@ class Contracts:
 
         self._event = Draft202012Validator(event_schema())
         self._entry, self._health = of("Entry"), of("SourceHealth")
+        self._level = of("LevelState")
         self._entities: dict[str, list[dict[str, Any]]] = {}
         self.availability: dict[str, set[str]] = {}
 
@@ -120,6 +125,11 @@ class Contracts:
             self._entry.validate({**told, "verdict": None, "note": None, "has_clip": False})
         elif kind == "health":
             self._health.validate({"name": "kitchen", **json.loads(payload), "labels": NAMES})
+        elif kind == "level":
+            told = json.loads(payload)
+            self._level.validate(told)
+            assert all(told[key] >= FLOOR_DBFS for key in told if key.endswith("_dbfs"))
+            self._health.validate({"name": "a", **_HEALTH, "labels": NAMES, "sound_level": told})
         elif kind == "scores":
             assert all(0 <= score <= 1 for score in json.loads(payload).values())
         else:
@@ -195,6 +205,7 @@ def test_field_case_21_a_day_of_all_that_is_published_agrees_with_what_describes
     assert contracts.topics <= broker.counts.keys()
     assert broker.counts["pe_stream/pi_kitchen/kitchen/health"] > 8000
     assert broker.counts["pe_stream/pi_kitchen/kitchen/events"] > 1000
+    assert broker.counts["pe_stream/pi_kitchen/kitchen/level"] > 800
     assert broker.counts["pe_stream/pi_kitchen/front_door/siren/state"] > 100
     commands = [entity for entity in contracts.entities if "command_topic" in entity]
     assert len(commands) == 2 * 2 * len(RULES)
@@ -239,7 +250,7 @@ def _live_through(
     builder = EventBuilder(
         Origin("Pi Kitchen", source, "embedded"), lambda: "01a1fc80-b513-79bb-b2bb-b9afda3d2900"
     )
-    ledger, health = Ledger(), Health()
+    ledger, health, meter = Ledger(), Health(), LevelMeter()
     anchor_ns = 1_700_000_000_000_000_000
     home.rules(source, rules)
     segment = Segment(0, anchor_ns, 0)
@@ -262,6 +273,7 @@ def _live_through(
         if begin and begin % (DAY // 4) == 0:
             tell(trackers.close(Reason.GAP))
             ledger.silence()
+            meter.end()
             ledger.lose(int(chance.integers(1, SAMPLE_RATE)))
             segment = Segment(begin * FRAME, segment.utc_ns(begin * FRAME) + 12_345_678, begin)
         elif begin % HOUR == 0:
@@ -276,9 +288,21 @@ def _live_through(
         delivery.scores(source, NAMES, heard)
         home.scores(source, NAMES, heard)
         level = chance.choice([0.0, 1e-9, 0.01, 1.0])
-        ledger.hear((level * chance.uniform(-1, 1, BLOCK)).astype(np.float32))
+        samples = (level * chance.uniform(-1, 1, BLOCK)).astype(np.float32)
+        ledger.hear(samples)
+        _measure(meter, segment, AudioChunk(begin * FRAME, samples), source, delivery)
         tell_health(begin)
     tell(trackers.close(Reason.STOPPED))
+
+
+def _measure(
+    meter: LevelMeter, segment: Segment, chunk: AudioChunk, source: str, delivery: Delivery
+) -> None:
+    if chunk.start == segment.start:
+        chunk = replace(chunk, anchor_ns=segment.anchor_ns)
+    meter.hear(chunk)
+    for level in meter.take():
+        delivery.level(source, level)
 
 
 def _set_one(rules: list[LabelRule], chance: np.random.Generator) -> None:
@@ -302,7 +326,9 @@ def test_schemas_and_code_name_the_same_states(tmp_path: Path) -> None:
     told = set(parts["SourceHealth"]["properties"])
     ledger = Ledger()
     shown = Health().shown(SourceStatus(ledger.account, 0, 0, 0, 0, None), None, None)
-    assert told <= {"name", "labels", *shown}
+    assert told <= {"name", "labels", "sound_level", *shown}
+    level = SoundLevel(48_000, 0.0, 0.0, 0.0, 0.0)
+    assert set(parts["LevelState"]["properties"]) == level.to_dict().keys()
     assert set(parts["SourceHealth"]["properties"]["state"]["enum"]) == set(SourceState)
     entry = set(parts["Entry"]["properties"])
     assert entry == {*event_schema()["properties"], "verdict", "note", "has_clip"}

@@ -255,7 +255,7 @@ def keys() -> dict[str, Any]:
     sections = {key.rpartition(".")[0] for key in found}
     unlisted = sections | {f"{each}s" for each in ("source", "label", "notification")}
     listed = {"labels.NAME.schedule", "labels.NAME.pattern", "labels.NAME.follow", "mqtt.tls"}
-    listed |= {"notifications.NAME.quiet", "web.tls"}
+    listed |= {"labels.NAME.loud", "notifications.NAME.quiet", "web.tls"}
     return {key: default for key, default in found.items() if key not in unlisted - listed}
 
 

@@ -124,7 +124,8 @@ class SoundscapesOptions:
     """Arguments of `soundscapes`.
 
     part: (n, parts): only the nth of so many parts of the recordings. also: further folders with
-    clips. synthesised: labels whose synthesised sounds are mixed in.
+    clips. synthesised: labels whose synthesised sounds are mixed in. backgrounds: labels whose
+    clips are backgrounds too.
     """
 
     manifest: Path = field(metadata=positional(type=Path, metavar="MANIFEST_FOLDER"))
@@ -181,6 +182,16 @@ class SoundscapesOptions:
             metavar="LABEL",
             help="add synthesised sounds of these labels, or of all; default: none, because "
             "training uses the same synthesis; eval reports them separately",
+        ),
+    )
+    backgrounds: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "--background",
+            nargs="+",
+            metavar="LABEL",
+            help="use clips of these labels as backgrounds too, besides ambiences, rain, wind, sea "
+            "and fire; not those that are labels or near to one",
         ),
     )
     scene: SceneName = field(default="everyday", metadata=option(choices=get_args(SceneName)))

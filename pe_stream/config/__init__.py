@@ -8,6 +8,7 @@ from pe_stream.config.clips import ClipSettings
 from pe_stream.config.history import HistorySettings
 from pe_stream.config.home_assistant import HomeAssistantSettings
 from pe_stream.config.labels import DEFAULT_THRESHOLD, OFF_RATIO, LabelSettings, ScheduleSettings
+from pe_stream.config.levels import LevelSettings
 from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import PASSWORD_VARIABLE, MqttSettings, TlsSettings
@@ -29,6 +30,7 @@ __all__ = [
     "HomeAssistantSettings",
     "HoursSettings",
     "LabelSettings",
+    "LevelSettings",
     "LocationSettings",
     "MetricsSettings",
     "ModelSettings",

@@ -153,6 +153,9 @@ def effective(settings: Settings, followed: References | None = None) -> str:
             name: section.model_dump(mode="json", by_alias=True, exclude_none=True)
             for name, section in getattr(settings, key).items()
         }
+    for label in shown["labels"].values():  # one that is loud has no prompts, nor may have any
+        if not label["prompts"]:
+            del label["prompts"]
     for keys, text in (followed.written if followed else {}).items():
         _show(shown, keys, text)
     return yaml.safe_dump(_masked(shown), sort_keys=False, allow_unicode=True, width=100)

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from pe_stream.config.loud import LeastDb, LoudKey
 from pe_stream.config.patterns import RHYTHM_THRESHOLD, FollowKey, PatternKey
 from pe_stream.config.times import HoursSettings
 from pe_stream.config.values import (
@@ -144,9 +145,19 @@ class LabelSettings(Section):
     """Raises the threshold above what the room scores without events, over the last hour; true, or
     how; default: the threshold stays where it is."""
 
+    loud: LoudKey = None
+    """Makes the label a loud sound, whatever it is: the level is its score, and no model is asked;
+    true, or how loud; default: the prompts say what it is."""
+
+    least_db: LeastDb | None = None
+    """Level (dBFS, over 0.5 s) that sounds of the label must have; default: any."""
+
     def named(self, name: str) -> LabelSettings:
-        """These settings for a label of this name: it is the prompt where none was given."""
-        if self.prompts:
+        """These settings for a label of this name: it is the prompt where none was given.
+
+        A label that is loud has none.
+        """
+        if self.prompts or self.loud is not None:
             return self
         return self.model_copy(update={"prompts": (re.sub(r"[_-]+", " ", name).strip(),)})
 
@@ -181,7 +192,9 @@ class LabelSettings(Section):
     def _rule(self, name: str, recommended: Recommended | None) -> LabelRule:
         pattern = None if self.pattern is None else self.pattern.core
         usual = DEFAULT_THRESHOLD
-        if isinstance(pattern, Rhythm):
+        if self.loud is not None:  # what a checkpoint recommends is about its own scores
+            recommended = None
+        elif isinstance(pattern, Rhythm):
             recommended, usual = None, RHYTHM_THRESHOLD
         if recommended is not None:
             usual = recommended.threshold or DEFAULT_THRESHOLD
@@ -217,6 +230,8 @@ class LabelSettings(Section):
             pattern=pattern,
             follow=follow,
             smooth=_odd_frames(smooth_s),
+            loud=None if self.loud is None else self.loud.core,
+            least_db=self.least_db,
         )
 
     @property
@@ -277,6 +292,28 @@ class LabelSettings(Section):
             raise ValueError(
                 f"pattern.length_s begins at {pattern.length_s[0]:g}, but max_s ({self.max_s:g}) "
                 "ends every sound sooner"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _loud_alone(self) -> Self:
+        if self.loud is None:
+            return self
+        words = {
+            "prompts": self.prompts,
+            "not": self.negatives,
+            "examples": self.examples,
+            "background": self.background,
+        }
+        if given := [key for key, value in words.items() if value]:
+            raise ValueError(
+                f"loud makes the level alone the score: not with {' and '.join(given)}; "
+                "least_db is for sounds of a kind that must be loud"
+            )
+        if self.follow is not None:
+            raise ValueError(
+                "follow raises a threshold of a model's scores: not with loud, "
+                "which follows the room with `of: background`"
             )
         return self
 

@@ -20,6 +20,7 @@ from pe_stream.config.clips import ClipSettings
 from pe_stream.config.history import HistorySettings
 from pe_stream.config.home_assistant import HomeAssistantSettings
 from pe_stream.config.labels import LabelSettings
+from pe_stream.config.levels import LevelSettings
 from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import MqttSettings
@@ -105,6 +106,12 @@ class Settings(Section):
         BeforeValidator(none_is_empty, json_schema_input_type=SearchSettings | None),
     ] = SearchSettings()
     """What was heard, kept on disk to search in."""
+
+    levels: Annotated[
+        LevelSettings,
+        BeforeValidator(none_is_empty, json_schema_input_type=LevelSettings | None),
+    ] = LevelSettings()
+    """Level sensors."""
 
     clips: Annotated[
         ClipSettings,

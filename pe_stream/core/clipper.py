@@ -13,7 +13,10 @@ from enum import Enum, auto
 import numpy as np
 
 from pe_stream.core.ring import Ring
-from pe_stream.core.types import Samples
+from pe_stream.core.types import SAMPLE_RATE, Samples
+
+LATEST = 10 * SAMPLE_RATE
+"""An event that is told so much (10 s) after its onset still has all of its clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,14 @@ class ClipRule:
     def wants(self, label: str) -> bool:
         """Whether events of the label get a clip: one that withholds them never does."""
         return (self.labels is None or label in self.labels) and label not in self.never_when
+
+
+def held(window: int, clips: ClipRule | None) -> int:
+    """Samples to keep at hand: of a window (samples); for clips, as far back as an onset may lie.
+
+    Besides that, what comes before it.
+    """
+    return window if clips is None else 2 * window + clips.before + LATEST
 
 
 _NOTHING = np.empty(0, np.float32)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pe_stream.core.clipper import Clipper, ClipRule, Piece
+from pe_stream.core.clipper import Clipper, ClipRule, Piece, held
 from pe_stream.core.event_builder import EventBuilder, Origin
+from pe_stream.core.frame_levels import FrameLevels
 from pe_stream.core.intake import Intake
 from pe_stream.core.label_trackers import LabelTrackers, Said
 from pe_stream.core.ledger import Account, Ledger
@@ -27,7 +28,6 @@ from pe_stream.core.timebase import Segment
 from pe_stream.core.tracker import Detection
 from pe_stream.core.types import (
     FRAME,
-    SAMPLE_RATE,
     AudioChunk,
     Event,
     FrameEmbeddings,
@@ -39,9 +39,6 @@ from pe_stream.core.types import (
     Window,
 )
 from pe_stream.core.windows import Framing
-
-LATEST = 10 * SAMPLE_RATE
-"""An event that is told so much (10 s) after its onset still has all of its clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +89,8 @@ class Detector:
         self._intakes: deque[Intake] = deque()
         self._next = 0
         self._heard_before = False
-        held = framing.window * FRAME
-        if clips is not None:  # as far back as an onset may lie, and what comes before it
-            held += held + clips.before + LATEST
-        self._ring = Ring(held)
+        self._levels = FrameLevels(framing.lookahead, rules)
+        self._ring = Ring(held(framing.window * FRAME, clips))
         self._clipper = None if clips is None else Clipper(clips)
         self._pieces: list[Piece] = []
         self._segment: Segment | None = None
@@ -220,7 +215,8 @@ class Detector:
         clean = np.nan_to_num(scores, nan=0.0, posinf=0.0, neginf=0.0)
         given = begin + window.frames - len(clean)
         skipped = self._stitcher.final - given
-        final = self._stitcher.accept(given, clean, last=window.last)
+        self._levels.listen(first, segment, self._ring)
+        final = self._levels.applied(first, self._stitcher.accept(given, clean, last=window.last))
         if embeddings is not None:
             embeddings = embeddings[skipped : skipped + len(final)]
         self._scored = begin + window.frames
@@ -260,6 +256,7 @@ class Detector:
         Labels are known by name; an event of a label that is gone, disabled or of another pattern
         ends.
         """
+        self._levels.change(rules)
         return self._told(self._label_trackers.change(rules))
 
     def _due(self, intake: Intake) -> Window | None:
@@ -336,6 +333,7 @@ class Detector:
     def _begin(self, intake: Intake) -> None:
         self._segment = Segment(intake.start, intake.anchor_ns, self._frames, intake.clock)
         self._ring.restart(intake.start)
+        self._levels.begin(self._frames)
         self._stitcher = Stitcher(self._framing.lookahead)
         self._scored = 0
 

@@ -29,13 +29,15 @@ _REMOVED_AT_ONCE = 80
 class Device:
     """One source of a node, as Home Assistant sees it.
 
-    prefix: of Home Assistant's discovery topics. version: of ours.
+    prefix: of Home Assistant's discovery topics. version: of ours. levels: whether the source's
+    level is told.
     """
 
     topics: Topics
     source: str
     prefix: str
     version: str
+    levels: bool = True
 
     @property
     def topic(self) -> str:
@@ -57,13 +59,12 @@ class Device:
     def described(self, labels: Iterable[str], gone: Iterable[str] = ()) -> Message:
         """The description of all entities. gone: labels whose entities are to be removed."""
         components: dict[str, Any] = dict(self._entities.diagnostics())
+        if self.levels:
+            components |= self._entities.of_level()
         for label in labels:
             components |= self._entities.of_label(label)
         for label in gone:
-            components |= {
-                key: {"platform": entity["platform"]}
-                for key, entity in self._entities.of_label(label).items()
-            }
+            components |= _removed(self._entities.of_label(label))
         return self._described(self.topic, components)
 
     def descriptions(self, labels: Sequence[str]) -> list[Message]:
@@ -80,8 +81,12 @@ class Device:
     def removing(self, labels: Sequence[str], gone: Iterable[str]) -> Iterator[Message]:
         """Messages that remove entities from the device's description, which has those of `labels`.
 
-        Home Assistant removes what is still there, and named with nothing but its platform.
+        Home Assistant removes what is still there, and named with nothing but its platform. Of the
+        level, what an earlier run described is not known: without, it is always removed.
         """
+        if not self.levels:
+            there = json.loads(self.described(labels).payload)["components"]
+            yield self._described(self.topic, there | _removed(self._entities.of_level()))
         names = sorted(gone)
         for first in range(0, len(names), _REMOVED_AT_ONCE):
             yield self.described(labels, names[first : first + _REMOVED_AT_ONCE])
@@ -152,3 +157,8 @@ class Device:
             "components": components,
         }
         return Message(topic, json.dumps(told, ensure_ascii=False), qos=1, retain=True)
+
+
+def _removed(entities: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Entities as they are described for their removal."""
+    return {key: {"platform": entity["platform"]} for key, entity in entities.items()}

@@ -44,6 +44,9 @@ _ICONS = {
 """Icon by a part of the label's name; other labels have the device class's."""
 
 
+DBFS = "dBFS"
+"""Unit of levels: Home Assistant converts no unit that it does not know."""
+
 STEP = 0.001
 """Home Assistant's finest step of a number. The grid begins at the least threshold, so what is
 set is typed: a slider would stop at 0.500001."""
@@ -158,7 +161,7 @@ class Entities:
             "level": {
                 "platform": "sensor",
                 "name": "Level",
-                "unit_of_measurement": "dBFS",
+                "unit_of_measurement": DBFS,
                 "state_class": "measurement",
                 "value_template": "{{ value_json.level_dbfs }}",
                 "icon": "mdi:microphone",
@@ -180,6 +183,37 @@ class Entities:
         for key, entity in entities.items():
             yield key, {**entity, "unique_id": f"{self.device_id}_{key}"}
 
+    def of_level(self) -> dict[str, dict[str, Any]]:
+        """The four sensors of the source's level.
+
+        Without a device class: that of sound pressure has dB and dBA alone, of what is heard in the
+        room, which is not known here. Peaks are switched off there at first, as each sensor fills
+        the recorder.
+        """
+        names = {
+            "mean_dbfs": "Sound level",
+            "peak_dbfs": "Sound peak level",
+            "a_mean_dbfs": "Sound level, A-weighted",
+            "a_peak_dbfs": "Sound peak level, A-weighted",
+        }
+        return {
+            f"sound_{key.removesuffix('_dbfs')}": {
+                "platform": "sensor",
+                "name": name,
+                "unit_of_measurement": DBFS,
+                "state_class": "measurement",
+                "suggested_display_precision": 1,
+                "state_topic": self.topics.level(self.source),
+                "value_template": f"{{{{ value_json.{key} }}}}",
+                "icon": "mdi:volume-high",
+                "enabled_by_default": "peak" not in key,
+                "availability_mode": "all",
+                "availability": [self._online(), self._connected()],
+                "unique_id": f"{self.device_id}_sound_{key.removesuffix('_dbfs')}",
+            }
+            for key, name in names.items()
+        }
+
     def _online(self) -> dict[str, str]:
         return {"topic": self.topics.status}
 
@@ -189,6 +223,12 @@ class Entities:
             "topic": self.topics.health(self.source),
             "value_template": "{{ 'online' if value_json.state == 'hearing' else 'offline' }}",
         }
+
+    def _connected(self) -> dict[str, str]:
+        """What a dead microphone has is a level, too."""
+        sounding = f"('{SourceState.HEARING}', '{SourceState.FLAT}')"
+        template = f"{{{{ 'online' if value_json.state in {sounding} else 'offline' }}}}"
+        return {"topic": self.topics.health(self.source), "value_template": template}
 
 
 def _device_class(key: str) -> str:

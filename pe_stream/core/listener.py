@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pe_stream.core.detector import Heard
+from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.types import Event, LabelRule
 
 LabelsOf = Mapping[str, Sequence[str]]
@@ -45,6 +46,12 @@ class Listener:
         """Frames of a source that became final, after their events. On the scoring thread.
 
         names: of the columns of `heard.scores`.
+        """
+
+    def level(self, source: str, level: SoundLevel) -> None:
+        """The level of a second of a source, or of less where its sound broke off.
+
+        On the scoring thread, when it has come: before its scores. Where levels are measured.
         """
 
     def health(self, source: str, health: Mapping[str, Any]) -> None:

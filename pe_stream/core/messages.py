@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.types import EVENT_SCHEMA, Event, Phase, Reason
 
 ANY = "any"
@@ -83,6 +84,10 @@ class Topics:
     def health(self, source: str) -> str:
         """Topic of a source's health, retained."""
         return self._of(source, "health")
+
+    def level(self, source: str) -> str:
+        """Topic of a source's level."""
+        return self._of(source, "level")
 
     def scores(self, source: str) -> str:
         """Top labels each hop."""
@@ -237,6 +242,11 @@ def event_message(topics: Topics, event: Event) -> Message:
     late = replace(event, late=True).to_json()
     topic = topics.events(event.source)
     return Message(topic, event.to_json(), qos=1, retain=False, late_payload=late)
+
+
+def level_message(topics: Topics, source: str, level: SoundLevel) -> Message:
+    """The level of the last seconds; the next replaces it, so it is no loss."""
+    return Message(topics.level(source), json.dumps(level.to_dict()), qos=0, retain=False)
 
 
 def scores_message(topics: Topics, source: str, top: Mapping[str, float]) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pe_stream.core.ledger import Account
+from pe_stream.core.level_meter import SoundLevel
 
 OFTEN = 1.0
 """More breaks a minute are told in words."""
@@ -17,7 +18,8 @@ class SourceStatus:
     delivered: samples that came from it, lost ones counted in; scored_frames: frames made final;
     waiting: samples that have arrived and are in no window yet; stretched: windows left out to keep
     up; rtf: scoring time per second of audio lately, over 1 is falling behind, None before the
-    first window; lost_reason: why nothing comes from it at present, in words, None while it does.
+    first window; lost_reason: why nothing comes from it at present, in words, None while it does;
+    level: of the last second, None while there is none, or where it is not measured.
     """
 
     account: Account
@@ -27,6 +29,7 @@ class SourceStatus:
     stretched: int
     rtf: float | None
     lost_reason: str | None = None
+    level: SoundLevel | None = None
 
     @property
     def reason(self) -> str | None:

@@ -181,6 +181,17 @@ class Follow:
 
 
 @dataclass(frozen=True, slots=True)
+class Loud:
+    """A label whose score is the level alone; see `pe_stream.core.frame_levels`.
+
+    above_db: the level (dB) at which the score is 0.5: over the background's, or over full scale.
+    """
+
+    above_db: float
+    over_background: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class LabelRule:
     """When scores of a label make an event. Durations in frames of 40 ms.
 
@@ -190,6 +201,7 @@ class LabelRule:
     event begins within `cooldown` of the end of the one before. smooth: what is compared is the
     mean of the scores of so many frames, an odd number, around each; see `smoothing`. as_set: the
     thresholds as they were set, where a command has put another in force; None: they are in force.
+    loud, least_db: what its scores are by the level of the sound; None: they are the model's alone.
     """
 
     name: str
@@ -205,6 +217,8 @@ class LabelRule:
     follow: Follow | None = None
     smooth: int = 1
     as_set: tuple[float, float] | None = None
+    loud: Loud | None = None
+    least_db: float | None = None
 
     @property
     def smooth_s(self) -> float:
@@ -233,6 +247,9 @@ LEAST_THRESHOLD, MOST_THRESHOLD = 1e-6, 0.999999
 
 SMOOTHEST_S = 2.0
 """Longest mean of scores (s)."""
+
+NO_CHECKPOINT = "none"
+"""The checkpoint of events where every label is loud, and no model is loaded."""
 
 EVENT_SCHEMA = 1
 """Version of the event contract; fields are only ever added."""

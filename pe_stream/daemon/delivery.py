@@ -8,8 +8,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pe_stream.core.detector import Heard
+from pe_stream.core.level_meter import SoundLevel, together
 from pe_stream.core.listener import LabelsOf, Listener
-from pe_stream.core.messages import Message, StateBoard, Topics, event_message, scores_message
+from pe_stream.core.messages import (
+    Message,
+    StateBoard,
+    Topics,
+    event_message,
+    level_message,
+    scores_message,
+)
 from pe_stream.core.types import Event, Reason
 from pe_stream.outputs.mqtt import Publisher
 from pe_stream.storage.events import EventStore
@@ -35,15 +43,18 @@ class Delivery(Listener):
         of: LabelsOf,
         *,
         scores: bool,
+        levels_s: int = 1,
     ) -> None:
         """Begin with every state off.
 
         store: None where no events are kept. of: the labels in force. scores: whether the top
-        labels of each hop are told.
+        labels of each hop are told. levels_s: of so many seconds, levels are told together.
         """
         self._topics, self._publisher, self._store = topics, publisher, store
         self._scores = scores
         self._board = StateBoard(topics, of)
+        self._levels_s = levels_s
+        self._levels: dict[str, list[SoundLevel]] = {}
 
     @property
     def labels_in_force(self) -> LabelsOf:
@@ -94,6 +105,14 @@ class Delivery(Listener):
             peaks = dict(zip(names, heard.scores.max(axis=0).tolist(), strict=True))
             top = dict(sorted(peaks.items(), key=lambda item: -item[1])[:TOP_SCORES])
             self._publisher.publish([scores_message(self._topics, source, top)])
+
+    def level(self, source: str, level: SoundLevel) -> None:
+        """Publish it with those of the seconds before; at a break with what there is."""
+        levels = self._levels.setdefault(source, [])
+        levels.append(level)
+        if len(levels) == self._levels_s or level.last:
+            self._publisher.publish([level_message(self._topics, source, together(levels))])
+            levels.clear()
 
     def health(self, source: str, health: Mapping[str, Any]) -> None:
         """Publish it."""

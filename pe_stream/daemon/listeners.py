@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pe_stream.core.detector import Heard
+from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.types import Event, LabelRule
 
@@ -62,6 +63,10 @@ class Listeners(Listener):
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Tell all."""
         self._tell(lambda listener: listener.scores(source, names, heard))
+
+    def level(self, source: str, level: SoundLevel) -> None:
+        """Tell all."""
+        self._tell(lambda listener: listener.level(source, level))
 
     def health(self, source: str, health: Mapping[str, Any]) -> None:
         """Tell all."""

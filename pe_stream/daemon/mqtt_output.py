@@ -55,8 +55,21 @@ class MqttOutput:
             on_cleared=lambda topic: memory.cleared(broker, topic) if memory else None,
             delays=delays,
         )
-        self.home = HomeAssistant(settings.home_assistant, topics, self.publisher.publish, of)
-        self.delivery = Delivery(topics, self.publisher, store, of, scores=settings.mqtt.scores)
+        self.home = HomeAssistant(
+            settings.home_assistant,
+            topics,
+            self.publisher.publish,
+            of,
+            levels=settings.levels.enabled,
+        )
+        self.delivery = Delivery(
+            topics,
+            self.publisher,
+            store,
+            of,
+            scores=settings.mqtt.scores,
+            levels_s=settings.levels.every_s,
+        )
 
     def start(self) -> None:
         """Begin to connect."""

@@ -112,6 +112,7 @@ class Running:
             clips=clips_module.rule(settings.clips),
             cut=self._clips.take,
             embed=settings.web.enabled or settings.search.enabled,
+            levels=settings.levels.enabled,
         )
         self.labels = ActiveLabels(
             settings,
@@ -235,7 +236,7 @@ class Running:
             change=labels.edit,
             compare=self._scorer.compare,
             probe=self._scorer.probe,
-            report=lambda name: list(report(checkpoint, labels.settings.labels, name)),
+            report=lambda name: list(report(self._scorer.loaded, labels.settings.labels, name)),
             recent=self._recent,
             clips=self._clips,
             events=self._store,
@@ -285,6 +286,7 @@ class Running:
         untaken = self._mqtt.publisher.untaken_reason
         return {
             source: self._health[source].shown(status, store, resources, untaken)
+            | {"sound_level": status.level and status.level.to_dict()}
             for source, status in self._live.statuses.items()
         }
 

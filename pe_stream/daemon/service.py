@@ -125,6 +125,7 @@ class Daemon:
             settings.labels,
             streams=len(settings.sources),
             holds=partial(self._local.holds, at=at),
+            embed=settings.search.enabled,
         )
         return RunContext(
             settings,

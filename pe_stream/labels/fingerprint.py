@@ -39,15 +39,19 @@ def look_up(model: ModelSettings) -> CheckpointFacts:
 def fingerprint(identity: str, label: LabelSettings) -> str:
     """Fingerprint of everything that determines a label's scores, 16 hexadecimal digits.
 
-    The checkpoint, prompts, negatives, and what is in the examples and their background. Their
-    order does not matter, as they are averaged; nor do window, hop, lookahead and precision count:
-    they change scores, but not what they mean. Raises UnavailableError on a recording that cannot
-    be read.
+    The checkpoint, prompts, negatives, and what is in the examples and their background, or the
+    level that the score is; besides, the least level. Their order does not matter, as they are
+    averaged; nor do window, hop, lookahead and precision count: they change scores, but not what
+    they mean. Raises UnavailableError on a recording that cannot be read.
     """
     made_by: list[object] = [identity, sorted(label.prompts), sorted(label.negatives)]
+    if label.loud is not None:
+        made_by = ["loud", label.loud.of, label.loud.above_db]
     if label.examples:
         made_by += [METHOD, sorted(set(map(digest, label.examples)))]
         made_by += [sorted(map(digest, label.background))]
+    if label.least_db is not None:
+        made_by += ["least_db", label.least_db]
     return hashlib.sha256(json.dumps(made_by).encode()).hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ from pe_stream.errors import ConfigError
 from pe_stream.labels.fingerprint import fingerprint
 from pe_stream.labels.learn import teach
 from pe_stream.model.checkpoint import Checkpoint
+from pe_stream.model.no_model import NoCheckpoint, no_words, with_columns
 from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, embed_labels
 
 
@@ -56,22 +57,31 @@ def labels_from_prompts(
 
 
 def prepare_labels(
-    checkpoint: Checkpoint, labels: Mapping[str, LabelSettings], holds: Holds = never
+    checkpoint: Checkpoint | NoCheckpoint,
+    labels: Mapping[str, LabelSettings],
+    holds: Holds = never,
 ) -> PreparedLabels:
     """Embed the labels' prompts, learn from their examples and settle their thresholds.
 
-    Raises ConfigError, and UnavailableError naming an example that cannot be used.
+    Raises ConfigError, also where a label needs a model and there is none, and UnavailableError
+    naming an example that cannot be used.
     """
     recommended = checkpoint.recommended
     rules = (label.rule(name, recommended.get(name), holds) for name, label in labels.items())
-    embeddings = teach(checkpoint, embed_labels(checkpoint, label_prompts(labels)), labels)
+    words = label_prompts(labels)
+    if isinstance(checkpoint, NoCheckpoint):
+        embeddings = checkpoint.columns(labels, needed_for=words)
+    else:
+        embedded = embed_labels(checkpoint, words) if words else no_words(checkpoint)
+        embeddings = with_columns(teach(checkpoint, embedded, labels), labels)
     keys = {name: fingerprint(checkpoint.identity, label) for name, label in labels.items()}
     return PreparedLabels(embeddings, tuple(rules), keys)
 
 
 def label_prompts(labels: Mapping[str, LabelSettings]) -> dict[str, LabelPrompts]:
-    """The prompts of each label."""
+    """The prompts of each label that a model hears: of all but those that are loud."""
     return {
         name: LabelPrompts(tuple(label.prompts), tuple(label.negatives))
         for name, label in labels.items()
+        if label.loud is None
     }

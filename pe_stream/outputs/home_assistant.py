@@ -40,17 +40,21 @@ class HomeAssistant(Listener):
         publish: Callable[[Iterable[Message]], None],
         of: LabelsOf,
         *,
+        levels: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the labels that each source listens for. publish: sends messages, without waiting.
 
-        clock: monotonic (s).
+        levels: whether sources' levels are told. clock: monotonic (s).
         """
         self.birth = f"{settings.prefix}/status"
         self._publish = publish
         self._labels = {source: list(names) for source, names in of.items()}
         self._devices = (
-            {source: Device(topics, source, settings.prefix, __version__) for source in of}
+            {
+                source: Device(topics, source, settings.prefix, __version__, levels=levels)
+                for source in of
+            }
             if settings.enabled
             else {}
         )

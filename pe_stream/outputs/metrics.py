@@ -200,6 +200,12 @@ class _Now(Collector):
             "pe_stream_hearing", "1 for the state that a source is in.", labels=["source", "state"]
         )
         level = _gauge("level_dbfs", "Level of the last 0.1 s; absent while there is none.")
+        sound = GaugeMetricFamily(
+            "pe_stream_sound_level_dbfs",
+            "Level of the last second: mean and peak, plain (Z) and A-weighted; absent while there "
+            "is none.",
+            labels=["source", "weighting", "of"],
+        )
         rtf = _gauge("real_time_factor", "Scoring time per second of audio; over 1 falls behind.")
         waiting = _gauge("queue_seconds", "Audio that has arrived and is not scored yet.")
         stretched = CounterMetricFamily(
@@ -220,13 +226,18 @@ class _Now(Collector):
                 state.add_metric([source, each], account.state is each)
             if account.level_dbfs is not None:
                 level.add_metric([source], account.level_dbfs)
+            if (second := status.level) is not None:
+                sound.add_metric([source, "Z", "mean"], second.mean_dbfs)
+                sound.add_metric([source, "Z", "peak"], second.peak_dbfs)
+                sound.add_metric([source, "A", "mean"], second.a_mean_dbfs)
+                sound.add_metric([source, "A", "peak"], second.a_peak_dbfs)
             if status.rtf is not None:
                 rtf.add_metric([source], status.rtf)
             waiting.add_metric([source], status.waiting / SAMPLE_RATE)
             stretched.add_metric([source], status.stretched)
             breaks.add_metric([source], account.breaks)
             breaking.add_metric([source], account.breaks_per_minute)
-        yield from (audio, state, level, rtf, waiting, stretched, breaks, breaking)
+        yield from (audio, state, level, sound, rtf, waiting, stretched, breaks, breaking)
 
     def _rising(self, source: str, fate: str, samples: int) -> int:
         """A counter must not fall, as what was heard does where it is dropped later."""

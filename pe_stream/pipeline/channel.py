@@ -8,9 +8,10 @@ from dataclasses import replace
 from pe_stream.audio.feed import Feed, Mark
 from pe_stream.core.detector import Detector, Heard
 from pe_stream.core.ledger import SourceState
+from pe_stream.core.level_meter import LevelMeter, SoundLevel
 from pe_stream.core.rule_change import RuleChange
 from pe_stream.core.source_status import SourceStatus
-from pe_stream.core.types import FRAME_S, Event
+from pe_stream.core.types import FRAME_S, AudioChunk, Event
 from pe_stream.model.codec import Stream
 
 _RTF_MEMORY = 0.95
@@ -20,10 +21,12 @@ _RTF_MEMORY = 0.95
 class Channel:
     """A source, its detector and its codec state; for the scoring thread, but for `up_to_date`."""
 
-    def __init__(self, feed: Feed, detector: Detector) -> None:
-        """Begin with nothing heard."""
+    def __init__(self, feed: Feed, detector: Detector, *, levels: bool = False) -> None:
+        """Begin with nothing heard. levels: whether the source's level is measured."""
         self.feed = feed
         self.detector = detector
+        self._meter = LevelMeter() if levels else None
+        self._level: SoundLevel | None = None
         self.stream = Stream()
         self.ended = False
         self._busy_s = self._audio_s = 0.0
@@ -39,6 +42,7 @@ class Channel:
             max(0, detector.urgency[1]),
             detector.stretched,
             round(self._busy_s / self._audio_s, 3) if self._audio_s else None,
+            level=self._level,
         )
 
     def up_to_date(self, status: SourceStatus) -> SourceStatus:
@@ -54,8 +58,9 @@ class Channel:
             waiting=status.waiting + self.feed.waiting,
         )
 
-    def drain(self) -> None:
-        """Give the detector what has arrived."""
+    def drain(self) -> list[SoundLevel]:
+        """Give the detector what has arrived; returns the levels of the seconds in it."""
+        levels: list[SoundLevel] = []
         for item in self.feed.take():
             if item is Mark.LOST:
                 self.detector.silence()
@@ -65,6 +70,22 @@ class Channel:
                 self.ended = True
             else:
                 self.detector.feed(item)
+            levels += self._measure(item)
+        return levels
+
+    def _measure(self, item: AudioChunk | Mark) -> list[SoundLevel]:
+        if self._meter is None:
+            return []
+        if isinstance(item, Mark):
+            self._meter.end()
+        else:
+            self._meter.hear(item)
+        levels = self._meter.take()
+        if levels:
+            self._level = levels[-1]
+        if item is Mark.LOST:
+            self._level = None
+        return levels
 
     def change(self, changes: Mapping[str, RuleChange]) -> list[Event]:
         """Change rules by label; a label that has just gone is nothing to change."""

@@ -53,7 +53,7 @@ class Live:
     failed: told of each error of ours that ended a thread, on that thread.
     scored: told how long each scoring took (s), on the scoring thread.
     clips: which audio is cut out; None is none. cut: told of it, after the events it belongs to.
-    embed: whether the listener gets the frames' embeddings, too.
+    embed: whether the listener gets the frames' embeddings, too; levels: whether sources' levels.
     rules: as they were set, by source; in_force: the same with thresholds that follow the room as
         they are at present. Both may be read from any thread.
     """
@@ -72,6 +72,7 @@ class Live:
         clips: ClipRule | None = None,
         cut: Callable[[Sequence[Piece]], None] = lambda _: None,
         embed: bool = False,
+        levels: bool = False,
     ) -> None:
         self._embed = embed
         self._engine = scorer.engine
@@ -96,6 +97,7 @@ class Live:
                     new_id=lambda: str(uuid7()),
                     clips=clips,
                 ),
+                levels=levels,
             )
             for name, opener in openers.items()
         }
@@ -285,8 +287,10 @@ class Live:
     def _due(self) -> list[tuple[str, Window]]:
         self._mailbox.serve()
         for name, channel in self._channels.items():
-            channel.drain()
+            levels = channel.drain()
             self._statuses[name] = channel.status
+            for level in levels:
+                self._listener.level(name, level)
         urgent = sorted(
             self._channels.items(), key=lambda item: item[1].detector.urgency, reverse=True
         )

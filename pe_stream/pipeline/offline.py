@@ -15,6 +15,7 @@ from pe_stream.core.types import FRAME, FRAME_S, Event, FrameScores, Phase, Samp
 from pe_stream.errors import UnavailableError
 from pe_stream.model.codec import Stream
 from pe_stream.model.engine import Engine
+from pe_stream.model.no_model import NoEngine
 from pe_stream.pipeline.scorer import Scorer
 
 
@@ -63,7 +64,7 @@ def detect(
     _refuse_dead(recording, detector)
 
 
-def _score(engine: Engine, stream: Stream, detector: Detector) -> Iterator[Heard]:
+def _score(engine: Engine | NoEngine, stream: Stream, detector: Detector) -> Iterator[Heard]:
     while (window := detector.next_window()) is not None:
         (scores,) = engine.hear([stream], [window])
         yield detector.accept(window, scores, time.monotonic())

@@ -15,10 +15,12 @@ from pe_stream.config.paths import cache_folder
 from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings
 from pe_stream.core.windows import Framing
+from pe_stream.errors import ConfigError
 from pe_stream.labels.prepare import Holds, PreparedLabels, never, prepare_labels
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
+from pe_stream.model.no_model import NoCheckpoint, NoEngine
 from pe_stream.model.prompts import compare, probe
 
 log = logging.getLogger(__name__)
@@ -26,20 +28,30 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """Checkpoint, labels and engine: the same for files and live sources."""
+    """Checkpoint, labels and engine: the same for files and live sources.
 
-    checkpoint: Checkpoint
-    engine: Engine
+    Without a model where no label needs one; see `model.no_model`.
+    """
+
+    checkpoint: Checkpoint | NoCheckpoint
+    engine: Engine | NoEngine
     framing: Framing
     labels: PreparedLabels
 
     def compare(self, embeddings: FrameEmbeddings, text: str) -> NDArray[np.float32]:
         """Scores (frames,) of frame embeddings for any text; raises ConfigError."""
-        return compare(self.checkpoint, embeddings, text)
+        return compare(self.loaded, embeddings, text)
 
     def probe(self, text: str) -> Probe:
         """A text to search with in what was heard; raises ConfigError."""
-        return probe(self.checkpoint, text)
+        return probe(self.loaded, text)
+
+    @property
+    def loaded(self) -> Checkpoint:
+        """The checkpoint. Raises ConfigError where none is loaded, as every label is loud."""
+        if isinstance(self.checkpoint, NoCheckpoint):
+            raise ConfigError("there is no model to hear words with: every label is loud")
+        return self.checkpoint
 
 
 def configured_checkpoint(model: ModelSettings) -> Checkpoint:
@@ -60,14 +72,21 @@ def prepare(
     *,
     streams: int = 1,
     holds: Holds = never,
+    embed: bool = False,
 ) -> Scorer:
     """Load the checkpoint and embed the labels; raises UnavailableError or ConfigError.
 
     streams: how many there will be at once, to be ready for. holds: for the labels' schedules.
+    embed: whether what is heard is kept to be searched: else labels that are all loud need no
+    checkpoint, and none is loaded.
     """
+    framing = Framing(model.window_frames, model.hop_frames, model.lookahead_frames)
+    if not embed and all(label.loud is not None for label in labels.values()):
+        none = NoCheckpoint()
+        prepared = prepare_labels(none, labels, holds)
+        return Scorer(none, NoEngine(prepared.embeddings), framing, prepared)
     checkpoint = configured_checkpoint(model)
     prepared = prepare_labels(checkpoint, labels, holds)
-    framing = Framing(model.window_frames, model.hop_frames, model.lookahead_frames)
     engine = Engine(checkpoint, prepared.embeddings, exact=model.exact)
     if model.compile:
         log.info("compiling the model: minutes the first time, seconds later")

@@ -15,7 +15,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from numpy.typing import NDArray
 
-from pe_stream.core.types import FRAME_NS, FRAME_S
+from pe_stream.core.types import FRAME_NS, FRAME_S, NO_CHECKPOINT
 from pe_stream.version import __version__
 from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_view import DaemonView
@@ -127,6 +127,8 @@ def try_text(
     if asked.source not in daemon.settings().sources:
         raise HTTPException(404, f"there is no source {asked.source!r}")
     last = daemon.recent.last(asked.source)
+    if last is None and daemon.checkpoint == NO_CHECKPOINT:
+        raise HTTPException(409, "no model is loaded to compare texts with: every label is loud")
     if last is None:
         raise HTTPException(409, f"nothing was heard from {asked.source} yet")
     start_ns, embeddings = last

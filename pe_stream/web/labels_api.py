@@ -153,7 +153,8 @@ def _other(
     """The rule of the label with other keys. Answers 422 for what cannot be."""
     given = wanted.model_fields_set & _KEYS
     settings = _settings(daemon, name)
-    keys = settings.model_dump(by_alias=True, exclude_none=True, exclude={"schedule"})
+    left_out = {"schedule"} if settings.prompts else {"schedule", "prompts"}
+    keys = settings.model_dump(by_alias=True, exclude_none=True, exclude=left_out)
     keys |= {"threshold": rule.threshold, "off_threshold": None, "enabled": True}
     keys |= {key: getattr(wanted, key) for key in given}
     set_keys = {key: value for key, value in keys.items() if value is not None}

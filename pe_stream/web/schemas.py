@@ -113,8 +113,25 @@ class Liveness(BaseModel):
     status: Literal["ok", "failing"]
 
 
+class LevelState(BaseModel):
+    """The level of a source up to a moment, over so many seconds: its mean and its peak.
+
+    Plain and A-weighted, in dBFS, -120 and more.
+    """
+
+    at: str
+    seconds: float
+    mean_dbfs: float
+    peak_dbfs: float
+    a_mean_dbfs: float
+    a_peak_dbfs: float
+
+
 class SourceHealth(BaseModel):
-    """What a source has heard so far; seconds, by the count of its samples."""
+    """What a source has heard so far; seconds, by the count of its samples.
+
+    sound_level: of the last second; null while there is none, or where it is not measured.
+    """
 
     name: str
     state: Literal["starting", "hearing", "flat", "lost"]
@@ -127,6 +144,7 @@ class SourceHealth(BaseModel):
     rtf: float | None
     breaks_per_minute: float
     labels: list[str]
+    sound_level: LevelState | None = None
 
 
 class Sources(BaseModel):
@@ -217,6 +235,7 @@ class LabelChange(_LabelChanges):
     negatives: Annotated[Texts | None, Field(alias="not")] = None
     pattern: str | dict[str, Any] | None = None
     follow: bool | dict[str, Any] | None = None
+    loud: bool | dict[str, Any] | None = None
 
 
 class ReplayedEvent(BaseModel):

@@ -11,6 +11,7 @@ from pe_stream.config import WebSettings
 from pe_stream.config.addresses import authority
 from pe_stream.config.web import is_loopback
 from pe_stream.core.detector import Heard
+from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.types import Event, LabelRule
 from pe_stream.errors import UnavailableError
@@ -100,6 +101,10 @@ class Server(Listener):
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Frames that became final."""
         self._viewers.hop(source, names, heard)
+
+    def level(self, source: str, level: SoundLevel) -> None:
+        """The level of a second."""
+        self._viewers.tell("level", lambda: {"source": source, **level.to_dict()})
 
     def health(self, source: str, health: Mapping[str, Any]) -> None:
         """How a source does."""

@@ -26,7 +26,7 @@ from pe_stream.web.times import utc_of
 BANDS = 64
 """Bands of the live spectrogram."""
 
-MOST_WAITING = 256
+MOST_WAITING = 384
 """Messages that may wait for a viewer: about half a minute of four sources. Then it is dropped."""
 
 FLOOR_DBFS = -100.0

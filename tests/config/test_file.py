@@ -568,6 +568,7 @@ class TestShipped:
             "off_threshold",
             "insecure",
             "loop",
+            "loud",
             "token",
         ):
             text = re.sub(rf"^ *{one_of_two}:.*\n", "", text, flags=re.MULTILINE)

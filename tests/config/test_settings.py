@@ -24,7 +24,15 @@ from pe_stream.config import (
     SourceSettings,
     config_schema,
 )
-from pe_stream.core.types import Follow, LabelRule, Recommended, Repetition, Rhythm, Sequence
+from pe_stream.core.types import (
+    Follow,
+    LabelRule,
+    Loud,
+    Recommended,
+    Repetition,
+    Rhythm,
+    Sequence,
+)
 from pe_stream.errors import ConfigError
 
 SCHEMA = jsonschema.Draft202012Validator(config_schema())
@@ -224,10 +232,42 @@ class TestLabels:
             ({"follow": {"quantile": 1.0}}, "less than or equal to 0.9999"),
             ({"follow": {"window_s": 10.0}}, "greater than or equal to 60"),
             ({"follow": "yes"}, "valid dictionary or instance"),
+            ({"loud": {"above_db": 0.0}}, "0 dB above the background is always heard"),
+            ({"loud": {"above_db": -20.0}}, "above_db must be more than 0, or `of: full_scale`"),
+            ({"loud": {"of": "full_scale"}}, "nothing is 20 dB above full scale"),
+            ({"loud": {"above_db": 3.0, "of": "full_scale"}}, "a level in dBFS, such as -20"),
+            ({"loud": {"above_db": 91.0}}, "less than or equal to 90"),
+            ({"loud": {"of": "room"}}, "'background' or 'full_scale'"),
+            ({"loud": "yes"}, "valid dictionary or instance"),
+            ({"loud": True, "prompts": "a bang"}, "not with prompts; least_db is for sounds"),
+            ({"loud": True, "not": "a dog", "examples": "a.wav"}, "not with not and examples"),
+            ({"loud": True, "follow": True}, "not with loud"),
+            ({"least_db": 1.0}, "less than or equal to 0"),
+            ({"least_db": -91.0}, "greater than or equal to -90"),
         ],
     )
     def test_refused(self, keys: dict[str, Any], said: str) -> None:
         assert said in refused(labels={"dog_bark": keys})
+
+    def test_a_loud_sound_has_no_words_and_no_recommendation(self) -> None:
+        labels = settings(
+            labels={
+                "smoke_alarm": {"loud": True, "least_db": -40},
+                "shot": {"loud": {"above_db": -6.0, "of": "full_scale"}, "pattern": "T3"},
+                "dog": {"least_db": -50.0, "loud": False},
+            }
+        ).labels
+        recommended = Recommended(0.9, 0.6, off_threshold=0.1)
+        assert labels["smoke_alarm"].prompts == ()
+        rule = labels["smoke_alarm"].rule("smoke_alarm", recommended)
+        assert (rule.loud, rule.least_db) == (Loud(20.0), -40.0)
+        assert (rule.threshold, rule.off_threshold, rule.smooth) == (0.5, 0.4, 1)
+        shot = labels["shot"].rule("shot")
+        assert (shot.loud, shot.threshold) == (Loud(-6.0, over_background=False), 0.5)
+        dog = labels["dog"]
+        assert dog.prompts == ("dog",)
+        assert (dog.rule("dog").loud, dog.rule("dog").least_db) == (None, -50.0)
+        assert dog.rule("dog", recommended).threshold == 0.9
 
     def test_a_circle_of_sequences(self) -> None:
         said = refused(
@@ -640,6 +680,10 @@ class TestSchema:
             {"labels": {"a": {"pattern": {"times": 1, "within_s": 3.0}}}},
             {"labels": {"a": {"pattern": {"rhythm": [0.5, 0.01]}}}},
             {"labels": {"a": {"follow": {"highest": 1.0}}}},
+            {"labels": {"a": {"loud": {"above_db": 0}}}},
+            {"labels": {"a": {"loud": {"of": "full_scale"}}}},
+            {"labels": {"a": {"loud": {"above_db": 1, "of": "full_scale"}}}},
+            {"labels": {"a": {"least_db": 0.5}}},
             {"notifications": {"a": {}}},
             {"notifications": {"a": {"apprise": "a"}}},
             {"notifications": {"a": {"webhook": "ftp://a"}}},
@@ -660,6 +704,9 @@ class TestSchema:
             {"labels": {"a": {"pattern": {"times": 3, "within_s": 3, "gap_s": [0.5, 1]}}}},
             {"labels": {"a": {"pattern": {"then": "b", "within_s": 3}}, "b": None}},
             {"labels": {"a": {"follow": True}, "b": {"follow": {"margin": 1}}}},
+            {"labels": {"a": {"loud": True}, "b": {"loud": {"above_db": 6}}, "c": {"loud": False}}},
+            {"labels": {"a": {"loud": {"above_db": -20, "of": "full_scale"}, "least_db": -60}}},
+            {"labels": {"a": {"loud": None, "prompts": "a dog", "least_db": None}}},
             {"notifications": {"a": {"apprise": "ntfy://a/b", "quiet": [{"from": "22:00"}]}}},
             {"notifications": {"a": {"webhook": "https://a/b", "headers": {"C": "d"}}}},
             {"notifications": None, "location": None},
@@ -680,6 +727,16 @@ class TestSchema:
                 "max_s": st.floats(-1, 100) | st.integers(-1, 100),
                 "sources": st.none() | st.lists(st.just("kitchen"), max_size=2),
                 "enabled": st.booleans() | st.integers(0, 1),
+                "least_db": st.none() | st.floats(-100, 10),
+                "loud": st.booleans()
+                | st.none()
+                | st.fixed_dictionaries(
+                    {},
+                    optional={
+                        "above_db": st.floats(-100, 100),
+                        "of": st.sampled_from(["background", "full_scale", "room"]),
+                    },
+                ),
             },
         )
         | st.none(),

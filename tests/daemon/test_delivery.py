@@ -13,6 +13,7 @@ import pytest
 from stand_ins import event
 
 from pe_stream.core.detector import Heard
+from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.messages import Message, Topics, event_message
 from pe_stream.core.types import Phase
 from pe_stream.daemon.delivery import TOP_SCORES, Delivery
@@ -59,6 +60,30 @@ def store(mouth: Mouth) -> Iterator[EventStore]:
 
 def delivery(mouth: Mouth, store: EventStore | None, *, scores: bool = False) -> Delivery:
     return Delivery(TOPICS, cast("Any", mouth), store, OF, scores=scores)
+
+
+def test_levels_of_so_many_seconds_are_told_together(mouth: Mouth) -> None:
+    made = Delivery(TOPICS, cast("Any", mouth), None, OF, scores=False, levels_s=3)
+    for second in range(1, 8):
+        power = 1e-2 if second == 2 else 1e-4
+        made.level("kitchen", SoundLevel(48_000, power, 0.1 * second, 0.0, 0.0, second * 10**9))
+        made.level("porch", SoundLevel(48_000, 1e-6, 0.1, 1e-6, 0.1, second * 10**9))
+    assert [topic for topic, _ in mouth.topics] == ["kitchen/level", "porch/level"] * 2
+    assert {(message.qos, message.retain) for message in mouth.said} == {(0, False)}
+    assert json.loads(mouth.topics[0][1]) == {
+        "at": "1970-01-01T00:00:03.000Z",
+        "seconds": 3.0,
+        "mean_dbfs": -24.7,  # of powers: the loud second leads
+        "peak_dbfs": -10.5,
+        "a_mean_dbfs": -120.0,
+        "a_peak_dbfs": -120.0,
+    }
+    # At a break with what there is, so that no message has sound from before and after it.
+    mouth.said.clear()
+    made.level("kitchen", SoundLevel(4_800, 1.0, 1.0, 0.0, 0.0, 8 * 10**9, last=True))
+    [(_, payload)] = mouth.topics
+    assert json.loads(payload)["seconds"] == 1.1
+    assert json.loads(payload)["mean_dbfs"] == -10.4
 
 
 def test_a_phase_is_in_the_database_before_it_is_sent(

@@ -374,7 +374,7 @@ def test_five_hundred_labels_fit_in_packets_of_128_kb(tmp_path: Path) -> None:
         return found
 
     def settle(broker: Mosquitto, count: int) -> None:
-        wait_until(lambda: len(entities(broker)) == 5 * count + 4, "all is described", 60)
+        wait_until(lambda: len(entities(broker)) == 5 * count + 8, "all is described", 60)
 
     with Mosquitto(tmp_path, lines) as broker:
         for count in (500, 20, 480):  # one message for all, and again one for each

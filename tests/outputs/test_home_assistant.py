@@ -52,6 +52,7 @@ FIELDS = {
 COMMON = {
     "availability",
     "availability_mode",
+    "enabled_by_default",
     "entity_category",
     "icon",
     "name",
@@ -63,12 +64,20 @@ COMMON = {
 class House:
     """Home Assistant as it is told, of one source."""
 
-    def __init__(self, *labels: str, enabled: bool = True, times_s: Iterable[float] = ()) -> None:
+    def __init__(
+        self,
+        *labels: str,
+        enabled: bool = True,
+        times_s: Iterable[float] = (),
+        levels: bool = True,
+    ) -> None:
         self.said: list[Message] = []
         clock = iter(times_s or range(1000)).__next__
         settings = HomeAssistantSettings(enabled=enabled)
         of = {"kitchen": labels}
-        self.told = HomeAssistant(settings, TOPICS, self.said.extend, of, clock=clock)
+        self.told = HomeAssistant(
+            settings, TOPICS, self.said.extend, of, levels=levels, clock=clock
+        )
 
     def take(self) -> list[Message]:
         """What was said since the last time."""
@@ -103,7 +112,9 @@ def test_a_device_for_each_source_with_every_entity() -> None:
         for label in ("dog_bark", "smoke_alarm")
         for what in ("heard", "event", "score", "threshold", "enabled")
     }
-    assert set(entities) == of_labels | {"connection", "hearing", "level", "lost"}
+    of_level = {f"sound_{what}" for what in ("mean", "peak", "a_mean", "a_peak")}
+    of_source = {"connection", "hearing", "level", "lost"}
+    assert set(entities) == of_labels | of_source | of_level
     assert len({entity["unique_id"] for entity in entities.values()}) == len(entities)
     for entity in entities.values():
         assert set(entity) <= FIELDS[entity["platform"]] | COMMON
@@ -128,6 +139,38 @@ def test_what_is_deaf_is_unavailable() -> None:
     hearing = components(message.payload)["hearing"]
     assert [each["topic"] for each in hearing["availability"]] == ["pe_stream/pi_kitchen/status"]
     assert "availability" not in components(message.payload)["connection"]
+
+
+def test_the_level_has_sensors_without_a_device_class() -> None:
+    """That of sound pressure takes dB and dBA alone, and Home Assistant warns of any other."""
+    (message,) = House("dog_bark").described()
+    entities = components(message.payload)
+    level = {key: each for key, each in entities.items() if key.startswith("sound_")}
+    assert {each["unit_of_measurement"] for each in level.values()} == {"dBFS"}
+    assert {each["state_class"] for each in level.values()} == {"measurement"}
+    assert {each["state_topic"] for each in level.values()} == {
+        "pe_stream/pi_kitchen/kitchen/level"
+    }
+    assert not [each for each in level.values() if "device_class" in each]
+    shown = {key for key, each in level.items() if each["enabled_by_default"]}
+    assert shown == {"sound_mean", "sound_a_mean"}
+    # A dead microphone has a level, what is lost has none.
+    template = level["sound_mean"]["availability"][1]["value_template"]
+    assert "in ('hearing', 'flat')" in template
+
+
+def test_without_levels_their_sensors_are_removed() -> None:
+    """Also those that a run before described, which nobody remembers."""
+    (message,) = House("dog_bark", levels=False).described()
+    assert not [key for key in components(message.payload) if key.startswith("sound_")]
+    first, last = message.steps
+    assert last.payload == message.payload
+    removed = components(first.payload)
+    assert "dog_bark_heard" in removed
+    assert {key for key in removed if key.startswith("sound_")} == {
+        f"sound_{what}" for what in ("mean", "peak", "a_mean", "a_peak")
+    }
+    assert removed["sound_mean"] == {"platform": "sensor"}
 
 
 def test_a_label_that_goes_takes_its_entities_along() -> None:

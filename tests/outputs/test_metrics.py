@@ -97,6 +97,11 @@ def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mo
     assert now["pe_stream_inference_seconds_count",] > 10
     assert 0 < now["pe_stream_real_time_factor", "kitchen"] < within(1)
     assert now["pe_stream_queue_seconds", "kitchen"] < within(1)
+    for weighting in "AZ":
+        mean, peak = (
+            now["pe_stream_sound_level_dbfs", of, "kitchen", weighting] for of in ("mean", "peak")
+        )
+        assert -120 <= mean < peak <= 0
     assert now["pe_stream_outbox_messages",] >= 2
     assert later["pe_stream_outbox_age_seconds",] > now["pe_stream_outbox_age_seconds",] > 0
     assert now["pe_stream_events_dropped_total",] == 0

@@ -12,6 +12,7 @@ from stand_ins import LevelEngine, ScriptedSource, chunk, event, eventually, los
 from pe_stream.audio import feed as feed_module
 from pe_stream.core.detector import Heard
 from pe_stream.core.ledger import SourceState
+from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.types import Event, Follow, FrameEmbeddings, LabelRule, Phase, Reason
 from pe_stream.errors import UnavailableError
@@ -35,6 +36,10 @@ class Told(Listener):
         self.names: tuple[str, ...] = ()
         self.ruled: list[LabelRule] = []
         self.order: list[str] = []
+        self.levels: list[tuple[str, float, float, bool]] = []
+
+    def level(self, source: str, level: SoundLevel) -> None:
+        self.levels.append((source, level.samples / 48_000, level.mean_dbfs, level.last))
 
     def labels(self, of: LabelsOf, keys: Mapping[str, str]) -> None:
         self.order.append(f"labels {dict(of)} {dict(keys)}")
@@ -66,6 +71,7 @@ def listening(
     allowed: Callable[[str, str], bool] = lambda _source, _label: True,
     *,
     embed: bool = False,
+    levels: bool = False,
     told: Told | None = None,
 ) -> Iterator[tuple[Live, Told]]:
     told = told or Told()
@@ -90,6 +96,7 @@ def listening(
         ended=told.ended,
         failed=told.failures.append,
         embed=embed,
+        levels=levels,
     )
     live.open()
     live.start()
@@ -97,6 +104,35 @@ def listening(
         yield live, told
     finally:
         live.stop()
+
+
+def test_levels_are_told_second_by_second_and_none_of_what_is_lost() -> None:
+    mic = ScriptedSource()
+    with listening({"a": [mic]}, scorer([LOUD]), levels=True) as (live, told):
+        assert live.statuses["a"].level is None
+        mic.give(chunk(0, 30, 0.1, anchor_ns=0), chunk(30, 30, 0.1))
+        assert eventually(lambda: len(told.levels) == 2)
+        known = live.statuses["a"].level
+        assert known is not None
+        assert known.mean_dbfs == pytest.approx(-20, abs=0.1)
+        assert known.end_ns == 2 * 10**9
+        mic.give(lost())
+        assert eventually(lambda: live.statuses["a"].account.state == "lost")
+        assert live.statuses["a"].level is None
+    assert told.levels == [
+        ("a", 1.0, -20.0, False),
+        ("a", 1.0, -20.0, False),
+        ("a", pytest.approx(0.4), -20.0, True),
+    ]
+
+
+def test_levels_are_not_measured_unless_they_are_wanted() -> None:
+    mic = ScriptedSource()
+    with listening({"a": [mic]}, scorer([LOUD])) as (live, told):
+        mic.give(chunk(0, 60, 0.1, anchor_ns=0), None)
+        assert eventually(lambda: told.end)
+        assert live.statuses["a"].level is None
+    assert told.levels == []
 
 
 def test_sources_are_scored_together_and_their_events_kept_apart() -> None:
@@ -355,7 +391,7 @@ def test_what_has_ended_is_scored_before_what_waits() -> None:
     hears = scorer([LOUD])
     hears.engine.most_together = 1  # type: ignore[misc]
     go = threading.Semaphore(0)
-    hears.engine._before = go.acquire  # type: ignore[attr-defined]
+    hears.engine._before = go.acquire  # type: ignore[union-attr]
     gone, busy = ScriptedSource(), ScriptedSource()
     with listening({"busy": [busy], "gone": [gone]}, hears) as (live, told):
         gone.give(chunk(0, 5, 0.9, anchor_ns=0))

@@ -20,6 +20,14 @@ def of(keys: dict[str, Any], identity: str = "weights") -> str:
     return fingerprint(identity, LabelSettings.model_validate(DOG | keys))
 
 
+def loud(keys: dict[str, Any], identity: str = "weights") -> str:
+    return fingerprint(identity, LabelSettings.model_validate({"loud": keys}))
+
+
+def test_the_level_is_the_same_whichever_checkpoint_is_loaded() -> None:
+    assert loud({}) == loud({}, "other weights") == loud({"above_db": 20.0})
+
+
 @pytest.mark.parametrize(
     "keys",
     [
@@ -40,6 +48,9 @@ def test_what_does() -> None:
         of({"prompts": ["a dogbarking"]}),
         of({"not": []}),
         of({}),
+        of({"least_db": -40.0}),
+        of({"least_db": -41.0}),
+        *(loud(keys) for keys in ({}, {"above_db": 10.0}, {"above_db": 0.0, "of": "full_scale"})),
     ]
     assert len(set(others)) == len(others)
     assert all(len(key) == 16 for key in others)

@@ -176,4 +176,12 @@ def source_state() -> dict[str, Any]:
         "level_dbfs": -40.5,
         "rtf": 0.1,
         "store": "ok",
+        "sound_level": {
+            "at": "2026-11-21T02:16:01.320Z",
+            "seconds": 1.0,
+            "mean_dbfs": -40.5,
+            "peak_dbfs": -21.0,
+            "a_mean_dbfs": -44.1,
+            "a_peak_dbfs": -25.0,
+        },
     }

@@ -180,6 +180,33 @@ def test_a_pattern_and_a_threshold_that_follows_are_labels_keys(house: Standing)
         assert "no label 'cat'" in done.text
 
 
+def test_a_loud_sound_and_a_least_level_are_a_labels_keys(house: Standing) -> None:
+    bursts(house)
+    with house.client() as client:
+        version, found = labels(client)
+        assert found["dog"]["loud"] is found["dog"]["least_db"] is None
+        done = change(client, "PATCH", "dog", version, least_db=-45.5)
+        assert done.json()["label"]["least_db"] == -45.5
+        wrong = change(client, "PATCH", "dog", house.file.version, loud=True)
+        assert wrong.status_code == 422
+        assert "not with prompts" in wrong.text
+        kept = {"above_db": -12.0, "of": "full_scale"}
+        made = change(client, "PUT", "bang", house.file.version, loud=kept, min_on_s=0.12)
+        assert made.status_code == 201
+        assert (made.json()["label"]["loud"], made.json()["label"]["prompts"]) == (kept, [])
+        assert made.json()["label"]["now"]["kitchen"]["threshold"] == 0.5
+        # What it would have done is asked as of any label.
+        house.load()
+        asked = client.post("api/v1/labels/bang/preview", json={"threshold": 0.6})
+        assert asked.status_code == 200
+        done = change(client, "PATCH", "bang", house.file.version, loud=True, least_db=-60)
+        assert done.json()["label"]["loud"] == {"above_db": 20.0, "of": "background"}
+        # With words instead.
+        done = change(client, "PATCH", "bang", house.file.version, loud=None, prompts=["a bang"])
+        assert done.json()["label"]["loud"] is None
+    assert house.settings.labels["bang"].prompts == ("a bang",)
+
+
 def test_smoothing_is_a_labels_key_and_null_what_is_recommended(house: Standing) -> None:
     assert house.server._daemon is not None
     house.server._daemon.recommended["dog"] = Recommended(0.5, 0.6)  # type: ignore[index]

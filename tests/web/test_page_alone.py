@@ -19,11 +19,13 @@ from mosquitto import wait_until
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 from stand_ins import event
 from web.browser import browser, page
-from web.houses import Standing, standing
+from web.houses import Standing, source_state, standing
 
+from pe_stream.config.loud import LoudSettings
 from pe_stream.config.patterns import RHYTHM_THRESHOLD, FollowSettings
 from pe_stream.core.clipper import ClipOutcome, Piece
 from pe_stream.core.detector import Heard
+from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.smoothing import smoothed
 from pe_stream.core.types import FRAME, FRAME_NS, Phase
 from pe_stream.web.passwords import hash_password
@@ -209,6 +211,56 @@ def test_a_threshold_that_follows_the_room(chromium: Browser, house: Standing) -
         field(opened, "follow").uncheck()
         save(opened)
         assert "follow" not in configured(house, "dog")
+
+
+def test_a_label_of_what_is_loud_is_added_and_changed(chromium: Browser, house: Standing) -> None:
+    with at(chromium, house, "label") as opened:
+        opened.get_by_test_id("label-name").fill("bang")
+        expect(field(opened, "loud-above_db")).to_be_hidden()
+        field(opened, "loud").check()
+        default = LoudSettings()
+        expect(field(opened, "loud-above_db")).to_have_attribute(
+            "placeholder", f"{default.above_db:g}"
+        )
+        expect(field(opened, "loud-of")).to_have_value(default.of)
+        save(opened)
+        assert configured(house, "bang") == {"loud": True}
+        expect(opened).to_have_url(re.compile("#/label/bang$"))
+        field(opened, "loud-of").select_option("full_scale")
+        opened.get_by_test_id("save").click()
+        expect(opened.get_by_test_id("problems")).to_contain_text("nothing is 20 dB above full")
+        field(opened, "loud-above_db").fill("-18")
+        opened.get_by_test_id("more").locator("summary").click()
+        field(opened, "least_db").fill("-50")
+        save(opened)
+        assert configured(house, "bang") == {
+            "loud": {"above_db": -18, "of": "full_scale"},
+            "least_db": -50,
+        }
+        opened.reload()
+        expect(field(opened, "loud-above_db")).to_have_value("-18")
+        expect(field(opened, "loud-of")).to_have_value("full_scale")
+        opened.goto(f"{house.url}#/labels")
+        card = opened.locator("[data-label=bang]")
+        expect(card).to_contain_text("whatever has -18 dBFS")
+        expect(card).to_contain_text("at -50 dBFS or more")
+
+
+def test_the_level_of_the_last_second_is_shown(chromium: Browser, house: Standing) -> None:
+    with at(chromium, house, "live") as opened:
+        shown = opened.get_by_test_id("source-panel").first.get_by_test_id("sound-level")
+        expect(opened.get_by_test_id("state").first).to_be_visible()
+
+        def tell() -> bool:
+            house.server.level("kitchen", SoundLevel(48_000, 1e-4, 0.1, 1e-5, 0.05, 10**9))
+            return shown.inner_text() == "-40 dBFS, -50 A-weighted, peak -20"
+
+        wait_until(tell, "it is shown")
+        house.server.health("kitchen", source_state() | {"state": "lost"})
+        expect(shown).to_be_empty()
+    with at(chromium, house, "health") as opened:
+        row = opened.get_by_test_id("health-row").first
+        expect(row).to_contain_text("-44 A-weighted, peak -21")
 
 
 def test_smoothing_is_set_and_taken_back(chromium: Browser, house: Standing) -> None:

@@ -110,7 +110,11 @@ def _line(what: str, outcome: str | PeStreamError) -> None:
 
 def _model(settings: Settings, scorers: list[Scorer]) -> str:
     """Try what hears, and leave it in `scorers`."""
-    scorer = prepare(settings.model.model_copy(update={"compile": False}), settings.labels)
+    scorer = prepare(
+        settings.model.model_copy(update={"compile": False}),
+        settings.labels,
+        embed=settings.search.enabled,
+    )
     scorers.append(scorer)
     framing = scorer.framing
     noise = np.random.default_rng(0).normal(0, 0.01, (framing.window + 2 * framing.hop) * FRAME)
@@ -137,7 +141,7 @@ def _labels(labels: Mapping[str, LabelSettings], scorers: Sequence[Scorer]) -> s
     told += ["`pe-stream prompts` tells more"] if alike else []
     for name, label in labels.items():
         if label.examples:
-            repeated = lesson(scorer.checkpoint, name, label).repeated
+            repeated = lesson(scorer.loaded, name, label).repeated
             told += [f"warning: {each}" for each in repeated]
     told += _weak(labels, scorer.checkpoint.recommended)
     deaf = [rule.name for rule in scorer.labels.rules if rule.threshold > HARDLY_EVER]
@@ -154,7 +158,7 @@ def _weak(labels: Mapping[str, LabelSettings], recommended: Mapping[str, Recomme
     told = []
     for name, label in labels.items():
         known = recommended.get(name)
-        if known is None or label.threshold is not None:
+        if known is None or label.threshold is not None or label.loud is not None:
             continue
         if known.recall is not None and known.recall < HARDLY_HEARS:
             told.append(

@@ -71,7 +71,7 @@ def run(options: EnrollOptions) -> int:
     scorer = prepare(
         draft.settings.model.model_copy(update={"compile": False}), draft.settings.labels
     )
-    for line in report(scorer.checkpoint, draft.settings.labels, options.name):
+    for line in report(scorer.loaded, draft.settings.labels, options.name):
         print(line)
     print(f"written to {file.path}; what it was is beside it (.bak)")
     print("a daemon that runs takes it over with SIGHUP, or when it starts again")

@@ -15,7 +15,7 @@ from pe_stream.cli.options import PromptsOptions
 from pe_stream.config import LabelSettings
 from pe_stream.config.file import find, load
 from pe_stream.core.types import FrameEmbeddings
-from pe_stream.errors import UsageError
+from pe_stream.errors import ConfigError, UsageError
 from pe_stream.labels import examples, learn
 from pe_stream.labels.background import made
 from pe_stream.labels.examples import Embedder
@@ -113,10 +113,13 @@ def run(options: PromptsOptions) -> int:
         if options.clips.count(clip) > 1:
             raise UsageError(f"{clip} is given more than once")
     settings = load(options.config or find())
+    labels = {name: label for name, label in settings.labels.items() if label.loud is None}
+    if not labels:
+        raise ConfigError("no label has prompts: every one is loud")
     checkpoint = configured_checkpoint(settings.model)
     embedder = Embedder(checkpoint)
     clips = {clip: examples.load(embedder, clip).embeddings for clip in options.clips}
-    found = examine(checkpoint, settings.labels, clips)
+    found = examine(checkpoint, labels, clips)
     if options.json:
         print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
     else:

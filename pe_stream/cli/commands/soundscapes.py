@@ -51,7 +51,8 @@ def run(options: SoundscapesOptions) -> int:
     if options.scene != "everyday":
         made = {*made, *smoke_alarm.COUNTER_EXAMPLES}
     wanted, related = _wanted(options.labels_from)
-    sources = SoundLibrary(clips, made, wanted, related)
+    behind = _behind(options.backgrounds, clips)
+    sources = SoundLibrary(clips, made, wanted, related, behind)
     compose = _COMPOSERS[options.scene]
     rows: list[folder.Row] = []
     with _becoming(options.out) as made_folder:
@@ -103,6 +104,17 @@ def _made(names: Sequence[str]) -> set[str]:
         near = get_close_matches(label, SOUNDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(SOUNDS))}"
         raise UsageError(f"--synthesised: no formula for {label!r}: {hint}")
+    return labels
+
+
+def _behind(names: Sequence[str], clips: Sequence[manifest.Clip]) -> set[str]:
+    """Labels of clips, of names that may have underscores for spaces."""
+    labels = {name.replace("_", " ") for name in names}
+    known = {clip.label for clip in clips}
+    for label in sorted(labels - known):
+        near = get_close_matches(label, known, n=1)
+        hint = f": did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"--background: there is no clip of {label!r}{hint}")
     return labels
 
 

@@ -65,8 +65,9 @@ class SoundLibrary:
 
     made: labels of `synthesis.SOUNDS` to mix in. wanted: labels that events may have, all where
     it is empty; a background is of none of them. related: labels too near to those to be a
-    background, though nobody wants them. A clip in which something that is wanted sounds besides
-    its label is left out: nobody could tell when.
+    background, though nobody wants them. behind: labels whose clips are backgrounds too, besides
+    BACKGROUNDS. A clip in which something that is wanted sounds besides its label is left out:
+    nobody could tell when.
 
     Raises UnavailableError where no sound is left.
     """
@@ -77,16 +78,18 @@ class SoundLibrary:
         made: Iterable[str],
         wanted: Collection[str] = (),
         related: Collection[str] = (),
+        behind: Collection[str] = (),
     ) -> None:
         self.clips: dict[str, list[Clip]] = {}
         self._backgrounds: list[Clip] = []
+        quiet = {*BACKGROUNDS, *behind, ""}
         for clip in clips:
-            behind = clip.dataset == AMBIENCES or clip.label in BACKGROUNDS or not clip.label
+            ambient = clip.dataset == AMBIENCES or clip.label in quiet
             heard = any(
                 name in related or any(_alike(name, label) for label in wanted)
                 for name in (clip.label, *clip.also)
             )
-            if behind and not heard:
+            if ambient and not heard:
                 self._backgrounds.append(clip)
             mixed = any(name in wanted or name in related for name in clip.also)
             if clip.label and clip.dataset != AMBIENCES and not mixed:

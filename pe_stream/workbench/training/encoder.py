@@ -138,17 +138,25 @@ SCALE = 0.1
 _SOFTER = 1.0
 """Added to the teacher's logits, which are low in mixtures, before they are probabilities."""
 
+_DOUBT = -2.0
+"""Above this logit of the teacher, nobody says that a concept is surely absent."""
+
+_LEAST = -1e4
+"""A logit that counts for nothing among others."""
+
 
 @dataclass(frozen=True)
 class Losses:
     """Parts of the loss, each a scalar.
 
-    frames: what is heard when. single: which single sound it is. present: what the teacher hears
-    in each second, as probabilities; ranked: the same as logits, each class by its own scale;
-    free: the teacher's logits by a linear head of their own, without any text.
+    frames: what is heard when. contrast: whether a concept's frames are higher than all others.
+    single: which single sound it is. present: what the teacher hears in each second, as
+    probabilities; ranked: the same as logits, each class by its own scale; free: the teacher's
+    logits by a linear head of their own, without any text.
     """
 
     frames: Tensor
+    contrast: Tensor
     single: Tensor
     present: Tensor
     ranked: Tensor
@@ -157,7 +165,8 @@ class Losses:
     @property
     def total(self) -> Tensor:
         """The loss that is minimised."""
-        return self.frames + 0.5 * self.single + 0.3 * self.present + 0.3 * self.ranked + self.free
+        known = self.frames + 0.5 * self.contrast + 0.5 * self.single
+        return known + 0.3 * self.present + 0.3 * self.ranked + self.free
 
 
 class Imitation(nn.Module):
@@ -202,6 +211,7 @@ def losses(
     """
     return Losses(
         _frames(logits[..., labelled], batch),
+        _contrast(logits[..., labelled], batch, _columns_of(labelled, taught)),
         _single(logits[..., labelled], batch),
         *_taught(frames, logits[..., taught], batch, imitation),
     )
@@ -213,6 +223,33 @@ def _frames(logits: Tensor, batch: Batch) -> Tensor:
     # Rare positives weigh more, or the easiest answer is that nothing is ever heard.
     weight = batch.weight * (1 + 3 * batch.target)
     return (bce * weight).sum() / (logits.shape[0] * logits.shape[1]) / 8
+
+
+def _contrast(logits: Tensor, batch: Batch, answers: Tensor) -> Tensor:
+    """Each concept's frames against the frames of the whole batch that are surely without it.
+
+    The cross-entropy of each frame among itself and all those without (InfoNCE): what is highest
+    elsewhere counts most, for false alarms are made of it. answers: (L,) columns of the teacher's
+    answers, -1 where it knows nothing of a concept; where it hears one, absence is not sure.
+    """
+    sure = batch.weight >= 1
+    there, absent = sure & (batch.target > 0), sure & (batch.target == 0)
+    if (answers >= 0).any():
+        heard = (batch.taught > _DOUBT)[..., answers.clamp(min=0)] & (answers >= 0)
+        seconds = torch.arange(logits.shape[1], device=logits.device) // HOP_FRAMES
+        absent &= ~heard[:, seconds.clamp(max=heard.shape[1] - 1)]
+    logits = logits.float()
+    rivals = logits.masked_fill(~absent, _LEAST).flatten(0, 1).logsumexp(0)
+    count = there.sum((0, 1))
+    each = (F.softplus(rivals - logits) * there).sum((0, 1)) / count.clamp(min=1)
+    return each.sum() / (count > 0).sum().clamp(min=1)
+
+
+def _columns_of(labelled: Tensor, taught: Tensor) -> Tensor:
+    """For each of `labelled` its place among `taught`; -1 where it is not there."""
+    same = F.pad(labelled[:, None] == taught, (0, 1), value=True)
+    first = same.to(torch.uint8).argmax(1)
+    return torch.where(first < len(taught), first, -1)
 
 
 def _single(logits: Tensor, batch: Batch) -> Tensor:

@@ -25,6 +25,7 @@ from pe_stream.config.edit import ConflictError
 from pe_stream.config.file import load
 from pe_stream.core.types import SAMPLE_RATE, Samples
 from pe_stream.errors import UnavailableError
+from pe_stream.model.engine import Engine
 from pe_stream.pipeline.scorer import prepare
 
 CONFIG = """\
@@ -78,6 +79,7 @@ def peak(config: Path, label: str, samples: Samples) -> float:
     settings = load(config)
     scorer = prepare(settings.model, settings.labels)
     whole = samples[: len(samples) // 1920 * 1920]
+    assert isinstance(scorer.engine, Engine)
     (scores,) = scorer.engine.score([whole])
     return float(scores[:, scorer.labels.embeddings.names.index(label)].max())
 

@@ -379,6 +379,42 @@ def test_what_a_set_calls_related_is_no_background(clips: Path, tmp_path: Path) 
     assert {noted(clip)["background"] for clip in rows} == {"quiet room"}
 
 
+def test_clips_of_other_labels_can_be_backgrounds_too(clips: Path, tmp_path: Path) -> None:
+    row = next(clip for clip in manifest.read(clips) if clip.label == "hiss")
+    rows = [Clip(row.path, row.key, label) for label in ("mill", "dog", "wolf", "brook")]
+    rng = np.random.default_rng(0)
+    sources = SoundLibrary(rows, (), {"dog"}, {"wolf"}, {"mill", "dog", "wolf"})
+    drawn = {sources.draw_background(rng, SAMPLE_RATE).label for _ in range(40)}
+    assert drawn == {"mill", "quiet room"}
+
+
+def test_backgrounds_are_asked_for_by_name(tmp_path: Path) -> None:
+    source = tmp_path / "clips"
+    source.mkdir()
+    write_float_wav(source / "peep.wav", tone(3000, 1.0))
+    write_float_wav(source / "mill.wav", hiss(3.0))
+    rows = "path,label\npeep.wav,peep\nmill.wav,water mill\n"
+    (source / manifest.NAME).write_text(rows, "utf-8")
+    (tmp_path / "set.yaml").write_text("bell: {sounds: [peep]}\n", "utf-8")
+    options = ("--labels-from", tmp_path / "set.yaml", *("--count", "9", "--seconds", "5"))
+    for asked, expected in (
+        ((), {"quiet room"}),
+        (("--background", "water_mill"), {"quiet room", "water mill"}),
+    ):
+        out = tmp_path / f"out{len(asked)}"
+        done = pe_stream("soundscapes", source, out, *options, *asked)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert {noted(clip)["background"] for clip in manifest.read(out)} == expected
+    for wrong, message in (
+        ("water mil", "there is no clip of 'water mil': did you mean 'water mill'?\n"),
+        ("zzz", "there is no clip of 'zzz'\n"),
+    ):
+        done = pe_stream("soundscapes", source, tmp_path / "no", "--background", wrong)
+        assert done.returncode == 2
+        assert done.stderr.endswith(message)
+        assert not (tmp_path / "no").exists()
+
+
 def test_notes_name_the_background(made: list[Clip]) -> None:
     assert {background_of(clip.note) for clip in made} == {"hiss", "quiet room"}
     for clip in made:

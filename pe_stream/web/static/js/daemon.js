@@ -114,6 +114,11 @@ on.health.on((source) => {
   daemon.sources.set(source.name, { ...daemon.sources.get(source.name), ...source });
   changed.sources.send(known ? source.name : null);
 });
+on.level.on(({ source, ...level }) => {
+  // Each second: who shows it listens to it, nothing else is drawn again.
+  const known = daemon.sources.get(source);
+  if (known) known.sound_level = level;
+});
 on.rules.on(({ source, rules }) => {
   daemon.rules.set(source, new Map(Object.entries(rules)));
   changed.rules.send(source);

@@ -46,7 +46,8 @@ function row(source) {
       el("span.small", {}, `since ${moment(source.since)}`),
       source.breaks_per_minute > 1 && el("span.small", {}, `breaks off ${source.breaks_per_minute} times a minute`)),
     cell("Heard", source.heard_s), cell("Flat", source.flat_s), cell("Lost", source.lost_s), cell("Clipped", source.clipped_s),
-    el("td", { data: { head: "Level" } }, source.state === "lost" ? "–" : dbfs(source.level_dbfs)),
+    el("td", { data: { head: "Level" } }, source.state === "lost" ? "–" : dbfs(source.level_dbfs),
+      source.state !== "lost" && source.sound_level && el("span.small", {}, `${Math.round(source.sound_level.a_mean_dbfs)} A-weighted, peak ${Math.round(source.sound_level.peak_dbfs)}`)),
     el("td", { data: { head: "Load" } }, source.rtf === null ? "–" : `${Number((source.rtf * 100).toFixed(1))} %`,
       source.rtf !== null && el("span.small", {}, "of real time")));
 }

@@ -3,12 +3,13 @@
 import { el, fill } from "../dom.js";
 import { check, lines, number, sources, threshold } from "./fields.js";
 import { follow } from "./follow.js";
+import { loud } from "./loud.js";
 import { pattern } from "./pattern.js";
 import { schedule } from "./schedule.js";
 
 /** What a label has that nobody configured. */
 const NEW = { prompts: [], not: [], threshold: null, off_threshold: null, smooth_s: null, min_on_s: null, min_off_s: null, max_s: null,
-  cooldown_s: null, update_s: null, sources: null, enabled: true, schedule: [], pattern: null, follow: null };
+  cooldown_s: null, update_s: null, sources: null, enabled: true, schedule: [], pattern: null, follow: null, loud: null, least_db: null };
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
@@ -49,6 +50,7 @@ export class LabelForm {
       number("max_s", "Longest event, s", "It is closed then, and a new one may begin."),
       number("cooldown_s", "Quiet time after, s", "No new event for that long."),
       number("update_s", "Updates every, s", "0: only start and end."),
+      number("least_db", "Least level, dBFS", "Quieter sounds do not count: -90 to 0, over half a second.", { min: -90, max: 0 }),
     ];
     const texts = [
       lines("prompts", "What the sound is, in words", "One a line; several are averaged. Empty: the name."),
@@ -60,18 +62,20 @@ export class LabelForm {
     const times = schedule();
     const formed = pattern(label?.name ?? null);
     const following = follow();
-    this.#fields = [...texts, limit, enabled, where, ...more, times, formed, following];
+    const byLevel = loud();
+    this.#fields = [...texts, limit, enabled, where, ...more, times, formed, following, byLevel];
     this.preview = el("div", { testid: "preview" });
     this.node = el("div.stack", { oninput: onInput },
       this.#problems,
       el("div.form-parts", {},
         el("div.stack", {},
           el("section.card.stack", {}, texts.map((field) => field.node), enabled.node),
+          el("section.card.stack", {}, byLevel.node),
           el("section.card.stack", {}, where.node),
           el("section.card.stack", {}, formed.node)),
         el("div.stack", {},
           el("section.card.stack", {}, limit.node, this.preview,
-            el("details", { testid: "more" }, el("summary", {}, "More: off threshold and durations"), el("div.grid", {}, more.map((field) => field.node)))),
+            el("details", { testid: "more" }, el("summary", {}, "More: off threshold, durations and level"), el("div.grid", {}, more.map((field) => field.node)))),
           el("section.card.stack", {}, following.node),
           el("section.card.stack", {}, times.node))));
     for (const field of this.#fields) field.write(this.#base[field.key]);

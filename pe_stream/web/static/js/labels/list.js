@@ -56,11 +56,14 @@ function card(label, counts) {
     label.schedule.length > 0 && "has a schedule",
     label.pattern && "has a pattern",
     label.follow && "follows the room",
+    label.least_db !== null && `at ${label.least_db} dBFS or more`,
   ].filter(Boolean);
   return el("li.card", { testid: "label", data: { label: label.name }, class: label.enabled ? "card" : "card is-off" },
     el("a", { href: link("label", label.name) },
       el("span.row.ends", {}, el("span.name", {}, spoken(label.name)), !label.enabled && el("span.badge", {}, "switched off")),
-      el("span.prompts", {}, label.prompts.map((prompt) => `“${prompt}”`).join(" · "),
+      el("span.prompts", {}, label.loud && loudness(label.loud), label.prompts.map((prompt) => `“${prompt}”`).join(" · "),
         label.not.length > 0 && el("span", {}, ` but not ${label.not.map((prompt) => `“${prompt}”`).join(", ")}`)),
       el("span.small.figures", {}, figures.join(" · "))));
 }
+
+const loudness = ({ above_db: above, of }) => (of === "full_scale" ? `whatever has ${above} dBFS` : `whatever is ${above} dB above the background`);

@@ -1,10 +1,11 @@
 // A source: state, level, what it thinks it hears, spectrogram, a track per label.
 
-import { el, fill, icon } from "../dom.js";
+import { el, fill, icon, say } from "../dom.js";
 import { daemon, labelsAt } from "../daemon.js";
 import { Ends } from "../signal.js";
 import { link } from "../router.js";
-import { moment, STATES } from "../words.js";
+import { on } from "../stream.js";
+import { dbfs, moment, STATES } from "../words.js";
 import { heardAt, SHOWN } from "./heard.js";
 import { meter } from "./meter.js";
 import { spectrogram, ticks } from "./spectrogram.js";
@@ -29,6 +30,7 @@ export class Panel {
   #more = el("button.quiet.more", { type: "button", testid: "all-labels" });
   #picture = el("div.picture");
   #meter;
+  #sound = el("span.figures.small.muted", { testid: "sound-level", title: "The last second: mean, A-weighted mean, and peak" });
   #top;
 
   /** @param {string} order "configured" or "loudest" */
@@ -50,9 +52,10 @@ export class Panel {
       el("div.times", { aria: { hidden: "true" } }, ["−30 s", "−20 s", "−10 s", "now"].map((text) => el("span", {}, text))));
     const heading = `source-${source}`;
     this.node = el("section.source.card", { testid: "source-panel", data: { source }, "aria-labelledby": heading },
-      el("header", {}, el("h2", { id: heading }, source), this.#badge, this.#meter.node),
+      el("header", {}, el("h2", { id: heading }, source), this.#badge, this.#meter.node, this.#sound),
       this.#why, this.#top.node, this.#picture, this.#list, this.#more);
-    ends.add(this.#heard.changed.on(() => this.hop()), () => this.#trackEnds.end());
+    ends.add(on.level.on((level) => { if (level.source === source) this.#measure(level); }),
+      this.#heard.changed.on(() => this.hop()), () => this.#trackEnds.end());
     this.rebuild();
     this.state();
     this.hop();
@@ -96,7 +99,15 @@ export class Panel {
     this.#picture.hidden = nothing;
     this.#list.hidden = nothing;
     this.#more.hidden = nothing || this.#tracks.length <= FEW;
-    if (source.state === "lost") this.#meter.show(undefined);
+    if (source.state === "lost") {
+      this.#meter.show(undefined);
+      this.#measure(null);
+    }
+  }
+
+  /** The level of the last second; null where there is none. */
+  #measure(level) {
+    say(this.#sound, level ? `${dbfs(level.mean_dbfs)}, ${Math.round(level.a_mean_dbfs)} A-weighted, peak ${Math.round(level.peak_dbfs)}` : "");
   }
 
   #arrange() {
