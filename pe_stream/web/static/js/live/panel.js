@@ -4,8 +4,9 @@ import { el, fill, icon } from "../dom.js";
 import { daemon, labelsAt } from "../daemon.js";
 import { Ends } from "../signal.js";
 import { link } from "../router.js";
-import { moment, STATES } from "../words.js";
+import { moment, soundOf, STATES } from "../words.js";
 import { heardAt, SHOWN } from "./heard.js";
+import { listenButton } from "./listening.js";
 import { meter } from "./meter.js";
 import { spectrogram, ticks } from "./spectrogram.js";
 import { topLabels } from "./top_labels.js";
@@ -25,6 +26,7 @@ export class Panel {
   #sorted = 0;
   #badge = el("span.badge", { testid: "state" });
   #why = el("p.why", { hidden: true });
+  #sound = el("p.sound", { testid: "sound", hidden: true });
   #list = el("ul.tracks", { testid: "tracks" });
   #more = el("button.quiet.more", { type: "button", testid: "all-labels" });
   #picture = el("div.picture");
@@ -50,8 +52,8 @@ export class Panel {
       el("div.times", { aria: { hidden: "true" } }, ["−30 s", "−20 s", "−10 s", "now"].map((text) => el("span", {}, text))));
     const heading = `source-${source}`;
     this.node = el("section.source.card", { testid: "source-panel", data: { source }, "aria-labelledby": heading },
-      el("header", {}, el("h2", { id: heading }, source), this.#badge, this.#meter.node),
-      this.#why, this.#top.node, this.#picture, this.#list, this.#more);
+      el("header", {}, el("h2", { id: heading }, source), this.#badge, this.#meter.node, listenButton(source, ends)),
+      this.#why, this.#sound, this.#top.node, this.#picture, this.#list, this.#more);
     ends.add(this.#heard.changed.on(() => this.hop()), () => this.#trackEnds.end());
     this.rebuild();
     this.state();
@@ -91,6 +93,9 @@ export class Panel {
     this.node.dataset.state = source.state;
     this.#why.hidden = source.state === "hearing";
     this.#why.textContent = `${more} Since ${moment(source.since)}.`;
+    const sound = soundOf(source);
+    this.#sound.hidden = !sound;
+    this.#sound.textContent = sound && `Heard with ${sound}.`;
     // Without a sound for the last half minute there is nothing to draw.
     const nothing = source.state === "lost" && this.#heard.end === 0;
     this.#picture.hidden = nothing;
