@@ -785,9 +785,10 @@ class TestFilters:
         for value in (least, most):
             spec = SourceSettings.model_validate({"microphone": 0, key: value})
             assert getattr(spec, key) == value
-        for value in (least - 0.1, most + 0.1, float("nan"), float("inf"), "100", [100], True):
+        wrong = (least - 0.1, most + 0.1, float("nan"), float("inf"), "100", [100], True)
+        for each in wrong:
             with pytest.raises(ValidationError, match=key):
-                SourceSettings.model_validate({"microphone": 0, key: value})
+                SourceSettings.model_validate({"microphone": 0, key: each})
 
     @pytest.mark.parametrize("lowpass_hz", [100.0, 299.9, 300.0])
     def test_something_has_to_be_left(self, lowpass_hz: float) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from timing import within
 from web.houses import Standing, standing
 
+from pe_stream.audio.encode import OpusStream
 from pe_stream.core.audible import AudibleRun
 from pe_stream.core.detector import Heard
 from pe_stream.core.playout import STORE_S
@@ -86,7 +87,7 @@ class Client:
         frames = [np.empty(0, np.float32)]
         with (
             contextlib.suppress(av.error.InvalidDataError),  # so little that it is no file yet
-            av.open(io.BytesIO(self.data)) as container,
+            av.open(io.BytesIO(self.data), "r") as container,
         ):
             frames += [frame.to_ndarray()[0] for frame in container.decode(audio=0)]
         return np.concatenate(frames)
@@ -142,11 +143,10 @@ def test_nothing_is_encoded_while_nobody_listens(
     house: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
-    encoder = live_audio.OpusStream
 
     def counted() -> Any:
         made.append(1)
-        return encoder()
+        return OpusStream()
 
     monkeypatch.setattr(live_audio, "OpusStream", counted)
     called: list[object] = []

@@ -706,7 +706,8 @@ def test_the_page_says_what_is_done_to_the_sound(chromium: Browser, house: Stand
     with at(chromium, house, "live") as opened:
         panel = opened.locator("[data-testid=source-panel]")
         told = panel.first.get_by_test_id("sound")
-        expect(told).to_have_text("Heard with high-pass 80 Hz, low-pass 12.5 kHz, gain −6 dB.")
+        words = "Heard with high-pass 80 Hz, low-pass 12.5 kHz, gain \N{MINUS SIGN}6 dB."
+        expect(told).to_have_text(words)
         expect(panel.last.get_by_test_id("sound")).to_be_hidden()
         house.file.path.write_text(text, "utf-8")
         house.load()
