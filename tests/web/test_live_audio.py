@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import signal
 import socket
 import threading
 import time
@@ -16,8 +17,11 @@ import av
 import httpx
 import numpy as np
 import pytest
-from mosquitto import wait_until
+from mosquitto import Mosquitto, wait_until
 from numpy.typing import NDArray
+from ports import free_port
+from processes import Daemon, MosquittoSub, level_config
+from sounds import write_float_wav
 from timing import within
 from web.houses import Standing, standing
 
@@ -31,6 +35,7 @@ from pe_stream.web import live_audio, passwords, stream
 TOKEN = "t0ken-of-more-than-twenty-characters"
 CLIPS = "clips: {enabled: true}\n"
 HOP_S = 0.48
+EVENTS = "pe_stream/test_node/kitchen/events"
 
 
 @pytest.fixture
@@ -54,13 +59,19 @@ def tell(house: Standing, source: str, *runs: AudibleRun) -> None:
 class Client:
     """Listens on a thread, and keeps what it gets."""
 
-    def __init__(self, house: Standing, source: str = "kitchen", **options: Any) -> None:
+    def __init__(self, house: Standing | str, source: str = "kitchen", **options: Any) -> None:
+        """house: or the address of a daemon's page."""
         self.data = b""
         self.status = 0
         self.headers: httpx.Headers | None = None
         self.ended = False
         self._leave = False
-        self._ask = house.client(**options), f"api/v1/sources/{source}/audio"
+        client = (
+            house.client(**options)
+            if isinstance(house, Standing)
+            else httpx.Client(base_url=house, timeout=within(20), **options)
+        )
+        self._ask = client, f"api/v1/sources/{source}/audio"
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -309,3 +320,40 @@ def test_an_encoder_that_fails_ends_it_and_is_told(
     assert (client.ended, client.data) == (True, b"")
     assert "kitchen cannot be listened to: no libopus" in caplog.text
     wait_until(connected(house, 0), "gone")
+
+
+@pytest.mark.realtime
+def test_a_daemon_is_listened_to_through_its_filters_and_a_reload_changes_them(
+    tmp_path: Path, level: Path, broker: Mosquitto
+) -> None:
+    """What is loud is heard, and an event, until a filter takes it away; then neither."""
+    hum = write_float_wav(tmp_path / "hum.wav", tone(150, 3))
+    port = free_port()
+    more = (
+        "labels: {loud: {min_on_s: 0.12}}\n"
+        f"web: {{enabled: true, port: {port}}}\n"
+        f"clips: {{enabled: true, folder: {tmp_path / 'clips'}}}\n"
+    )
+    before = level_config(level, broker.port, f"{{url: {hum}, loop: true}}", more)
+    after = before.replace("loop: true", "loop: true, highpass_hz: 5000")
+    with MosquittoSub(broker.port) as sub, Daemon(tmp_path, before) as daemon:
+        daemon.wait_for_log("page: ")
+        client = Client(f"http://127.0.0.1:{port}/")
+        wait_until(lambda: loud_s(client.sound(), 150) > 2, "the hum is heard", 40)
+        sub.wait_for(EVENTS, '"start"')
+        assert all(each["phase"] != "end" for each in sub.events(EVENTS))
+        daemon.config.write_text(after, "utf-8")
+        daemon.send(signal.SIGHUP)
+        daemon.wait_for_log("kitchen: the sound is now taken with high-pass 5000 Hz")
+        sub.wait_for(EVENTS, '"end"')
+        wait_until(lambda: loud_s(client.sound()[-SAMPLE_RATE:], 150) == 0, "the hum is gone", 40)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/") as asking:
+            (told,) = asking.get("api/v1/sources").json()["sources"]
+        assert (told["highpass_hz"], told["state"]) == (5000, "hearing")
+        assert "needs a restart" not in daemon.log
+        daemon.send(signal.SIGTERM)
+        client.join()
+        assert client.ended
+        assert daemon.exit_code() == 143
+        assert "no longer listens to kitchen" in daemon.log
+        assert "Traceback" not in daemon.log
