@@ -23,7 +23,7 @@ router = APIRouter(tags=["now"])
 
 
 @router.get(
-    "/sources/{source}/audio",
+    "/sources/{source:path}/audio",
     response_class=StreamingResponse,  # what its document is made of
     responses={
         200: {"content": {"audio/ogg": {}}},

@@ -199,6 +199,17 @@ class TestWhoMay:
             answer = client.get("api/v1/sources/attic/audio")
         assert (answer.status_code, answer.json()["detail"]) == (404, "there is no source 'attic'")
 
+    def test_whatever_the_source_is_called(self, tmp_path: Path) -> None:
+        path = tmp_path / "config.yaml"
+        with standing(tmp_path, more=CLIPS) as house:
+            text = path.read_text("utf-8")
+            path.write_text(text.replace("porch:", '"back/porch ä?#":'), "utf-8")
+            house.load()
+            client = Client(house, "back%2Fporch%20%C3%A4%3F%23")
+            wait_until(connected(house), "it listens")
+            tell(house, "back/porch ä?#", (0, tone(1000, 2.0)))
+            wait_until(lambda: loud_s(client.sound(), 1000) > 1, "it is heard")
+
     def test_not_too_many(self, house: Standing) -> None:
         clients = [Client(house) for _ in range(live_audio.MOST_LISTENERS)]
         wait_until(connected(house, live_audio.MOST_LISTENERS), "all listen")

@@ -24,9 +24,13 @@ export function listenButton(source, ends) {
 
   function start() {
     stopOther();
-    stopOther = stop;
     const mine = new Audio(address(`sources/${encodeURIComponent(source)}/audio`));
+    if (!mine.canPlayType('audio/ogg; codecs="opus"')) {
+      toast("This browser does not play Opus in Ogg; Firefox and Chromium do, and Safari from 18.4 on.", { kind: "failed" });
+      return;
+    }
     player = mine;
+    stopOther = stop;
     mine.addEventListener("ended", () => over(mine));
     mine.addEventListener("error", () => over(mine));
     mine.play().catch((error) => { if (error.name === "NotAllowedError") over(mine); });
