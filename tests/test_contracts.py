@@ -63,6 +63,9 @@ RULES = (
     LabelRule("dog bark", 1e-9, 1e-10),
     LabelRule("smoke_alarm", 0.5, 0.4, enabled=False),
 )
+UNFILTERED = {"gain_db": 0.0, "highpass_hz": None, "lowpass_hz": None}
+"""What the page tells of a source besides its health."""
+
 NAMES = [rule.name for rule in RULES]
 STEP = 10 * SAMPLE_RATE // FRAME
 """Health and scores are told each ten seconds of the day."""
@@ -124,12 +127,16 @@ class Contracts:
             self._event.validate(told)
             self._entry.validate({**told, "verdict": None, "note": None, "has_clip": False})
         elif kind == "health":
-            self._health.validate({"name": "kitchen", **json.loads(payload), "labels": NAMES})
+            self._health.validate(
+                {"name": "kitchen", **json.loads(payload), "labels": NAMES, **UNFILTERED}
+            )
         elif kind == "level":
             told = json.loads(payload)
             self._level.validate(told)
             assert all(told[key] >= FLOOR_DBFS for key in told if key.endswith("_dbfs"))
-            self._health.validate({"name": "a", **_HEALTH, "labels": NAMES, "sound_level": told})
+            self._health.validate(
+                {"name": "a", **_HEALTH, "labels": NAMES, **UNFILTERED, "sound_level": told}
+            )
         elif kind == "scores":
             assert all(0 <= score <= 1 for score in json.loads(payload).values())
         else:
@@ -326,7 +333,7 @@ def test_schemas_and_code_name_the_same_states(tmp_path: Path) -> None:
     told = set(parts["SourceHealth"]["properties"])
     ledger = Ledger()
     shown = Health().shown(SourceStatus(ledger.account, 0, 0, 0, 0, None), None, None)
-    assert told <= {"name", "labels", "sound_level", *shown}
+    assert told <= {"name", "labels", "sound_level", *UNFILTERED, *shown}
     level = SoundLevel(48_000, 0.0, 0.0, 0.0, 0.0)
     assert set(parts["LevelState"]["properties"]) == level.to_dict().keys()
     assert set(parts["SourceHealth"]["properties"]["state"]["enum"]) == set(SourceState)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ _PIECE = {"flac": 4096, "opus": 960}
 """Samples handed to the encoder at a time: one frame of its own."""
 
 
+_PAGE_US = "100000"
+"""Sound in a page of Ogg of a stream (0.1 s): it is sent once it is full."""
+
+
 class AudioWriter:
     """A recording being written; a context manager. Same samples, same bytes.
 
@@ -29,13 +34,20 @@ class AudioWriter:
     """
 
     def __init__(
-        self, path: Path, form: Format = "flac", tags: Mapping[str, str] | None = None
+        self,
+        to: Path | _Written,
+        form: Format = "flac",
+        tags: Mapping[str, str] | None = None,
+        **options: str,
     ) -> None:
-        """Begin to write; tags: words that the file carries, by name in capital letters."""
+        """Begin to write; tags: words that the file carries, by name in capital letters.
+
+        options: FFmpeg's, of the container.
+        """
         # Without "bitexact" the file would name the version of FFmpeg.
-        options = {"fflags": "bitexact"}
+        options = {"fflags": "bitexact"} | options
         with _as_os_error():
-            self._container = av.open(path, "w", format=_CONTAINERS[form], options=options)
+            self._container = av.open(to, "w", format=_CONTAINERS[form], options=options)
         self._stream: AudioStream = self._container.add_stream(
             "flac" if form == "flac" else "libopus", rate=SAMPLE_RATE
         )
@@ -80,6 +92,55 @@ class AudioWriter:
         self._written += len(piece)
         with _as_os_error():
             self._container.mux(self._stream.encode(frame))
+
+
+class OpusStream:
+    """Opus in Ogg that is sent while it is made; for any thread.
+
+    Raises OSError where it cannot be encoded.
+    """
+
+    def __init__(self) -> None:
+        """Begin; the first bytes come with the first sound."""
+        # Who is cut off closes it while a thread may still encode.
+        self._lock = threading.Lock()
+        self._written = _Written()
+        self._writer: AudioWriter | None = AudioWriter(
+            self._written, "opus", page_duration=_PAGE_US, flush_packets="1"
+        )
+
+    def encode(self, samples: Samples) -> bytes:
+        """Add (n,) float32 in -1..1; returns what is complete: all but the last 0.1 s or so.
+
+        Once closed, nothing.
+        """
+        with self._lock:
+            if self._writer is not None:
+                self._writer.write(samples)
+            return self._written.take()
+
+    def close(self) -> bytes:
+        """The rest; nothing the second time."""
+        with self._lock:
+            writer, self._writer = self._writer, None
+            if writer is not None:
+                writer.close()
+            return self._written.take()
+
+
+class _Written:
+    """A file that FFmpeg writes to, in one go."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        self._pieces.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
 
 @contextmanager

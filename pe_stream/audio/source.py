@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
+from pe_stream.audio.filtering import FilterSpec, SoundFilter
 from pe_stream.audio.limits import LiveLimits
 from pe_stream.audio.microphone import Absent, Microphone
 from pe_stream.audio.network import TIMEOUT_S, NetworkStream
@@ -16,7 +17,7 @@ from pe_stream.core.types import AudioChunk
 from pe_stream.errors import ConfigError
 
 
-class SourceSpec(Protocol):
+class SourceSpec(FilterSpec, Protocol):
     """Settings of a source of sound: `microphone` or `url`, exactly one of them."""
 
     @property
@@ -54,13 +55,15 @@ class Source(Protocol):
     It ends (StopIteration) where there is nothing more to come: at the end of a file, or after
     `close`. It yields Absent where nothing comes at present, and raises UnavailableError where the
     source is lost; a new one may then be opened.
-
-    describe: one line for the log, without secrets; may change. returns: whether what was lost may
-    come back; a file that cannot be read on does not.
     """
 
-    describe: str
-    returns: bool
+    @property
+    def describe(self) -> str:
+        """One line for the log, without secrets; may change."""
+
+    @property
+    def returns(self) -> bool:
+        """Whether what was lost may come back; a file that cannot be read on does not."""
 
     def __iter__(self) -> Iterator[AudioChunk | Absent]: ...
 
@@ -70,6 +73,35 @@ class Source(Protocol):
         """End the iteration within 0.2 s; may be called from any thread, and again."""
 
 
+class FilteredSource:
+    """A source whose sound is as it was set."""
+
+    def __init__(self, source: Source, sound_filter: SoundFilter) -> None:
+        self._source, self._filter = source, sound_filter
+
+    @property
+    def describe(self) -> str:
+        """What the source is, and what is done to its sound."""
+        done = str(self._filter)
+        return f"{self._source.describe}, {done}" if done else self._source.describe
+
+    @property
+    def returns(self) -> bool:
+        """As of the source."""
+        return self._source.returns
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> AudioChunk | Absent:
+        item = next(self._source)
+        return item if isinstance(item, Absent) else self._filter.apply(item)
+
+    def close(self) -> None:
+        """End the iteration, from any thread."""
+        self._source.close()
+
+
 def open_source(
     spec: SourceSpec,
     *,
@@ -77,14 +109,31 @@ def open_source(
     at_s: float | None = None,
     limits: LiveLimits | None = None,
     ways: RtspWays | None = None,
+    sound_filter: SoundFilter | None = None,
 ) -> Source:
     """The source that `spec` describes; its first sample gets the index `first_sample`.
 
     at_s: when the sample before `first_sample` was made (monotonic), for a source that is opened
     again: the index advances by what has been lost since. limits, ways: what a stream has left of
-    them, and what is known of a camera, over all its connections. Raises UnavailableError for a
-    file that cannot be read; what may be absent raises it while iterating.
+    them, and what is known of a camera, over all its connections. sound_filter: filters and gain,
+    which may be set otherwise later; by default they are as the settings say. Raises
+    UnavailableError for a file that cannot be read; what may be absent raises it while iterating.
     """
+    source = _open(spec, first_sample, at_s, limits, ways)
+    if sound_filter is None:
+        sound_filter = SoundFilter(source.describe, spec)
+        if not str(sound_filter):
+            return source
+    return FilteredSource(source, sound_filter)
+
+
+def _open(
+    spec: SourceSpec,
+    first_sample: int,
+    at_s: float | None,
+    limits: LiveLimits | None,
+    ways: RtspWays | None,
+) -> Source:
     if spec.microphone is not None:
         return Microphone(
             spec.microphone, channel=spec.channel, first_sample=first_sample, at_s=at_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -155,6 +155,15 @@ class Settings(Section):
                 "sources: there is none; add one, for example `kitchen: {microphone: default}` "
                 "(`pe-stream devices` lists microphones)"
             )
+
+    def with_reloadable(self, wanted: Settings) -> Self:
+        """These settings with all of others that a daemon takes while it runs."""
+        sources = {
+            name: spec.filtered_as(wanted.sources.get(name, spec))
+            for name, spec in self.sources.items()
+        }
+        web = self.web.model_copy(update={"listen": wanted.web.listen})
+        return self.model_copy(update={"labels": wanted.labels, "sources": sources, "web": web})
 
     def hears(self, source: str, label: str) -> bool:
         """Whether `label` listens to `source`, enabled or not; both must exist."""

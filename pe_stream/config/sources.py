@@ -91,6 +91,16 @@ class SourceSettings(Section):
     ] = RtspSettings()
     """RTSP only: how the camera is asked."""
 
+    gain_db: Annotated[float, Field(ge=-60, le=60)] = 0.0
+    """How much louder the sound is made, in dB; negative is quieter. What that takes beyond full
+    scale is clipped."""
+
+    highpass_hz: Annotated[float, Field(ge=10, le=10_000)] | None = None
+    """Take away what is below (12 dB an octave), such as wind, traffic or hum; default: nothing."""
+
+    lowpass_hz: Annotated[float, Field(ge=100, le=20_000)] | None = None
+    """Take away what is above, such as hiss; default: nothing."""
+
     @field_validator("url", mode="before")
     @classmethod
     def _path_of_a_file(cls, value: object) -> object:
@@ -139,6 +149,22 @@ class SourceSettings(Section):
         if is_secure_rtsp(url) and value.transport in {"udp", "http"}:
             raise ValueError("rtsps goes over TCP alone: leave out rtsp.transport")
         return value
+
+    @field_validator("lowpass_hz")
+    @classmethod
+    def _something_is_left(cls, value: float | None, info: ValidationInfo) -> float | None:
+        highpass_hz = info.data.get("highpass_hz")
+        if value is not None and highpass_hz is not None and value <= highpass_hz:
+            raise ValueError(
+                f"nothing is left between highpass_hz, {highpass_hz:g}, and lowpass_hz, {value:g}: "
+                "set lowpass_hz higher"
+            )
+        return value
+
+    def filtered_as(self, other: SourceSettings) -> Self:
+        """The same source with the gain and the filters of another."""
+        keys = ("gain_db", "highpass_hz", "lowpass_hz")
+        return self.model_copy(update={key: getattr(other, key) for key in keys})
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:

@@ -91,6 +91,9 @@ class WebSettings(Section):
     """How many proxies of yours, one behind the other, requests come through: the visitor's address
     is then the one that the first of them wrote into X-Forwarded-For."""
 
+    listen: bool = True
+    """Whether one may listen live to sources on the page, where clips are kept (clips.enabled)."""
+
     viewers: Annotated[int, Field(ge=1, le=1000)] = 50
     """Pages that may be open at once."""
 

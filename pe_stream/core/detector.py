@@ -16,12 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pe_stream.core.clipper import Clipper, ClipRule, Piece, held
+from pe_stream.core.audible import AudibleRun
+from pe_stream.core.clipper import ClipRule, Piece, held
 from pe_stream.core.event_builder import EventBuilder, Origin
 from pe_stream.core.frame_levels import FrameLevels
 from pe_stream.core.intake import Intake
 from pe_stream.core.label_trackers import LabelTrackers, Said
 from pe_stream.core.ledger import Account, Ledger
+from pe_stream.core.recorder import Recorder
 from pe_stream.core.ring import Ring
 from pe_stream.core.stitch import Stitcher
 from pe_stream.core.timebase import Segment
@@ -33,7 +35,6 @@ from pe_stream.core.types import (
     FrameEmbeddings,
     FrameScores,
     LabelRule,
-    Phase,
     Reason,
     Samples,
     Window,
@@ -49,6 +50,8 @@ class Heard:
     scores: (frames, labels).
     samples: their audio, (n,); less than whole frames only where the segment ends in one.
     embeddings: (frames, D) where the engine was asked for them.
+    audible: with clips, what one may listen to by now: later than `samples` where an event to come
+    may withhold it.
     """
 
     start: int
@@ -57,6 +60,7 @@ class Heard:
     events: list[Event]
     samples: Samples
     embeddings: FrameEmbeddings | None = None
+    audible: Sequence[AudibleRun] = ()
 
 
 class Detector:
@@ -91,8 +95,7 @@ class Detector:
         self._heard_before = False
         self._levels = FrameLevels(framing.lookahead, rules)
         self._ring = Ring(held(framing.window * FRAME, clips))
-        self._clipper = None if clips is None else Clipper(clips)
-        self._pieces: list[Piece] = []
+        self._recorder = None if clips is None else Recorder(clips, self._ring)
         self._segment: Segment | None = None
         self._stitcher = Stitcher(framing.lookahead)
         self._scored = 0
@@ -145,11 +148,7 @@ class Detector:
     @property
     def earliest_onset(self) -> int | None:
         """No event yet to come has an onset before this absolute sample; None before any audio."""
-        if self._segment is None:
-            return None
-        onset = self._label_trackers.onset
-        frames = self.scored_frames
-        return self._segment.sample(frames if onset is None else min(frames, onset))
+        return None if self._segment is None else self._settled(self._label_trackers.onset)
 
     def feed(self, chunk: AudioChunk) -> None:
         """Take the next audio. Raises ValueError where it neither follows on nor has an anchor."""
@@ -229,12 +228,15 @@ class Detector:
             events += self._told(self._label_trackers.step(frame, row))
         if window.last:
             events += self._close(intake.reason)
-            self._cut(last=True)
-            self._finish()
-        else:
-            self._cut(last=False)
+        self._cut(last=window.last)
         start = segment.sample(first)
-        return Heard(start, segment.utc_ns(start), final, events, samples, embeddings)
+        audible: Sequence[AudibleRun] = ()
+        if self._recorder is not None:
+            settled = self._settled(self._label_trackers.onset_of(self._recorder.never_when))
+            audible = self._recorder.audible(start, samples, settled, last=window.last)
+        if window.last:
+            self._finish()
+        return Heard(start, segment.utc_ns(start), final, events, samples, embeddings, audible)
 
     def stop(self, reason: Reason) -> list[Event]:
         """Close what is open at once, leaving unscored what was not scored yet."""
@@ -247,8 +249,7 @@ class Detector:
 
     def clips(self) -> list[Piece]:
         """Audio of clips that has come since the last time; after the events it belongs to."""
-        pieces, self._pieces = self._pieces, []
-        return pieces
+        return [] if self._recorder is None else self._recorder.clips()
 
     def change(self, rules: Sequence[LabelRule]) -> list[Event]:
         """Go on under other rules, in the order of the score columns from now on.
@@ -310,22 +311,20 @@ class Detector:
         """The event of a phase of a label; its clip is cut from now on, or up to its end."""
         segment, intake = self._current()
         event = self._builder.build(label, detection, segment, intake, self._now_s)
-        if self._clipper is not None and detection.phase is Phase.START:
-            onset = segment.sample(detection.onset)
-            self._clipper.opened(event.id, label, onset, self._ring)
-        if self._clipper is not None and detection.phase is Phase.END:
+        if self._recorder is not None:
             offset = min(segment.sample(detection.offset), intake.end)
-            self._clipper.closed(event.id, offset)
+            self._recorder.event(event, segment.sample(detection.onset), offset)
         return event
 
     def _cut(self, *, last: bool) -> None:
         """Cut what has come out of the ring; last: the segment ends here."""
-        if self._clipper is None:
-            return
-        if last:
-            self._pieces += self._clipper.finish(self._ring)
-        elif self.earliest_onset is not None:
-            self._pieces += self._clipper.take(self._ring, self.earliest_onset)
+        if self._recorder is not None:
+            self._recorder.cut(None if last else self.earliest_onset)
+
+    def _settled(self, onset: int | None) -> int:
+        """The sample before which no event begins, by its frame; None: by what was scored."""
+        frames = self.scored_frames
+        return self._current()[0].sample(frames if onset is None else min(frames, onset))
 
     def _close(self, reason: Reason | None) -> list[Event]:
         return self._told(self._label_trackers.close(reason))

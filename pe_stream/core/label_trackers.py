@@ -8,7 +8,7 @@ labels that are smoothed are followed as means, later by half of what these are 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -149,6 +149,11 @@ class LabelTrackers:
     def onset(self) -> int | None:
         """No event yet to come has an onset before; None: none before now."""
         onsets = [column.onset for column in self._columns]
+        return min((onset for onset in onsets if onset is not None), default=None)
+
+    def onset_of(self, labels: Collection[str]) -> int | None:
+        """The same of these labels alone."""
+        onsets = [column.onset for column in self._columns if column.rule.name in labels]
         return min((onset for onset in onsets if onset is not None), default=None)
 
     @property

@@ -1,17 +1,20 @@
-"""The labels in force: of the configuration, edited, reloaded, set over MQTT, by the clock."""
+"""The labels in force: of the configuration, edited, reloaded, set over MQTT, by the clock.
+
+With a reload come, too, gain and filters of sources, and whether one may listen live.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from pe_stream.config import Settings, local_time
+from pe_stream.config import Settings, SourceSettings, local_time
 from pe_stream.config.edit import ConfigFile, ConflictError, Draft, Edit, NotWritableError
 from pe_stream.config.local_time import LocalTime
 from pe_stream.config.worker import Worker
@@ -52,8 +55,8 @@ def labels_by_source(settings: Settings) -> dict[str, list[str]]:
 class ActiveLabels:
     """Changes labels while everything goes on; safe to use from any thread.
 
-    settings: what is in force, or is between this scoring and the next; only its labels ever
-    change. version: of the file it is from.
+    settings: what is in force, or is between this scoring and the next; only its labels, what is
+    done to the sound of its sources, and `web.listen` ever change. version: of the file it is from.
     """
 
     def __init__(
@@ -68,12 +71,14 @@ class ActiveLabels:
         version: str,
         read: Callable[[], Settings],
         on_failure: Callable[[BaseException], None],
+        refilter: Callable[[Mapping[str, SourceSettings]], None] = lambda _: None,
     ) -> None:
         """Begin with the labels that `live` has, at a moment (aware).
 
         file: where the page may edit them. read: reads the configuration again; raises
-        ConfigError where it is wrong. on_failure: called with what ended a thread, if that was an
-        error of ours. Raises ConfigError where a schedule cannot be followed.
+        ConfigError where it is wrong. refilter: sets gain and filters of sources. on_failure:
+        called with what ended a thread, if that was an error of ours. Raises ConfigError where a
+        schedule cannot be followed.
         """
         self.settings = settings
         self.version = version
@@ -83,6 +88,7 @@ class ActiveLabels:
         self._file = file
         self._read = read
         self._on_failure = on_failure
+        self._refilter = refilter
         # One change of all labels at a time, however long its prompts take to embed; and the
         # moment in which it is made.
         self._changing, self._taking = threading.Lock(), threading.Lock()
@@ -222,16 +228,14 @@ class ActiveLabels:
 
         Returns what is done when they are in force.
         """
-        self._warn_of_restart(wanted)
-        settings = self.settings.model_copy(update={"labels": wanted.labels})
+        settings = self.settings.with_reloadable(wanted)
+        for part in sorted(type(wanted).model_fields):
+            if getattr(wanted, part) != getattr(settings, part):
+                log.warning("%s has changed in the configuration: that needs a restart", part)
+        self._refilter(settings.sources)
         # First, as whoever is told that they are in force may ask for them.
         self.settings, self._schedules = settings, prepared.schedules
         return self._live.change(prepared.labels, settings.hears, keep=keep)
-
-    def _warn_of_restart(self, wanted: Settings) -> None:
-        for part in sorted(type(wanted).model_fields.keys() - {"labels"}):
-            if getattr(wanted, part) != getattr(self.settings, part):
-                log.warning("%s has changed in the configuration: that needs a restart", part)
 
     def _schedules_of(self, settings: Settings, at: datetime) -> Schedules:
         recommended = self._scorer.checkpoint.recommended

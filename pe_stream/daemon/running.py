@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ from pe_stream.outputs.metrics import Metrics, Readings
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 from pe_stream.outputs.notifications import Notifications
 from pe_stream.pipeline.live import Live
-from pe_stream.pipeline.openers import openers
+from pe_stream.pipeline.openers import filters_of, openers, refilter
 from pe_stream.pipeline.scorer import Scorer
 from pe_stream.storage import clips as clips_module
 from pe_stream.storage import events as events_module
@@ -100,8 +101,9 @@ class Running:
             settings.clips, on_failure=died, on_done=self._clip_done, judged=self._judged
         )
         self._listeners = Listeners(given.failed, clipped=self._clips.named)
+        filters = filters_of(settings)
         self._live = Live(
-            openers(settings),
+            openers(settings, filters),
             scorer,
             self._listeners,
             node=settings.node,
@@ -124,6 +126,7 @@ class Running:
             version=given.version,
             read=given.read,
             on_failure=died,
+            refilter=partial(refilter, filters),
         )
         self._mqtt = self._connect(stack, died)
         self._mqtt.start()

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from pe_stream.audio.devices import list_devices
 from pe_stream.audio.feed import Feed, Opener
+from pe_stream.audio.filtering import SoundFilter
 from pe_stream.audio.limits import LiveLimits
 from pe_stream.audio.source import open_source, ways_of
 from pe_stream.config import Settings, SourceSettings
@@ -20,26 +21,47 @@ OPEN_S = 3.0
 """Sources that are not open by then are not waited for at the start."""
 
 
-def openers(settings: Settings) -> dict[str, Opener]:
+def filters_of(settings: Settings) -> dict[str, SoundFilter]:
+    """What is done to the sound of each source before anybody hears it."""
+    return {name: SoundFilter(name, spec) for name, spec in settings.sources.items()}
+
+
+def refilter(filters: Mapping[str, SoundFilter], sources: Mapping[str, SourceSettings]) -> None:
+    """Set filters as these sources have them; from any thread."""
+    for name, each in filters.items():
+        if name in sources:
+            each.set(sources[name])
+
+
+def openers(
+    settings: Settings, filters: Mapping[str, SoundFilter] | None = None
+) -> dict[str, Opener]:
     """The opener of each source of the settings.
 
-    An index of a microphone is what it is now: once one is open, PortAudio counts again.
+    filters: of each source, where they may be set otherwise later; see `filters_of`. An index of a
+    microphone is what it is now: once one is open, PortAudio counts again.
     """
+    sound_filters = filters_of(settings) if filters is None else filters
     ids: dict[int, str] = {}
     if any(isinstance(spec.microphone, int) for spec in settings.sources.values()):
         with suppress(UnavailableError):
             ids = {device.index: device.id for device in list_devices()}
 
-    def opener(spec: SourceSettings) -> Opener:
+    def opener(name: str, spec: SourceSettings) -> Opener:
         if isinstance(spec.microphone, int):
             known = ids.get(spec.microphone, spec.microphone)
             spec = spec.model_copy(update={"microphone": known})
         limits, ways = LiveLimits(), ways_of(spec)  # they outlive its connections
         return lambda sample, at_s: open_source(
-            spec, first_sample=sample, at_s=at_s, limits=limits, ways=ways
+            spec,
+            first_sample=sample,
+            at_s=at_s,
+            limits=limits,
+            ways=ways,
+            sound_filter=sound_filters[name],
         )
 
-    return {name: opener(spec) for name, spec in settings.sources.items()}
+    return {name: opener(name, spec) for name, spec in settings.sources.items()}
 
 
 def open_together(feeds: Mapping[str, Feed]) -> dict[str, str]:

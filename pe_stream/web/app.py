@@ -19,6 +19,7 @@ from pe_stream.errors import ConfigError, PeStreamError
 from pe_stream.outputs.shortage import shortage
 from pe_stream.version import __version__
 from pe_stream.web import (
+    audio_api,
     daemon_api,
     events_api,
     examples_api,
@@ -31,6 +32,7 @@ from pe_stream.web.daemon_view import DaemonView
 from pe_stream.web.error_text import in_words
 from pe_stream.web.gate import Gate
 from pe_stream.web.guard import Guard
+from pe_stream.web.live_audio import LiveAudio
 from pe_stream.web.passwords import Authenticator
 from pe_stream.web.viewers import Viewers
 
@@ -49,7 +51,13 @@ _ANYWHERE: dict[int | str, dict[str, Any]] = {
 """Answers that every route may give."""
 
 
-def build(settings: WebSettings, daemon: DaemonView, viewers: Viewers, gate: Gate) -> ASGIApp:
+def build(
+    settings: WebSettings,
+    daemon: DaemonView,
+    viewers: Viewers,
+    live_audio: LiveAudio,
+    gate: Gate,
+) -> ASGIApp:
     """Make the application. Raises ConfigError where the password or token cannot be used."""
     door = Authenticator(settings)
     app = FastAPI(
@@ -66,9 +74,17 @@ def build(settings: WebSettings, daemon: DaemonView, viewers: Viewers, gate: Gat
     for kind in (OSError, RuntimeError):
         app.add_exception_handler(kind, _run_out)
     app.state.daemon, app.state.viewers, app.state.door = daemon, viewers, door
-    app.state.gate = gate
+    app.state.gate, app.state.live_audio = gate, live_audio
     api = APIRouter(prefix="/api/v1")
-    for part in (session_api, daemon_api, labels_api, events_api, examples_api, search_api):
+    for part in (
+        session_api,
+        daemon_api,
+        audio_api,
+        labels_api,
+        events_api,
+        examples_api,
+        search_api,
+    ):
         api.include_router(part.router, responses=_ANYWHERE)
     app.include_router(api)
     app.mount("/", StaticFiles(directory=STATIC, html=True))

@@ -21,8 +21,9 @@ from pe_stream.web import event_schemas, schemas
 from pe_stream.web.daemon_view import DaemonView
 from pe_stream.web.dependencies import DaemonDep, Turns
 from pe_stream.web.guard import address, knows
+from pe_stream.web.live_audio import refusal
 from pe_stream.web.passwords import Authenticator
-from pe_stream.web.stream import EventStream
+from pe_stream.web.stream import EndlessResponse
 from pe_stream.web.times import ns_of, utc_of
 from pe_stream.web.viewers import Viewers, sse
 
@@ -66,6 +67,7 @@ def info(
         history=daemon.scores is not None,
         search=daemon.embeddings is not None,
         clips=settings.clips.enabled,
+        listen=refusal(settings) is None,
         broker=schemas.BrokerState(connected=broker.connected, waiting=broker.waiting),
         resources=daemon.shortage() or "ok",
         config=schemas.ConfigState(
@@ -187,7 +189,7 @@ async def live(
                     return
                 yield message
 
-    return EventStream(messages(), done=lambda: viewers.leave(viewer))
+    return EndlessResponse(messages(), done=lambda: viewers.leave(viewer))
 
 
 def shown(scores: NDArray[np.float32]) -> list[float]:

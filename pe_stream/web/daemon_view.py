@@ -75,10 +75,18 @@ class DaemonView:
     embeddings: EmbeddingStore | None
 
     def sources(self) -> list[dict[str, Any]]:
-        """The health of each source, with its name and labels."""
+        """The health of each source, with its name, labels, gain and filters."""
         return [self.shown(source, health) for source, health in self.health().items()]
 
     def shown(self, source: str, health: Mapping[str, Any]) -> dict[str, Any]:
         """The same of one source."""
-        labels = list(self.settings().labels_of(source))
-        return {"name": source, **health, "labels": labels}
+        settings = self.settings()
+        spec = settings.sources[source]
+        return {
+            "name": source,
+            **health,
+            "labels": list(settings.labels_of(source)),
+            "gain_db": spec.gain_db,
+            "highpass_hz": spec.highpass_hz,
+            "lowpass_hz": spec.lowpass_hz,
+        }

@@ -102,6 +102,7 @@ class Info(BaseModel):
     history: bool
     search: bool
     clips: bool
+    listen: bool
     broker: BrokerState
     resources: str
     config: ConfigState
@@ -144,6 +145,9 @@ class SourceHealth(BaseModel):
     rtf: float | None
     breaks_per_minute: float
     labels: list[str]
+    gain_db: float
+    highpass_hz: float | None
+    lowpass_hz: float | None
     sound_level: LevelState | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,7 @@ from pe_stream.web.app import build
 from pe_stream.web.daemon_api import rules_shown
 from pe_stream.web.daemon_view import DaemonView
 from pe_stream.web.gate import Gate
+from pe_stream.web.live_audio import LiveAudio
 from pe_stream.web.viewers import Viewers
 
 log = logging.getLogger(__name__)
@@ -54,7 +56,8 @@ class Server(Listener):
         self._most = places(CONNECTIONS + _OF_A_VIEWER * settings.viewers, part=4)
         self.gate = Gate()
         self._viewers = Viewers(min(settings.viewers, self._most // 2), self.gate)
-        self._app = build(settings, daemon, self._viewers, self.gate)
+        self._live_audio = LiveAudio()
+        self._app = build(settings, daemon, self._viewers, self._live_audio, self.gate)
         self._on_failure = on_failure
         self._server: HttpServer | None = None
         self.url = ""
@@ -73,7 +76,7 @@ class Server(Listener):
                 self._app,
                 listening,
                 self._on_failure,
-                began=self._viewers.attend,
+                began=self._began,
                 certificate=None if tls is None else tls.certificate,
                 key=None if tls is None else tls.key,
             )
@@ -91,8 +94,13 @@ class Server(Listener):
         """Send everybody away."""
         if self._server is not None:
             self._viewers.end()  # their answers have no other end
+            self._live_audio.end()
             self._server.stop(STOP_S)
             self._server = None
+
+    def _began(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._viewers.attend(loop)
+        self._live_audio.attend(loop)
 
     def event(self, event: Event) -> None:
         """A phase of an event."""
@@ -101,6 +109,7 @@ class Server(Listener):
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Frames that became final."""
         self._viewers.hop(source, names, heard)
+        self._live_audio.heard(source, heard.audible)
 
     def level(self, source: str, level: SoundLevel) -> None:
         """The level of a second."""

@@ -1,9 +1,9 @@
-"""Server-sent events that end with a reader who does not read."""
+"""Answers without an end of their own, which end with a reader who does not read."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,14 +14,20 @@ STALLED_S = 10.0
 """A reader who takes nothing for so long is left."""
 
 
-class EventStream(Response):
+class EndlessResponse(Response):
     """A response without an end; done: called when it is over, however it ends."""
 
-    media_type = "text/event-stream"
-
-    def __init__(self, messages: AsyncIterator[str], done: Callable[[], None]) -> None:
-        """Send `messages`, each a whole event."""
-        super().__init__(headers={"X-Accel-Buffering": "no"})
+    def __init__(
+        self,
+        messages: AsyncIterator[str | bytes],
+        done: Callable[[], None],
+        media_type: str = "text/event-stream",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send `messages`, such as whole events; what is empty is left out."""
+        super().__init__(
+            headers={"X-Accel-Buffering": "no", **(headers or {})}, media_type=media_type
+        )
         del self.headers["content-length"]
         self._messages = messages
         self._done = done
@@ -43,8 +49,10 @@ class EventStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(start)
         async for message in self._messages:
-            body = {"type": "http.response.body", "body": message.encode(), "more_body": True}
-            await asyncio.wait_for(send(body), STALLED_S)
+            data = message if isinstance(message, bytes) else message.encode()
+            if data:
+                body = {"type": "http.response.body", "body": data, "more_body": True}
+                await asyncio.wait_for(send(body), STALLED_S)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audio.recordings import write_wav
+from stand_ins import ScriptedSource
 
 from pe_stream.audio import open_source, portaudio
+from pe_stream.audio.filtering import SoundFilter
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.network import NetworkStream
+from pe_stream.audio.source import FilteredSource
 from pe_stream.config.sources import RtspSettings
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import ConfigError, UnavailableError
@@ -26,6 +29,9 @@ class Spec:
     channel: int | None = None
     track: int | None = None
     rtsp: RtspSettings = field(default_factory=RtspSettings)
+    gain_db: float = 0.0
+    highpass_hz: float | None = None
+    lowpass_hz: float | None = None
 
 
 def test_a_file_is_played_with_all_that_is_asked_for(tmp_path: Path) -> None:
@@ -68,3 +74,40 @@ def test_a_microphone_is_looked_for() -> None:
 def test_neither_is_refused() -> None:
     with pytest.raises(ConfigError, match="either `microphone` or `url`"):
         open_source(Spec())
+
+
+def test_sound_is_filtered_as_the_settings_say(tmp_path: Path) -> None:
+    samples = np.stack([np.full(9600, 0.125), np.full(9600, 0.25)], axis=1)
+    path = str(write_wav(tmp_path / "a.wav", samples, 48_000))
+    plain = open_source(Spec(url=path, channel=1))
+    plain.close()
+    source = open_source(Spec(url=path, channel=1, gain_db=-6.0206, lowpass_hz=500), first_sample=9)
+    assert source.describe == f"{path} in real time, low-pass 500 Hz, gain -6.0206 dB"
+    assert source.returns is plain.returns is False
+    first = next(source)
+    assert isinstance(first, AudioChunk)
+    assert (first.start, first.anchor_ns is not None) == (9, True)
+    assert first.samples == pytest.approx(0.125, abs=1e-4)
+    source.close()
+    assert list(source) == []
+
+
+def test_filters_may_be_set_while_it_is_heard(tmp_path: Path) -> None:
+    path = str(write_wav(tmp_path / "a.wav", np.full((9600, 1), 0.25), 48_000))
+    sound_filter = SoundFilter("a", Spec())
+    source = open_source(Spec(url=path), sound_filter=sound_filter)
+    first = next(source)
+    sound_filter.set(Spec(gain_db=6.0206))
+    second = next(source)
+    source.close()
+    assert isinstance(first, AudioChunk)
+    assert isinstance(second, AudioChunk)
+    assert first.samples == pytest.approx(0.25, abs=1e-4)
+    assert second.samples == pytest.approx(0.5, abs=1e-4)
+
+
+def test_what_is_not_there_is_passed_on_with_filters() -> None:
+    scripted = ScriptedSource().give(Absent("no microphone"), None)
+    source = FilteredSource(scripted, SoundFilter("a", Spec(highpass_hz=100)))
+    assert list(source) == [Absent("no microphone")]
+    assert source.returns is scripted.returns

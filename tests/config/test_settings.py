@@ -827,3 +827,57 @@ class TestRtsp:
     def test_a_track_of_a_file_or_another_stream(self) -> None:
         for url in ("film.mkv", "http://nvr/live", "srt://nvr:900"):
             assert SourceSettings(url=url, track=1).track == 1
+
+
+class TestFilters:
+    def test_without_any_the_sound_is_as_it_comes(self) -> None:
+        spec = SourceSettings(microphone=0)
+        assert (spec.gain_db, spec.highpass_hz, spec.lowpass_hz) == (0, None, None)
+
+    @pytest.mark.parametrize(
+        ("key", "least", "most"),
+        [("gain_db", -60, 60), ("highpass_hz", 10, 10_000), ("lowpass_hz", 100, 20_000)],
+    )
+    def test_each_has_its_limits(self, key: str, least: float, most: float) -> None:
+        for value in (least, most):
+            spec = SourceSettings.model_validate({"microphone": 0, key: value})
+            assert getattr(spec, key) == value
+        wrong = (least - 0.1, most + 0.1, float("nan"), float("inf"), "100", [100], True)
+        for each in wrong:
+            with pytest.raises(ValidationError, match=key):
+                SourceSettings.model_validate({"microphone": 0, key: each})
+
+    @pytest.mark.parametrize("lowpass_hz", [100.0, 299.9, 300.0])
+    def test_something_has_to_be_left(self, lowpass_hz: float) -> None:
+        said = f"nothing is left between highpass_hz, 300, and lowpass_hz, {lowpass_hz:g}"
+        with pytest.raises(ValidationError, match=said):
+            SourceSettings(microphone=0, highpass_hz=300, lowpass_hz=lowpass_hz)
+        assert SourceSettings(microphone=0, highpass_hz=300, lowpass_hz=301).lowpass_hz == 301
+
+    def test_the_schema_has_the_limits(self) -> None:
+        keys = config_schema()["$defs"]["SourceSettings"]["properties"]
+        assert (keys["gain_db"]["minimum"], keys["gain_db"]["maximum"]) == (-60, 60)
+
+
+def test_a_daemon_takes_labels_filters_and_listening_while_it_runs() -> None:
+    def made(source: dict[str, Any], label: str, **more: Any) -> Settings:
+        data = {"sources": {"a": source}, "labels": {label: None}} | more
+        return Settings.model_validate(data)
+
+    running = made({"microphone": 0, "gain_db": 3}, "dog", node="n", web={"port": 1000})
+    wanted = made(
+        {"microphone": 1, "highpass_hz": 90},
+        "cat",
+        node="m",
+        web={"port": 2000, "listen": False},
+    )
+    now = running.with_reloadable(wanted)
+    expected = made(
+        {"microphone": 0, "highpass_hz": 90},
+        "cat",
+        node="n",
+        web={"port": 1000, "listen": False},
+    )
+    assert now == expected
+    gone = Settings.model_validate({"sources": {"b": {"microphone": 1}}, "labels": {"cat": None}})
+    assert running.with_reloadable(gone).sources == running.sources

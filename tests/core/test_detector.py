@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pe_stream.core.clipper import ClipRule
 from pe_stream.core.detector import Detector, Heard
 from pe_stream.core.event_builder import Origin
 from pe_stream.core.types import (
@@ -44,10 +45,17 @@ def scores_of(window: Window) -> FrameScores:
     return scores
 
 
-def detector(*, live: bool = False, framing: Framing = FRAMING) -> Detector:
+def detector(
+    *, live: bool = False, framing: Framing = FRAMING, clips: ClipRule | None = None
+) -> Detector:
     ids = count()
     return Detector(
-        Origin("node", "mic", "test"), framing, RULES, live=live, new_id=lambda: f"{next(ids)}"
+        Origin("node", "mic", "test"),
+        framing,
+        RULES,
+        live=live,
+        new_id=lambda: f"{next(ids)}",
+        clips=clips,
     )
 
 
@@ -415,3 +423,50 @@ def test_a_break_is_counted_but_not_the_beginning() -> None:
     source.feed(AudioChunk(192_000, samples, 4_000_000_000))
     assert (source.account.breaks, source.account.lost) == (2, 96_000)
     assert source.account.breaks_per_minute == 2.0
+
+
+class TestAudible:
+    def test_without_clips_nothing_may_be_heard(self) -> None:
+        source = detector()
+        for chunk in chunks(bursts(4)):
+            source.feed(chunk)
+        assert [run for heard in drain(source) for run in heard.audible] == []
+
+    def test_with_clips_it_is_what_was_scored(self) -> None:
+        source, samples = detector(clips=ClipRule(0, 0)), bursts(4.01)
+        for chunk in chunks(samples):
+            source.feed(chunk)
+        source.end(None)
+        runs = [run for heard in drain(source) for run in heard.audible]
+        np.testing.assert_array_equal(np.concatenate([run[1] for run in runs]), samples)
+        assert all(b[0] == a[0] + len(a[1]) for a, b in pairwise(runs))
+
+    @pytest.mark.parametrize("gap", [False, True])
+    def test_what_withholds_clips_withholds_it(self, *, gap: bool) -> None:
+        """Over all events of a label, from a margin before the onset to one after the end."""
+        quiet, loud = np.full(5 * 48_000, 0.05, np.float32), np.full(48_000, 0.9, np.float32)
+        samples = np.concatenate([quiet, loud, quiet, loud[:9600], quiet])
+        source = detector(clips=ClipRule(0, 0, never_when=frozenset({"loud"})))
+        heard: list[Heard] = []
+        for chunk in chunks(samples, range(0, len(samples), 4800)):
+            source.feed(replace(chunk, anchor_ns=7) if gap and chunk.start == 7 * 48_000 else chunk)
+            heard += drain(source)
+        source.end(None)
+        heard += drain(source)
+        made = np.concatenate([run[1] for each in heard for run in each.audible])
+        assert len(made) == len(samples)
+        silent = np.flatnonzero(made == 0)
+        events = [e for e in all_events(heard) if e.label == "loud" and e.phase is Phase.END]
+        assert len(events) == 2
+        begin_s = 7 if gap else 0
+        expected = [
+            (round((at + e.onset_s - 1) * 48_000), round((at + (e.offset_s or 0) + 1) * 48_000))
+            for e, at in zip(events, [0, begin_s], strict=True)
+        ]
+        spans = np.concatenate([np.arange(a, b) for a, b in expected])
+        missing = np.setdiff1d(spans, silent)
+        assert len(missing) == 0
+        # while it was on, a little more than that is silence
+        assert len(np.setdiff1d(silent, spans)) < 2 * 48_000
+        np.testing.assert_array_equal(made[made != 0], samples[made != 0])
+        assert not np.isin(np.float32(0.9), made)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -18,6 +20,7 @@ from sounds import noise
 from stand_ins import LevelEngine, ScriptedSource, chunk, scorer
 from timing import within
 
+from pe_stream.audio.filtering import SoundFilter
 from pe_stream.config import LocationSettings, Settings, local_time
 from pe_stream.config.edit import ConfigFile, ConflictError, Edit
 from pe_stream.config.file import load, parse
@@ -31,6 +34,7 @@ from pe_stream.labels import enrol
 from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.outputs.mqtt import SetCommand
 from pe_stream.pipeline.live import Live
+from pe_stream.pipeline.openers import filters_of, refilter
 
 CONFIG = (
     "sources: {a: {microphone: default}}\nlabels: {dog: {threshold: 0.5}, cat: {threshold: 0.5}}\n"
@@ -47,6 +51,7 @@ class Desk:
     read_on: threading.Event = field(default_factory=threading.Event)
     reading: threading.Event = field(default_factory=threading.Event)
     failures: list[BaseException] = field(default_factory=list)
+    filters: dict[str, SoundFilter] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.go_on.set()
@@ -55,6 +60,7 @@ class Desk:
         self.file = ConfigFile(self.path)
         self.source = ScriptedSource()
         settings = load(self.path)
+        self.filters.update(filters_of(settings))
         heard = scorer(rules_of(settings), before=self._before)
         checkpoint = SimpleNamespace(name="level", recommended={})
         heard = type(heard)(cast("Any", checkpoint), heard.engine, heard.framing, heard.labels)
@@ -77,6 +83,7 @@ class Desk:
             version=self.file.version,
             read=self._read,
             on_failure=self.failures.append,
+            refilter=partial(refilter, self.filters),
         )
 
     def hold(self) -> None:
@@ -243,6 +250,54 @@ def test_reloads_wait_for_scoring_and_one_change_waits_at_most(
     desk.go_on.set()
     wait_until(lambda: desk.live.rules["a"][0].threshold == 0.8, "the last of them")
     wait_until(lambda: caplog.text.count("reloaded: 2 labels") == 2, "the first, and one for all")
+
+
+def reload_with(desk: Desk, text: str, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Returns what of it needs a restart."""
+    caplog.clear()
+    desk.path.write_text(text, "utf-8")
+    with caplog.at_level(logging.INFO):
+        desk.active_labels.reload()
+        wait_until(lambda: "reloaded: 2 labels" in caplog.text, "the reload")
+    told = [record.getMessage() for record in caplog.records]
+    return [each.split()[0] for each in told if "needs a restart" in each]
+
+
+def test_a_reload_sets_gain_and_filters(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    labels = "labels: {dog: {threshold: 0.5}, cat: {threshold: 0.5}}\n"
+    one = f"sources: {{a: {{microphone: default, gain_db: 6, highpass_hz: 90}}}}\n{labels}"
+    assert reload_with(desk, one, caplog) == []
+    assert "a: the sound is now taken with high-pass 90 Hz, gain +6 dB" in caplog.text
+    assert str(desk.filters["a"]) == "high-pass 90 Hz, gain +6 dB"
+    assert desk.active_labels.settings.sources["a"].gain_db == 6
+    # what else is in a source needs a restart, and the rest is taken all the same
+    other = f"sources: {{a: {{microphone: 3, gain_db: 1}}, b: {{microphone: 4}}}}\n{labels}"
+    assert reload_with(desk, other, caplog) == ["sources"]
+    assert str(desk.filters["a"]) == "gain +1 dB"
+    spec = desk.active_labels.settings.sources["a"]
+    assert (spec.microphone, spec.gain_db, spec.highpass_hz) == ("default", 1, None)
+    # an edit of a label on the page finds them as they are in the file
+    desk.path.write_text(one, "utf-8")
+    desk.change(0.7)
+    assert str(desk.filters["a"]) == "high-pass 90 Hz, gain +6 dB"
+
+
+def test_a_reload_that_is_refused_leaves_filters(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.path.write_text(CONFIG.replace("default", "default, gain_db: 99"), "utf-8")
+    desk.active_labels.reload()
+    wait_until(lambda: "not reloaded" in caplog.text, "it is refused")
+    assert "gain_db" in caplog.text
+    assert str(desk.filters["a"]) == ""
+
+
+def test_a_reload_says_whether_one_may_listen(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    assert reload_with(desk, f"{CONFIG}web: {{listen: false}}\n", caplog) == []
+    assert not desk.active_labels.settings.web.listen
+    assert reload_with(desk, f"{CONFIG}web: {{port: 1000}}\n", caplog) == ["web"]
+    web = desk.active_labels.settings.web
+    assert (web.listen, web.port) == (True, 8765)
 
 
 def test_what_was_saved_by_hand_comes_into_force_where_an_edit_is_told_of_it(desk: Desk) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mosquitto import Mosquitto
 from processes import Daemon, MosquittoSub, level_config, pe_stream
@@ -18,9 +19,11 @@ from timing import within
 
 from pe_stream.audio.feed import Feed
 from pe_stream.audio.source import Source
+from pe_stream.config import Settings
+from pe_stream.core.types import AudioChunk
 from pe_stream.errors import UnavailableError
-from pe_stream.pipeline import openers
-from pe_stream.pipeline.openers import open_together
+from pe_stream.pipeline import openers as openers_module
+from pe_stream.pipeline.openers import filters_of, open_together, openers, refilter
 
 
 def feed(name: str, take_s: threading.Event | None = None, error: str = "") -> Feed:
@@ -61,7 +64,7 @@ def test_all_are_opened_at_the_same_time() -> None:
 def test_one_that_takes_long_is_left_to_itself(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(openers, "OPEN_S", 0.1)
+    monkeypatch.setattr(openers_module, "OPEN_S", 0.1)
     never = threading.Event()
     feeds = {"pipe": feed("pipe", never), "hall": feed("hall")}
     said = open_together(feeds)
@@ -99,6 +102,37 @@ def test_field_case_22_a_pipe_that_nobody_writes_to(
         house.wait_for("pe_stream/test_node/hall/events", '"end"')
         daemon.send(signal.SIGTERM)
         assert daemon.exit_code() == 143
+
+
+def test_sources_are_heard_through_their_filters(tmp_path: Path) -> None:
+    """Of a hum and a beep, only what was not taken away; and otherwise once that is set."""
+    at = np.arange(48_000) / 48_000
+    both = 0.4 * np.sin(2 * np.pi * 50 * at) + 0.1 * np.sin(2 * np.pi * 2000 * at)
+    sound = write_float_wav(tmp_path / "sound.wav", both.astype(np.float32))
+    labels = {"labels": {"dog": None}}
+    sources = {"a": {"url": str(sound), "highpass_hz": 500.0}, "b": {"url": str(sound)}}
+    settings = Settings.model_validate({"sources": sources} | labels)
+    filters = filters_of(settings)
+    made = openers(settings, filters)
+    heard = {name: made[name](0, None) for name in made}
+
+    def rms(name: str) -> float:
+        item = next(heard[name])
+        assert isinstance(item, AudioChunk)
+        return float(np.sqrt(np.mean(item.samples.astype(float) ** 2)))
+
+    assert rms("a") == pytest.approx(0.0707, rel=0.1)
+    assert rms("b") == pytest.approx(0.29, rel=0.1)
+    sources["a"] = {"url": str(sound), "gain_db": -20.0}
+    sources["c"] = {"url": str(sound)}
+    refilter(filters, Settings.model_validate({"sources": sources} | labels).sources)
+    assert rms("a") == pytest.approx(0.029, rel=0.1)
+    assert rms("b") == pytest.approx(0.29, rel=0.1)
+    for source in heard.values():
+        source.close()
+    alone = openers(settings)["a"](0, None)
+    assert "high-pass 500 Hz" in alone.describe
+    alone.close()
 
 
 @pytest.mark.realtime

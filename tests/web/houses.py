@@ -80,10 +80,12 @@ class Standing:
 
 
 @contextmanager
-def standing(folder: Path, web: str = "", *, clips: bool = True) -> Iterator[Standing]:
-    """Serve a house. web: keys of its section in YAML."""
+def standing(
+    folder: Path, web: str = "", *, clips: bool = True, more: str = ""
+) -> Iterator[Standing]:
+    """Serve a house. web: keys of its section in YAML; more: other sections."""
     path = folder / "config.yaml"
-    path.write_text(f"{CONFIG}web: {{enabled: true, port: {free_port()}{web}}}\n", "utf-8")
+    path.write_text(f"{CONFIG}web: {{enabled: true, port: {free_port()}{web}}}\n{more}", "utf-8")
     settings = load(path)
     store = EventStore(folder / "events.db", keep_days=30, limit=100)
     history = ScoreStore(HistorySettings(path=str(folder / "scores.db")))

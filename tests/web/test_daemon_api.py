@@ -33,7 +33,8 @@ def test_what_it_is(house: Standing) -> None:
         assert (told["store"], told["history"]) == ("ok", True)
         sources = client.get("api/v1/sources").json()["sources"]
     shown = {key: value for key, value in source_state().items() if key != "store"}
-    assert sources[0] == {"name": "kitchen", **shown, "labels": ["dog", "knock"]}
+    unfiltered = {"gain_db": 0.0, "highpass_hz": None, "lowpass_hz": None}
+    assert sources[0] == {"name": "kitchen", **shown, "labels": ["dog", "knock"], **unfiltered}
     assert (sources[1]["name"], sources[1]["labels"]) == ("porch", ["dog"])
 
 

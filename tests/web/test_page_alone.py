@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -659,3 +660,135 @@ def test_who_logs_out_leaves_nothing_behind(chromium: Browser, tmp_path: Path) -
         expect(opened.get_by_test_id("label-form")).to_have_count(0)
         log_in(opened)
         expect(opened.get_by_test_id("label-prompts")).to_have_value("a dog barking")
+
+
+# Listening live, and what is done to the sound
+
+
+def test_one_listens_to_a_source_and_stops(chromium: Browser, tmp_path: Path) -> None:
+    """What Chromium plays is what was heard; one source at a time; leaving the view ends it."""
+    with (
+        standing(tmp_path, more="clips: {enabled: true}\n") as house,
+        page(chromium, f"{house.url}#/live") as opened,
+        telling_a_tone(house),
+    ):
+        listeners = house.server._live_audio._listeners
+
+        def sources() -> list[str]:
+            return [each.source for each in listeners]
+
+        opened.evaluate(
+            """() => {
+              const Player = window.Audio;
+              window.players = [];
+              window.Audio = function (address) {
+                const player = new Player(address);
+                window.players.push(player);
+                return player;
+              };
+            }"""
+        )
+        kitchen, porch = (
+            opened.get_by_role("button", name=f"to {n}") for n in ("kitchen", "porch")
+        )
+        expect(kitchen).to_have_text("Listen")
+        kitchen.click()
+        expect(kitchen).to_have_text("Stop listening")
+        wait_until(lambda: sources() == ["kitchen"], "it listens")
+        opened.wait_for_function("() => window.players[0].currentTime > 2", polling=100)
+        loudest = opened.evaluate(
+            """async () => {
+              const context = new AudioContext();
+              await context.resume();
+              const analyser = context.createAnalyser();
+              analyser.fftSize = 8192;
+              context.createMediaElementSource(window.players[0]).connect(analyser);
+              const bins = new Float32Array(analyser.frequencyBinCount);
+              for (let n = 0; n < 100; n += 1) {
+                await new Promise((done) => setTimeout(done, 100));
+                analyser.getFloatFrequencyData(bins);
+                if (Math.max(...bins) > -40) break;
+              }
+              return bins.indexOf(Math.max(...bins)) * context.sampleRate / analyser.fftSize;
+            }"""
+        )
+        assert loudest == pytest.approx(1000, abs=20)
+        porch.click()
+        expect(kitchen).to_have_text("Listen")
+        expect(porch).to_have_text("Stop listening")
+        wait_until(lambda: sources() == ["porch"], "the other one only")
+        porch.click()
+        expect(porch).to_have_text("Listen")
+        wait_until(lambda: sources() == [], "nobody listens")
+        kitchen.click()
+        wait_until(lambda: sources() == ["kitchen"], "it listens again")
+        opened.evaluate("() => { location.hash = '#/health'; }")
+        wait_until(lambda: sources() == [], "the view was left")
+        expect(opened.get_by_test_id("toast")).to_have_count(0)
+        assert Axe().run(opened).violations_count == 0
+
+
+def test_where_listening_ends_the_page_says_so(chromium: Browser, tmp_path: Path) -> None:
+    with (
+        standing(tmp_path, more="clips: {enabled: true}\n") as house,
+        page(chromium, f"{house.url}#/live") as opened,
+    ):
+        button = opened.get_by_role("button", name="to kitchen")
+        button.click()
+        wait_until(lambda: len(house.server._live_audio._listeners) == 1, "it listens")
+        text = house.file.path.read_text("utf-8")
+        house.file.path.write_text(text.replace("enabled: true, port", "listen: false, port"))
+        house.load()
+        toast = opened.get_by_test_id("toast")
+        expect(toast).to_contain_text("Listening to kitchen has ended: it is switched off.")
+        expect(button).to_be_hidden()
+
+
+def test_where_one_may_not_listen_there_is_no_button(chromium: Browser, house: Standing) -> None:
+    with at(chromium, house, "live") as opened:
+        expect(opened.get_by_test_id("source-panel")).to_have_count(2)
+        expect(opened.get_by_test_id("listen").first).to_be_hidden()
+
+
+def test_the_page_says_what_is_done_to_the_sound(chromium: Browser, house: Standing) -> None:
+    text = house.file.path.read_text("utf-8")
+    filtered = "{microphone: default, gain_db: -6, highpass_hz: 80, lowpass_hz: 12500}"
+    house.file.path.write_text(text.replace("{microphone: default}", filtered), "utf-8")
+    house.load()
+    with at(chromium, house, "live") as opened:
+        panel = opened.locator("[data-testid=source-panel]")
+        told = panel.first.get_by_test_id("sound")
+        words = "Heard with high-pass 80 Hz, low-pass 12.5 kHz, gain \N{MINUS SIGN}6 dB."
+        expect(told).to_have_text(words)
+        expect(panel.last.get_by_test_id("sound")).to_be_hidden()
+        house.file.path.write_text(text, "utf-8")
+        house.load()
+        house.server.health("kitchen", source_state())
+        expect(told).to_be_hidden()
+
+
+@contextmanager
+def telling_a_tone(house: Standing) -> Iterator[None]:
+    """A tone of 1 kHz, as if both sources heard it."""
+    over = threading.Event()
+    tone = 0.3 * np.sin(2 * np.pi * 1000 * np.arange(12 * FRAME) / 48_000)
+    samples = tone.astype(np.float32)
+
+    def tell() -> None:
+        number = 0
+        while not over.wait(0.48):
+            for source in ("kitchen", "porch"):
+                run = (number * len(samples), samples)
+                nothing = np.zeros((0, 2), np.float32)
+                house.server.scores(
+                    source, ["dog", "knock"], Heard(0, 0, nothing, [], samples, audible=[run])
+                )
+            number += 1
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(10)

@@ -197,6 +197,8 @@ def _source(spec: SourceSpec) -> str:
         )
     level = "silent" if account.level_dbfs is None else f"{account.level_dbfs} dBFS"
     clipped = f", {account.clipped} samples clipped" if account.clipped else ""
+    if clipped and spec.gain_db > 0:
+        clipped += f": is gain_db {spec.gain_db:g} too much?"
     return f"{source.describe}: level {level}{clipped}"
 
 

@@ -83,6 +83,8 @@ const ICONS = {
   right: "M5 12.5l4.5 4.5L19 7.5",
   wrong: "M6 6l12 12M18 6L6 18",
   clip: "M8 5l11 7-11 7z",
+  listen: "M4 9v6h4l5 4V5L8 9zM16 9c1.4 1.7 1.4 4.3 0 6M18.5 6.5c3 3.1 3 7.9 0 11",
+  stop: "M7 7h10v10H7z",
   up: "M12 19V5M6 11l6-6 6 6",
   down: "M12 5v14M6 13l6 6 6-6",
   warning: "M12 4l9 16H3zM12 10v5M12 17.5v.01",

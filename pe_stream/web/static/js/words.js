@@ -42,6 +42,16 @@ export const STATES = {
   starting: { word: "starting", more: "It is being opened." },
 };
 
+/** What is done to the sound of a source before anybody hears it; empty where nothing is. */
+export function soundOf({ gain_db: gain, highpass_hz: low, lowpass_hz: high }) {
+  return [
+    low && `high-pass ${hertz(low)}`, high && `low-pass ${hertz(high)}`,
+    gain && `gain ${gain > 0 ? "+" : "−"}${Math.abs(gain)} dB`,
+  ].filter(Boolean).join(", ");
+}
+
+const hertz = (value) => (value < 1000 ? `${value} Hz` : `${value / 1000} kHz`);
+
 /** Why an event ended other than by its score falling. */
 export const REASONS = {
   gap: "It was cut off: the sound from this source broke off.",

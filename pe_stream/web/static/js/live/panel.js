@@ -5,8 +5,9 @@ import { daemon, labelsAt } from "../daemon.js";
 import { Ends } from "../signal.js";
 import { link } from "../router.js";
 import { on } from "../stream.js";
-import { dbfs, moment, STATES } from "../words.js";
+import { dbfs, moment, soundOf, STATES } from "../words.js";
 import { heardAt, SHOWN } from "./heard.js";
+import { listenButton } from "./listening.js";
 import { meter } from "./meter.js";
 import { spectrogram, ticks } from "./spectrogram.js";
 import { topLabels } from "./top_labels.js";
@@ -26,11 +27,12 @@ export class Panel {
   #sorted = 0;
   #badge = el("span.badge", { testid: "state" });
   #why = el("p.why", { hidden: true });
+  #sound = el("p.sound", { testid: "sound", hidden: true });
   #list = el("ul.tracks", { testid: "tracks" });
   #more = el("button.quiet.more", { type: "button", testid: "all-labels" });
   #picture = el("div.picture");
   #meter;
-  #sound = el("span.figures.small.muted", { testid: "sound-level", title: "The last second: mean, A-weighted mean, and peak" });
+  #level = el("span.figures.small.muted", { testid: "sound-level", title: "The last second: mean, A-weighted mean, and peak" });
   #top;
 
   /** @param {string} order "configured" or "loudest" */
@@ -52,8 +54,8 @@ export class Panel {
       el("div.times", { aria: { hidden: "true" } }, ["−30 s", "−20 s", "−10 s", "now"].map((text) => el("span", {}, text))));
     const heading = `source-${source}`;
     this.node = el("section.source.card", { testid: "source-panel", data: { source }, "aria-labelledby": heading },
-      el("header", {}, el("h2", { id: heading }, source), this.#badge, this.#meter.node, this.#sound),
-      this.#why, this.#top.node, this.#picture, this.#list, this.#more);
+      el("header", {}, el("h2", { id: heading }, source), this.#badge, this.#meter.node, this.#level, listenButton(source, ends)),
+      this.#why, this.#sound, this.#top.node, this.#picture, this.#list, this.#more);
     ends.add(on.level.on((level) => { if (level.source === source) this.#measure(level); }),
       this.#heard.changed.on(() => this.hop()), () => this.#trackEnds.end());
     this.rebuild();
@@ -94,6 +96,9 @@ export class Panel {
     this.node.dataset.state = source.state;
     this.#why.hidden = source.state === "hearing";
     this.#why.textContent = `${more} Since ${moment(source.since)}.`;
+    const sound = soundOf(source);
+    this.#sound.hidden = !sound;
+    this.#sound.textContent = sound && `Heard with ${sound}.`;
     // Without a sound for the last half minute there is nothing to draw.
     const nothing = source.state === "lost" && this.#heard.end === 0;
     this.#picture.hidden = nothing;
@@ -107,7 +112,7 @@ export class Panel {
 
   /** The level of the last second; null where there is none. */
   #measure(level) {
-    say(this.#sound, level ? `${dbfs(level.mean_dbfs)}, ${Math.round(level.a_mean_dbfs)} A-weighted, peak ${Math.round(level.peak_dbfs)}` : "");
+    say(this.#level, level ? `${dbfs(level.mean_dbfs)}, ${Math.round(level.a_mean_dbfs)} A-weighted, peak ${Math.round(level.peak_dbfs)}` : "");
   }
 
   #arrange() {
