@@ -268,18 +268,20 @@ def test_a_suspect_state_that_changed_meanwhile_is_sent_once_more_behind_it() ->
     assert drain(outbox) == ["ON", "OFF"]
 
 
-def test_suspects_come_in_their_order_on_the_next_connection() -> None:
+def test_suspects_come_once_and_in_their_order_on_the_next_connection() -> None:
     outbox = connected()
-    outbox.put(event("1"))
-    outbox.put(event("2"))
-    assert outbox.next(lambda _: 1) == event("1")
+    for said in ("1", "2"):
+        outbox.put(event(said))
+    outbox.put(other := replace(event("other"), topic="other/events"))
+    assert outbox.next(lambda message: int(message.topic != other.topic)) == other
     outbox.disconnected()
     outbox.connected()
-    outbox.put(event("3"))
-    for packet_id, said in ((1, "2"), (2, "3")):  # whoever took the other has it
+    for packet_id, said in enumerate(("1", "2")):  # none waits for the one before it
         sent = outbox.next()
         assert sent == event(said)
         outbox.sent(packet_id, sent)
+    assert outbox.next() is None
+    assert outbox.queued == 2
 
 
 def test_a_topic_that_comes_back_while_its_removal_is_on_the_way_stays() -> None:
