@@ -53,8 +53,8 @@ class Strict:
         flying: deque[Message] = deque()
         while True:
             alone = any(limit.suspicion(each) for each in flying)
-            each = None if alone or len(flying) == IN_FLIGHT else outbox.next(limit.suspicion)
-            if each is None:
+            sent = None if alone or len(flying) == IN_FLIGHT else outbox.next(limit.suspicion)
+            if sent is None:
                 if not flying:
                     return True
                 if self._minds(flying[0]):
@@ -62,16 +62,16 @@ class Strict:
                 self.arrived.append(flying[0].topic)
                 outbox.acknowledged(id(flying[0]))
                 limit.answered(flying.popleft())
-            elif limit.fits(each):
+            elif limit.fits(sent):
                 self._now_s += 0.001
-                limit.sent(each, self._now_s)
-                if each.qos or limit.suspicion(each):
-                    flying.append(each)
-                    outbox.sent(id(each), each)
-                elif self._minds(each):
+                limit.sent(sent, self._now_s)
+                if sent.qos or limit.suspicion(sent):
+                    flying.append(sent)
+                    outbox.sent(id(sent), sent)
+                elif self._minds(sent):
                     return self._lose(flying)
                 else:
-                    self.arrived.append(each.topic)
+                    self.arrived.append(sent.topic)
 
     def hold(self, messages: list[Message]) -> None:
         """As many connections as that takes."""
