@@ -15,12 +15,25 @@ import av.error
 from pe_stream.audio.container_options import common_options, formats_that_stay
 from pe_stream.audio.decode import Decoder, NoTrackError, reason
 from pe_stream.audio.limits import SilenceLimits
-from pe_stream.audio.rtsp import FinalError, RtspWay, UnsupportedTransportError
+from pe_stream.audio.rtsp import (
+    FinalError,
+    RefusedSoError,
+    RtspWay,
+    UnsupportedTransportError,
+)
 from pe_stream.config.addresses import PERCENT_ENCODE
 from pe_stream.errors import RefusedError, UnavailableError
 
 RTSP = {"rtsp": 554, "rtsps": 322}
 """Usual ports."""
+
+_REFUSALS = (
+    av.error.HTTPUnauthorizedError,
+    av.error.HTTPForbiddenError,
+    av.error.HTTPNotFoundError,
+    av.error.HTTPTooManyRequestsError,
+)
+"""Answers that have nothing to do with the way in which the camera is asked."""
 
 _NOBODY = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN}
 
@@ -41,8 +54,10 @@ class Camera:
         try:
             decoder = self._opened(way)
             decoder.wait_for_sound()
-        except av.error.HTTPClientError as error:
+        except _REFUSALS as error:
             raise RefusedError(reason(error)) from None
+        except av.error.HTTPClientError as error:
+            raise RefusedSoError(reason(error)) from None
         except (av.error.FFmpegError, UnicodeError) as error:
             raise self._failure(error) from None
         except UnavailableError as error:
@@ -78,7 +93,8 @@ class Camera:
         if number == errno.EPROTONOSUPPORT:
             return UnsupportedTransportError(reason(error))
         if number in _NOBODY or not self._answers():
-            return FinalError(reason(error))
+            hint = f"; {PERCENT_ENCODE}" if "@" in urlsplit(self.url).path else ""
+            return FinalError(f"{reason(error)}{hint}")
         return UnavailableError(reason(error))
 
     def _answers(self) -> bool:

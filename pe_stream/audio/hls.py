@@ -29,6 +29,9 @@ _LEFT_S = 0.25
 _STEP_S = 1.0
 """A larger step (s) between a playlist's time and its segments' is another stretch of either."""
 
+_BACK_S, _ON_S = 0.1, 2.0
+"""Stamps that go back by more (s), or on, between two blocks, have begun anew."""
+
 Opens = Callable[[str, int, Mapping[str, str]], Any]
 
 
@@ -43,6 +46,8 @@ class HlsTimes:
         self.target_s = 0.0
         self._made: dict[str, dict[tuple[str, int], float]] = {}
         self._opened: list[float] = []
+        self._last_made_s: float | None = None  # of the segment that was opened last
+        self._last_time_s: float | None = None
         self._offset_s: float | None = None
         self._offsets: deque[float] = deque(maxlen=_SEGMENTS)
 
@@ -85,7 +90,14 @@ class HlsTimes:
 
         To be asked for all sound, in order.
         """
-        if self._opened:
+        last_s, self._last_time_s = self._last_time_s, time_s
+        jumped = last_s is not None and not last_s - _BACK_S <= time_s <= last_s + _ON_S
+        if jumped and self._last_made_s is not None:
+            # Stamps begin anew in the middle of the sound (EXT-X-DISCONTINUITY): with a segment.
+            self._offset_s = self._last_made_s - time_s
+            self._opened.clear()
+            self._offsets.clear()
+        elif self._opened:
             # The first that was opened is the first that is heard. Later on a little of the segment
             # before comes after the next was opened, so that the least difference is the right one.
             made_s = self._opened[0 if self._offset_s is None else -1]
@@ -105,6 +117,7 @@ class HlsTimes:
         for made in self._made.values():
             if (at_s := made.get((address, offset))) is not None:
                 self._opened.append(at_s)
+                self._last_made_s = at_s
                 return
 
 

@@ -156,6 +156,11 @@ def open_network(
             heard, came = silence.heard, silence.spend
     except av.error.HTTPClientError as error:  # of RTSP too
         raise RefusedError(f"{name}: {reason(error)}") from None
+    except av.error.InvalidDataError:
+        raise UnavailableError(
+            f"{name}: this is no audio that FFmpeg can read; of a page, or a list of addresses "
+            "(.m3u, .pls), give the address in it"
+        ) from None
     except (av.error.FFmpegError, UnicodeError) as error:
         raise UnavailableError(f"{name}: {reason(error)}") from None
     except UnavailableError as error:

@@ -40,6 +40,10 @@ class UnsupportedTransportError(UnavailableError):
     """The camera does not send over this transport."""
 
 
+class RefusedSoError(RefusedError):
+    """The camera refuses to be asked this way, and may not mind another one."""
+
+
 class FinalError(UnavailableError):
     """Whatever way is taken, it ends so: nobody is there, or there is no sound."""
 
@@ -110,19 +114,21 @@ class RtspWays:
 
         name: of the stream, for the log. attempt: returns once there is sound; raises
         UnavailableError. Its RefusedError, FinalError and TooCostlyError, and the failure of the
-        only way, are raised as they are; else an UnavailableError names what every way came to.
+        only way, are raised as they are; else an UnavailableError names what every way came to, a
+        RefusedError where each was refused.
         """
-        failures: dict[RtspWay, str] = {}
+        failures: dict[RtspWay, UnavailableError] = {}
         refused: set[Transport] = set()
         for way in tuple(self._ways):
             if way.transport in refused:
                 continue
             try:
                 opened = attempt(way)
-            except (RefusedError, FinalError, TooCostlyError):
-                raise
             except UnavailableError as error:
-                failures[way] = str(error)
+                final = isinstance(error, RefusedError) and not isinstance(error, RefusedSoError)
+                if final or isinstance(error, FinalError | TooCostlyError):
+                    raise
+                failures[way] = error
                 if isinstance(error, UnsupportedTransportError):
                     refused.add(way.transport)
                 if len(self._ways) == 1:
@@ -134,7 +140,9 @@ class RtspWays:
                 self._told = False
                 return opened, way
         self._told = True
-        raise UnavailableError("; ".join(f"{way}: {why}" for way, why in failures.items()))
+        every = all(isinstance(error, RefusedSoError) for error in failures.values())
+        kind = RefusedError if every else UnavailableError
+        raise kind("; ".join(f"{way}: {error}" for way, error in failures.items()))
 
     def ended(self, way: RtspWay, heard_s: float) -> None:
         """A connection over this way is over, which brought so much sound (s)."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from pe_stream.errors import UnavailableError, UsageError, writing
+from pe_stream.errors import UsageError, writing
 
 _KIND = "pe_stream detect"
 
@@ -28,6 +28,7 @@ class Journal:
         """
         self._path = path
         self._done: set[str] = set()
+        self._found: dict[str, str] = {}  # the files as they were before they were read
         said = json.dumps(of, sort_keys=True, default=str)
         head = {"journal": _KIND, "of": hashlib.sha256(said.encode("utf-8", "replace")).hexdigest()}
         with writing(path):
@@ -55,14 +56,19 @@ class Journal:
     def has(self, file: str) -> bool:
         """Whether the file is done, as it is now."""
         try:
-            return _entry(file) in self._done
-        except UnavailableError:  # it is told of when it is its turn
+            self._found[file] = _entry(file)
+        except OSError:  # it is told of when it is its turn
             return False
+        return self._found[file] in self._done
 
     def add(self, file: str) -> None:
-        """A file is done, and its results are written. Raises UnavailableError."""
-        with writing(self._path):
-            self._put(_entry(file))
+        """A file is done, as it was when `has` was asked, and its results are written.
+
+        One that was not there then is read again the next time. Raises UnavailableError.
+        """
+        if (entry := self._found.get(file)) is not None:
+            with writing(self._path):
+                self._put(entry)
 
     def _read(self, head: dict[str, str]) -> None:
         content = self._file.read()
@@ -96,10 +102,7 @@ class Journal:
 
 
 def _entry(file: str) -> str:
-    try:
-        found = Path(file).stat()
-    except OSError as error:
-        raise UnavailableError(f"{file}: {error.strerror}") from None
+    found = Path(file).stat()
     entry = {
         "file": os.path.abspath(file),  # noqa: PTH100 - Path's keeps `..`
         "bytes": found.st_size,

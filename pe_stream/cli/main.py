@@ -33,7 +33,7 @@ from pe_stream.cli.options import (
     SoundscapesOptions,
 )
 from pe_stream.cli.standard_streams import stand_in
-from pe_stream.config.paths import name_temporary_folder
+from pe_stream.config.paths import name_temporary_folder, require_current_folder
 from pe_stream.config.redaction import redacted
 from pe_stream.errors import OutputError, PeStreamError, UsageError, not_installed
 from pe_stream.version import __version__
@@ -99,6 +99,7 @@ def _outcome(options: argparse.Namespace) -> int:
 def _told(run: Callable[[], int]) -> int:
     """Run it, and see that its results arrive; returns the exit code."""
     try:
+        require_current_folder()
         code = run()
         sys.stdout.flush()
     except PeStreamError as error:

@@ -39,6 +39,12 @@ _DRIVE = re.compile(r"[A-Z]:\\")
 _PATH = re.compile(r"(?:\.{0,2}|~)/(?!/)")
 """How the path of a file begins, where that is beyond doubt."""
 
+_RECORDING = re.compile(
+    r"[^/\\:]+\.(?:wave?|flac|mp[34]|m4a|mk[av]|aac|ac3|aiff?|amr|og[ag]|opus|ts|webm|wma)\s*",
+    re.IGNORECASE,
+)
+"""What is the name of a file rather than that of a host."""
+
 _TO_SPACE = re.compile(r".*\s", re.DOTALL)
 
 _NAME = r"\b(user\w*|login|pass\w*|pwd|secret|token|auth\w*|\w*key)"
@@ -144,10 +150,11 @@ def _begin_of_user(text: str) -> int | None:
 
     None where there is none; `recordings/12:30/a@b.wav` is the path of a file.
     """
-    before, _, _ = text.rpartition("@")
+    before, _, after = text.rpartition("@")
+    is_file = _RECORDING.fullmatch(after) is not None
     for word in _WORD.finditer(before):
         user, colon, _ = word.group().partition(":")
-        if colon and "/" not in user and not _DRIVE.match(word.group()):
+        if colon and not (is_file and "/" in user) and not _DRIVE.match(word.group()):
             spaced = _TO_SPACE.match(text, 0, word.start())
             begin = spaced.end() if spaced else 0
             return word.start() if "/" in text[begin : word.start()] else begin

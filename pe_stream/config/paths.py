@@ -9,6 +9,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir, user_state_dir
 
+from pe_stream.errors import UnavailableError
+
 _APP = "pe-stream"
 
 
@@ -40,6 +42,16 @@ def name_temporary_folder() -> None:
         folders = (state_folder(), cache_folder(), Path("/dev/shm"))  # noqa: S108 - if it must be
         found = next((each for each in folders if os.access(each, os.W_OK)), Path("/tmp"))  # noqa: S108 - a mere name
         tempfile.tempdir = os.environ["TMPDIR"] = str(found)
+
+
+def require_current_folder() -> None:
+    """Raise UnavailableError where there is no current folder: torch ends the process there."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UnavailableError(
+            f"the folder in which this is started: {error.strerror}: change to another one"
+        ) from None
 
 
 def _folder(variable: str, of_user: Callable[[str], str], of_system: str) -> Path:

@@ -8,6 +8,7 @@ import os
 import stat
 from pathlib import Path
 
+from pe_stream.core.words import has_control_characters
 from pe_stream.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def read_secret(key: str, path: Path, *, what: str | None = None, warn: bool = T
 
     A byte order mark and ends of lines behind it are no part of it. what: what it holds, for
     messages too. warn: whether the log warns where others may read or write it. Raises ConfigError
-    where it cannot be read, holds nothing, or more than a line.
+    where it cannot be read, holds nothing, more than a line, or what is no text.
     """
     try:
         with path.open("rb") as file:
@@ -45,6 +46,8 @@ def read_secret(key: str, path: Path, *, what: str | None = None, warn: bool = T
         raise ConfigError(f"{key}: {path} is empty: put the {what} into it")
     if "\n" in secret or "\r" in secret:
         raise ConfigError(f"{key}: {path} has more than one line: a secret is one")
+    if has_control_characters(secret.replace("\t", "")):
+        raise ConfigError(f"{key}: {path} is not one line of UTF-8 text: it has control characters")
     return secret
 
 

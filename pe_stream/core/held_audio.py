@@ -12,7 +12,7 @@ PACED_AGAIN_S = 1.0
 """After a stall, what is late may still catch up for so long (s)."""
 
 _PACE = 0.3
-"""Sound comes as fast as it plays where it is not faster than by this part."""
+"""Sound comes as fast as it plays where it is not faster or slower than by this part."""
 
 _EARLY_S = 0.02
 """Or by so little (s)."""
@@ -45,6 +45,11 @@ class CountedRun:
     expected_s: float | None
 
     @property
+    def duration_s(self) -> float:
+        """Audio in it (s)."""
+        return self.end_s - self.begin_s
+
+    @property
     def late_s(self) -> float:
         """How much later it came than counted (s)."""
         return self.at_s - self.end_s
@@ -67,14 +72,21 @@ class HeldAudio:
     def add(self, run: CountedRun) -> None:
         """Take the next one."""
         self.runs.append(run)
-        self.audio_s += run.end_s - run.begin_s
+        self.audio_s += run.duration_s
         if comes_faster(run.late_s, self.paced_late_s, run.at_s - self.paced_since_s):
             self.paced_since_s, self.paced_late_s = run.at_s, run.late_s
 
-    @property
-    def paced(self) -> bool:
-        """Whether sound comes as fast as it plays by now: a burst is over."""
-        return self.runs[-1].at_s - self.paced_since_s >= self.paced_s
+    def paced_before(self, run: CountedRun) -> bool:
+        """Whether sound came as fast as it plays before this one: a burst is over, by then.
+
+        In the middle of a burst, and with a pause at its end, that cannot be said.
+        """
+        if not self.runs:
+            return False
+        last = self.runs[-1]
+        since_s = last.at_s - self.paced_since_s
+        paced = last.late_s <= self.paced_late_s + _PACE * since_s + _EARLY_S
+        return since_s >= self.paced_s and paced and run.at_s - last.at_s > run.duration_s / 2
 
     @property
     def full(self) -> bool:

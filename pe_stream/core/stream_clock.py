@@ -15,10 +15,11 @@ where they agree with it. Times are slewed, never stepped, while sound goes on:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pe_stream.core.arrival_line import ArrivalLine
 from pe_stream.core.held_audio import (
+    HELD_S,
     PACED_AGAIN_S,
     PACED_S,
     CountedRun,
@@ -112,7 +113,7 @@ class StreamClock:
         self._end_s = after_s
         self._wall = WallClock()
         self._stamp_s: float | None = None
-        self._trusted = False
+        self._trusted = self._distrusted = False
         self._usual_s = self._last_s = 0.0
         self._hold: HeldAudio | None = HeldAudio()
         # The line is not known: of a connection, or of what follows a break.
@@ -134,9 +135,12 @@ class StreamClock:
         """When to call `settle` if nothing arrives (monotonic); None while nothing waits for it."""
         if self._hold is None or not self._hold.runs:
             return None
+        first, last = self._hold.runs[0], self._hold.runs[-1]
         # Of what comes together, the next may be on its way.
-        quiet_s = QUIET_S + (self._together_s / 2 if self._fresh else 0.0)
-        return self._wall.monotonic_s(self._hold.runs[-1].came_s) + quiet_s
+        due_s = last.came_s + QUIET_S + (self._together_s / 2 if self._fresh else 0.0)
+        if not self._fresh and self._is_late(last):  # a stall that goes on has lost nothing yet
+            due_s = max(due_s, first.came_s + HELD_S)
+        return self._wall.monotonic_s(due_s)
 
     def waits(self, since_s: float) -> None:
         """Nothing has come since then (monotonic), if nothing has come at all: that is lost."""
@@ -146,35 +150,61 @@ class StreamClock:
     def add(self, arrival: Arrival) -> list[PlacedAudio]:
         """Take the next arrival; returns what can be placed by now."""
         placed: list[PlacedAudio] = []
-        if self._wall.read(arrival.at_s, arrival.utc_ns):
+        is_set = self._wall.read(arrival.at_s, arrival.utc_ns)
+        if is_set:
             placed += self.settle()
             self._begins = not self._fresh
+            self._distrusted = False
         sent_s = self._sent_s(arrival)
-        if arrival.broken or (sent_s is not None) is not self._trusted or not self._count_s:
-            placed += self.settle()
-            together_s = self._together_s
-            self._trusted, self._batch_s = sent_s is not None, arrival.batch_s
-            if together_s != self._together_s:
-                self._line = ArrivalLine(self._together_s)
-            self._hold, self._fresh = HeldAudio(), True
+        trusts = sent_s is not None
+        moved = trusts is not self._trusted or (is_set and trusts)
+        if arrival.broken or moved or not self._count_s:
+            placed += self._restart(arrival, trusts=trusts, moved=moved)
         run = self._run(arrival, sent_s)
+        if self._hold is not None and self._hold.paced_before(run):
+            placed += self.settle()
         if self._hold is None:
             line_s = self._line.at(run.at_s)
             early = comes_faster(run.late_s, line_s, run.at_s - self._last_s)
-            if not early and run.late_s - line_s <= GAP_S + self._usual_s:
+            if not early and not self._is_late(run):
                 return [*placed, self._go_on(run)]
             self._hold = HeldAudio(PACED_S if early else PACED_AGAIN_S)
         self._hold.add(run)
-        if self._caught_up(self._hold) or self._hold.paced or self._hold.full:
+        if self._caught_up(self._hold) or self._hold.full:
             placed += self.settle()
         return placed
 
     def _caught_up(self, hold: HeldAudio) -> bool:
         """Whether what came late is as late as ever again."""
         first, last = hold.runs[0], hold.runs[-1]
-        most_s = GAP_S + self._usual_s
-        late = not self._fresh and first.late_s - self._line.at(first.at_s) > most_s
-        return late and last.late_s - self._line.at(last.at_s) <= most_s
+        return not self._fresh and self._is_late(first) and not self._is_late(last)
+
+    def _is_late(self, run: CountedRun) -> bool:
+        """Whether it comes later than is usual."""
+        return run.late_s - self._line.at(run.at_s) > GAP_S + self._usual_s
+
+    def _restart(self, arrival: Arrival, *, trusts: bool, moved: bool) -> list[PlacedAudio]:
+        """Begin anew with what comes next; returns what was held before.
+
+        trusts: whether the sender's clock is believed from now on. moved: times are of another
+        clock than before.
+        """
+        placed: list[PlacedAudio] = []
+        held: list[CountedRun] = []
+        if self._hold is not None and self._fresh and moved and not trusts:
+            held = [replace(run, at_s=run.came_s) for run in self._hold.runs]
+        else:
+            placed = self.settle()
+        if moved and not self._fresh:
+            self._end_s = None  # what lies between is not missing
+        together_s = self._together_s
+        self._trusted, self._batch_s = trusts, arrival.batch_s
+        if together_s != self._together_s:
+            self._line = ArrivalLine(self._together_s)
+        self._hold, self._fresh = HeldAudio(), True
+        for run in held:
+            self._hold.add(run)
+        return placed
 
     def settle(self) -> list[PlacedAudio]:
         """Place what is held, as no more comes for now."""
@@ -196,7 +226,7 @@ class StreamClock:
 
     def _lost_s(self, hold: HeldAudio, rise_s: float) -> float:
         """How much the sender lost (s) where sound comes later than before; 0 for nothing."""
-        if hold.full and not hold.paced and hold.runs[0].late_s - hold.runs[-1].late_s > GAP_S:
+        if hold.full and hold.runs[0].late_s - hold.runs[-1].late_s > GAP_S:
             return 0.0  # it is still catching up
         if rise_s > GAP_S + self._usual_s + 1.5 * self._together_s:
             return rise_s
@@ -219,7 +249,7 @@ class StreamClock:
         placed = []
         for run in runs:
             self._line.add(run.at_s, max(run.late_s, late_s))
-            skipped_s = min(heard_s, run.end_s - run.begin_s)
+            skipped_s = min(heard_s, run.duration_s)
             begins = run is runs[0]
             self._end_s = min(run.begin_s + late_s, run.came_s) if begins else self._end_s
             placed.append(
@@ -250,10 +280,14 @@ class StreamClock:
         line_s = self._line.at(run.at_s)
         usual_s = GAP_S + self._usual_s
         ahead_s = run.late_s - line_s
-        duration_s = run.end_s - run.begin_s
+        duration_s = run.duration_s
         if ahead_s <= usual_s + 1.5 * self._together_s:
             self._line.add(run.at_s, run.late_s)
             line_s = self._line.at(run.at_s)
+        if self._end_s is not None:
+            behind_s = run.begin_s + line_s - self._end_s
+            if behind_s > STEP_S + self._usual_s + 1.5 * self._together_s:
+                return self._begin([run], line_s)[0]  # more is lost than slewing makes up for
         if ahead_s <= usual_s:
             self._usual_s += (max(0.0, ahead_s) - self._usual_s) * min(1, duration_s / _USUAL_S)
         before_s = run.begin_s + line_s if self._end_s is None else self._end_s
@@ -294,13 +328,14 @@ class StreamClock:
         if arrival.stamp_s is not None:
             self._stamp_s = arrival.stamp_s + arrival.duration_s
         came_s = self._wall.on_line(arrival.at_s)
-        at_s = came_s if sent_s is None else min(came_s, sent_s + arrival.duration_s)
+        at_s = came_s if sent_s is None else sent_s + arrival.duration_s
         return CountedRun(begin_s, self._count_s, came_s, at_s, self._stamp_s, expected_s)
 
     def _sent_s(self, arrival: Arrival) -> float | None:
-        """When the first sample was made, as the sender says and where that can be."""
-        if arrival.sent_s is None:
+        """When the first sample was made, as the sender says, unless that could not be once."""
+        if arrival.sent_s is None or self._distrusted:
             return None
         sent_s = self._wall.from_utc(arrival.sent_s)
         old_s = self._wall.on_line(arrival.at_s) - sent_s - arrival.duration_s
-        return sent_s if -_AHEAD_S <= old_s <= _OLDEST_S else None
+        self._distrusted = not -_AHEAD_S <= old_s <= _OLDEST_S
+        return None if self._distrusted else sent_s

@@ -27,7 +27,7 @@ class WallClock:
         if self._offset_s is None:
             self._offset_s = offset_s
         shift_s = offset_s - self._offset_s
-        if abs(shift_s) <= _CLOCK_SET_S:
+        if abs(shift_s - self._shift_s) <= _CLOCK_SET_S:
             self._shift_s, self._odd_s = shift_s, None
             return False
         if self._odd_s is None or abs(offset_s - self._odd_s) > _AGREE_S:

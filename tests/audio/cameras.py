@@ -32,16 +32,36 @@ _BACKCHANNEL = "m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=control:talk\r\
 _SOUND = "m=audio 0 RTP/AVP 96\r\na=rtpmap:96 L16/8000/1\r\na=control:sound\r\n"
 
 
+@dataclass(frozen=True)
+class Payloads:
+    """Sound as somebody else has put it into RTP, to be sent over and over.
+
+    sdp: how it is described; clock_rate: of the stamps (Hz). packets: each with marker and type
+    (its second byte), its stamp from 0, and what is in it. ticks: all of it, in stamps.
+    """
+
+    sdp: str
+    clock_rate: int
+    packets: list[tuple[int, int, bytes]]
+    ticks: int
+
+    def stamp(self, number: int) -> int:
+        rounds, at = divmod(number, len(self.packets))
+        return rounds * self.ticks + self.packets[at][1]
+
+
 @dataclass
 class Camera:
     """What a camera sends and how.
 
     samples: at 8 kHz, (n,), sent over and over. needs_picture: says nothing unless the picture is
-    set up too. burst_s: without the picture, hangs up after so much. udp_only: refuses TCP. sound:
+    set up too. burst_s: without the picture, hangs up after so much. udp_only: refuses TCP.
+    refuses_alone: answers this request so where the picture is not set up: (method, code). sound:
     whether it has any. login: user and password. backchannel: has a track to talk to it, the first.
     stamp: of a packet by its number, in samples. speed: of its sound card. stall: (at, length) in s
     of a silence, which is lost. pem: certificate and key, for RTSP over TLS. hang_up_s: after so
     much it does. first: number and stamp of the first packet; both wrap.
+    payloads: what is sent in the place of the samples.
 
     asked: requests that came, with the transport. sent: for each packet, the first of its samples
     and when it was sent (monotonic).
@@ -51,6 +71,7 @@ class Camera:
     needs_picture: bool = False
     burst_s: float | None = None
     udp_only: bool = False
+    refuses_alone: tuple[str, str] | None = None
     sound: bool = True
     login: tuple[str, str] | None = None
     backchannel: bool = False
@@ -60,6 +81,7 @@ class Camera:
     pem: Path | None = None
     hang_up_s: float = 1e9
     first: int = 0
+    payloads: Payloads | None = None
     asked: list[str] = field(default_factory=list)
     sent: list[tuple[int, float]] = field(default_factory=list)
     port: int = 0
@@ -70,10 +92,22 @@ class Camera:
     @property
     def sdp(self) -> str:
         head = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\n"
-        tracks = _BACKCHANNEL * self.backchannel + _SOUND * self.sound
+        described = _SOUND if self.payloads is None else self.payloads.sdp
+        tracks = _BACKCHANNEL * self.backchannel + described * self.sound
         return head + _PICTURE + tracks
 
+    def sent_s(self, number: int) -> float:
+        """When a packet is sent, after the first."""
+        at_s = number * 0.02
+        if self.payloads is not None:
+            at_s = self.payloads.stamp(number) / self.payloads.clock_rate
+        return at_s / self.speed
+
     def packet(self, number: int) -> bytes:
+        if self.payloads is not None:
+            kind, _, payload = self.payloads.packets[number % len(self.payloads.packets)]
+            head = (0x80, kind, number & 0xFFFF, self.payloads.stamp(number) & 0xFFFFFFFF, 7)
+            return struct.pack(">BBHII", *head) + payload
         at = number * PACKET % (len(self.samples) - PACKET + 1)
         payload = np.round(self.samples[at : at + PACKET] * 32767).astype(">i2").tobytes()
         stamp = self.first * PACKET + self.stamp(number)
@@ -139,6 +173,9 @@ class _Connection(socketserver.StreamRequestHandler):
             basic = base64.b64encode(":".join(camera.login).encode()).decode()
             if headers.get("authorization") != f"Basic {basic}":
                 code, more = "401 Unauthorized", 'WWW-Authenticate: Basic realm="camera"'
+        refused, how = camera.refuses_alone or ("", "")
+        if method == refused and track != "picture" and "picture" not in self._tracks:
+            code = how
         if code == "200 OK" and method == "DESCRIBE":
             more, body = f"Content-Base: {url}/\r\nContent-Type: application/sdp", camera.sdp
         if code == "200 OK" and method == "SETUP":
@@ -181,7 +218,7 @@ class _Connection(socketserver.StreamRequestHandler):
         burst_s = camera.burst_s if picture is None and camera.burst_s else camera.hang_up_s
         begun_s, number = time.monotonic(), 0
         with contextlib.suppress(OSError):
-            while not self._ending(begun_s + number * 0.02 / camera.speed - time.monotonic()):
+            while not self._ending(begun_s + camera.sent_s(number) - time.monotonic()):
                 if number * 0.02 >= burst_s:
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return

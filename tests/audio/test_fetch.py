@@ -386,6 +386,24 @@ def test_segments_are_redirected_as_the_stream_is(
         assert server.paths == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("text/html", b"<html><body>Please log in</body></html>"),
+        ("audio/x-mpegurl", b"http://radio/live\n"),
+    ],
+)
+def test_a_page_or_a_list_of_addresses_is_no_audio_and_the_error_says_so(
+    kind: str, body: bytes
+) -> None:
+    told = r"no audio .* \(\.m3u, \.pls\), give the address"
+    with (
+        serving(sends(kind, body)) as server,
+        pytest.raises(UnavailableError, match=told),
+    ):
+        read(server.url())
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_what_states_no_length_ends_with_its_connection(
     version: str, hls: dict[str, bytes]

@@ -160,6 +160,29 @@ def test_a_step_of_the_playlist_is_one_of_the_sound() -> None:
     assert said[200] == pytest.approx(NOON_S + 80, abs=0.002)
 
 
+@pytest.mark.parametrize("left_s", [0.0, 0.2])
+@pytest.mark.parametrize("first_s", [0.0, 1.4, 5000.0])
+def test_stamps_that_begin_anew_with_a_segment_are_its_time(left_s: float, first_s: float) -> None:
+    """As after EXT-X-DISCONTINUITY; left_s: of each segment comes once the next is opened."""
+    times = HlsTimes()
+    opens = times.watching(Bodies().open)
+
+    def said(number: int, tenths: range) -> list[float]:
+        stamps_s = [(first_s if number else 900.0) + tenth / 10 for tenth in tenths]
+        return [found for each in stamps_s if (found := times.utc_of(each)) is not None]
+
+    for number in range(6):
+        made = utc(NOON_S + 4 * number)
+        times.read(f"#EXTM3U\n#EXT-X-PROGRAM-DATE-TIME:{made}\n#EXTINF:4,\n{number}.ts\n", ADDRESS)
+        opens(f"http://radio/live/{number}.ts", 0, {})
+        kept = 40 - round(10 * left_s)
+        found = said(number - 1, range(kept, 40)) if number else []
+        found += said(number, range(kept))
+        begin = 40 * number - (40 - kept if number else 0)
+        true = [NOON_S + tenth / 10 for tenth in range(begin, begin + len(found))]
+        assert found == pytest.approx(true, abs=0.25)
+
+
 def radio(segments: list[bytes], begun_s: float, *, tells: bool) -> Handler:
     """A live playlist of segments of 1 s, of which the last three are there."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from audio.cameras import PACKET, RATE, Camera, serving, ticks
 from audio.heard import Heard
+from ports import free_port
 from timing import within
 
 from pe_stream.audio import rtsp
@@ -54,6 +55,29 @@ def test_a_camera_that_needs_its_picture_is_asked_for_it_and_that_is_remembered(
     assert again.describe == heard.describe
     assert sum(each.startswith("PLAY") for each in camera.asked) == 1
     assert any("picture" in each for each in camera.asked)
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        ("SETUP", "400 Bad Request"),
+        ("SETUP", "459 Aggregate operation not allowed"),
+        ("PLAY", "455 Method Not Valid in This State"),
+        ("PLAY", "500 Internal Server Error"),
+    ],
+)
+def test_a_camera_that_refuses_its_sound_alone_is_asked_for_all(request_: str, code: str) -> None:
+    with serving(Camera(ticks(5), refuses_alone=(request_, code))) as camera:
+        assert listen(camera.url(), 0.5).describe == f"{camera.url()} (the whole stream over TCP)"
+
+
+def test_a_camera_that_refuses_every_way_is_left_alone_for_a_while() -> None:
+    said = r"audio alone over TCP: .*; the whole stream over UDP: "
+    with (
+        serving(Camera(ticks(5), refuses_alone=("DESCRIBE", "400 Bad Request"))) as camera,
+        pytest.raises(RefusedError, match=said),
+    ):
+        listen(camera.url(), 0.5)
 
 
 def test_a_camera_that_refuses_tcp_is_heard_over_udp() -> None:
@@ -114,6 +138,12 @@ def test_a_camera_without_sound_is_asked_once_and_says_so() -> None:
         with pytest.raises(UnavailableError, match=r"/live: it has no audio track$"):
             listen(camera.url(), 1.0)
         assert sum(each.startswith("DESCRIBE") for each in camera.asked) == 1
+
+
+@pytest.mark.parametrize("login", ["", "me:12@"])
+def test_what_may_be_a_password_in_a_path_is_told_of(login: str) -> None:
+    with pytest.raises(FinalError, match=r"^rtsp://\*+@cam/live: .*percent-encode"):
+        listen(f"rtsp://{login}127.0.0.1:{free_port()}/3@cam/live", 1.0)
 
 
 def test_where_nobody_answers_no_other_way_is_tried() -> None:

@@ -24,7 +24,7 @@ from processes import Daemon, level_config, pe_stream
 from sounds import noise, write_float_wav
 
 import pe_stream as api
-from pe_stream.cli.main import program
+from pe_stream.cli.main import main, program
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.errors import ConfigError, UnavailableError
 
@@ -330,3 +330,16 @@ def test_the_demo_plays_to_a_subscriber() -> None:
     assert any(line.split() == ["pe_stream/demo/status", "online"] for line in lines)
     assert any("start  door_knock at 1." in line for line in lines), done.stdout
     assert "four knocks on a door" in done.stdout
+
+
+def test_a_folder_that_is_gone_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there is no current folder, torch ends the process in the middle of its import."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["schema", "event"]) == UnavailableError.exit_code
+    output, told = capsys.readouterr()
+    assert output == ""
+    assert "No such file or directory: change to another one" in told

@@ -56,6 +56,20 @@ def test_a_secret_of_another_user_is_warned_of(
     assert "user 65534 owns it" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "content", ["hunter2".encode("utf-16-le"), b"hunter\0\0\0", b"hunter\x1b[2J\n"]
+)
+def test_what_is_no_text_is_no_secret(content: bytes, file: Path) -> None:
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"^{SECRET}: {file} is not one line of UTF-8 text"):
+        read_secret(SECRET, file)
+
+
+def test_a_tab_may_be_in_a_secret(file: Path) -> None:
+    file.write_bytes(b"hun\tter2")
+    assert read_secret(SECRET, file) == "hun\tter2"
+
+
 def test_what_does_not_end_is_no_secret(file: Path) -> None:
     file.write_text("x" * (LONGEST + 1))
     with pytest.raises(ConfigError, match="more than 65536 characters"):

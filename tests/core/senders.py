@@ -168,7 +168,8 @@ def _jittery(most_s: float) -> Callable[[int], float]:
     return lambda _: chance.uniform(0.0, most_s)
 
 
-def _days(hours: float) -> Mapping[str, Callable[[], tuple[Outcome, float]]]:
+def days(hours: float) -> Mapping[str, Callable[[], tuple[Outcome, float]]]:
+    """Simulated days of so many hours by name: what was made of it, and what was lost (s)."""
     stalls = tuple((1800.0 + 3606 * hour, 6.0) for hour in range(round(hours)))
     senders = {
         "exact": Sender(block_s=0.96),
@@ -186,14 +187,10 @@ def _days(hours: float) -> Mapping[str, Callable[[], tuple[Outcome, float]]]:
     return {**each, "64 kB at each of 20 reconnects": lambda: reconnecting(hours)}
 
 
-DAYS = _days(24.0)
-"""Simulated days by name: what was made of it, and what was truly lost (s)."""
-
-
 def main() -> None:
     print("| sender | worst error (s) | segments | counted lost (s) | truly lost (s) |")
     print("| --- | --- | --- | --- | --- |")
-    for name, run in DAYS.items():
+    for name, run in days(24.0).items():
         outcome, missing_s = run()
         figures = f"{outcome.worst_s:.2f} | {outcome.stretches}"
         print(f"| {name} | {figures} | {outcome.lost_s:.1f} | {missing_s:.1f} |")

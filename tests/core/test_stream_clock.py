@@ -6,7 +6,7 @@ import random
 from itertools import pairwise
 
 import pytest
-from core.senders import DAYS, EPOCH_S, Outcome, Sender, listen
+from core.senders import EPOCH_S, Outcome, Sender, days, listen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,22 +64,26 @@ def test_every_sound_has_its_time(
     )
     outcome = heard(sender, at_s + 60, stored_s)
     assert outcome.foretold_s < 1e-5
-    assert outcome.late_s < 0.5, "too late"
+    unknown_s = abs(speed - 1) * stored_s  # nobody can know how fast was made what came at once
+    assert outcome.late_s < 0.5 + unknown_s, "too late"
     assert outcome.early_s > -0.5, "too early"
     assert outcome.stretches == 1 + (len(stalls) if lost else 0)
     assert outcome.lost_s == pytest.approx(sender.missing_s, abs=0.4 * len(stalls) + 1e-6)
     assert outcome.held_s < 3.5
 
 
+DAYS = days(4.0)  # 24 hours show no more, and take six times as long
+BROKEN = {"a stall of 6 s each hour, lost": 5, "64 kB at each of 20 reconnects": 20}
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("name", DAYS)
-def test_a_day(name: str) -> None:
+def test_a_part_of_a_day(name: str) -> None:
     outcome, missing_s = DAYS[name]()
     assert outcome.foretold_s < 1e-5
     assert outcome.worst_s < 0.3
     assert outcome.lost_s == pytest.approx(missing_s, abs=0.02 * outcome.stretches)
-    broken = {"a stall of 6 s each hour, lost": 25, "64 kB at each of 20 reconnects": 20}
-    assert outcome.stretches == broken.get(name, 1)
+    assert outcome.stretches == BROKEN.get(name, 1)
 
 
 def paced(
@@ -222,6 +226,69 @@ def test_a_sender_that_tells_the_time_is_believed(jitter: list[float], latency_s
     assert ends_s(placed) == pytest.approx(true, abs=0.01)
 
 
+@pytest.mark.parametrize("latency_s", [0.2, 1.0])
+@pytest.mark.parametrize("said_s", [1.5, 2.0, 2.2, 3.0, 5.0, 7.0, -114.0, -117.0])
+def test_a_sender_whose_clock_is_nearly_believed_is_believed_or_not(
+    said_s: float, latency_s: float
+) -> None:
+    chance = random.Random(1)
+    jitter = [chance.uniform(0, 0.3) for _ in range(20)]
+    placed, _ = segments(StreamClock(), latency_s, jitter, said_s)
+    assert sum(each.begins for each in placed) <= 2
+    assert sum(each.lost_s for each in placed) == 0
+    ends = ends_s(placed)
+    assert sum(b < a - 1e-6 for a, b in pairwise(ends)) <= 1
+
+
+@pytest.mark.parametrize("was_off_s", [-3600.0, -60.0, 60.0])
+def test_a_clock_of_ours_that_is_set_moves_a_sender_that_tells_the_time(was_off_s: float) -> None:
+    clock = StreamClock()
+    placed = []
+    for number in range(400):  # tenths, 5 s old
+        at_s = 5 + number / 10
+        utc_s = EPOCH_S + at_s + (was_off_s if number < 200 else 0.0)
+        sent_s = EPOCH_S + number / 10
+        placed += clock.add(Arrival(0.1, at_s + 0.1, round((utc_s + 0.1) * 1e9), None, sent_s))
+    assert sum(each.lost_s for each in placed) == 0
+    assert sum(each.begins for each in placed) == 2
+    assert ends_s(placed)[-1] == pytest.approx(40.0, abs=0.01)
+
+
+def test_a_stall_that_goes_on_after_a_part_has_come_loses_nothing() -> None:
+    clock = StreamClock()
+    placed = paced(clock, 0, 30)
+    for came_s, until_s in ((32.5, 31.7), (34.9, 34.9)):
+        while (due_s := clock.due_s) is not None and due_s < came_s:
+            placed += clock.settle()
+        placed += arrive(clock, came_s, round((until_s - clock.count_s) * 10))
+    placed += paced(clock, 34.9, 40)
+    assert len(placed) == 400
+    assert sum(each.begins for each in placed) == 1
+    assert ends_s(placed)[-1] == pytest.approx(40.0, abs=0.01)
+
+
+def test_what_comes_in_batches_after_a_stall_is_lost_once_no_more_of_it_comes() -> None:
+    clock = StreamClock()
+    placed: list[PlacedAudio] = []
+    for at_s in [2.0, 4.0, 6.0, 8.0, 10.0, 16.0, 18.0, 20.0]:
+        while (due_s := clock.due_s) is not None and due_s < at_s:
+            placed += clock.settle()
+        placed += arrive(clock, at_s, 20)
+    placed += clock.settle()
+    assert [each.lost_s for each in placed if each.begins] == pytest.approx([0, 4.0], abs=0.01)
+
+
+@pytest.mark.parametrize("part", [0.06, 0.1])
+def test_more_than_slewing_makes_up_for_is_lost(part: float) -> None:
+    stalls = tuple((3.0 * number, 3.0 * part) for number in range(1, 200))
+    sender = Sender(block_s=0.02, stalls=stalls)
+    outcome = heard(sender, 600, 0.0)
+    assert outcome.early_s > -2.0
+    assert outcome.late_s < 0.1
+    assert outcome.stretches > 1
+    assert 0 < outcome.lost_s <= sender.missing_s
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     jitter=st.lists(st.floats(0, 4), min_size=5, max_size=30),
@@ -330,6 +397,17 @@ def test_a_small_step_of_the_wall_clock_is_slewed_and_no_part_of_latency() -> No
     assert not any(each.begins for each in placed)
     assert ends_s(placed)[-1] == pytest.approx(40.3, abs=0.02)
     assert placed[-1].captured_s == pytest.approx(40.0, abs=0.02)
+
+
+def test_many_small_steps_of_the_wall_clock_are_slewed_too() -> None:
+    clock = StreamClock()
+    placed = []
+    for number in range(1500):
+        at_s = (number + 1) / 10
+        placed += arrive(clock, at_s, 1, utc_off_s=0.3 * (number // 300))
+    assert sum(each.begins for each in placed) == 1
+    assert ends_s(placed)[-1] == pytest.approx(151.2, abs=0.02)
+    assert placed[-1].captured_s == pytest.approx(150.0, abs=0.02)
 
 
 @pytest.mark.parametrize("speed", [0.97, 0.99, 1.03])

@@ -61,6 +61,8 @@ _NOT_AUTHORIZED = 0x87
 _KEEPALIVE_TIMEOUT = 0x8D
 _TAKEN_OVER = 0x8E
 _PACKET_TOO_LARGE = 0x95
+_FOR_A_MESSAGE = {0x80, 0x83, _NOT_AUTHORIZED, 0x90, _PACKET_TOO_LARGE, 0x97, 0x99}
+"""Reasons to end a connection that may be what was published on it: a topic, its size, too much."""
 _NEEDED = {0x9A: "retained messages", 0x9B: "QoS 1"}
 
 
@@ -115,8 +117,9 @@ class Connection:
 
     @property
     def ended_by_broker(self) -> bool:
-        """Whether the broker ended it, and for nothing else than, maybe, the size of a packet."""
-        return self._accepted and not self._broken and (self._reason is None or self.too_large)
+        """Whether the broker ended it, and for nothing else than, maybe, what was published."""
+        silent = self._reason is None or self._reason.value in _FOR_A_MESSAGE
+        return self._accepted and not self._broken and silent
 
     @property
     def too_large(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from pe_stream.core.messages import Message, removal
@@ -22,8 +22,9 @@ class Outbox:
       waited while there was no connection is sent as delayed.
     - QoS 0 is sent if there is a connection, else forgotten.
 
-    What the broker does not take is set aside until the next connection; an event among it is still
-    one that waits.
+    What is suspect waits for all else but what follows on its topic, and is sent alone. What the
+    broker does not take is set aside until the next connection; an event among it is still one that
+    waits.
 
     The line holds at most `limit` messages. When it is full the oldest goes: an event is counted
     in `dropped`; a state is only sent sooner than its turn.
@@ -38,6 +39,8 @@ class Outbox:
         self._states_due: dict[str, None] = {}  # topics whose latest state goes before the line
         self._first: deque[Message] = deque()  # before all else
         self._line: deque[Message] = deque()
+        self._suspects: deque[Message] = deque()  # after all else, and what is behind them
+        self._suspect_topics: set[str] = set()
         self._aside: deque[Message] = deque()  # events that this connection does not take
         self._unacknowledged: dict[int, Message] = {}
         self._dropped = 0
@@ -74,7 +77,8 @@ class Outbox:
     @property
     def empty(self) -> bool:
         """Whether the broker has everything that it takes."""
-        return not (self._first or self._states_due or self._line or self._unacknowledged)
+        waiting = self._first or self._states_due or self._line or self._suspects
+        return not (waiting or self._unacknowledged)
 
     def put(self, message: Message) -> None:
         """Take a message. Never waits."""
@@ -100,21 +104,35 @@ class Outbox:
             gone_first = sorted(self._latest, key=lambda topic: bool(self._latest[topic].payload))
             self._states_due = dict.fromkeys(gone_first)
 
-    def next(self) -> Message | None:
-        """Take out what is to be sent now; None if there is nothing."""
-        with self._lock:
-            if not self._first and self._states_due:
-                topic = next(iter(self._states_due))
-                del self._states_due[topic]
-                self._first.extend(self._latest[topic].steps)
-            if self._first:
-                return self._first.popleft()
-            return self._line.popleft() if self._line else None
+    def next(self, suspicion: Callable[[Message], int] = lambda _: 0) -> Message | None:
+        """Take out what is to be sent now; None if there is nothing.
 
-    def put_back(self, message: Message) -> None:
-        """Have what `next` returned be the next again."""
+        suspicion: 0 for what waits for no other. Of others, the first with the least is returned
+        when nothing else waits for delivery.
+        """
         with self._lock:
-            self._first.appendleft(message)
+            while (message := self._take()) is not None:
+                if message.topic not in self._suspect_topics and not suspicion(message):
+                    return message
+                self._suspects.append(message)
+                self._suspect_topics.add(message.topic)
+            if not self._suspects or self._unacknowledged:
+                return None
+            message = min(self._suspects, key=lambda each: suspicion(each) or 1)
+            self._suspects.remove(message)
+            # What becomes of it may clear others, above all those behind it.
+            self._line, self._suspects = self._suspects, self._line
+            self._suspect_topics.clear()
+            return message
+
+    def _take(self) -> Message | None:
+        if not self._first and self._states_due:
+            topic = next(iter(self._states_due))
+            del self._states_due[topic]
+            self._first.extend(self._latest[topic].steps)
+        if self._first:
+            return self._first.popleft()
+        return self._line.popleft() if self._line else None
 
     def set_aside(self, message: Message) -> None:
         """Note that the broker does not take a message: it is tried with the next connection."""
@@ -156,6 +174,8 @@ class Outbox:
             # In the order in which they came; what was set aside is between the others.
             self._line = deque(sorted(pending, key=lambda message: message.since_s or 0.0))
             self._aside.clear()
+            self._suspects.clear()
+            self._suspect_topics.clear()
             self._first.clear()
             self._unacknowledged.clear()
             self._states_due.clear()
@@ -163,13 +183,14 @@ class Outbox:
 
     def _waiting(self) -> Iterator[Message]:
         yield from self._aside
+        yield from self._suspects
         yield from self._unacknowledged.values()
         yield from self._first
         yield from self._line
 
     def _shorten(self) -> None:
-        while len(self._aside) + len(self._line) > self._limit:
-            oldest = self._aside.popleft() if self._aside else self._line.popleft()
+        while len(self._aside) + len(self._suspects) + len(self._line) > self._limit:
+            oldest = (self._aside or self._suspects or self._line).popleft()
             if oldest.is_event:
                 self._dropped += 1
             elif self._latest.get(oldest.topic) is oldest:

@@ -202,7 +202,7 @@ class Publisher:
     def _keep_connected(self) -> None:
         delays = self._delays()
         while not self._stopping.is_set():
-            if self._session() > _STEADY_S:
+            if self._session() > _STEADY_S or self._limit.learning:
                 delays = self._delays()
             self._stopping.wait(next(delays))
 
@@ -275,17 +275,16 @@ class Publisher:
     def _send(self, connection: Connection) -> None:
         # All beyond the window stays with us, where it is bounded and can be sent again.
         while not self._is_alone and self._outbox.in_flight < connection.in_flight_limit:
-            message = self._outbox.next()
+            message = self._outbox.next(self._limit.suspicion)
             if message is None:
                 return
             if not self._limit.fits(message):
-                self._untaken.too_large(message, self._limit.size(message), self._limit.told)
+                size, told = self._limit.size(message), self._limit.told
+                forbidden = self._limit.is_forbidden(message.topic)
+                self._untaken.left_out(message, size, told, forbidden=forbidden)
                 self._outbox.set_aside(message)
                 continue
-            suspect = self._limit.is_suspect(message)
-            if suspect and self._outbox.in_flight:  # its turn is when all others are there
-                self._outbox.put_back(message)
-                return
+            suspect = self._limit.suspicion(message) > 0
             self._limit.sent(message, time.monotonic())
             # A suspect is acknowledged, whatever it is: else it is not seen to be taken.
             packet_id = connection.publish(replace(message, qos=1) if suspect else message)

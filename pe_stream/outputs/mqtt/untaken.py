@@ -39,11 +39,16 @@ class Untaken:
         if self._note(message, reason):
             _log.error("the MQTT broker refuses %s: %s", message.topic, reason)
 
-    def too_large(self, message: Message, size: int, limit: int | None) -> None:
-        """A message is not sent. size: of its packet (bytes). limit: as the broker says it."""
-        self.counts["too_large"] += 1
-        most = "" if limit is None else f", it takes {limit}"
+    def left_out(self, message: Message, size: int, limit: int | None, *, forbidden: bool) -> None:
+        """A message is not sent. size: of its packet (bytes). limit: as the broker says it.
+
+        forbidden: the broker ends the connection for what is on this topic.
+        """
+        self.counts["refused" if forbidden else "too_large"] += 1
+        most = ", or not permitted" if limit is None else f", it takes {limit}"
         reason = f"too large, {size} bytes{most}"
+        if forbidden:
+            reason = "it ends the connection; is that permitted?"
         if self._note(message, reason):
             _log.error("the MQTT broker does not take %s: %s; left out", message.topic, reason)
 

@@ -198,18 +198,90 @@ def test_what_is_set_aside_takes_places_and_goes_first() -> None:
     assert drain(outbox) == ["1", "2", "3"]
 
 
-def test_what_is_put_back_is_next_and_is_not_lost() -> None:
+def test_suspects_wait_for_all_else_and_keep_their_order() -> None:
     outbox = connected()
+    for said in ("1", "2", "3"):
+        outbox.put(event(said))
+    other = replace(event("other"), topic="other/events")
+    outbox.put(other)
+    sent = outbox.next(lambda message: int(message.payload == "1"))
+    assert sent == other  # what follows on a suspect's topic stays behind it
+    outbox.sent(1, sent)
+    assert outbox.next() is None  # each is alone
+    assert not outbox.empty
+    assert outbox.queued == 4
+    outbox.acknowledged(1)
+    outbox.put(event("4"))
+    assert drain(outbox) == ["1", "2", "3", "4"]
+
+
+def test_of_suspects_the_least_one_comes_first() -> None:
+    outbox = connected()
+    for said in ("3", "1", "2"):
+        outbox.put(replace(event(said), topic=said))
+    sent = [outbox.next(lambda message: int(message.payload)) for _ in range(3)]
+    assert [message and message.payload for message in sent] == ["1", "2", "3"]
+
+
+def test_what_is_behind_a_suspect_waits_for_no_other_once_that_was_taken() -> None:
+    outbox = connected()
+    for said in ("1", "2", "3"):
+        outbox.put(event(said))
+    outbox.put(replace(event("other"), topic="other/events"))
+    suspects = {"house/events", "other/events"}
+
+    def suspicion(message: Message) -> int:
+        return int(message.topic in suspects)
+
+    sent = outbox.next(suspicion)
+    assert sent == event("1")
+    outbox.sent(1, sent)
+    assert outbox.next(suspicion) is None
+    outbox.acknowledged(1)
+    suspects.remove(sent.topic)
+    for packet_id, said in ((2, "2"), (3, "3")):
+        sent = outbox.next(suspicion)
+        assert sent == event(said)
+        outbox.sent(packet_id, sent)
+    assert outbox.next(suspicion) is None
+
+
+def test_suspects_take_places() -> None:
+    outbox = connected(limit=3)
     outbox.put(event("1"))
     outbox.put(event("2"))
-    message = outbox.next()
-    assert message is not None
-    outbox.put_back(message)
-    assert not outbox.empty
-    assert outbox.queued == 2
+    outbox.put(other := replace(event("other"), topic="other/events"))
+    assert outbox.next(lambda message: int(message.topic != other.topic)) == other
+    outbox.put(event("3"))
+    outbox.put(event("4"))
+    assert outbox.dropped == 1
+    assert drain(outbox) == ["2", "3", "4"]
+
+
+def test_a_suspect_state_that_changed_meanwhile_is_sent_once_more_behind_it() -> None:
+    outbox = connected()
+    outbox.put(state("ON"))
+    outbox.put(event("1"))
+    first = outbox.next(lambda message: int(message.retain))
+    assert first == event("1")
+    outbox.put(state("OFF"))
+    assert drain(outbox) == ["ON", "OFF"]
+
+
+def test_suspects_come_once_and_in_their_order_on_the_next_connection() -> None:
+    outbox = connected()
+    for said in ("1", "2"):
+        outbox.put(event(said))
+    outbox.put(other := replace(event("other"), topic="other/events"))
+    assert outbox.next(lambda message: int(message.topic != other.topic)) == other
     outbox.disconnected()
     outbox.connected()
-    assert drain(outbox) == ["1", "2"]
+    for packet_id, said in enumerate(("1", "2")):  # none waits for the one before it
+        sent = outbox.next()
+        assert sent == event(said)
+        outbox.sent(packet_id, sent)
+    assert outbox.next() is None
+    assert outbox.queued == 2
 
 
 def test_a_topic_that_comes_back_while_its_removal_is_on_the_way_stays() -> None:
