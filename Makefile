@@ -24,7 +24,7 @@ LINT := tests/web/lint
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-fast coverage test-oldest test-container test-gpu lint-js spelling faults fuzz attack attack-all api licences sbom \
-  demo-recording demo-picture screenshots hooks constraints clean
+  sound-words demo-recording demo-picture screenshots hooks constraints clean
 
 help:  ## these words
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -96,6 +96,10 @@ licences: .venv/.installed-test  ## what runs besides pe_stream, with what it br
 
 sbom: .venv/.installed-test  ## the same as CycloneDX, in build/sbom.cdx.json
 	PYTHONPATH=tests $(VENV) -m supply_chain sbom build/sbom.cdx.json
+
+sound-words: .venv/.installed  ## the words of phrases.yaml and audioset.yaml anew, for hints at prompts
+	$(VENV) -c "from pe_stream.workbench.training import concepts; print(*concepts.sound_words(), sep='\n')" \
+	  > pe_stream/assets/sound_words.txt
 
 demo-recording: .venv/.installed  ## make the demo recording anew (needs espeak-ng)
 	$(VENV) -m pe_stream.workbench.make_demo pe_stream/assets

@@ -20,3 +20,8 @@ DEMO_TRUTH = _FOLDER / "demo.csv"
 
 COMMON_SOUNDS = _FOLDER / "common_sounds.txt"
 """Sounds of houses and what is around them, a description a line; a list of our own."""
+
+SOUND_WORDS = _FOLDER / "sound_words.txt"
+"""Words that sounds are described with where `pe-stream train` teaches a text tower, one a line.
+
+`make sound-words` makes it."""

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_stream.audio import devices, portaudio
+from pe_stream.config.child_process import python
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.errors import UnavailableError
 
@@ -158,9 +159,8 @@ def _channels(device: devices.InputDevice, channel: int | None) -> int:
 
 def command(device: str | int, channel: int | None) -> list[str]:
     """What starts the process. device, channel: as a Microphone takes them."""
-    # Modules from where we have them, and never from the current directory.
-    program = f"import sys; sys.path[:] = {sys.path}; from {__name__} import start; start()"
-    return [sys.executable, "-P", "-c", program, json.dumps(device), json.dumps(channel)]
+    program = f"from {__name__} import start; start()"
+    return python(program, json.dumps(device), json.dumps(channel))
 
 
 def start() -> None:

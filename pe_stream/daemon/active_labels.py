@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +19,12 @@ from pe_stream.config.edit import ConfigFile, ConflictError, Draft, Edit, NotWri
 from pe_stream.config.local_time import LocalTime
 from pe_stream.config.worker import Worker
 from pe_stream.core.messages import slug
+from pe_stream.core.prompt_words import PromptHint
 from pe_stream.core.types import LabelRule
 from pe_stream.daemon.watchdog import tell_systemd
 from pe_stream.errors import PeStreamError, UnavailableError, UnfinishedError
 from pe_stream.labels.prepare import PreparedLabels, prepare_labels
+from pe_stream.labels.prompt_hints import PromptHints
 from pe_stream.labels.schedules import Schedules
 from pe_stream.outputs.mqtt import SetCommand
 from pe_stream.outputs.shortage import shortage
@@ -95,6 +97,8 @@ class ActiveLabels:
         self._none_waits = threading.Semaphore()
         self._to_reload = False  # set on any thread, seen to on the main one
         self._schedules = self._schedules_of(settings, at)
+        self._hints = PromptHints(words_known=scorer.checkpoint.words_known)
+        self._tell_hints(settings)
 
     def reload(self) -> None:
         """Reload labels, prompts and thresholds from the configuration, if it is valid.
@@ -141,6 +145,10 @@ class ActiveLabels:
                     "on, or at the next start"
                 ) from None
             return self.version
+
+    def hints(self, prompts: Sequence[str]) -> list[PromptHint]:
+        """What is odd about prompts; on any thread."""
+        return self._hints.of(prompts)
 
     def set(self, source_slug: str, label_slug: str, command: SetCommand) -> None:
         """Obey a `set` message; on the MQTT thread."""
@@ -197,6 +205,7 @@ class ActiveLabels:
                 self.version = version
                 self._adopt(wanted, prepared, keep=())
             log.info("reloaded: %d labels", len(wanted.labels))
+            self._tell_hints(wanted)
         except PeStreamError as error:
             # What had run out is no fault of the file: it is read again when that has passed.
             self._to_reload = self._to_reload or shortage(error.__context__) is not None
@@ -236,6 +245,11 @@ class ActiveLabels:
         # First, as whoever is told that they are in force may ask for them.
         self.settings, self._schedules = settings, prepared.schedules
         return self._live.change(prepared.labels, settings.hears, keep=keep)
+
+    def _tell_hints(self, settings: Settings) -> None:
+        """Say which prompts the scores may say nothing about, once; no two threads at a time."""
+        for name, hints in self._hints.untold(settings.labels):
+            log.warning("labels.%s: %s", name, hints)
 
     def _schedules_of(self, settings: Settings, at: datetime) -> Schedules:
         recommended = self._scorer.checkpoint.recommended

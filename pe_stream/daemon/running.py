@@ -21,6 +21,7 @@ from pe_stream.config.local_time import LocalTime
 from pe_stream.core.messages import Topics
 from pe_stream.daemon.active_labels import ActiveLabels, labels_by_source
 from pe_stream.daemon.breaks import Breaks
+from pe_stream.daemon.calibrations import Calibrations
 from pe_stream.daemon.health import Health
 from pe_stream.daemon.lateness import Lateness
 from pe_stream.daemon.listeners import EventLog, Listeners
@@ -224,6 +225,10 @@ class Running:
         labels, publisher = self.labels, self._mqtt.publisher
         checkpoint = self._scorer.checkpoint
         stored = settings.store.enabled
+        calibrations = Calibrations(
+            given.file, lambda: labels.settings, lambda: labels.version, given.died
+        )
+        stack.callback(calibrations.stop)
         view = DaemonView(
             checkpoint=checkpoint.name,
             settings=lambda: labels.settings,
@@ -239,7 +244,9 @@ class Running:
             change=labels.edit,
             compare=self._scorer.compare,
             probe=self._scorer.probe,
+            hints=labels.hints,
             report=lambda name: list(report(self._scorer.loaded, labels.settings.labels, name)),
+            calibrations=calibrations,
             recent=self._recent,
             clips=self._clips,
             events=self._store,

@@ -28,6 +28,7 @@ from pe_stream.model.files import (
     look_for_code,
     read_config,
     read_recommended,
+    taught_by_us,
 )
 from pe_stream.model.malloc import keep_freed_memory
 from pe_stream.model.precision import codec_dtype, cudnn_is_right, fast_dtype, sound_embedding
@@ -69,6 +70,7 @@ class Checkpoint:
     codec_dtype, codec_cudnn: in what, and whether with cuDNN, the codec is to be computed.
     recommended: by label, from `thresholds.json` beside the weights; may be empty.
     identity: the same for the same content, whatever its name; see `files.identity`.
+    words_known: whether it is known what words its text tower was taught; see `taught_by_us`.
     texts: embeddings (D,) of the texts embedded last; see `model.prompts`.
     """
 
@@ -81,6 +83,7 @@ class Checkpoint:
     codec_cudnn: bool
     recommended: Mapping[str, Recommended]
     identity: str
+    words_known: bool = False
     texts: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
     def describe(self) -> str:
@@ -151,6 +154,7 @@ def load(
         of_cudnn,
         recommended,
         identity(folder),
+        taught_by_us(name, folder),
     )
 
 

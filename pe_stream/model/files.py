@@ -26,6 +26,7 @@ from huggingface_hub.utils.tqdm import (
 
 from pe_stream.assets import EMBEDDED
 from pe_stream.core.types import FRAME, SAMPLE_RATE, SMOOTHEST_S, Recommended
+from pe_stream.errors import UnavailableError
 from pe_stream.model import tokenizer
 from pe_stream.model.geometry import audio_part, text_part
 from pe_stream.model.reading import (
@@ -53,6 +54,9 @@ _CONFIGURATIONS = (
     "tokenizer_config.json",
 )
 """Where an `auto_map` may name classes of a checkpoint's own code."""
+
+_RECORD = "training.json"
+"""What `pe-stream train` writes of how it was made; not downloaded."""
 
 _DOWNLOADED = (
     *_CONFIGURATIONS,
@@ -142,6 +146,18 @@ def read_recommended(name: str, folder: Path) -> Mapping[str, Recommended]:
             ' "false_alarms_per_hour": number}',
         )
     return MappingProxyType({label: value for label, value in found.items() if value is not None})
+
+
+def taught_by_us(name: str, folder: Path) -> bool:
+    """Whether `pe-stream train` made it, so that its texts are known: see assets.SOUND_WORDS.
+
+    Of any other, also where the record of its training is damaged, no more is known than it says.
+    """
+    try:
+        recipe = read_json(name, folder, _RECORD).get("recipe")
+    except UnavailableError:
+        return False
+    return isinstance(recipe, dict) and {"corpus", "phrasings", "text_steps"} <= recipe.keys()
 
 
 def look_for_code(name: str, folder: Path) -> None:

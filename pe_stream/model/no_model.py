@@ -29,6 +29,7 @@ class NoCheckpoint:
 
     name = NO_CHECKPOINT
     identity = NO_CHECKPOINT
+    words_known = False
 
     def __init__(self) -> None:
         """Nothing is loaded."""

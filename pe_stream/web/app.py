@@ -20,6 +20,7 @@ from pe_stream.outputs.shortage import shortage
 from pe_stream.version import __version__
 from pe_stream.web import (
     audio_api,
+    calibration_api,
     daemon_api,
     events_api,
     examples_api,
@@ -44,6 +45,17 @@ _STATUS: dict[type[PeStreamError], int] = {
     NotWritableError: 409,
 }
 
+
+_PARTS = (
+    session_api,
+    daemon_api,
+    audio_api,
+    labels_api,
+    calibration_api,
+    events_api,
+    examples_api,
+    search_api,
+)
 
 _ANYWHERE: dict[int | str, dict[str, Any]] = {
     status: {"model": schemas.ErrorDetail} for status in (401, 403, 409, 413, 415, 422, 429, 503)
@@ -76,15 +88,7 @@ def build(
     app.state.daemon, app.state.viewers, app.state.door = daemon, viewers, door
     app.state.gate, app.state.live_audio = gate, live_audio
     api = APIRouter(prefix="/api/v1")
-    for part in (
-        session_api,
-        daemon_api,
-        audio_api,
-        labels_api,
-        events_api,
-        examples_api,
-        search_api,
-    ):
+    for part in _PARTS:
         api.include_router(part.router, responses=_ANYWHERE)
     app.include_router(api)
     app.mount("/", StaticFiles(directory=STATIC, html=True))

@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from pe_stream.config import Settings
 from pe_stream.config.edit import ConfigFile, Edit
 from pe_stream.core.pooling import Probe
+from pe_stream.core.prompt_words import PromptHint
 from pe_stream.core.types import FrameEmbeddings, LabelRule, Recommended
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embeddings import EmbeddingStore
 from pe_stream.storage.event_queries import EventQueries
 from pe_stream.storage.events import EventStore
 from pe_stream.storage.scores import ScoreStore
+from pe_stream.web.calibration_view import CalibrationDesk
 from pe_stream.web.recent_embeddings import RecentEmbeddings
 
 
@@ -48,7 +50,9 @@ class DaemonView:
         UnavailableError where nothing was changed, UnfinishedError where it is not yet in force.
     compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
     probe: a text to search with; raises ConfigError.
+    hints: what is odd about prompts.
     report: lines on what a label with examples hears; takes a while; raises UnavailableError.
+    calibrations: of the labels, one at a time.
     events, event_queries, scores, embeddings: None where nothing is kept.
     """
 
@@ -66,7 +70,9 @@ class DaemonView:
     change: Callable[[Edit, str], str]
     compare: Callable[[FrameEmbeddings, str], NDArray[np.float32]]
     probe: Callable[[str], Probe]
+    hints: Callable[[Sequence[str]], list[PromptHint]]
     report: Callable[[str], list[str]]
+    calibrations: CalibrationDesk
     recent: RecentEmbeddings
     clips: Clips
     events: EventStore | None

@@ -64,6 +64,19 @@ def labels(
     )
 
 
+@router.post("/hints")
+def hints(daemon: DaemonDep, wanted: schemas.PromptsRequest) -> schemas.Hints:
+    """Which prompts are not English, or in words that no sound was described with."""
+    return schemas.Hints(
+        hints=[
+            schemas.OddPromptState(
+                prompt=each.prompt, kind=each.kind, words=list(each.words), hint=each.describe()
+            )
+            for each in daemon.hints(wanted.prompts)
+        ],
+    )
+
+
 @router.patch("/labels/{name:path}", responses=_PROBLEMS)
 def patch(
     daemon: DaemonDep, name: LabelName, wanted: schemas.LabelChange, if_match: IfMatch = None

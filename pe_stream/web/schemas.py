@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from pe_stream.config.labels import LabelSettings, Probability
+from pe_stream.core.prompt_words import HintKind
 from pe_stream.core.relative_time import PATTERN, ago
 from pe_stream.core.types import SMOOTHEST_S
 
@@ -280,6 +281,31 @@ class Preview(BaseModel):
     count: int
     count_now: int | None
     events: list[ReplayedEvent]
+
+
+class PromptsRequest(BaseModel):
+    """Prompts to look at."""
+
+    model_config = ConfigDict(extra="forbid")
+    prompts: Texts
+
+
+class OddPromptState(BaseModel):
+    """A prompt that scores may say nothing about; `hint` says why, in a sentence.
+
+    words: those that no sound was described with where the checkpoint was taught.
+    """
+
+    prompt: str
+    kind: HintKind
+    words: list[str]
+    hint: str
+
+
+class Hints(BaseModel):
+    """The odd ones of some prompts, in their order."""
+
+    hints: list[OddPromptState]
 
 
 class TrialRequest(BaseModel):

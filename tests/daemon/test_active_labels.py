@@ -46,6 +46,7 @@ class Desk:
     """Labelling on a real file, and a scoring that can be held; its labels need no model."""
 
     path: Path
+    config: str = CONFIG
     begun: threading.Event = field(default_factory=threading.Event)
     go_on: threading.Event = field(default_factory=threading.Event)
     read_on: threading.Event = field(default_factory=threading.Event)
@@ -56,13 +57,13 @@ class Desk:
     def __post_init__(self) -> None:
         self.go_on.set()
         self.read_on.set()
-        self.path.write_text(CONFIG, "utf-8")
+        self.path.write_text(self.config, "utf-8")
         self.file = ConfigFile(self.path)
         self.source = ScriptedSource()
         settings = load(self.path)
         self.filters.update(filters_of(settings))
         heard = scorer(rules_of(settings), before=self._before)
-        checkpoint = SimpleNamespace(name="level", recommended={})
+        checkpoint = SimpleNamespace(name="level", recommended={}, words_known=True)
         heard = type(heard)(cast("Any", checkpoint), heard.engine, heard.framing, heard.labels)
         self.live = Live(
             {"a": lambda _first, _at_s: self.source},
@@ -142,6 +143,31 @@ def test_an_edit_is_in_force_when_it_is_acknowledged(desk: Desk) -> None:
     assert desk.change(0.7) == desk.file.version == desk.active_labels.version
     assert desk.thresholds == {"dog": 0.7, "cat": 0.5}
     assert "dog: {threshold: 0.7}" in desk.text
+
+
+def test_odd_prompts_are_told_of_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Desk(tmp_path / "config.yaml", CONFIG.replace("dog: {", "Hundegebell: {"))
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    assert "labels.Hundegebell: 'Hundegebell': the checkpoint was taught no sound" in caplog.text
+
+
+def test_odd_prompts_are_told_of_at_reloads_once(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told() -> list[str]:
+        return [each.getMessage() for each in caplog.records if "seems to be" in each.getMessage()]
+
+    for number, prompt in enumerate(["ein Hund bellt", "ein Hund bellt", "een hond blaft"]):
+        text = CONFIG.replace("dog: {", f"dog: {{prompts: [{prompt}, a dog barking], ")
+        desk.path.write_text(f"{text}# {number}\n", "utf-8")
+        desk.active_labels.reload()
+        wait_until(lambda: desk.active_labels.version == desk.file.version, "a reload")
+    wait_until(lambda: len(told()) == 2, "what is told")
+    assert "labels.dog: 'ein Hund bellt' seems to be German" in told()[0]
+    assert "Dutch" in told()[1]
+    assert "German" not in told()[1]
 
 
 def test_what_scoring_does_not_take_is_refused_and_not_written(
@@ -330,7 +356,7 @@ class Reader:
 
 
 def reloading(reader: Reader, failures: list[BaseException]) -> ActiveLabels:
-    heard = SimpleNamespace(checkpoint=SimpleNamespace(recommended={}))
+    heard = SimpleNamespace(checkpoint=SimpleNamespace(recommended={}, words_known=False))
     return ActiveLabels(
         SETTINGS,
         cast("Any", heard),

@@ -42,7 +42,7 @@ WITH_ALL = ALWAYS | {
 }
 """Names on the architecture page, and in a daemon for which everything is turned on."""
 
-PASSING = {"reload", "probe"}
+PASSING = {"calibration", "reload", "probe"}
 """Threads that are there only while something is done."""
 
 SABOTAGE = f"""

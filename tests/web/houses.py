@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,9 @@ from pe_stream.config import ClipSettings, HistorySettings, SearchSettings, Sett
 from pe_stream.config.edit import ConfigFile, Edit
 from pe_stream.config.file import load
 from pe_stream.core.pooling import Probe
+from pe_stream.core.prompt_words import PromptHint, SoundWords
 from pe_stream.core.types import FrameEmbeddings, LabelRule, Recommended
+from pe_stream.daemon.calibrations import Calibrations
 from pe_stream.errors import ConfigError
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embeddings import EmbeddingStore
@@ -45,6 +47,12 @@ labels:
 IDENTITY = "ab" * 32
 
 
+def hints_of(prompts: Sequence[str]) -> list[PromptHint]:
+    """Hints of a checkpoint that knows two words."""
+    words = SoundWords(["dog", "barking"])
+    return [hint for prompt in prompts if (hint := words.hint(prompt))]
+
+
 @dataclass
 class Standing:
     """What a test can reach into."""
@@ -63,6 +71,8 @@ class Standing:
     edits: list[Edit] = field(default_factory=list)
     failed: list[BaseException] = field(default_factory=list)
     alive: bool = True
+    version: str | None = None
+    """Of what is in force; None is that of the file."""
 
     @property
     def url(self) -> str:
@@ -85,7 +95,9 @@ def standing(
 ) -> Iterator[Standing]:
     """Serve a house. web: keys of its section in YAML; more: other sections."""
     path = folder / "config.yaml"
-    path.write_text(f"{CONFIG}web: {{enabled: true, port: {free_port()}{web}}}\n{more}", "utf-8")
+    stores = f"history: {{path: {folder}/scores.db}}\nstore: {{path: {folder}/events.db}}\n"
+    web = f"web: {{enabled: true, port: {free_port()}{web}}}\n"
+    path.write_text(f"{CONFIG}{stores}{web}{more}", "utf-8")
     settings = load(path)
     store = EventStore(folder / "events.db", keep_days=30, limit=100)
     history = ScoreStore(HistorySettings(path=str(folder / "scores.db")))
@@ -117,6 +129,13 @@ def standing(
         return Probe(np.array([1, 0, 0], np.float32), 0.0, IDENTITY)
 
     recent = RecentEmbeddings()
+    failed: list[BaseException] = []
+    calibrations = Calibrations(
+        ConfigFile(path),
+        lambda: house_of[0].settings,
+        lambda: house_of[0].version or house_of[0].file.version,
+        failed.append,
+    )
     house = DaemonView(
         checkpoint="level",
         settings=lambda: house_of[0].settings,
@@ -132,7 +151,9 @@ def standing(
         change=change,
         compare=compare,
         probe=probe,
+        hints=hints_of,
         report=lambda label: [f"what {label} takes for itself:", "  0.70  a kettle"],
+        calibrations=calibrations,
         recent=recent,
         clips=kept,
         events=store,
@@ -140,7 +161,6 @@ def standing(
         scores=history,
         embeddings=memory,
     )
-    failed: list[BaseException] = []
     server = Server(settings.web, house, on_failure=failed.append)
     there = Standing(
         folder, ConfigFile(path), store, history, kept, recent, memory, settings, server
@@ -152,6 +172,7 @@ def standing(
         yield there
     finally:
         server.stop()
+        calibrations.stop()
         kept.stop()
         memory.stop()
         history.stop()

@@ -380,3 +380,20 @@ def test_a_preview_of_what_cannot_be_is_refused(
         answer = replayed(client, **keys)
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
+
+
+def test_odd_prompts_are_hinted_at(house: Standing) -> None:
+    prompts = ["a dog barking", "ein Hund bellt", "barkign dog", "dog"]
+    with house.client() as client:
+        told = client.post("api/v1/hints", json={"prompts": prompts})
+        assert told.status_code == 200, told.text
+        body = told.json()
+        assert client.post("api/v1/hints", json={"prompts": []}).json()["hints"] == []
+        for wrong in ({}, {"prompts": "a"}, {"prompts": ["a"] * 51}, {"prompts": ["a" * 501]}):
+            assert client.post("api/v1/hints", json=wrong).status_code == 422
+    assert [(each["prompt"], each["kind"]) for each in body["hints"]] == [
+        ("ein Hund bellt", "language"),
+        ("barkign dog", "spelling"),
+    ]
+    assert body["hints"][1]["words"] == ["barkign"]
+    assert body["hints"][1]["hint"] == "'barkign dog': is barkign meant to be barking?"

@@ -27,7 +27,8 @@ pytestmark = pytest.mark.realtime
 
 DARK: dict[str, Any] = {"color_scheme": "dark"}
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
-VIEWS = ["live", "events", "labels", "label/dog_bark", "try", "search", "health", "nothing"]
+VIEWS = ["live", "events", "labels", "label/dog_bark", "calibrate", "try", "search", "health"]
+VIEWS += ["nothing"]
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +235,23 @@ def test_a_label_is_edited_and_the_conflict_told(live: Page, playing: Demo) -> N
     wait_until(lambda: "a cock crowing at dawn" in playing.config.read_text(), "the edit")
     assert "# by hand" in playing.config.read_text()
     assert "# Where there is no threshold" in playing.config.read_text()
+
+
+def test_an_odd_prompt_is_hinted_at_while_it_is_typed(live: Page, playing: Demo) -> None:
+    live.goto(f"{playing.url}#/label/rooster")
+    prompts = live.get_by_test_id("label-form").locator("textarea").first
+    expect(prompts).to_have_value(re.compile("rooster"))
+    hints = live.get_by_test_id("hints")
+    expect(hints).to_have_count(0)
+    prompts.fill("a rooster crowing\nein Hahn kräht")
+    expect(hints).to_contain_text("'ein Hahn kräht' seems to be German")
+    expect(hints).not_to_contain_text("rooster")
+    prompts.fill("a rooster crowing")
+    expect(hints).to_have_count(0)
+    live.goto(f"{playing.url}#/label?text=Hahnenschrei")
+    expect(hints).to_contain_text("no sound in these words: Hahnenschrei")
+    live.get_by_test_id("loud").get_by_role("checkbox").check()  # then its words do not count
+    expect(hints).to_have_count(0)
 
 
 LOOKS: dict[str, dict[str, Any]] = {"light": {}, "dark": DARK, "phone": PHONE}

@@ -31,6 +31,7 @@ from pe_stream.core.types import FRAME, SAMPLE_RATE, Recommended, Samples, Windo
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, not_installed
 from pe_stream.labels.learn import lesson
 from pe_stream.labels.overlaps import overlaps
+from pe_stream.labels.prompt_hints import PromptHints
 from pe_stream.model.codec import Stream
 from pe_stream.outputs import mqtt, notifications
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
@@ -143,6 +144,9 @@ def _labels(labels: Mapping[str, LabelSettings], scorers: Sequence[Scorer]) -> s
         if label.examples:
             repeated = lesson(scorer.loaded, name, label).repeated
             told += [f"warning: {each}" for each in repeated]
+    odd = PromptHints(words_known=scorer.checkpoint.words_known)
+    for name, hints in odd.of_labels(labels).items():
+        told += [f"warning: {name}: {hint.describe()}" for hint in hints]
     told += _weak(labels, scorer.checkpoint.recommended)
     deaf = [rule.name for rule in scorer.labels.rules if rule.threshold > HARDLY_EVER]
     if deaf:

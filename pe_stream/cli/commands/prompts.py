@@ -1,4 +1,4 @@
-"""`pe-stream prompts`: which labels overlap, which words agree, and what is near them."""
+"""`pe-stream prompts`: which labels overlap, which words agree, what is near, what says nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pe_stream.labels.background import made
 from pe_stream.labels.examples import Embedder
 from pe_stream.labels.overlaps import NEARLY_SAME, cosines, overlaps
 from pe_stream.labels.prepare import label_prompts
+from pe_stream.labels.prompt_hints import PromptHints
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.few_shot import FewShotLabel, Space, space_of
 from pe_stream.model.prompts import LabelEmbeddings, embed, embed_labels
@@ -98,6 +99,22 @@ class Neighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class OddPrompt:
+    """A prompt, or a `not`, that the scores may say nothing about; see `core.prompt_words`.
+
+    kind: of its HintKind. meant: beside `words`, null where there is no guess. hint: in a sentence.
+    """
+
+    label: str
+    prompt: str
+    kind: str
+    words: tuple[str, ...]
+    language: str | None
+    meant: tuple[str | None, ...]
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """Findings about a configuration's prompts."""
 
@@ -105,6 +122,7 @@ class Findings:
     phrasings: tuple[Phrasing, ...]
     words: tuple[Word, ...]
     neighbours: tuple[Neighbour, ...]
+    odd: tuple[OddPrompt, ...]
 
 
 def run(options: PromptsOptions) -> int:
@@ -146,6 +164,7 @@ def examine(
         tuple(_phrasings(checkpoint, labels, space, background, clips)),
         tuple(_words(checkpoint, labels, space, clips)),
         tuple(_neighbours(checkpoint, labels, embeddings, common)),
+        tuple(_odd(PromptHints(words_known=checkpoint.words_known), labels)),
     )
 
 
@@ -237,6 +256,20 @@ def _neighbours(
         yield from sorted(told, key=lambda each: -each.cosine)[:MOST]
 
 
+def _odd(hints: PromptHints, labels: Mapping[str, LabelSettings]) -> Iterator[OddPrompt]:
+    for name, found in hints.of_labels(labels).items():
+        for each in found:
+            yield OddPrompt(
+                name,
+                each.prompt,
+                each.kind.value,
+                each.words,
+                each.language,
+                each.meant,
+                each.describe(),
+            )
+
+
 def _centre(common: _Rows) -> NDArray[np.float64]:
     mean: NDArray[np.float64] = np.mean(list(common.values()), axis=0)
     return mean
@@ -265,14 +298,7 @@ def _lines(found: Findings) -> Iterator[str]:
         yield f"  {pair.cosine:.2f}  {pair.correlation:5.2f}  {pair.first}, {pair.second}{mark}"
     if not found.overlaps:
         yield "  none"
-    yield "phrasings (cosine to the nearest of the label's others, highest score on the background)"
-    for each in found.phrasings:
-        agreement = "   -" if each.agreement is None else f"{each.agreement:.2f}"
-        odd = each.agreement is not None and each.agreement < _ODD
-        mark = "  says something else than the others" if odd else ""
-        yield f"  {agreement}  {each.background:.2f}  {each.label}: {each.prompt!r}{mark}"
-        for clip, score in each.clips.items():
-            yield f"        {score:.2f}  {clip}"
+    yield from _phrasing_lines(found.phrasings)
     words = [word for word in found.words if abs(word.score - word.without) >= _MOVES]
     if words:
         yield "words that move a clip's score most (with, without)"
@@ -286,3 +312,19 @@ def _lines(found: Findings) -> Iterator[str]:
         yield f"  {near.cosine:.2f}  {near.label}: {near.sound}"
     if not found.neighbours:
         yield "  none"
+    yield "prompts that may say nothing to the checkpoint"
+    for odd in found.odd:
+        yield f"  {odd.label}: {odd.hint}"
+    if not found.odd:
+        yield "  none"
+
+
+def _phrasing_lines(phrasings: Sequence[Phrasing]) -> Iterator[str]:
+    yield "phrasings (cosine to the nearest of the label's others, highest score on the background)"
+    for each in phrasings:
+        agreement = "   -" if each.agreement is None else f"{each.agreement:.2f}"
+        odd = each.agreement is not None and each.agreement < _ODD
+        mark = "  says something else than the others" if odd else ""
+        yield f"  {agreement}  {each.background:.2f}  {each.label}: {each.prompt!r}{mark}"
+        for clip, score in each.clips.items():
+            yield f"        {score:.2f}  {clip}"

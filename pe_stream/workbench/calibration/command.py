@@ -5,9 +5,10 @@ scores (stored, of recordings, of now)  ->  a proposal for each label  ->  table
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,12 +33,15 @@ from pe_stream.workbench.calibration.stored_scores import TimeRange, chosen
 
 log = logging.getLogger(__name__)
 
+Gathered = Callable[[str], Material]
+"""Scores of a label, which may be read when they are asked for."""
+
 Examples = Mapping[str, list[list[ScoreRun]]]
 """Scores of each recording of a label, by label."""
 
 
 def run(options: CalibrateOptions) -> int:
-    """Print a line for each label, then what changes in the configuration, or write it.
+    """Print a line for each label, then what changes in the configuration, or write it; or JSON.
 
     Returns the exit code: that of UnavailableError where a label could not be calibrated, which
     then stays as it is. Raises UsageError, ConfigError or UnavailableError where none could.
@@ -45,21 +49,23 @@ def run(options: CalibrateOptions) -> int:
     _refuse_clashes(options)
     config = options.config or find()
     settings = load(config)
+    read = ConfigFile(config).version if options.json else None
     version = _version(config) if options.write else None
     named = [*options.labels, *(n for n, _ in options.examples if options.labels)]
     labels = chosen("label", tuple(named), settings.labels)
     known_examples = _examples_of(settings, options.examples_by_label())
     sources = chosen("source", options.sources, settings.sources)
     known = look_up(settings.model)
+    stretch = None if options.recordings or options.listen is not None else _stretch(options)
     material, examples = _gather(
-        options, settings, known, labels=labels, sources=sources, examples=known_examples
+        options, settings, known, stretch, labels=labels, sources=sources, examples=known_examples
     )
     done = [
         _calibrate(
             settings,
             known,
             name,
-            material=material[name],
+            material=material(name),
             examples=examples.get(name, []),
             options=options,
         )
@@ -69,15 +75,21 @@ def run(options: CalibrateOptions) -> int:
         if each.lack is not None:
             print(f"pe-stream: {each.name}: {each.lack}", file=sys.stderr)
     usable = [each for each in done if each.proposal is not None]
+    notes = list(report.notes(usable, settings, options.false_alarms)) if usable else []
+    if read is not None:
+        figures = report.figures(done, settings)
+        asked = report.asked(stretch, options.false_alarms)
+        print(json.dumps({"version": read, **asked, "labels": figures, "notes": notes}))
     if not usable:
         raise UnavailableError("no label could be calibrated; nothing was changed")
-    for line in report.lines(usable):
+    for line in () if options.json else report.lines(usable):
         print(line)
-    for note in report.notes(usable, settings, options.false_alarms):
+    for note in notes:
         print(f"pe-stream: {note}", file=sys.stderr)
     if options.plot is not None:
         _plot(options, usable, material)
-    _change(config, settings, known, usable, version)
+    if version is not None or not options.json:
+        _change(config, settings, known, usable, version)
     return 0 if len(usable) == len(done) else UnavailableError.exit_code
 
 
@@ -114,15 +126,18 @@ def _gather(
     options: CalibrateOptions,
     settings: Settings,
     known: CheckpointFacts,
+    stretch: TimeRange | None,
     *,
     labels: Sequence[str],
     sources: Sequence[str],
     examples: Mapping[str, tuple[str, ...]],
-) -> tuple[dict[str, Material], Examples]:
-    """Scores of each label, and of its examples; loads the model only where it has to hear."""
-    new = options.recordings or options.listen is not None
-    if not new and not examples:
-        return stored(settings, known, labels, sources, _stretch(options)), {}
+) -> tuple[Gathered, Examples]:
+    """Scores of each label, and of its examples; loads the model only where it has to hear.
+
+    stretch: of stored scores; None where they are made now.
+    """
+    if stretch is not None and not examples:
+        return stored(settings, known, sources, stretch), {}
     from pe_stream.pipeline.scorer import prepare
     from pe_stream.workbench.calibration import listening
 
@@ -134,18 +149,17 @@ def _gather(
     for name, files in examples.items():
         scores = [listening.scores_of(file, scorer)[:, columns[name]] for file in files]
         heard[name] = [[ScoreRun(0, each)] for each in scores]
-    if not new:
-        return stored(settings, known, labels, sources, _stretch(options)), heard
+    if stretch is not None:
+        return stored(settings, known, sources, stretch), heard
     state = options.resume or state_folder() / "calibrate.db"
     if options.afresh:
         listening.forget(state)
     if options.recordings:
-        return listening.recordings(labels, options.recordings, state, scorer), heard
-    seconds = options.listen or 0.0
-    return (
-        listening.listened(settings, labels, sources, seconds=seconds, state=state, scorer=scorer),
-        heard,
+        return listening.recordings(labels, options.recordings, state, scorer).__getitem__, heard
+    listened = listening.listened(
+        settings, labels, sources, seconds=options.listen or 0.0, state=state, scorer=scorer
     )
+    return listened.__getitem__, heard
 
 
 def _stretch(options: CalibrateOptions) -> TimeRange:
@@ -191,16 +205,14 @@ def _calibrate(
     )
 
 
-def _plot(
-    options: CalibrateOptions, usable: Sequence[Calibrated], material: Mapping[str, Material]
-) -> None:
+def _plot(options: CalibrateOptions, usable: Sequence[Calibrated], material: Gathered) -> None:
     from pe_stream.workbench.calibration import pictures
 
     folder = options.plot or Path()
     for each in tqdm(usable, unit="picture", disable=None, leave=False):
         if each.proposal is not None:
             path = folder / f"{report.file_name(each.name)}.png"
-            streams = material[each.name].streams
+            streams = material(each.name).streams
             pictures.save(
                 path,
                 each.name,

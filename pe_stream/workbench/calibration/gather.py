@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-
-from tqdm import tqdm
 
 from pe_stream.config import Settings
 from pe_stream.core.types import FRAME_S, ScoreRun
@@ -48,17 +46,16 @@ class Material:
 
 
 def stored(
-    settings: Settings,
-    known: CheckpointFacts,
-    labels: Sequence[str],
-    sources: Sequence[str],
-    stretch: TimeRange,
-) -> dict[str, Material]:
-    """Stored scores, with the verdicts on their events. Raises UnavailableError."""
+    settings: Settings, known: CheckpointFacts, sources: Sequence[str], stretch: TimeRange
+) -> Callable[[str], Material]:
+    """What reads a label's stored scores, with the verdicts on their events.
+
+    One label at a time: a day of one source takes 9 MB. Both raise UnavailableError.
+    """
     path = database(settings)
-    found: dict[str, Material] = {}
-    for name in tqdm(labels, unit="label", disable=None, leave=False):
-        material = found[name] = Material(round(settings.model.hop_s / FRAME_S))
+
+    def read(name: str) -> Material:
+        material = Material(round(settings.model.hop_s / FRAME_S))
         for source in sources:
             if not settings.hears(source, name):
                 continue
@@ -69,7 +66,9 @@ def stored(
             material.add(source, scores.runs, scores.lack)
             if source not in material.lacks:
                 material.true[-1] = _marked_right(settings, source, name, stretch)
-    return found
+        return material
+
+    return read
 
 
 def _marked_right(

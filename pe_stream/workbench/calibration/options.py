@@ -58,6 +58,9 @@ class CalibrateOptions:
         ),
     )
     write: bool = field(default=False, metadata=switch("change the configuration file"))
+    json: bool = field(
+        default=False, metadata=switch("the figures as one JSON object, and no difference")
+    )
     plot: Path | None = field(
         default=None,
         metadata=option(type=Path, metavar="FOLDER", help="write LABEL.png per label"),

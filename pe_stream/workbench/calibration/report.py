@@ -5,9 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
 from pe_stream.config import Settings
+from pe_stream.core.utc import utc_text
 from pe_stream.workbench.calibration.calibrated import Calibrated
+from pe_stream.workbench.calibration.stored_scores import TimeRange
+
+_TOLD = ("threshold", "rate", "low", "high", "now", "hours", "extrapolated", "reached")
 
 
 def lines(done: Sequence[Calibrated]) -> Iterator[str]:
@@ -28,6 +34,41 @@ def lines(done: Sequence[Calibrated]) -> Iterator[str]:
             was = "as now" if each.recall.found == each.recall.now else f"now {each.recall.now}"
             line += f"; finds {each.recall.found} of {each.recall.total} examples ({was})"
         yield line
+
+
+def asked(stretch: TimeRange | None, a_day: float) -> dict[str, Any]:
+    """What was asked, for JSON; the stretch is null where scores were made now."""
+    since, until = (None, None) if stretch is None else (stretch.since, stretch.until)
+    return {
+        "since": None if since is None else utc_text(since),
+        "until": None if until is None else utc_text(until),
+        "false_alarms": a_day,
+    }
+
+
+def figures(done: Sequence[Calibrated], settings: Settings) -> list[dict[str, Any]]:
+    """The figures of each label, for JSON; all but the first three are null where `lack` says why.
+
+    off_threshold: what `--write` sets beside the threshold; null where the label has none of its
+    own. rate, low, high, now: false alarms a day.
+    """
+    return [_figures(each, settings) for each in done]
+
+
+def _figures(each: Calibrated, settings: Settings) -> dict[str, Any]:
+    found, spread = each.proposal, each.proposal and each.proposal.spread
+    own = settings.labels[each.name].off_threshold is not None
+    told = dict.fromkeys(_TOLD) if found is None else {key: getattr(found, key) for key in _TOLD}
+    return {
+        "label": each.name,
+        "threshold_now": each.rule.threshold,
+        "lack": each.lack,
+        **told,
+        "off_threshold": found.off_threshold if found is not None and own else None,
+        "spread": None if spread is None else asdict(spread),
+        "examples": None if each.recall is None else asdict(each.recall),
+        "right": each.right,
+    }
 
 
 def notes(done: Sequence[Calibrated], settings: Settings, a_day: float) -> Iterator[str]:

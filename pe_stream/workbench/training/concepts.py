@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from pe_stream.core.prompt_words import words_in
+
 PHRASES = Path(__file__).with_name("phrases.yaml")
 
 CLASSES = Path(__file__).with_name("audioset.yaml")
@@ -87,6 +89,13 @@ def class_phrasings(
     """Of each of AudioSet's `classes` at most `most` phrasings; its name, where there are none."""
     known = _loaded(path)
     return [tuple(known.get(name) or [name.lower()])[:most] for name in classes]
+
+
+def sound_words() -> list[str]:
+    """Words of all texts that a text tower is taught sounds with, sorted."""
+    texts = [text for concept in read() for text in concept.phrasings]
+    texts += [text for name, some in _loaded(CLASSES).items() for text in (name, *some)]
+    return sorted({word for text in (*texts, *_TEMPLATES) for word in words_in(text)})
 
 
 def named(label: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,35 @@ def test_the_everyday_labels_are_no_overlap() -> None:
 def test_cosines_of_what_has_no_length() -> None:
     rows = np.array([[0.0, 0.0], [3.0, 4.0]])
     assert cosines(rows, rows).tolist() == [[0, 0], [0, pytest.approx(1)]]
+
+
+def test_prompts_that_say_nothing_to_the_checkpoint(config: Path) -> None:
+    assert found("-c", config)["odd"] == []
+    assert pe_stream("prompts", "-c", config).stdout.endswith("checkpoint\n  none\n")
+    config.write_text(
+        f"{CONFIG}  hund: {{prompts: [ein Hund bellt, a dog], not: [dgo barkign]}}\n", "utf-8"
+    )
+    first, second = found("-c", config)["odd"]
+    assert (first["label"], first["prompt"]) == ("hund", "ein Hund bellt")
+    assert (first["kind"], first["language"]) == ("language", "German")
+    assert (second["words"], second["meant"]) == (["dgo", "barkign"], [None, "barking"])
+    text = pe_stream("prompts", "-c", config).stdout
+    assert f"  hund: {first['hint']}\n" in text
+    assert f"  hund: {second['hint']}\n" in text
+
+
+def test_check_hints_at_odd_prompts() -> None:
+    prompts = {"dog": "a dog barking", "hund": "ein Hund bellt"}
+    labels = {name: LabelSettings(prompts=(text,), threshold=0.5) for name, text in prompts.items()}
+    scorer = prepare(ModelSettings(device="cpu", threads=1), labels)
+    assert check._labels(labels, [scorer]).endswith(
+        "warning: hund: 'ein Hund bellt' seems to be German: describe the sound in English"
+    )
+
+
+def test_unknown_words_are_hinted_at_where_it_is_known_which_were_taught() -> None:
+    labels = {"dog": LabelSettings(prompts=("Hundegebell",), threshold=0.5)}
+    scorer = prepare(ModelSettings(device="cpu", threads=1), labels)
+    assert "warning: dog: 'Hundegebell': the checkpoint" in check._labels(labels, [scorer])
+    other = replace(scorer, checkpoint=replace(scorer.loaded, words_known=False))
+    assert check._labels(labels, [other]) == "no two are nearly the same"

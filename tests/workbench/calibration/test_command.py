@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from sounds import noise, write_float_wav
 from stand_ins import event
 from timing import within
 
+from pe_stream.config.edit import ConfigFile
 from pe_stream.config.file import load
 from pe_stream.core.types import Phase, ScoreRun
 from pe_stream.core.utc import utc_text
@@ -90,6 +92,46 @@ def test_a_line_says_what_is_proposed_and_how_sure_it_is(day: Path) -> None:
     assert highest > 0.9
     assert "every event in this sound counts as a false alarm" in done.stderr
     assert "in brackets: how sure the rate is" in done.stderr
+
+
+def test_the_same_figures_as_json(day: Path) -> None:
+    line = numbers(dog(day, *SPAN).stdout.splitlines()[0])[1]
+    before = day.read_bytes()
+    done = dog(day, *SPAN, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["since"], found["until"]) == (
+        "2026-11-20T12:00:00.000Z",
+        "2026-11-21T12:00:00.000Z",
+    )
+    assert (found["false_alarms"], found["version"]) == (1.0, ConfigFile(day).version)
+    (label,) = found["labels"]
+    was, proposed, rate, low, high, hours, now = line[:7]
+    assert (label["label"], label["threshold_now"], label["lack"]) == ("dog", was, None)
+    assert (label["threshold"], label["hours"]) == (proposed, hours)
+    assert label["off_threshold"] == pytest.approx(proposed / 2, abs=0.001)  # it has one
+    for key, value in {"rate": rate, "low": low, "high": high, "now": now}.items():
+        assert label[key] == pytest.approx(value, rel=0.1), key
+    assert found["notes"] == [
+        each.removeprefix("pe-stream: ") for each in done.stderr.splitlines() if each
+    ]
+    assert day.read_bytes() == before
+
+
+def test_why_there_is_no_figure_as_json(day: Path) -> None:
+    done = pe_stream("calibrate", "-c", day, *SPAN, "--json", "--label", "cat")
+    assert done.returncode == 69
+    (label,) = json.loads(done.stdout)["labels"]
+    assert (label["label"], label["threshold"], label["spread"]) == ("cat", None, None)
+    assert label["lack"] == "no scores of that time are stored"
+    assert "no label could be calibrated" in done.stderr
+
+
+def test_json_and_written(day: Path) -> None:
+    done = dog(day, *SPAN, "--json", "--write")
+    (label,) = json.loads(done.stdout)["labels"]
+    assert load(day).labels["dog"].threshold == label["threshold"]
+    assert load(day).labels["dog"].off_threshold == label["off_threshold"]
 
 
 def test_a_recording_given_twice_is_no_more_sound(day: Path) -> None:

@@ -6,6 +6,7 @@ import { view as event } from "./event.js";
 import { view as events } from "./events/view.js";
 import { view as health } from "./health.js";
 import * as daemon from "./daemon.js";
+import { view as calibrate } from "./labels/calibrate.js";
 import { view as editLabel } from "./labels/edit.js";
 import { view as labels } from "./labels/list.js";
 import { view as live } from "./live/view.js";
@@ -23,7 +24,7 @@ import { view as tryPrompt } from "./try.js";
  * A view: `(main, place, ends) => title`. It fills `main`, adds to `ends` what must stop when it is
  * left, and returns (a promise of) its title.
  */
-const VIEWS = { live, events, event, labels, label: editLabel, try: tryPrompt, search, health };
+const VIEWS = { live, events, event, labels, label: editLabel, calibrate, try: tryPrompt, search, health };
 
 const main = byId("main");
 let ends = new Ends();

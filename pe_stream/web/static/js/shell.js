@@ -10,7 +10,7 @@ const PLACES = [
   ["live", "Live"], ["events", "Events"], ["labels", "Labels"], ["try", "Try"], ["search", "Search"], ["health", "Health"],
 ];
 /** Views that belong to a place of the navigation without being it. */
-const WITHIN = { event: "events", label: "labels" };
+const WITHIN = { event: "events", label: "labels", calibrate: "labels" };
 /** A connection that is back within this time is not worth a banner. */
 const PATIENCE_MS = 2500;
 

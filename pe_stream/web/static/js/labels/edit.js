@@ -9,6 +9,7 @@ import { link } from "../router.js";
 import { failed, toast } from "../toasts.js";
 import { duration, moment, score, spoken } from "../words.js";
 import { LabelForm } from "./form.js";
+import { Hints } from "./hints.js";
 
 const LISTED = 8;
 
@@ -16,14 +17,18 @@ const LISTED = 8;
 export function view(box, { parts, query }, ends) {
   const old = parts[1] ? daemon.labels.get(parts[1]) : null;
   if (parts[1] && !old) return notFound(box, `There is no label “${parts[1]}”.`);
-  const name = el("input", { id: "label-name", testid: "label-name", required: true, autocomplete: "off", spellcheck: "false", maxlength: 60 });
+  const name = el("input", { id: "label-name", testid: "label-name", required: true, autocomplete: "off", spellcheck: "false", maxlength: 60, oninput: () => ask() });
   let version = daemon.version;
   const form = new LabelForm(old, () => { ask(); });
   const save = el("button.primary", { type: "submit", testid: "save" }, old ? "Save" : "Add the label");
   const preview = old && new Preview(old.name, (words, found) => showPreview(form.preview, words, found));
 
+  const hints = new Hints(form.hints);
+
   function ask() {
-    const { threshold, off_threshold: off, smooth_s: smooth, min_on_s: minOn, min_off_s: minOff, pattern, follow } = form.values();
+    const { prompts, not, loud, threshold, off_threshold: off, smooth_s: smooth, min_on_s: minOn, min_off_s: minOff, pattern, follow } = form.values();
+    const named = (old?.name ?? name.value).replace(/[_-]+/g, " ").trim();
+    hints.ask(loud ? [] : [...(prompts.length ? prompts : [named]), ...not]);
     preview?.ask({ threshold, off_threshold: off, smooth_s: smooth, min_on_s: minOn, min_off_s: minOff, pattern, follow });
   }
 
@@ -100,7 +105,7 @@ export function view(box, { parts, query }, ends) {
     fill(changedElsewhere, el("p", {}, "This label was changed elsewhere: your edits are kept here."),
       el("button", { type: "button", onclick: takeNew }, "Load the new version"));
     changedElsewhere.hidden = false;
-  }), changed.info.on(ask), () => preview?.cancel());
+  }), changed.info.on(ask), () => preview?.cancel(), () => hints.cancel());
 
   const node = el("form.form", { onsubmit: submit, testid: "label-form", novalidate: true },
     !isWritable() && el("p.note", { testid: "read-only" }, `This can be looked at, not changed: ${whyNotWritable()}`),
@@ -111,13 +116,14 @@ export function view(box, { parts, query }, ends) {
     el("div.actions", {}, save, el("a.button", { href: link("labels"), testid: "cancel" }, "Cancel"),
       old && el("button.danger", { type: "button", testid: "remove", disabled: !isWritable(), onclick: () => confirmRemoval(old.name, () => version) }, "Remove …")));
   fill(box, el("h1", {}, old ? spoken(old.name) : "Add a label"),
-    old && el("p", {}, inForce(old), " ", el("a.alone", { href: link("events", { label: old.name }) }, "Its events")), node);
+    old && el("p", {}, inForce(old), " ", el("a.alone", { href: link("events", { label: old.name }) }, "Its events"), " ",
+      el("a.alone", { href: link("calibrate", { label: old.name }), testid: "calibrate-one" }, "Calibrate it")), node);
   if (!isWritable()) {
     form.disable();
     save.disabled = true;
   }
   if (!old) suggest(query.get("text"), name, form);
-  else ask();
+  ask();
   return old ? spoken(old.name) : "Add a label";
 }
 

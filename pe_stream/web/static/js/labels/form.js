@@ -65,11 +65,12 @@ export class LabelForm {
     const byLevel = loud();
     this.#fields = [...texts, limit, enabled, where, ...more, times, formed, following, byLevel];
     this.preview = el("div", { testid: "preview" });
+    this.hints = el("div", { role: "status" });
     this.node = el("div.stack", { oninput: onInput },
       this.#problems,
       el("div.form-parts", {},
         el("div.stack", {},
-          el("section.card.stack", {}, texts.map((field) => field.node), enabled.node),
+          el("section.card.stack", {}, texts.map((field) => field.node), this.hints, enabled.node),
           el("section.card.stack", {}, byLevel.node),
           el("section.card.stack", {}, where.node),
           el("section.card.stack", {}, formed.node)),

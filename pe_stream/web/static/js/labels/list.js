@@ -25,7 +25,7 @@ export function view(box, place, ends) {
     }
   }
 
-  fill(box, el("div.row.ends", {}, el("h1", {}, "Labels"), add), readOnly, list);
+  fill(box, el("div.row.ends", {}, el("h1", {}, "Labels"), el("div.row", {}, el("a.button", { href: link("calibrate"), testid: "calibrate-all" }, "Calibrate"), add)), readOnly, list);
   show();
   ends.add(changed.labels.on(show), changed.rules.on(show), changed.info.on(show));
   countDay().then((found) => { counts = found; if (!ends.ended) show(); });
