@@ -31,6 +31,7 @@ from pe_stream.cli.commands.help import TOPICS
 from pe_stream.cli.main import _parser
 from pe_stream.config import config_schema
 from pe_stream.config.file import parse
+from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.messages import event_schema
 from pe_stream.core.types import SAMPLE_RATE, Samples
 
@@ -319,6 +320,11 @@ def test_events_shown_are_events() -> None:
         assert list(event) == list(event_schema()["properties"])
 
 
+def test_the_level_shown_is_one() -> None:
+    (shown,) = (code for path in ALL for info, code in blocks(path) if info == "json level")
+    assert list(json.loads(shown)) == list(SoundLevel(48_000, 0.0, 0.0, 0.0, 0.0).to_dict())
+
+
 def test_every_field_of_an_event_is_explained() -> None:
     page = next(path for path in PAGES if path.stem.startswith("mqtt"))
     (table,) = re.findall(r"\| field \| meaning \|\n((?:\|.*\n)+)(?=\nTimes)", text_of(page))
@@ -429,7 +435,7 @@ def test_what_can_run_is_marked() -> None:
     assert len(marked) >= 8
     assert {info for path in ALL for info, _ in blocks(path)} <= {
         *("sh", "sh runnable", "python", "python runnable"),
-        *("yaml", "yaml compose", "json", "ini", ""),
+        *("yaml", "yaml compose", "json", "json level", "ini", ""),
     }
 
 
