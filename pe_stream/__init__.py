@@ -15,12 +15,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pe_stream.core.types import Event, Phase, Reason
+from pe_stream.core.types import Event, Phase, Reason, SecondOpinion
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError
 from pe_stream.version import __version__
 
 if TYPE_CHECKING:
-    from pe_stream.api import detect, listen
+    from pe_stream.api import detect, listen, opinion
 
 __all__ = [
     "ConfigError",
@@ -28,16 +28,18 @@ __all__ = [
     "PeStreamError",
     "Phase",
     "Reason",
+    "SecondOpinion",
     "UnavailableError",
     "__version__",
     "detect",
     "listen",
+    "opinion",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `detect` and `listen` when they are first asked for: they bring torch along."""
-    if name in {"detect", "listen"}:
+    """Import `detect`, `listen` and `opinion` when first asked for: they bring torch along."""
+    if name in {"detect", "listen", "opinion"}:
         from pe_stream import api
 
         globals()[name] = value = getattr(api, name)

@@ -1,4 +1,4 @@
-"""The Python API: events of a recording or an array, and events as they happen."""
+"""The Python API: events of a recording, events as they happen, and a second opinion."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ from pe_stream.config.file import load
 from pe_stream.config.local_time import LocalTime
 from pe_stream.config.worker import Worker
 from pe_stream.core.listener import Listener
-from pe_stream.core.types import Event, LabelRule
-from pe_stream.errors import UnavailableError
+from pe_stream.core.opinion import OpinionTexts
+from pe_stream.core.types import Event, LabelRule, SecondOpinion
+from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.labels.prepare import labels_from_prompts
 from pe_stream.labels.schedules import Schedules
 from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.offline import detect as detect_recording
 from pe_stream.pipeline.openers import openers
 from pe_stream.pipeline.scorer import prepare
+from pe_stream.pipeline.second_opinion import (
+    MOST_PICTURES,
+    PICTURES,
+    prepare_second_opinions,
+)
 
 TICK_S = 1.0
 """Schedules are seen to this often (s)."""
@@ -69,6 +75,48 @@ def detect(
         labels = labels_from_prompts(texts, threshold)
     scorer = prepare(model or ModelSettings(), labels)
     return detect_recording(recording, scorer, node=default_node())
+
+
+def opinion(
+    path: str | PathLike[str],
+    prompts: str | Sequence[str],
+    *,
+    see: str | Sequence[str] | None = None,
+    negatives: str | Sequence[str] = (),
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    pictures: int = PICTURES,
+    checkpoint: str = "facebook/pe-av-small-16-frame",
+    model: ModelSettings | None = None,
+) -> SecondOpinion:
+    """What PE-AV makes of a recording's sound and picture; the scores are not calibrated.
+
+    path: a film, or anything else that FFmpeg reads; without sound, or without picture, what needs
+        it is None.
+    prompts: one or more texts, averaged, that the sound is compared with, and sound and picture
+        together.
+    see: likewise for the picture; default: `prompts`.
+    negatives: texts; where one of them scores higher, the score is 0.
+    start_s, end_s: the part of it (s), 30 s at most; default: all of it.
+    pictures: that are looked at, at most, 1 to 16; each takes seconds on a CPU.
+    checkpoint: a PeAudioVideoModel, of the hub or in a folder.
+    model: where it is kept and computed (cache, device, dtype, threads), as of `detect`.
+
+    Raises ConfigError, UnavailableError (see `pe_stream.errors`), or ValueError for a part that
+    is empty or too long, and a number of pictures that is out of bounds.
+    """
+    if not 1 <= pictures <= MOST_PICTURES:
+        raise ValueError(f"{pictures} pictures: give 1 to {MOST_PICTURES}")
+    heard = _texts(prompts)
+    texts = OpinionTexts(heard, heard if see is None else _texts(see), _texts(negatives))
+    if not texts.heard or not texts.seen:
+        raise ConfigError("there is nothing to compare with; describe a sound, and what is seen")
+    opinions = prepare_second_opinions(checkpoint, model or ModelSettings(), {"": texts}, pictures)
+    return opinions.of_part(str(path), "", start_s, end_s)
+
+
+def _texts(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def listen(config: str | PathLike[str] | Settings) -> Iterator[Event]:

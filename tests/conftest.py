@@ -139,6 +139,15 @@ def level(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "level", make_level_checkpoint)
 
 
+@pytest.fixture(scope="session")
+def pe_av(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small PE-AV checkpoint. Not to be changed."""
+    from made_once import made_once
+    from model.pe_av import make_pe_av  # torch takes seconds
+
+    return made_once(tmp_path_factory, "pe_av", lambda root: make_pe_av(root / "pe-av")) / "pe-av"
+
+
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     """A real mosquitto."""

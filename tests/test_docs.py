@@ -320,6 +320,13 @@ def test_events_shown_are_events() -> None:
         assert list(event) == list(event_schema()["properties"])
 
 
+def test_the_second_opinion_shown_is_one() -> None:
+    (shown,) = (code for path in ALL for info, code in blocks(path) if info == "json opinion")
+    schema = event_schema()["properties"]["second_opinion"]
+    jsonschema.validate(json.loads(shown), schema)
+    assert list(json.loads(shown)) == list(schema["properties"])
+
+
 def test_the_level_shown_is_one() -> None:
     (shown,) = (code for path in ALL for info, code in blocks(path) if info == "json level")
     assert list(json.loads(shown)) == list(SoundLevel(48_000, 0.0, 0.0, 0.0, 0.0).to_dict())
@@ -435,7 +442,7 @@ def test_what_can_run_is_marked() -> None:
     assert len(marked) >= 8
     assert {info for path in ALL for info, _ in blocks(path)} <= {
         *("sh", "sh runnable", "python", "python runnable"),
-        *("yaml", "yaml compose", "json", "json level", "ini", ""),
+        *("yaml", "yaml compose", "json", "json level", "json opinion", "ini", ""),
     }
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from audio.films import Drawn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pe_stream.audio.film import Film
 from pe_stream.audio.media import read
 from pe_stream.config import Settings
 from pe_stream.config.file import parse
@@ -86,6 +88,22 @@ def recording(folder: Path, suffix: str, codec: str) -> Path:
             container.mux(stream.encode(part))
         container.mux(stream.encode(None))
     return path
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
+def test_a_damaged_film(suffix: str, tmp_path: Path) -> None:
+    drawn = Drawn(seconds=2.0, flash_s=1.0, fps=10, codec="mpeg4", sound=False, key=5)
+    content = drawn.save(tmp_path / f"film.{suffix}").read_bytes()
+    path = tmp_path / f"damaged.{suffix}"
+
+    def attempt(edits: list[tuple[float, bytes]], kept: float) -> None:
+        path.write_bytes(damaged(content, edits, kept))
+        with suppress(UnavailableError):
+            for picture in Film(str(path)).between(0.5, 2.0, 2.0):
+                assert picture.rgb.shape[2] == 3
+
+    run: Callable[[], None] = fuzzed(given(EDITS, st.floats(0, 1))(attempt))
+    run()
 
 
 def hears_or_refuses(path: Path) -> None:

@@ -15,6 +15,16 @@ _VORBIS = {"vorbis", "libvorbis"}
 """Decoders that make tables of hundreds of megabytes of a header of a few kilobytes. FFmpeg would
 open one for every track, to look into it. The headers say enough without; ours is opened later."""
 
+PICTURE_CODECS = frozenset(
+    {
+        *("av1", "libdav1d", "libaom-av1"),
+        *("ffv1", "h263", "h264", "hevc", "mjpeg", "mpeg1video", "mpeg2video", "mpeg4"),
+        *("msmpeg4v2", "msmpeg4", "prores", "rawvideo", "theora", "vc1", "vp8", "vp9"),
+        *("wmv1", "wmv2", "wmv3"),
+    }
+)
+"""FFmpeg's decoders of moving pictures that are used: what cameras, telephones and films have."""
+
 MOST_STREAMS = 64
 """Tracks, of sound or not, in one container."""
 
@@ -40,6 +50,11 @@ def _decodes_audio(codec: str) -> bool:
         return av.Codec(codec, "r").type == "audio"
     except ValueError:  # it only encodes
         return False
+
+
+def picture_options() -> dict[str, str]:
+    """Likewise, where the moving picture is what is wanted, and no sound."""
+    return common_options() | {"codec_whitelist": ",".join(sorted(PICTURE_CODECS))}
 
 
 @cache

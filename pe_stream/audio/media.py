@@ -71,6 +71,7 @@ class Recording:
         duration_s: float | None,
         started_ns: int,
         decoders: Sequence[Decoder] = (),
+        clock: Sequence[tuple[float, float]] = (),
     ) -> None:
         self.name = name
         self.duration_s = duration_s
@@ -79,12 +80,21 @@ class Recording:
         self.nonfinite = 0
         self._channel = channel
         self._decoders = decoders  # more may come with the blocks
+        self._clock = clock  # likewise
         self._chunks = self._read(blocks)
 
     @property
     def damaged(self) -> int:
         """Packets that could not be decoded so far."""
         return sum(decoder.damaged for decoder in self._decoders)
+
+    def time_of(self, position_s: float) -> float | None:
+        """The container's clock (s) at that many seconds of the recording, as far as it was read.
+
+        None where it has no time stamps.
+        """
+        before = [mark for mark in self._clock if mark[0] <= position_s] or self._clock[:1]
+        return position_s - before[-1][0] + before[-1][1] if before else None
 
     def __iter__(self) -> Self:
         return self
@@ -137,13 +147,15 @@ def read(path: str, *, channel: int | None = None, track: int | None = None) -> 
     parts = _links(path)
     decoder = open_file(path, parts[0] if parts else None, track=track)
     decoders = [decoder]
+    clock: list[tuple[float, float]] = []
     return Recording(
         path,
-        _chained(path, parts, decoders, track),
+        _chained(path, parts, decoders, track, clock),
         channel=channel,
         duration_s=None if parts else decoder.duration_s,
         started_ns=_started_ns(path, decoder),
         decoders=decoders,
+        clock=clock,
     )
 
 
@@ -200,17 +212,24 @@ def _links(path: str) -> list[tuple[int, int]]:
 
 
 def _chained(
-    path: str, parts: Sequence[tuple[int, int]], decoders: list[Decoder], track: int | None
+    path: str,
+    parts: Sequence[tuple[int, int]],
+    decoders: list[Decoder],
+    track: int | None,
+    clock: list[tuple[float, float]],
 ) -> Iterator[Block]:
-    """The blocks of all parts; decoders: that of the first, to which those of the others come."""
+    """The blocks of all parts; decoders: that of the first, to which those of the others come.
+
+    clock: gets the marks of the first part; see `_without_holes`.
+    """
     read_s = 0.0
-    for block in _without_holes(path, decoders[0].blocks(), decoders[0].picture_start_s):
+    for block in _without_holes(path, decoders[0].blocks(), decoders[0].picture_start_s, clock):
         read_s += block.duration_s
         yield block
     _warn_of_rest(path, decoders[0], read_s)
     for part in parts[1:]:
         decoders.append(decoder := open_file(path, part, track=track))
-        yield from _without_holes(path, decoder.blocks(), decoder.picture_start_s)
+        yield from _without_holes(path, decoder.blocks(), decoder.picture_start_s, [])
 
 
 def _warn_of_rest(path: str, decoder: Decoder, read_s: float) -> None:
@@ -231,12 +250,16 @@ def _warn_of_rest(path: str, decoder: Decoder, read_s: float) -> None:
 
 
 def _without_holes(
-    name: str, blocks: Iterable[Block], picture_start_s: float | None
+    name: str,
+    blocks: Iterable[Block],
+    picture_start_s: float | None,
+    clock: list[tuple[float, float]],
 ) -> Iterator[Block]:
     """The blocks, with silence where time stamps say that audio is missing.
 
-    Before the first block too, where a film's picture begins earlier than its sound. Raises
-    UnavailableError where more is missing than can be.
+    Before the first block too, where a film's picture begins earlier than its sound. clock: gets a
+    mark, seconds read and the time stamp there (s), at the beginning and wherever the time stamps
+    jump. Raises UnavailableError where more is missing than can be.
     """
     due_s: float | None = None
     audio_s = holes_s = 0.0
@@ -245,6 +268,7 @@ def _without_holes(
             if due_s is None:
                 starts = [block.time_s, picture_start_s]
                 due_s = min(start_s for start_s in starts if start_s is not None)
+                clock.append((0.0, due_s))
             missing_s = block.time_s - due_s
             if _HOLE_S < missing_s <= _LONGEST_HOLE_S:
                 holes_s += missing_s
@@ -256,6 +280,7 @@ def _without_holes(
                 yield from _silence(block, missing_s)
             if missing_s > _HOLE_S or missing_s < -_STEP_BACK_S:
                 due_s = block.time_s
+                clock.append((audio_s + holes_s, block.time_s))
         yield block
         audio_s += block.duration_s
         if due_s is not None:

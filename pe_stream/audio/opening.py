@@ -95,11 +95,21 @@ def open_file(
     if file.is_file() and size == 0:
         raise UnavailableError(f"{path}: the file is empty")
     spend = spend or FileLimits().spend_cpu
+    container = open_container(path, part, common_options(), spend)
+    return Decoder(container, path, spend=spend, track=track)
+
+
+def open_container(
+    path: str,
+    part: tuple[int, int] | None,
+    options: dict[str, str],
+    spend: Callable[[float, float], None],
+) -> InputContainer:
+    """What is in a file, by its own name; see `open_file`. options: for FFmpeg."""
     begun_s = time.thread_time()
     try:
         # As a file of ours FFmpeg opens nothing by a name, and takes "12:30.wav" for no protocol.
         recording = RecordingFile(path, part)
-        options = common_options()
         container = av.open(recording, "r", options=options, io_open=_refuse_further_files)
         spend(time.thread_time() - begun_s, 0.0)
     except (av.error.InvalidDataError, av.error.EOFError):
@@ -108,7 +118,7 @@ def open_file(
         raise UnavailableError(f"{path}: {reason(error)}") from None
     except UnavailableError as error:
         raise type(error)(f"{path}: {error}") from None
-    return Decoder(container, path, spend=spend, track=track)
+    return container
 
 
 def open_network(

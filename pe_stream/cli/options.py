@@ -80,6 +80,14 @@ class DetectOptions:
     plot: Path | None = field(
         default=None, metadata=option(type=Path, metavar="FOLDER", help="write STEM.png per file")
     )
+    second_opinion: str | None = field(
+        default=None,
+        metadata=option(
+            metavar="CHECKPOINT",
+            help="ask a PE-AV checkpoint what it makes of each event's sound and picture; "
+            "each file is read twice",
+        ),
+    )
     jobs: int = field(
         default=1,
         metadata=option(

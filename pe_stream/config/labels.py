@@ -152,6 +152,10 @@ class LabelSettings(Section):
     least_db: LeastDb | None = None
     """Level (dBFS, over 0.5 s) that sounds of the label must have; default: any."""
 
+    see: Negatives = ()
+    """Descriptions of what is in view meanwhile, averaged, for a second opinion on a film;
+    default: the prompts."""
+
     def named(self, name: str) -> LabelSettings:
         """These settings for a label of this name: it is the prompt where none was given.
 

@@ -195,7 +195,7 @@ class Settings(Section):
         problems += agreement.sunless(value, "schedule", info)
         problems += agreement.sequences(value, info.data.get("sources"))
         labels: dict[str, LabelSettings] = _validated(handler, value, problems)
-        prompts = sum(len(label.prompts) + len(label.negatives) for label in labels.values())
+        prompts = sum(len((*each.prompts, *each.negatives, *each.see)) for each in labels.values())
         if prompts > MOST_PROMPTS_IN_ALL:
             raise ValueError(
                 f"there are {prompts} prompts in all, more than {MOST_PROMPTS_IN_ALL}: "

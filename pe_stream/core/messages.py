@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -168,6 +168,7 @@ def event_schema() -> dict[str, Any]:
         },
         "checkpoint": text("the checkpoint that heard it"),
         "clip": or_null(text("path or URL of its audio")),
+        "second_opinion": or_null(_opinion_schema(score, text)),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -175,6 +176,40 @@ def event_schema() -> dict[str, Any]:
         "type": "object",
         "properties": properties,
         "required": list(properties),
+    }
+
+
+def _opinion_schema(
+    score: Callable[[str], dict[str, Any]], text: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
+    """JSON Schema of a second opinion; score, text: make those of a score and a text."""
+
+    def score_or_null(of: str) -> dict[str, Any]:
+        return score(of) | {"type": ["number", "null"]}
+
+    seconds = {"type": "number", "minimum": 0}
+    properties = {
+        "sound": score_or_null("of the words, by the sound alone; null without sound"),
+        "picture": score_or_null("of what is in view, by the picture alone; null without picture"),
+        "both": score_or_null("of the words, by sound and picture; null without either"),
+        "together": score_or_null("how well sound and picture go together; null without either"),
+        "pictures": {"type": "integer", "minimum": 0, "description": "how many were looked at"},
+        "span_s": {
+            "type": "array",
+            "prefixItems": [seconds, seconds],
+            "minItems": 2,
+            "maxItems": 2,
+            "description": "what was listened to and looked at, counted as onset_s (s)",
+        },
+        "checkpoint": text("the checkpoint that it is by"),
+        "took_ms": {"type": "integer", "minimum": 0, "description": "to make it (ms)"},
+    }
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "description": "what PE-AV makes of the sound and picture around the peak; the scores are "
+        "not calibrated; null: nobody was asked",
     }
 
 

@@ -8,6 +8,7 @@ segment a sample belongs to.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -256,6 +257,38 @@ EVENT_SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
+class SecondOpinion:
+    """What PE-AV makes of a stretch of sound and picture: scores in 0..1, not calibrated.
+
+    sound, picture, both: how well the sound, the picture, and both at once go with the label's
+    words; together: how well the sound goes with the picture, whatever the words. None: there was
+    no picture, or no sound, or the label has no words. pictures: how many of them were looked at.
+    span_s: the stretch, from its first to its last second, counted as the event's `onset_s`.
+    took_ms: to make it (ms).
+    """
+
+    sound: float | None
+    picture: float | None
+    both: float | None
+    together: float | None
+    pictures: int
+    span_s: tuple[float, float]
+    checkpoint: str
+    took_ms: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contract's JSON object, keys in the contract's order."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"span_s": [*self.span_s]}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> SecondOpinion:
+        """From what `to_dict` made, in a later version too; raises LookupError or ValueError."""
+        known = {f.name: told[f.name] for f in fields(cls)}
+        begin_s, end_s = told["span_s"]
+        return cls(**known | {"span_s": (begin_s, end_s)})
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A sound heard, in one phase of its life; all phases share `id`.
 
@@ -284,10 +317,14 @@ class Event:
     reason: Reason | None
     checkpoint: str
     clip: str | None = None
+    second_opinion: SecondOpinion | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The event as the contract's JSON object, keys in the contract's order."""
-        return {"schema": EVENT_SCHEMA} | {f.name: getattr(self, f.name) for f in fields(self)}
+        told = {"schema": EVENT_SCHEMA} | {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.second_opinion is not None:
+            told["second_opinion"] = self.second_opinion.to_dict()
+        return told
 
     def to_json(self) -> str:
         """The event as one line of JSON."""

@@ -23,8 +23,10 @@ import torch
 from pe_stream.core.types import Recommended
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.files import (
+    CLIP_KINDS,
     find,
     identity,
+    kind_of,
     look_for_code,
     read_config,
     read_recommended,
@@ -32,7 +34,7 @@ from pe_stream.model.files import (
 )
 from pe_stream.model.malloc import keep_freed_memory
 from pe_stream.model.precision import codec_dtype, cudnn_is_right, fast_dtype, sound_embedding
-from pe_stream.model.reading import first_line, refusing, unavailable
+from pe_stream.model.reading import first_line, refusing, require_transformers, unavailable
 from pe_stream.model.tokenizer import load_tokenizer, tokenize
 from pe_stream.model.weights import check_size, stored
 
@@ -101,6 +103,7 @@ def load(
     device: str = "auto",
     dtype: str = "auto",
     threads: int | None = None,
+    clips: bool = False,
 ) -> Checkpoint:
     """Load `name`: "embedded", a folder, or a hub id such as "facebook/pe-a-frame-small".
 
@@ -114,6 +117,8 @@ def load(
     dtype: of the audio encoder: "float32", "bfloat16" or "auto" (bfloat16 where the device
         multiplies in it, for the codec only if that leaves the frames' embeddings as they are).
     threads: CPU threads torch uses in the whole process; by default half of the cores.
+    clips: whether it is for whole stretches of sound; else a checkpoint whose frames were never
+        taught to go with texts is warned about.
 
     Raises UnavailableError if the checkpoint or device is absent or unfit, ConfigError on an
     unknown dtype.
@@ -124,7 +129,10 @@ def load(
     # slows each of the thousands of kernels of a window (45 times, seen on two busy cores).
     torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // 2))
     folder = find(name, revision, cache)
+    require_transformers()
     look_for_code(name, folder)
+    if not clips:
+        _tell_untaught_frames(name, folder)
     with _quiet_transformers():
         config = read_config(name, folder)
         model = _load_model(name, folder, config)
@@ -156,6 +164,17 @@ def load(
         identity(folder),
         taught_by_us(name, folder),
     )
+
+
+def _tell_untaught_frames(name: str, folder: Path) -> None:
+    kind = kind_of(name, folder)
+    if kind in CLIP_KINDS:
+        log.warning(
+            "checkpoint %r is a %s: it was taught what a whole clip is like, not what each moment "
+            "of it is; for events take a frame-level one, such as facebook/pe-a-frame-small",
+            name,
+            kind,
+        )
 
 
 def resolve_device(device: str) -> torch.device:

@@ -1,6 +1,7 @@
 """The encoder as the engine runs it: codec features to frame embeddings, the model's own numbers.
 
-What `PeAudioEncoder` and the head of `PeAudioFrameLevelModel` compute, with the same weights, in
+What `PeAudioEncoder` and the head of `PeAudioFrameLevelModel` compute, and likewise the encoders of
+`PeVideoModel` and `PeAudioVideoModel`, which are built alike, with the same weights, in
 fewer and larger steps: query, key and value in one product, gate and up in another; rotations as
 products of complex numbers; the convolutions as products over three neighbours. In bfloat16 only
 the products of matrices are: what is added up from layer to layer stays in float32.
@@ -18,10 +19,12 @@ from torch.nn import functional as F  # noqa: N812 - as everywhere
 class Encoder(nn.Module):
     """Codec features (B, T, D) to embeddings of the last frames (B, n, E), float32 or float64."""
 
-    def __init__(self, model: Any) -> None:
-        """Take the weights of a PeAudioFrameLevelModel, which goes on with the same memory."""
+    def __init__(self, encoder: Any, head: Any) -> None:
+        """Take the weights of a PE encoder, such as a PeAudioEncoder, and of a contrastive head.
+
+        They go on with the same memory.
+        """
         super().__init__()
-        encoder = model.audio_encoder
         self.project = encoder.embedder.data_proj
         self.token = encoder.patch_embedder.class_embedding
         resnet = encoder.patch_embedder.resnet_block
@@ -32,7 +35,7 @@ class Encoder(nn.Module):
         self.rotary = encoder.rotary_emb
         self.norm = _Norm(encoder.norm)
         self.output = encoder.output
-        self.head = model.audio_head
+        self.head = head
 
     def forward(self, features: Tensor, count: int | None = None) -> Tensor:
         """Embed the last `count` frames of (B, T, D), all of them by default.
@@ -40,6 +43,16 @@ class Encoder(nn.Module):
         What the others become in the last layer nothing depends on: it is not computed.
         """
         count = features.shape[1] if count is None else count
+        embeddings: Tensor = self.head(self.states(features, count))
+        return embeddings
+
+    def states(self, features: Tensor, count: int | None = None) -> Tensor:
+        """What the head embeds, of the last `count` frames: (B, count, width).
+
+        By default of the class token, which stands for the whole stretch, and of all frames after
+        it: (B, 1 + T, width).
+        """
+        count = features.shape[1] + 1 if count is None else count
         wide = self.head.layer_norm.weight.dtype
         projected = _linear(features, self.project).to(wide)
         token = self.token.to(wide).expand(len(features), -1, -1)
@@ -56,8 +69,7 @@ class Encoder(nn.Module):
         for layer in inner:
             hidden = layer(hidden, turns, hidden.shape[1])
         hidden = last(hidden, turns, count)
-        embeddings: Tensor = self.head(_linear(self.norm(hidden), self.output).to(wide))
-        return embeddings
+        return _linear(self.norm(hidden), self.output).to(wide)
 
 
 class _Norm(nn.Module):

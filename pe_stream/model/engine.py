@@ -39,7 +39,8 @@ class Engine:
             own call, though there was audio; by default they see the audio.
         """
         self._checkpoint = checkpoint
-        embedder = checkpoint.model.audio_encoder.embedder
+        model = checkpoint.model
+        embedder = model.audio_encoder.embedder
         with torch.inference_mode():
             self._codec = Codec(
                 embedder,
@@ -47,7 +48,7 @@ class Engine:
                 cudnn=checkpoint.codec_cudnn,
                 exact=exact,
             )
-            self._encoder = Compiled(Encoder(checkpoint.model))
+            self._encoder = Compiled(Encoder(model.audio_encoder, model.audio_head))
         self.labels = labels
         self.stage: Callable[[str], None] = lambda _: None
 

@@ -52,6 +52,7 @@ _CONFIGURATIONS = (
     "preprocessor_config.json",
     "processor_config.json",
     "tokenizer_config.json",
+    "video_preprocessor_config.json",
 )
 """Where an `auto_map` may name classes of a checkpoint's own code."""
 
@@ -69,6 +70,10 @@ _DOWNLOADED = (
 """What is read of a checkpoint, and nothing else: no pickles, no code."""
 
 
+CLIP_KINDS = ("PeAudioModel", "PeAudioVideoModel")
+"""Models that were taught what a whole stretch of sound is like, not what each frame is."""
+
+
 def find(name: str, revision: str | None = None, cache: Path | None = None) -> Path:
     """Return the folder of checkpoint `name`, downloaded from the hub if need be.
 
@@ -83,6 +88,18 @@ def find(name: str, revision: str | None = None, cache: Path | None = None) -> P
     if not _HUB_ID.fullmatch(name):
         raise unavailable(name, "there is no such folder, and it is no hub id (owner/name)")
     return _download(name, revision, cache)
+
+
+def kind_of(name: str, folder: Path) -> str:
+    """Which model it says it is: PeAudioFrameLevelModel where it does not say it.
+
+    Raises UnavailableError where its config.json cannot be read.
+    """
+    found = read_json(name, folder, "config.json")
+    if found.get("model_type") == "pe_audio_video":
+        return "PeAudioVideoModel"
+    named = found.get("architectures")
+    return "PeAudioModel" if named == ["PeAudioModel"] else "PeAudioFrameLevelModel"
 
 
 def read_config(name: str, folder: Path) -> PeAudioConfig:

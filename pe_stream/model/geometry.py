@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+from pe_stream.model.tower_shapes import POOL_HEADS, TOWERS, TowerShape
 
 _COUNTS = {
     "num_hidden_layers": 128,
@@ -53,6 +56,8 @@ _SHARED = {
     "rope_theta",
 }
 
+_ENCODER = _SHARED | {"head_dim", "num_key_value_heads", "rms_norm_eps"}
+
 _TEXT = _SHARED | {
     "bos_token_id",
     "cls_token_id",
@@ -64,7 +69,10 @@ _TEXT = _SHARED | {
 }
 
 _KEYS = {
-    "pe_audio_encoder": _SHARED | {"dac_config", "head_dim", "num_key_value_heads", "rms_norm_eps"},
+    "pe_audio_encoder": _ENCODER | {"dac_config"},
+    "pe_video_encoder": _ENCODER,
+    "pe_audio_video_encoder": _ENCODER,
+    "timm_wrapper": {"architecture", "do_pooling", "global_pool", "model_args", "model_type"},
     "dac": {
         "codebook_dim",
         "codebook_loss_weight",
@@ -107,6 +115,19 @@ _KEYS = {
 }
 """By `model_type`, what describes a part of the model. `bert` is the embedded checkpoint's."""
 
+_TOWER = "vit_pe_core_large_patch14_336"
+"""The tower of every published checkpoint."""
+
+_TOWER_ARGS = {
+    "img_size": ("size", 2048),
+    "patch_size": ("patch", 64),
+    "embed_dim": ("width", 4096),
+    "depth": ("depth", 128),
+    "num_heads": ("heads", 64),
+    "ref_feat_shape": ("reference", 128),
+}
+"""timm's arguments that may be other than usual: our name, and the highest."""
+
 _MOST_ITEMS, _LONGEST_WORD, _HIGHEST = 128, 100, 10**12
 
 
@@ -121,6 +142,52 @@ def audio_part(found: object) -> dict[str, Any]:
     if "dac_config" in part:
         part["dac_config"] = _part(part["dac_config"], "dac_config", ("dac",))
     return part
+
+
+def video_part(found: object) -> dict[str, Any]:
+    """What describes the video encoder, its tower aside; raises ValueError as `text_part`."""
+    return _part(found, "video_config", ("pe_video_encoder",))
+
+
+def fusion_part(found: object) -> dict[str, Any]:
+    """What describes the encoder of sound and picture; raises ValueError as `text_part`."""
+    return _part(found, "audio_video_config", ("pe_audio_video_encoder",))
+
+
+def tower_part(found: object) -> TowerShape:
+    """What describes the vision tower, but for its outputs; raises ValueError as `text_part`."""
+    part = _part(found, "vision_config", ("timm_wrapper",))
+    shape = TOWERS.get(part.get("architecture", _TOWER))
+    pooled = part.get("do_pooling", True) is True and part.get("global_pool", "map") == "map"
+    if shape is None or not pooled:
+        told = f"{_shown(part.get('architecture'))}, which is not one of {', '.join(TOWERS)}"
+        raise ValueError(
+            f"vision_config says architecture {told if pooled else 'without its pool'}"
+        )
+    changes: dict[str, int] = {}
+    for name, value in (part.get("model_args") or {}).items():
+        if name not in _TOWER_ARGS:
+            raise ValueError(
+                f"vision_config.model_args has {_shown(name)}, which is not known here"
+            )
+        field, most = _TOWER_ARGS[name]
+        changes[field] = _side(f"vision_config.model_args.{name}", value, most)
+    shape = replace(shape, **changes)
+    # Rotations are for quarters of a head.
+    if shape.size % shape.patch or shape.width % (4 * shape.heads) or shape.width % POOL_HEADS:
+        raise ValueError(f"vision_config.model_args do not fit each other: {shape}")
+    return shape
+
+
+def _side(shown: str, value: object, most: int) -> int:
+    """A whole number, or two equal ones, as of a square."""
+    sides: list[Any] = value if isinstance(value, list) else [value]
+    if not sides or len(sides) > 2 or any(not _whole(each, 1, most) for each in sides):
+        raise ValueError(f"{shown} is {_shown(value)}, not a whole number from 1 to {most}")
+    if sides[0] != sides[-1]:
+        raise ValueError(f"{shown} is of no square")
+    side: int = sides[0]
+    return side
 
 
 def _part(found: object, key: str, kinds: tuple[str, ...]) -> dict[str, Any]:

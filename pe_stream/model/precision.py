@@ -45,7 +45,7 @@ def codec_dtype(model: Any, dtype: torch.dtype) -> torch.dtype:
     embedded one are. Asked of the checkpoint itself, on a test sound.
     """
     exact = lean(model.audio_encoder.embedder)
-    encoder = Encoder(model)
+    encoder = Encoder(model.audio_encoder, model.audio_head)
     sound = _sound().to(model.device)
     expected = sound_embedding(model)
     with convolving(cudnn=False):
@@ -59,7 +59,7 @@ def codec_dtype(model: Any, dtype: torch.dtype) -> torch.dtype:
 def sound_embedding(model: Any) -> Tensor:
     """(1, frames, E): what the model makes of a test sound of a second, its codec in float32."""
     with convolving(cudnn=False):
-        embedding: Tensor = Encoder(model)(
+        embedding: Tensor = Encoder(model.audio_encoder, model.audio_head)(
             lean(model.audio_encoder.embedder)(_sound().to(model.device))
         )
     return embedding

@@ -128,19 +128,40 @@ def compare(checkpoint: Checkpoint, embeddings: FrameEmbeddings, text: str) -> N
     return scores
 
 
+def text_states(checkpoint: Checkpoint, texts: Sequence[str]) -> dict[str, Tensor]:
+    """What every head embeds of a text: by text, the state (H,) of its first token.
+
+    Raises as `embed`.
+    """
+    return {
+        texts[i]: state
+        for chosen, states in _states(checkpoint, texts)
+        for i, state in zip(chosen, states, strict=True)
+    }
+
+
 def _embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
     """Embed texts that are not known yet."""
-    tokens = [_tokenize(checkpoint, text) for text in texts]
     width = checkpoint.model.text_audio_head.proj.out_features
     embeddings = torch.empty(len(texts), width, device=checkpoint.device)
     with torch.inference_mode():
-        for length in sorted(set(map(len, tokens))):
-            chosen = [i for i, ids in enumerate(tokens) if len(ids) == length]
-            ids = torch.tensor([tokens[i] for i in chosen], device=checkpoint.device)
-            # Not get_text_audio_embeds(): it asks for hidden states it never requested.
-            states = checkpoint.model.text_model(input_ids=ids).last_hidden_state
-            embeddings[chosen] = checkpoint.model.text_audio_head(states[:, 0])
+        for chosen, states in _states(checkpoint, texts):
+            embeddings[chosen] = checkpoint.model.text_audio_head(states)
     return embeddings
+
+
+@torch.inference_mode()
+def _states(checkpoint: Checkpoint, texts: Sequence[str]) -> list[tuple[list[int], Tensor]]:
+    """The texts of each length, as indices, and their states (n, H)."""
+    tokens = [_tokenize(checkpoint, text) for text in texts]
+    made = []
+    for length in sorted(set(map(len, tokens))):
+        chosen = [i for i, ids in enumerate(tokens) if len(ids) == length]
+        ids = torch.tensor([tokens[i] for i in chosen], device=checkpoint.device)
+        # Not get_text_audio_embeds(): it asks for hidden states it never requested.
+        states = checkpoint.model.text_model(input_ids=ids).last_hidden_state
+        made.append((chosen, states[:, 0]))
+    return made
 
 
 def _tokenize(checkpoint: Checkpoint, text: str) -> list[int]:

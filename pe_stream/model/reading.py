@@ -10,8 +10,10 @@ import json
 import logging
 import os
 import stat
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,15 +38,18 @@ _NOT_READ = {".py", ".pyc", ".pyd", ".so", ".dll", ".dylib", ".bin", ".pt", ".pt
 _NOT_READ |= {".pickle", ".ckpt", ".distcp"}
 """Endings of what could run code, or is a pickle, which can."""
 
+_MOST_CAUSES = 20
 _MOST_NAMES = 5
 _MOST_FILES = 10_000
 
 
+OFFER = f'; "checkpoint: {EMBEDDED_NAME}" needs no download'
+"""What an error of a checkpoint ends with."""
+
+
 def unavailable(name: str, what: str) -> UnavailableError:
     """Say in one line what is wrong with checkpoint `name`, and which one always works."""
-    return UnavailableError(
-        f'checkpoint {name!r}: {what}; "checkpoint: {EMBEDDED_NAME}" needs no download'
-    )
+    return UnavailableError(f"checkpoint {name!r}: {what}{OFFER}")
 
 
 def first_line(error: BaseException) -> str:
@@ -67,6 +72,56 @@ def refusing(name: str, what: str) -> Iterator[None]:
     except BaseException as error:
         log.debug("checkpoint %r: %s", name, what, exc_info=True)
         raise unavailable(name, f"{what} ({first_line(error)})") from error
+
+
+def require_transformers() -> None:
+    """Import what is needed of transformers, which it does itself only when it is first used.
+
+    It imports any torchvision that it finds, though nothing here uses it; one that was not made for
+    the installed torch fails, and transformers then says only what it could not import. Raises
+    UnavailableError, naming such a torchvision.
+    """
+    try:
+        import transformers
+
+        for name in ("PeAudioConfig", "PeAudioEncoder", "PeAudioFrameLevelModel"):
+            getattr(transformers, name)
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        causes = [*_causes(error)]
+        if not any(_is_of_torchvision(each) for each in causes):
+            raise UnavailableError(
+                f"transformers cannot be imported ({first_line(causes[-1])}): install it anew"
+            ) from error
+        raise UnavailableError(
+            f"torchvision{_version('torchvision')} does not work beside torch{_version('torch')}, "
+            f"and transformers cannot be imported with it ({first_line(causes[-1])}): uninstall "
+            "torchvision, of which pe_stream has no need, or install the one made for this torch"
+        ) from error
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it was raised from, and so on."""
+    cause: BaseException | None = error
+    for _ in range(_MOST_CAUSES):
+        if cause is None:
+            return
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _is_of_torchvision(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return "torchvision" in str(error) or any(
+        "torchvision" in Path(frame.filename).parts for frame in frames
+    )
+
+
+def _version(package: str) -> str:
+    """The version of an installed package, with a space before it; nothing where it has none."""
+    try:
+        return f" {version(package)}"
+    except PackageNotFoundError:
+        return ""
 
 
 def size_of(name: str, path: Path, most: int) -> int:

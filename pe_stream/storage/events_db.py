@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pe_stream.core.messages import Message
-from pe_stream.core.types import Event, Phase, Reason
+from pe_stream.core.types import Event, Phase, Reason, SecondOpinion
 from pe_stream.core.utc import utc_text
 from pe_stream.storage.database import Database, Kind, Write
 from pe_stream.storage.retained import RetainedTopics
@@ -299,8 +299,10 @@ def _end(text: str) -> Event | None:
         known = {field.name: told.get(field.name) for field in fields(Event)}
         known["phase"] = Phase(known["phase"])
         known["reason"] = None if known["reason"] is None else Reason(known["reason"])
+        if known["second_opinion"] is not None:
+            known["second_opinion"] = SecondOpinion.from_dict(known["second_opinion"])
         return _closed(Event(**known))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
         log.error("an event that was open is damaged, and stays so: %s", error)  # noqa: TRY400 - expected
         return None
 

@@ -6,10 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from pe_stream.core.types import Event, Reason
+from pe_stream.core.types import Event, Reason, SecondOpinion
 
-_JSON: dict[Any, Any] = {Reason | None: str | None}
-"""Types of an event's fields that the API tells otherwise: reasons of later versions are text."""
+_opinion_fields: Any = {name: (kind, ...) for name, kind in get_type_hints(SecondOpinion).items()}
+_Opinion: Any = create_model(
+    "SecondOpinion", __config__=ConfigDict(extra="allow"), **_opinion_fields
+)
+
+_JSON: dict[Any, Any] = {Reason | None: str | None, SecondOpinion | None: _Opinion | None}
+"""Types of an event's fields that the API tells otherwise: reasons of later versions are text, and
+a second opinion may have more."""
+
+_LATER: dict[str, Any] = {"second_opinion": None}
+"""Fields that events in the store of an earlier version lack."""
 
 
 class OverlappingEvent(BaseModel):
@@ -63,7 +72,10 @@ else:
     _Event = create_model(
         "_Event",
         event_schema=(Annotated[int, Field(alias="schema")], ...),
-        **{name: (_JSON.get(kind, kind), ...) for name, kind in get_type_hints(Event).items()},
+        **{
+            name: (_JSON.get(kind, kind), _LATER.get(name, ...))
+            for name, kind in get_type_hints(Event).items()
+        },
     )
 
 

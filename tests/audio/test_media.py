@@ -312,9 +312,9 @@ def test_holes_cannot_make_days_of_a_few_bytes() -> None:
     second = np.zeros((1, 48_000), np.float32)
     stepping = [Block(second, 48_000, 500.0 * number) for number in range(100)]
     with pytest.raises(UnavailableError, match=r"a: by its time stamps, .* they are damaged"):
-        list(_without_holes("a", stepping, None))
+        list(_without_holes("a", stepping, None, []))
     few = [Block(second, 48_000, 500.0 * number) for number in range(5)]
-    assert sum(block.duration_s for block in _without_holes("a", few, None)) == 2001
+    assert sum(block.duration_s for block in _without_holes("a", few, None, [])) == 2001
 
 
 def test_a_recording_that_takes_too_long_to_decode_ends(

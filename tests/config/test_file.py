@@ -53,7 +53,7 @@ class TestBounds:
         parsed = parse(f"sources:\n{sources}labels:\n{labels}")
         assert (len(parsed.labels), len(parsed.sources)) == (2000, 500)
 
-    @pytest.mark.parametrize("key", ["prompts", "not"])
+    @pytest.mark.parametrize("key", ["prompts", "not", "see"])
     def test_too_many_prompts_of_a_label(self, key: str) -> None:
         (said,) = errors(f"labels:\n a:\n  {key}: {self.prompts(1001)}")
         assert said == f"c.yaml:3: labels.a.{key}: found 1001 of them, should be at most 1000"

@@ -180,6 +180,8 @@ class TestLabels:
 
     def test_the_key_of_negatives_is_not(self) -> None:
         assert label(**{"not": "a dog on television"}).negatives == ("a dog on television",)
+        assert label(see="a dog").see == ("a dog",)
+        assert label(prompts=["a dog"], see=["a dog"]).see == ("a dog",)
 
     @pytest.mark.parametrize(
         ("keys", "said"),
@@ -189,6 +191,7 @@ class TestLabels:
             ({"prompts": ["a\0dog"]}, r"'a\x00dog' has a control character"),
             ({"prompts": ["a\ndog"]}, "control character"),
             ({"prompts": ["a dog"], "not": ["a\x9bcat"]}, "control character"),
+            ({"see": ["a\x9bcat"]}, "control character"),
             ({"prompts": ["a dog", " a dog"]}, "given twice"),
             ({"prompts": ["a dog"], "not": ["a dog"]}, "own prompts"),
             ({"threshold": 0.0}, "greater than 0"),

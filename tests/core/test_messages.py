@@ -13,7 +13,7 @@ from pe_stream.core.messages import (
     scores_message,
     slug,
 )
-from pe_stream.core.types import Event, Phase, Reason
+from pe_stream.core.types import Event, Phase, Reason, SecondOpinion
 
 START = Event(
     id="0193",
@@ -36,6 +36,16 @@ START = Event(
     checkpoint="facebook/pe-a-frame-base",
 )
 END = replace(START, phase=Phase.END, offset="2026-11-21T02:15:51.000Z", offset_s=4.92)
+OPINION = SecondOpinion(
+    sound=0.71,
+    picture=0.12,
+    both=None,
+    together=0.08,
+    pictures=8,
+    span_s=(1.2, 9.2),
+    checkpoint="facebook/pe-av-small-16-frame",
+    took_ms=7350,
+)
 TOPICS = Topics("pe_stream", "Pi Kitchen")
 
 
@@ -76,6 +86,17 @@ def test_the_event_is_the_contract_word_for_word() -> None:
         ("reason", None),
         ("checkpoint", "facebook/pe-a-frame-base"),
         ("clip", None),
+        ("second_opinion", None),
+    ]
+    assert list(replace(START, second_opinion=OPINION).to_dict()["second_opinion"].items()) == [
+        ("sound", 0.71),
+        ("picture", 0.12),
+        ("both", None),
+        ("together", 0.08),
+        ("pictures", 8),
+        ("span_s", [1.2, 9.2]),
+        ("checkpoint", "facebook/pe-av-small-16-frame"),
+        ("took_ms", 7350),
     ]
 
 
@@ -146,7 +167,8 @@ def test_scores_are_not_retained() -> None:
 
 def test_the_schema_of_events_accepts_events_and_nothing_less() -> None:
     check = jsonschema.Draft202012Validator(event_schema())
-    for event in (START, END, replace(END, reason=Reason.GAP)):
+    with_opinion = replace(END, second_opinion=OPINION)
+    for event in (START, END, replace(END, reason=Reason.GAP), with_opinion):
         check.validate(event.to_dict())
     for broken in (
         {"phase": "begin"},
@@ -154,6 +176,10 @@ def test_the_schema_of_events_accepts_events_and_nothing_less() -> None:
         {"peak": 1.5},
         {"offset_s": "3"},
         {"reason": "lost"},
+        {"second_opinion": {"sound": 0.5}},
+        {"second_opinion": OPINION.to_dict() | {"picture": 1.2}},
+        {"second_opinion": OPINION.to_dict() | {"span_s": [1.0]}},
+        {"second_opinion": 0.7},
     ):
         assert not check.is_valid(START.to_dict() | broken), broken
     assert not check.is_valid({k: v for k, v in START.to_dict().items() if k != "late"})

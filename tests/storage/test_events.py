@@ -22,7 +22,7 @@ from timing import within
 
 from pe_stream.config.local_time import moment
 from pe_stream.core.messages import Message, Topics, event_message
-from pe_stream.core.types import Event, Phase, Reason
+from pe_stream.core.types import Event, Phase, Reason, SecondOpinion
 from pe_stream.errors import UsageError
 from pe_stream.storage import database as database_module
 from pe_stream.storage import events as events_module
@@ -82,7 +82,8 @@ def test_states_are_not_kept(store: EventStore) -> None:
 
 def test_events_left_open_end_where_they_were_last_told(store: EventStore, path: Path) -> None:
     tell(store, event(2))
-    tell(store, event(2, Phase.UPDATE, duration_s=1.5))
+    opinion = SecondOpinion(0.7, None, None, None, 0, (1.2, 9.2), "pe-av", 735)
+    tell(store, event(2, Phase.UPDATE, duration_s=1.5, second_opinion=opinion))
     tell(store, event(1))
     tell(store, event(3))
     tell(store, event(3, Phase.END))
@@ -91,7 +92,7 @@ def test_events_left_open_end_where_they_were_last_told(store: EventStore, path:
     one, two = after.unfinished()
     assert (one.id, two.id) == ("id-0001", "id-0002")
     assert two == replace(
-        event(2, duration_s=1.5),
+        event(2, duration_s=1.5, second_opinion=opinion),
         phase=Phase.END,
         offset="2026-11-21T02:15:52.820Z",
         offset_s=6.74,

@@ -44,6 +44,15 @@ def test_no_text_begins_another_cell(text: str) -> None:
     assert "\r" not in table.getvalue()
 
 
+def test_what_has_parts_is_json() -> None:
+    table = io.StringIO()
+    write_csv(
+        [{"label": "a", "second_opinion": {"sound": 0.5, "span_s": [1, 2]}}], table, judged=False
+    )
+    (row,) = csv.DictReader(io.StringIO(table.getvalue()))
+    assert row["second_opinion"] == '{"sound": 0.5, "span_s": [1, 2]}'
+
+
 def test_numbers_and_other_texts_are_as_they_were() -> None:
     row = {"a": -12.5, "b": 0.5, "c": None, "d": "a-b=c@d", "e": "'quoted", "f": True, "g": -1}
     table = io.StringIO()

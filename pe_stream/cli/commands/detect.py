@@ -40,12 +40,25 @@ from pe_stream.errors import (
 from pe_stream.labels.prepare import labels_from_prompts
 from pe_stream.pipeline.offline import detect
 from pe_stream.pipeline.scorer import Scorer, prepare
+from pe_stream.pipeline.second_opinion import (
+    SecondOpinions,
+    prepare_second_opinions,
+    refuse_pipe,
+    texts_of,
+)
 
 log = logging.getLogger(__name__)
 
 
-_Reader = tuple[Scorer, str, DetectOptions]
-"""What reads files: the scorer, the node's name, and the options."""
+@dataclass(frozen=True, slots=True)
+class _FileReader:
+    """What reads files. opinions: where a second opinion is asked for."""
+
+    scorer: Scorer
+    node: str
+    options: DetectOptions
+    opinions: SecondOpinions | None
+
 
 _TSV_HEADER = "file\tonset_s\toffset_s\tlabel\tpeak\tmean"
 
@@ -112,7 +125,10 @@ def _depends_on(settings: Settings, options: DetectOptions) -> dict[str, Any]:
     model = settings.model.model_dump(mode="json", exclude={"cache", "threads", "compile"})
     labels = {name: label.model_dump(mode="json") for name, label in settings.labels.items()}
     written = [options.format, str(options.scores), str(options.plot)]
-    return {"labels": labels, "model": model, "node": settings.node, "written": written}
+    told = {"labels": labels, "model": model, "node": settings.node, "written": written}
+    if options.second_opinion is not None:
+        told["second_opinion"] = options.second_opinion
+    return told
 
 
 def _read(files: Sequence[str], settings: Settings, options: DetectOptions) -> Iterator[_Done]:
@@ -142,13 +158,18 @@ def _read(files: Sequence[str], settings: Settings, options: DetectOptions) -> I
                 )
 
 
-def _begin(settings: Settings, options: DetectOptions) -> _Reader:
-    return prepare(settings.model, settings.labels), settings.node, options
+def _begin(settings: Settings, options: DetectOptions) -> _FileReader:
+    opinions = None
+    if options.second_opinion is not None:
+        texts = {name: texts_of(label) for name, label in settings.labels.items()}
+        opinions = prepare_second_opinions(options.second_opinion, settings.model, texts)
+    scorer = prepare(settings.model, settings.labels)
+    return _FileReader(scorer, settings.node, options, opinions)
 
 
 def _begin_beside(
     settings: Settings, options: DetectOptions, level: int
-) -> _Reader | PeStreamError:
+) -> _FileReader | PeStreamError:
     """Begin in a process that reads files beside others."""
     log_to_stderr(level)
     try:
@@ -157,26 +178,25 @@ def _begin_beside(
         return error
 
 
-def _read_beside(reader: _Reader | PeStreamError, file: str) -> _Done | PeStreamError:
+def _read_beside(reader: _FileReader | PeStreamError, file: str) -> _Done | PeStreamError:
     return reader if isinstance(reader, PeStreamError) else _collected(reader, file)
 
 
-def _printed(reader: _Reader, file: str) -> _Done:
+def _printed(reader: _FileReader, file: str) -> _Done:
     """Read a file, and print its lines as they come."""
     return _Done((), _failure(reader, file, partial(print, flush=True)))
 
 
-def _collected(reader: _Reader, file: str) -> _Done:
+def _collected(reader: _FileReader, file: str) -> _Done:
     lines: list[str] = []
     failure = _failure(reader, file, lines.append)
     return _Done(tuple(lines), failure)
 
 
-def _failure(reader: _Reader, file: str, tell: Callable[[str], object]) -> _Failure | None:
+def _failure(reader: _FileReader, file: str, tell: Callable[[str], object]) -> _Failure | None:
     """Read a file and tell its lines; returns why it could not be used, if so."""
-    scorer, node, options = reader
     try:
-        _detect_file(file, scorer, node, options, tell)
+        _detect_file(file, reader, tell)
     except (OutputError, BrokenPipeError):
         raise  # of the results, not of the file
     except PeStreamError as error:
@@ -190,6 +210,8 @@ def _failure(reader: _Reader, file: str, tell: Callable[[str], object]) -> _Fail
 def _refuse_clashes(options: DetectOptions) -> None:
     if options.format == "audacity" and len(options.files) > 1:
         raise UsageError("--format audacity takes one FILE: its labels do not name their file")
+    if options.second_opinion is not None and options.format != "jsonl":
+        raise UsageError(f"--second-opinion needs --format jsonl: {options.format} has no place")
     if options.scores is None and options.plot is None:
         return
     if options.plot is not None:
@@ -236,9 +258,10 @@ def _make_folder(folder: Path) -> None:
         raise UnavailableError(f"{folder}: no folder to write to: {error.strerror}") from error
 
 
-def _detect_file(
-    file: str, scorer: Scorer, node: str, options: DetectOptions, tell: Callable[[str], object]
-) -> None:
+def _detect_file(file: str, reader: _FileReader, tell: Callable[[str], object]) -> None:
+    scorer, options = reader.scorer, reader.options
+    if reader.opinions is not None:
+        refuse_pipe(file)  # before it is heard to its end
     recording = media.read(file)
     spectrogram = Spectrogram() if options.plot else None
     scores: list[FrameScores] = []
@@ -258,7 +281,7 @@ def _detect_file(
                 spectrogram.add(samples)
 
         keep = scores.append if options.scores or options.plot else None
-        for event in detect(recording, scorer, node=node, on_audio=listen, on_scores=keep):
+        for event in _events(file, recording, reader, listen, keep):
             with progress.external_write_mode():
                 tell(_LINES[options.format](file, event))
             if spectrogram is not None:
@@ -284,6 +307,21 @@ def _detect_file(
                 rules=scorer.labels.rules,
                 events=events,
             )
+
+
+def _events(
+    file: str,
+    recording: media.Recording,
+    reader: _FileReader,
+    listen: Callable[[Samples], None],
+    keep: Callable[[FrameScores], None] | None,
+) -> Iterator[Event]:
+    """The events of a file: as they come, or at its end, each with a second opinion."""
+    found = detect(recording, reader.scorer, node=reader.node, on_audio=listen, on_scores=keep)
+    if reader.opinions is None:
+        yield from found
+    elif events := list(found):
+        yield from reader.opinions.of_events(file, events)
 
 
 def _write_scores(path: Path, scorer: Scorer, scores: FrameScores) -> None:

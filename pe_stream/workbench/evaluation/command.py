@@ -1,13 +1,11 @@
-"""`pe-stream eval`: a folder with a manifest to figures, a table, plots."""
+"""`pe-stream eval`: a folder with a manifest, or marked events, to figures, a table, plots."""
 
 from __future__ import annotations
 
 import logging
-import platform
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,15 @@ from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.core.types import FRAME_S
 from pe_stream.errors import UnavailableError, UsageError, require_plot, writing
 from pe_stream.pipeline.scorer import Scorer, prepare
-from pe_stream.version import __version__
+from pe_stream.pipeline.second_opinion import SecondOpinions, prepare_second_opinions, texts_of
 from pe_stream.workbench import manifest
 from pe_stream.workbench.evaluation import (
     clips,
     hours,
+    judged_events,
+    marks,
+    opinions_table,
+    output,
     peers,
     promptset,
     report,
@@ -31,7 +33,7 @@ from pe_stream.workbench.evaluation import (
     thresholds_table,
     truth,
 )
-from pe_stream.workbench.evaluation.options import STDOUT, EvalOptions, command_line
+from pe_stream.workbench.evaluation.options import EvalOptions, command_line, given_beside
 from pe_stream.workbench.evaluation.promptset import Label
 from pe_stream.workbench.evaluation.scoring import Peer, Scored, Sounds, System, score
 from pe_stream.workbench.evaluation.standard import require
@@ -40,34 +42,36 @@ from pe_stream.workbench.soundscapes.folder import background_of
 
 log = logging.getLogger(__name__)
 
-_VERSIONS = ("torch", "transformers", "numpy", "sed_scores_eval", "ai-edge-litert")
-
 
 def run(options: EvalOptions) -> int:
-    """Print the figures of a folder; returns the exit code, 69 where a file could not be read.
+    """Print the figures; returns the exit code, 69 where a file could not be read.
 
     Raises UnavailableError without the extra `eval`, a manifest or anything to evaluate,
     ConfigError on a wrong prompts file, UsageError on a phrasing that a label lacks.
     """
     _refuse_clashes(options)
+    if options.folder is None:
+        return marks.run(options)
     require()
     labels = (
         promptset.from_file(options.prompts) if options.prompts else promptset.shipped(options.set)
     )
     settings = {
         label.name: LabelSettings(
-            prompts=label.prompts(options.phrasing), threshold=options.threshold
+            prompts=label.prompts(options.phrasing), see=label.see, threshold=options.threshold
         )
         for label in labels
     }
+    rows = manifest.read(options.folder)
     if options.calibration is not None:
-        return _judge_calibration(options, options.calibration, labels, settings)
-    chosen = _chosen(options)
+        return _judge_calibration(options, rows, options.calibration, labels, settings)
+    chosen = _chosen(options, rows)
     found = truth.find(chosen, labels, options.datasets)
     _say_left_out(found)
     others = _peers(options, labels, settings)
-    _refuse_unwritable(options)
+    output.refuse_unwritable(options)
     model = _model(options)
+    opinions = _opinions(options, model, settings)
     scorer = prepare(model, settings)
     ours = System(report.OURS, scorer.labels.rules)
     sounds = score(found, scorer, ours, others)
@@ -76,7 +80,11 @@ def run(options: EvalOptions) -> int:
     made["backgrounds"] = _backgrounds(chosen, sounds)
     if found.strong and sounds.made:
         made["made"] = _of_made(found, sounds, systems)
-    _tell(options, made, report.as_table)
+    if opinions is not None:
+        judged = judged_events.of_folder(sounds, ours, opinions)
+        made["second_opinion"] = judged_events.figures(judged, opinions.checkpoint)
+    table = report.as_table if opinions is None else opinions_table.of_folder
+    output.tell(options, made, table)
     if options.plot:
         with writing(options.plot):
             _draw(options.plot, sounds, systems, made)
@@ -86,6 +94,11 @@ def run(options: EvalOptions) -> int:
 def _refuse_clashes(options: EvalOptions) -> None:
     if options.plot is not None:
         require_plot()
+    if options.folder is None:
+        if needing := given_beside(options, marks.OPTIONS):
+            raise UsageError(f"{needing[0]} needs a FOLDER")
+    elif options.config is not None:
+        raise UsageError("--config is about marked events: leave FOLDER out")
     if options.calibration is None:
         if options.seed:
             raise UsageError("--seed is about --calibration")
@@ -95,19 +108,30 @@ def _refuse_clashes(options: EvalOptions) -> None:
         ("--plot", options.plot),
         ("--peer", options.peer),
         ("--dataset", options.datasets or None),
+        ("--second-opinion", options.second_opinion),
     ):
         if given is not None:
             raise UsageError(f"{flag} does not go with --calibration")
 
 
+def _opinions(
+    options: EvalOptions, model: ModelSettings, labels: Mapping[str, LabelSettings]
+) -> SecondOpinions | None:
+    if options.second_opinion is None:
+        return None
+    texts = {name: texts_of(label) for name, label in labels.items()}
+    return prepare_second_opinions(options.second_opinion, model, texts)
+
+
 def _judge_calibration(
     options: EvalOptions,
+    rows: Sequence[manifest.Clip],
     count: int,
     labels: Sequence[Label],
     settings: dict[str, LabelSettings],
 ) -> int:
-    house = hours.made(manifest.read(options.folder), options.folds, count, options.seed)
-    _refuse_unwritable(options)
+    house = hours.made(rows, options.folds, count, options.seed)
+    output.refuse_unwritable(options)
     scorer = prepare(_model(options), settings)
     scored = hours.score(house, count, scorer)
     rules = [thresholds.at(rule, thresholds.DEFAULT) for rule in scorer.labels.rules]
@@ -118,7 +142,7 @@ def _judge_calibration(
         ]
         figures = thresholds.judge(rules, tracks, progress.update)
     made = _heading(options, scorer) | {"hours": count, "seed": options.seed} | figures
-    _tell(options, made, thresholds_table.as_table)
+    output.tell(options, made, thresholds_table.as_table)
     return 0
 
 
@@ -133,8 +157,8 @@ def _model(options: EvalOptions) -> ModelSettings:
         raise UsageError(f"--hop {options.hop_s:g}: {reasons}") from error
 
 
-def _chosen(options: EvalOptions) -> list[manifest.Clip]:
-    chosen = manifest.read(options.folder)
+def _chosen(options: EvalOptions, rows: Sequence[manifest.Clip]) -> list[manifest.Clip]:
+    chosen = list(rows)
     if options.datasets:
         there = {clip.dataset for clip in chosen}
         missing = sorted(set(options.datasets) - there)
@@ -203,7 +227,7 @@ def _heading(options: EvalOptions, scorer: Scorer) -> dict[str, Any]:
         "folds": list(options.folds),
         "window_s": scorer.framing.window * FRAME_S,
         "hop_s": scorer.framing.hop * FRAME_S,
-        "versions": _versions(),
+        "versions": output.versions(),
     }
 
 
@@ -265,29 +289,6 @@ def _figures(found: Truth, sounds: Sounds, system: System) -> dict[str, Any]:
     return figures | {"deaf": sorted(system.deaf)}
 
 
-def _versions() -> dict[str, str]:
-    versions = {"pe_stream": __version__, "python": platform.python_version()}
-    for name in _VERSIONS:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:  # ai-edge-litert, where no peer was asked for
-            continue
-    return versions
-
-
-def _tell(
-    options: EvalOptions, made: dict[str, Any], as_table: Callable[[dict[str, Any]], str]
-) -> None:
-    if options.json != STDOUT:
-        print(as_table(made))
-    else:
-        print(report.as_json(made))
-    if options.json not in (None, STDOUT):
-        path = Path(str(options.json))
-        with writing(path):
-            path.write_text(report.as_json(made) + "\n", "utf-8")
-
-
 def _draw(folder: Path, sounds: Sounds, systems: Sequence[System], made: dict[str, Any]) -> None:
     from pe_stream.workbench.evaluation import pictures
 
@@ -306,18 +307,3 @@ def _draw(folder: Path, sounds: Sounds, systems: Sequence[System], made: dict[st
     pictures.curves(folder / "precision_recall.png", found, kind="pr")
     pictures.curves(folder / "roc.png", found, kind="roc")
     pictures.tracks(folder, sounds, systems)
-
-
-def _refuse_unwritable(options: EvalOptions) -> None:
-    """Find out before the long run, not after it."""
-    if options.plot:
-        with writing(options.plot):
-            options.plot.mkdir(parents=True, exist_ok=True)
-    if options.json not in (None, STDOUT):
-        path = Path(str(options.json))
-        with writing(path):
-            there = path.exists()
-            with path.open("a", encoding="utf-8"):
-                pass
-            if not there:  # nothing is left behind by a run that fails
-                path.resolve().unlink()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from pe_stream.workbench import argument_types as types
-from pe_stream.workbench.arguments import flag, option, positional
+from pe_stream.workbench.arguments import CONFIGS, config_option, flag, option, positional
 
 STDOUT = "-"
 """`--json -`: JSON instead of the table."""
@@ -22,8 +23,15 @@ Phrasing: TypeAlias = Literal["plain", "unseen"] | int
 class EvalOptions:
     """Arguments of `eval`; see `pe-stream eval --help`."""
 
-    folder: Path = field(
-        metadata=positional(type=Path, metavar="FOLDER", help="with a manifest.csv")
+    folder: Path | None = field(
+        default=None,
+        metadata=positional(
+            nargs="?",
+            default=None,  # argparse would make a Path of what stands for none
+            type=Path,
+            metavar="FOLDER",
+            help="with a manifest.csv; without it, --second-opinion is on marked events",
+        ),
     )
     checkpoint: str | None = field(
         default=None, metadata=option(help="embedded, a hub id, or a folder")
@@ -93,11 +101,30 @@ class EvalOptions:
         ),
     )
     seed: int = field(default=0, metadata=option(type=types.seed, help="of these hours; default 0"))
+    second_opinion: str | None = field(
+        default=None,
+        metadata=option(
+            metavar="CHECKPOINT",
+            help="whether a PE-AV checkpoint tells right events from false ones",
+        ),
+    )
+    config: Path | None = field(
+        default=None, metadata=config_option(f"whose marked events; default: {CONFIGS}")
+    )
+
+
+def given_beside(options: EvalOptions, known: Collection[str]) -> list[str]:
+    """The options, as on the command line, that are given and not among the fields `known`."""
+    return [
+        flag(each) or each.name
+        for each in fields(options)
+        if each.name not in known and getattr(options, each.name) != each.default
+    ]
 
 
 def command_line(options: EvalOptions) -> str:
     """The shell command for these options; those left at their default are not in it."""
-    words = ["pe-stream", "eval", str(options.folder)]
+    words = ["pe-stream", "eval", *([] if options.folder is None else [str(options.folder)])]
     for each in fields(options):
         long, value = flag(each), getattr(options, each.name)
         if long is not None and value != each.default:

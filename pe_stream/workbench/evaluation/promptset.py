@@ -9,6 +9,7 @@ A set is a YAML mapping of labels:
       unseen: [puppy yapping, ...]     # other words for it
       yamnet: [Dog, Bark]              # AudioSet classes; a peer's score is their maximum
       mn04: [Dog, Bark, Yip]           # the same for mn04; default: those of yamnet
+      see: [a dog]                     # what is in view, for second opinions; default: the prompt
     siren: an emergency siren          # in short, where sounds is [siren]
 """
 
@@ -26,7 +27,7 @@ from pe_stream.workbench.evaluation.options import Phrasing, SetName
 SHIPPED = Path(__file__).parent / "prompts.yaml"
 """The sets that come with the package, by name."""
 
-_LISTS = ("sounds", "related", "unseen", "yamnet", "mn04")
+_LISTS = ("sounds", "related", "unseen", "yamnet", "mn04", "see")
 _KEYS = (*_LISTS, "plain")
 
 
@@ -41,6 +42,7 @@ class Label:
     unseen: tuple[str, ...] = ()
     yamnet: tuple[str, ...] = ()
     mn04: tuple[str, ...] = ()
+    see: tuple[str, ...] = ()
 
     def prompts(self, phrasing: Phrasing) -> tuple[str, ...]:
         """The words to embed; raises UsageError where the label has none of that phrasing."""

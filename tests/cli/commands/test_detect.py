@@ -14,6 +14,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from audio.films import Drawn
 from audio.hostile_servers import wav_head
 from PIL import Image
 from processes import pe_stream
@@ -154,6 +155,65 @@ def test_a_bad_file_is_one_clear_line_and_the_others_go_on(
     assert "Traceback" not in line
 
 
+def test_second_opinions_are_in_the_events(
+    config: Path, wav: Path, pe_av: Path, tmp_path: Path
+) -> None:
+    """Of a film and of sound alone, one after the other; what is asked is the labels' prompts."""
+    film = Drawn(seconds=7.0, flash_s=5.0).save(tmp_path / "film.mp4")
+    done = pe_stream("detect", wav, film, "-c", config, "--second-opinion", pe_av)
+    assert (done.returncode, done.stderr) == (0, "")
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    plain = pe_stream("detect", wav, film, "-c", config)
+    without = {"id": "", "latency_ms": 0.0, "second_opinion": None}
+    assert [event | without for event in events] == [
+        json.loads(line) | without for line in plain.stdout.splitlines()
+    ]
+    for event in events:
+        jsonschema.validate(event, event_schema())
+        opinion = event["second_opinion"]
+        assert (opinion["checkpoint"], event["source"]) == (str(pe_av), event["source"])
+        begin_s, end_s = opinion["span_s"]
+        assert begin_s == pytest.approx(max(0, event["peak_s"] - 4), abs=0.041)
+        assert end_s <= event["peak_s"] + 4.04
+        seen = [opinion["picture"], opinion["both"], opinion["together"]]
+        assert all(score is None for score in seen) == (event["source"] == str(wav))
+        assert opinion["pictures"] == (0 if event["source"] == str(wav) else 8)
+    assert [event["source"] for event in events] == [str(wav)] * 2 + [str(film)]
+
+
+def test_second_opinions_that_cannot_be_had(
+    config: Path, wav: Path, pe_av: Path, tmp_path: Path
+) -> None:
+    done = pe_stream("detect", wav, "-c", config, "--second-opinion", "embedded")
+    assert (done.returncode, done.stdout) == (69, "")
+    (line,) = done.stderr.splitlines()
+    assert "second opinion: checkpoint 'embedded': it is a PeAudioFrameLevelModel" in line
+    command = [sys.executable, "-m", "pe_stream", "detect", "-", "-c", str(config)]
+    with subprocess.Popen(
+        [*command, "--second-opinion", str(pe_av)],
+        stdin=subprocess.PIPE,  # of which the end is not waited for
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as piped:
+        assert piped.stdout is not None
+        assert piped.stderr is not None
+        assert piped.wait(within(60)) == 69
+        assert piped.stdout.read() == ""
+        assert "reads a recording twice: give a file, no pipe" in piped.stderr.read()
+
+
+def test_second_opinions_count_for_resume(
+    config: Path, wav: Path, pe_av: Path, tmp_path: Path
+) -> None:
+    journal = ("--resume", tmp_path / "journal")
+    first = pe_stream("detect", wav, "-c", config, "--second-opinion", pe_av, *journal)
+    assert first.returncode == 0, first.stderr
+    again = pe_stream("detect", wav, "-c", config, "--second-opinion", pe_av, *journal)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert pe_stream("detect", wav, "-c", config, *journal).returncode != 0
+
+
 def test_usage_errors(config: Path, wav: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (["detect"], "FILE"),
@@ -161,6 +221,7 @@ def test_usage_errors(config: Path, wav: Path, tmp_path: Path) -> None:
         (["detect", wav, wav, "--format", "audacity", "-c", config], "one FILE"),
         (["detect", wav, wav, "--plot", tmp_path, "-c", config], "bursts"),
         (["detect", wav, "--format", "xml"], "invalid choice"),
+        (["detect", wav, "--format", "tsv", "--second-opinion", "x"], "tsv has no place"),
         (["dance"], "invalid choice"),
         ([], "COMMAND"),
     ):

@@ -136,6 +136,26 @@ def test_strong_labels(strong: Path, level: Path, prompts: Path, peer: Path) -> 
             assert picture.format == "PNG"
 
 
+def test_second_opinions_on_the_events(
+    strong: Path, level: Path, prompts: Path, pe_av: Path, tmp_path: Path
+) -> None:
+    """The bang is right, the hiss near to it left out; all that is heard as hush is false."""
+    out = tmp_path / "out.json"
+    asked = ("--second-opinion", pe_av, "--json", out)
+    done = evaluate(strong, level, "--prompts", prompts, *asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    made = json.loads(out.read_text("utf-8"))
+    found = made["second_opinion"]
+    assert found["checkpoint"] == str(pe_av)
+    counts = {name: (row["right"], row["false"]) for name, row in found["labels"].items()}
+    assert counts == {"bang": (1, 0), "hush": (0, 2)}
+    assert found["all"]["sound"]["auroc"] is not None
+    assert f"Second opinions by {pe_av}: AUROC of right" in done.stdout
+    plain = figures(evaluate(strong, level, "--prompts", prompts, "--json", "-"))
+    assert "second_opinion" not in plain
+    assert plain["systems"] == made["systems"]
+
+
 def test_made_sounds_stand_in_a_table_of_their_own(
     strong: Path, level: Path, prompts: Path, peer: Path, tmp_path: Path
 ) -> None:
@@ -356,6 +376,8 @@ def test_the_report_holds_the_command_that_made_it(
         ),
         EvalOptions(Path("x"), set="esc50", phrasing="unseen"),
         EvalOptions(Path("x"), calibration=5, seed=3),
+        EvalOptions(Path("x"), second_opinion="pe/av"),
+        EvalOptions(second_opinion="pe/av", config=Path("my config.yaml")),
     ],
 )
 def test_the_command_in_the_report_gives_the_same_options(

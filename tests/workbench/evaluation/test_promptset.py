@@ -28,13 +28,21 @@ def test_an_entry_may_be_just_its_prompt(tmp_path: Path) -> None:
     path.write_text(
         "siren: an emergency siren\n"
         "dog_bark:\n  sounds: [dog, puppy]\n  related: [wolf]\n  plain: a dog\n"
-        "  unseen: [woof, yap]\n  yamnet: [Dog]\n"
+        "  unseen: [woof, yap]\n  yamnet: [Dog]\n  see: [a lawn]\n"
         "knock: {}\n",
         "utf-8",
     )
     siren, dog, knock = from_file(path)
     assert siren == Label("siren", "an emergency siren", ("siren",))
-    assert dog == Label("dog_bark", "a dog", ("dog", "puppy"), ("wolf",), ("woof", "yap"), ("Dog",))
+    assert dog == Label(
+        "dog_bark",
+        "a dog",
+        ("dog", "puppy"),
+        ("wolf",),
+        ("woof", "yap"),
+        ("Dog",),
+        see=("a lawn",),
+    )
     assert (knock.plain, knock.sounds) == ("knock", ("knock",))
 
 
