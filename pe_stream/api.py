@@ -25,7 +25,7 @@ from pe_stream.labels.schedules import Schedules
 from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.offline import detect as detect_recording
 from pe_stream.pipeline.openers import openers
-from pe_stream.pipeline.scorer import prepare
+from pe_stream.pipeline.scorer import live_engine, prepare
 from pe_stream.pipeline.second_opinion import (
     MOST_PICTURES,
     PICTURES,
@@ -140,6 +140,7 @@ def listen(config: str | PathLike[str] | Settings) -> Iterator[Event]:
         hears=settings.hears,
         ended=inbox.ended,
         failed=inbox.ended,
+        engine=live_engine(settings.model, scorer, settings.node, inbox.ended),
     )
     schedules = Schedules(settings.labels, scorer.checkpoint.recommended, local, at)
     return _events_of(live, inbox, _ScheduleClock(settings, schedules, live, inbox))

@@ -7,6 +7,7 @@ import string
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import av
 import numpy as np
@@ -19,9 +20,11 @@ from pe_stream.audio.film import Film
 from pe_stream.audio.media import read
 from pe_stream.config import Settings
 from pe_stream.config.file import parse
-from pe_stream.core.types import AudioChunk
+from pe_stream.core.types import FRAME, AudioChunk, Window
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.outputs.mqtt.commands import SetCommand, parse_set
+from pe_stream.serving.heads import Coding
+from pe_stream.serving.wire import Item, LabelRows, WireError, pack_request, unpack_request
 
 CASES = int(os.environ.get("FUZZ_CASES", "300"))
 
@@ -126,4 +129,26 @@ def test_a_damaged_recording(suffix: str, codec: str, tmp_path: Path) -> None:
         hears_or_refuses(path)
 
     run: Callable[[], None] = fuzzed(given(EDITS, st.floats(0, 1))(attempt))
+    run()
+
+
+def request_for_an_engine(wire: Coding) -> bytes:
+    rows = LabelRows(np.ones((2, 4), np.float32), np.zeros(1, np.int64), np.zeros(2, np.float32))
+    audio = np.random.default_rng(0).normal(0, 0.1, 3 * FRAME).astype(np.float32)
+    items = [Item(f"n/{i}", "0f" * 16, Window(0, audio, done=i)) for i in range(2)]
+    return pack_request("who", rows.digest(), items, wire=wire, embed=True, rows=rows)
+
+
+@pytest.mark.parametrize("wire", get_args(Coding))
+def test_a_damaged_request_for_an_engine(wire: Coding) -> None:
+    content = request_for_an_engine(wire)
+
+    def attempt(edits: list[tuple[float, bytes]], kept: float, part: float) -> None:
+        edits = [(where * part, written) for where, written in edits]
+        with suppress(WireError):
+            for item in unpack_request(damaged(content, edits, kept)).items:
+                assert np.isfinite(item.window.samples).all()
+
+    parts = st.sampled_from([900 / len(content), 1.0])  # of the head alone, and of all
+    run: Callable[[], None] = fuzzed(given(EDITS, st.floats(0.5, 2), parts)(attempt))
     run()

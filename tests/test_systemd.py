@@ -1,4 +1,4 @@
-"""The shipped unit: valid, hardened, and in step with the program's exit codes."""
+"""The shipped units: valid, hardened, and in step with the program's exit codes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from pe_stream.cli.main import _parser
 from pe_stream.daemon import running
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.outputs import metrics
 from pe_stream.outputs.mqtt import embedded_broker, publisher
 from pe_stream.outputs.notifications import notifications
 from pe_stream.pipeline import live
+from pe_stream.serving import server as serving
 from pe_stream.storage import clips, write_queue
 from pe_stream.web import server
 
 UNIT = Path(__file__).parents[1] / "systemd" / "pe-stream.service"
+ENGINE = UNIT.with_name("pe-stream-engine.service")
 PROGRAM = "/opt/pe-stream/bin/pe-stream"
 
 needs_systemd = pytest.mark.skipif(
@@ -27,28 +30,49 @@ needs_systemd = pytest.mark.skipif(
 )
 
 
+each_unit = pytest.mark.parametrize("shipped", [UNIT, ENGINE], ids=lambda path: path.stem)
+
+
 @needs_systemd
-def test_verify_is_clean(tmp_path: Path) -> None:
+@each_unit
+def test_verify_is_clean(shipped: Path, tmp_path: Path) -> None:
     # The program is not installed in /opt here; everything else is checked as shipped.
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace(PROGRAM, sys.executable))
+    unit = tmp_path / shipped.name
+    unit.write_text(shipped.read_text().replace(PROGRAM, sys.executable))
     result = analyze("verify", str(unit))
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
 @needs_systemd
-def test_exposure_is_at_most_three() -> None:
-    result = analyze("security", "--offline=true", "--threshold=30", str(UNIT))
+@each_unit
+def test_exposure_is_at_most_three(shipped: Path) -> None:
+    result = analyze("security", "--offline=true", "--threshold=30", str(shipped))
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_restarts_on_what_a_restart_can_mend() -> None:
-    service = read_service()
+@each_unit
+def test_restarts_on_what_a_restart_can_mend(shipped: Path) -> None:
+    service = read_service(shipped)
     refused = service["RestartPreventExitStatus"].split()
     assert service["Restart"] == "on-failure"
     assert str(ConfigError.exit_code) in refused
     assert str(UnavailableError.exit_code) not in refused
     assert service["SuccessExitStatus"] == "143"
+
+
+def test_the_engine_is_offered_with_tokens_and_tls() -> None:
+    service = read_service(ENGINE)
+    assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
+    program, *arguments = service["ExecStart"].replace("\\\n", " ").split()
+    options = _parser().parse_args(arguments)
+    assert (program, arguments[0]) == (PROGRAM, "engine")
+    assert (options.action, options.host) == ("serve", "0.0.0.0")
+    assert [str(path) for path in (options.tokens, options.certificate, options.key)] == [
+        "%d/tokens",
+        "%d/certificate",
+        "%d/key",
+    ]
+    assert int(service["LimitNOFILE"]) // 4 >= serving.CONNECTIONS + 50
 
 
 def test_notify_reload_and_watchdog() -> None:
@@ -79,9 +103,9 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def read_service() -> configparser.SectionProxy:
+def read_service(unit: Path = UNIT) -> configparser.SectionProxy:
     # Keys such as Environment may stand more than once; none of those is asked for.
     parser = configparser.RawConfigParser(strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # keep the case of keys
-    parser.read(UNIT)
+    parser.read(unit)
     return parser["Service"]

@@ -12,9 +12,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import partial
 
+from pe_stream.cli.engine_options import EngineOptions
 from pe_stream.cli.log_handler import log_to_stderr
 from pe_stream.cli.options import (
     ConfigOptions,
@@ -171,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     add("prompts", PromptsOptions, _prompts, "which labels overlap, which words say it best")
     add("bench", BenchOptions, _bench, "throughput and latency on this machine")
     add("devices", DevicesOptions, _devices, "microphones, with the ids for the config")
+    add("engine", EngineOptions, _engine, "an engine for daemons on other machines")
     add("check", ConfigOptions, _check, "configuration, model, sources, broker: a line each")
     add("notify-test", NotifyTestOptions, _notify_test, "send a test notification")
     add("config", ConfigOptions, _config, "effective settings, secrets masked")
@@ -264,21 +265,15 @@ def _bench(options: BenchOptions) -> int:
 
 
 def _devices(options: DevicesOptions) -> int:
-    from pe_stream.audio.devices import list_devices
+    from pe_stream.cli.commands.devices import run
 
-    devices = list_devices()
-    if not devices:
-        print("pe-stream: this machine has no microphone", file=sys.stderr)
-    if options.json:
-        print(json.dumps([asdict(device) for device in devices], indent=2))
-        return 0
-    for device in devices:
-        mark = "*" if device.default else " "
-        print(
-            f"{mark} {device.index:3d}  {device.id}  {device.name}  "
-            f"({device.hostapi}, {device.channels} channels, {device.rate:g} Hz)"
-        )
-    return 0
+    return run(options)
+
+
+def _engine(options: EngineOptions) -> int:
+    from pe_stream.cli.commands.engine import run
+
+    return run(options)
 
 
 def _check(options: ConfigOptions) -> int:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from urllib.parse import quote
 
 from pe_stream.config.redaction import redacted
 
 MASK = "********"
 """Stands for a secret wherever one would be shown."""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens there."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def is_network(url: str) -> bool:

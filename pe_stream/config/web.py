@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationInfo, field_serializer, field_validator
 
-from pe_stream.config.addresses import MASK
+from pe_stream.config.addresses import MASK, is_loopback
 from pe_stream.config.secrets import read_secret
 from pe_stream.config.values import Host, Matching, PathText, Section
 from pe_stream.errors import ConfigError
@@ -29,14 +28,6 @@ Prefix = Annotated[
     Matching(r"(/[A-Za-z0-9._~-]+)*", "a path as /sounds, without a / at its end, or empty"),
 ]
 """Path below which a reverse proxy shows the page."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class WebTlsSettings(Section):

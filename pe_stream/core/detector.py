@@ -39,7 +39,7 @@ from pe_stream.core.types import (
     Samples,
     Window,
 )
-from pe_stream.core.windows import Framing
+from pe_stream.core.windows import Framing, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,13 @@ class Detector:
         live: bool,
         new_id: Callable[[], str],
         clips: ClipRule | None = None,
+        context: int = 0,
     ) -> None:
         """Begin with no audio; `rules` are in the order of the score columns.
 
-        clips: which audio `clips` returns; None is none.
+        clips: which audio `clips` returns; None is none. context: frames that go ahead of windows.
         """
-        self._framing = framing
+        self._framing, self._context = framing, context * FRAME
         self._live = live
         self._label_trackers = LabelTrackers(rules)
         self._builder = EventBuilder(origin, new_id)
@@ -94,7 +95,7 @@ class Detector:
         self._next = 0
         self._heard_before = False
         self._levels = FrameLevels(framing.lookahead, rules)
-        self._ring = Ring(held(framing.window * FRAME, clips))
+        self._ring = Ring(held(framing.window * FRAME, clips) + self._context)
         self._recorder = None if clips is None else Recorder(clips, self._ring)
         self._segment: Segment | None = None
         self._stitcher = Stitcher(framing.lookahead)
@@ -179,7 +180,7 @@ class Detector:
     def next_window(self) -> Window | None:
         """The next window to score, or None until more audio comes.
 
-        The scores must be given to `accept` before the next window is asked for.
+        Its scores go to `accept`; asked again without, it is the newest that is due then.
         """
         while self._intakes:
             intake = self._intakes[0]
@@ -202,9 +203,8 @@ class Detector:
     ) -> Heard:
         """Take the scores (frames, labels) of the window asked for.
 
-        Those of frames that it has done may be left out.
-
-        now_s: the monotonic time at which they are handed on, on the clock of `captured_s`.
+        Those of frames that it has done may be left out. now_s: the monotonic time at which they
+        are handed on, on the clock of `captured_s`.
         embeddings: of the same frames; they only come back with those that became final.
         """
         segment, intake = self._current()
@@ -218,10 +218,12 @@ class Detector:
         final = self._levels.applied(first, self._stitcher.accept(given, clean, last=window.last))
         if embeddings is not None:
             embeddings = embeddings[skipped : skipped + len(final)]
-        self._scored = begin + window.frames
-        events, self._owed = self._owed, []
-        end = min(segment.sample(first + len(final)), self._ring.end)
-        samples = self._ring.read(segment.sample(first), end)
+        end = begin + window.frames
+        self._stretched += max(0, (end - self._scored - 1) // self._framing.hop)
+        self._scored = end
+        events = self.owed()
+        until = min(segment.sample(first + len(final)), self._ring.end)
+        samples = self._ring.read(segment.sample(first), until)
         intake.forget(segment.sample(first - self._label_trackers.behind))
         self._label_trackers.listen(first, samples)
         for frame, row in enumerate(final.tolist(), first):
@@ -238,9 +240,14 @@ class Detector:
             self._finish()
         return Heard(start, segment.utc_ns(start), final, events, samples, embeddings, audible)
 
+    def owed(self) -> list[Event]:
+        """Events whose audio was given up; who does not ask has them with the next scores."""
+        events, self._owed = self._owed, []
+        return events
+
     def stop(self, reason: Reason) -> list[Event]:
         """Close what is open at once, leaving unscored what was not scored yet."""
-        events, self._owed = self._owed + self._close(reason), []
+        events = self.owed() + self._close(reason)
         self._cut(last=True)
         self._ledger.settle()
         self._intakes.clear()
@@ -270,17 +277,13 @@ class Detector:
             end = total
         if end is None:
             return None
-        self._stretched += max(0, (end - self._scored - 1) // framing.hop)
         begin = segment.start + framing.begin(end) * FRAME
         stop = min(segment.start + end * FRAME, intake.end)
         for piece in intake.take(stop - self._ring.end):
             self._ring.append(piece)
-        audio = self._ring.read(begin, stop)
-        missing = -len(audio) % FRAME
-        if missing:  # as PeAudioFeatureExtractor pads a last partial frame
-            audio = np.pad(audio, (0, missing), "reflect")
         done = max(0, self._stitcher.final - framing.begin(end))
-        return Window(begin, audio, last=end == total, done=done)
+        oldest = max(segment.start, begin - self._context)
+        return cut(self._ring, oldest, begin, stop, last=end == total, done=done)
 
     def _drop_unreachable(self, intake: Intake) -> None:
         """Being behind by more than a window, begin a new segment that one window can reach."""

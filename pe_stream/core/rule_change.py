@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from pe_stream.core.types import LabelRule
@@ -51,6 +52,17 @@ class RuleChange:
             return replace(self, enabled=enabled)
         as_set = earlier.as_set or (earlier.threshold or 0.0, earlier.off_threshold)
         return RuleChange(self.threshold, _off(self.threshold, as_set), enabled, as_set)
+
+
+def joined(
+    earlier: Mapping[str, RuleChange], later: Mapping[str, RuleChange]
+) -> Mapping[str, RuleChange]:
+    """Changes of a source's labels, one after the other."""
+    both = {
+        label: change.after(earlier[label]) if label in earlier else change
+        for label, change in later.items()
+    }
+    return {**earlier, **both}
 
 
 def _off(threshold: float, as_set: tuple[float, float]) -> float:

@@ -20,6 +20,8 @@ class SourceStatus:
     up; rtf: scoring time per second of audio lately, over 1 is falling behind, None before the
     first window; lost_reason: why nothing comes from it at present, in words, None while it does;
     level: of the last second, None while there is none, or where it is not measured.
+    engine_reason: why the engine gives no scores at present, in words, None while it does or is
+    here; engine_away_s: for how long (s); waits: how often it was seen to wait for the engine.
     """
 
     account: Account
@@ -30,6 +32,9 @@ class SourceStatus:
     rtf: float | None
     lost_reason: str | None = None
     level: SoundLevel | None = None
+    engine_reason: str | None = None
+    engine_away_s: float = 0.0
+    waits: int = 0
 
     @property
     def reason(self) -> str | None:

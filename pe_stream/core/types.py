@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -86,21 +86,39 @@ class AudioChunk:
 class Window:
     """Audio to be scored.
 
-    start: absolute sample index of `samples[0]`, on the frame grid of its segment.
-    samples: (frames * FRAME,) float32, 1 to `window` frames.
+    start: absolute sample index of its first frame, on the frame grid of its segment.
+    samples: (before + frames * FRAME,) float32, 1 to `window` frames.
     last: no more audio of this segment will come.
     done: frames at its start whose scores nobody asks for: they are only what surrounds the rest.
+    before: samples ahead of `start` that come along, whole frames, for an engine that has to begin
+        anew; negative: so many of the window's first are left out, as the engine has heard them.
     """
 
     start: int
     samples: Samples
     last: bool = False
     done: int = 0
+    before: int = 0
 
     @property
     def frames(self) -> int:
         """Number of frames, each FRAME samples."""
-        return len(self.samples) // FRAME
+        return (len(self.samples) - self.before) // FRAME
+
+    @property
+    def begin(self) -> int:
+        """Absolute index of the first of the samples that are there."""
+        return self.start - self.before
+
+    @property
+    def end(self) -> int:
+        """Absolute index one past the last sample."""
+        return self.begin + len(self.samples)
+
+    def since(self, sample: int) -> Window:
+        """The same with audio from that absolute index on; no copy."""
+        left_out = sample - self.begin
+        return replace(self, samples=self.samples[left_out:], before=self.before - left_out)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,6 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from pe_stream.core.ring import Ring
+from pe_stream.core.types import FRAME, Window
+
 
 @dataclass(frozen=True, slots=True)
 class Framing:
@@ -45,3 +50,18 @@ class Framing:
         While this is 0, stretching the hop loses nothing.
         """
         return max(0, available - self.window - final)
+
+
+def cut(ring: Ring, oldest: int, begin: int, end: int, *, last: bool, done: int) -> Window:
+    """The window from `begin` up to `end` (absolute samples), with what is held before it.
+
+    oldest: audio before this sample is not wanted, a whole number of frames before `begin`. A last
+    partial frame is filled up as PeAudioFeatureExtractor does.
+    """
+    missing = max(0, ring.start - oldest)
+    first = min(begin, oldest + -(-missing // FRAME) * FRAME)
+    audio = ring.read(first, end)
+    if partial := -(end - begin) % FRAME:
+        before, own = audio[: begin - first], audio[begin - first :]
+        audio = np.concatenate([before, np.pad(own, (0, partial), "reflect")])
+    return Window(begin, audio, last=last, done=done, before=begin - first)

@@ -23,7 +23,7 @@ class Health:
         self._lock = threading.Lock()
         self._state = ""
         self._since = ""
-        self._told: tuple[str, str | None, str | None, str | None, str | None] | None = None
+        self._told: tuple[str | None, ...] | None = None
         self._next_s = 0.0
 
     def due(
@@ -39,7 +39,7 @@ class Health:
         unavailable_reason: the store's. shortage: what the daemon has run out of.
         untaken_reason: what the broker does not take.
         """
-        why = status.reason, unavailable_reason, shortage, untaken_reason
+        why = status.reason, unavailable_reason, shortage, untaken_reason, status.engine_reason
         now = (status.account.state, *why)
         if now == self._told and now_s < self._next_s:
             return None
@@ -75,4 +75,6 @@ class Health:
             "reason": status.reason and redacted(status.reason),
             "mqtt": "ok" if untaken_reason is None else untaken_reason,
             "breaks_per_minute": account.breaks_per_minute,
+            "engine": "ok" if status.engine_reason is None else redacted(status.engine_reason),
+            "engine_away_s": status.engine_away_s,
         }

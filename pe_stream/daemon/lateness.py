@@ -32,10 +32,14 @@ class Lateness:
         self._next_s = -math.inf
 
     def check(self, statuses: Mapping[str, SourceStatus], now_s: float) -> None:
-        """Look at every source. now_s: monotonic."""
+        """Look at every source. now_s: monotonic.
+
+        What waits for an engine elsewhere that is away is told as that, and is not late.
+        """
         waiting_s = {
             source: status.waiting / SAMPLE_RATE - self._due_s
             for source, status in statuses.items()
+            if status.engine_reason is None
         }
         late = [source for source, waits_s in waiting_s.items() if waits_s > LATE_S]
         self._late_looks = self._late_looks + 1 if late else 0

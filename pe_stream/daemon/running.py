@@ -36,7 +36,7 @@ from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 from pe_stream.outputs.notifications import Notifications
 from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.openers import filters_of, openers, refilter
-from pe_stream.pipeline.scorer import Scorer
+from pe_stream.pipeline.scorer import Scorer, live_engine
 from pe_stream.storage import clips as clips_module
 from pe_stream.storage import events as events_module
 from pe_stream.storage.clips import Clips
@@ -115,6 +115,7 @@ class Running:
             clips=clips_module.rule(settings.clips),
             cut=self._clips.take,
             embed=settings.web.enabled or settings.search.enabled,
+            engine=live_engine(settings.model, scorer, settings.node, died),
             levels=settings.levels.enabled,
         )
         self.labels = ActiveLabels(

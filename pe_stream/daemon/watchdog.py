@@ -27,7 +27,7 @@ class Watchdog:
 
     def __init__(self) -> None:
         """Begin with no source."""
-        self._progress: dict[str, tuple[int, int]] = {}
+        self._progress: dict[str, tuple[tuple[int, int], int]] = {}
         self._well_s: float | None = None
         """When it was last well, by the monotonic clock."""
 
@@ -39,13 +39,17 @@ class Watchdog:
     def check(self, statuses: Mapping[str, SourceStatus]) -> bool:
         """Whether no source has delivered audio for long without its scores advancing.
 
+        One whose scores are waited for, from an engine on another machine, advances too.
+
         systemd is told that the daemon lives where that is so.
         """
         stuck = False
         for source, status in statuses.items():
-            scored, delivered = self._progress.get(source, (-1, 0))
-            if status.scored_frames != scored:
-                self._progress[source] = (status.scored_frames, status.delivered)
+            seen, delivered = self._progress.get(source, ((-1, 0), 0))
+            # An engine elsewhere that does not answer is no reason to start us again.
+            advanced = (status.scored_frames, status.waits)
+            if advanced != seen:
+                self._progress[source] = (advanced, status.delivered)
             else:
                 stuck = stuck or status.delivered - delivered > STUCK_S * SAMPLE_RATE
         if not stuck:

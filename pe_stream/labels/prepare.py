@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pe_stream.config import LabelSettings
 from pe_stream.core.hours import WeeklySpan
@@ -28,6 +28,13 @@ class PreparedLabels:
     embeddings: LabelEmbeddings
     rules: tuple[LabelRule, ...]
     keys: Mapping[str, str] = field(default_factory=dict)
+
+    def rules_of(self, source: str, hears: Callable[[str, str], bool]) -> list[LabelRule]:
+        """One rule a column; labels that the source does not listen for are switched off."""
+        return [
+            rule if hears(source, rule.name) else replace(rule, enabled=False)
+            for rule in self.rules
+        ]
 
 
 Holds = Callable[[WeeklySpan], bool]

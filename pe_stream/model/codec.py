@@ -95,20 +95,26 @@ class Codec:
         Raises ValueError on a window that is not one or more whole frames.
         """
         for stream, window in zip(streams, windows, strict=True):
-            if not self._follows(stream, window):
-                stream.begun, stream.heard, stream.inputs = window.start, 0, ()
-                stream.start, stream.features = window.start, None
+            if not self.follows(stream, window):
+                if window.before < 0:
+                    raise ValueError("a window whose beginning is left out, and was not heard")
+                stream.begun, stream.heard, stream.inputs = window.begin, 0, ()
+                stream.start, stream.features = window.begin, None
         self._go_on(streams, windows)
         features = [stream.features for stream in streams if stream.features is not None]
         return self._with_edges(windows, features) if self._exact else features
 
-    def _follows(self, stream: Stream, window: Window) -> bool:
+    def wants(self, stream: Stream) -> int:
+        """Absolute index of the first sample that the stream's next window has to hold."""
+        return stream.begun + self._stateful.plan(stream.heard)[0].begin
+
+    def follows(self, stream: Stream, window: Window) -> bool:
         """Whether the window goes on from what the stream has heard, and holds what is missing."""
         offset, rest = divmod(window.start - stream.start, FRAME)
         if stream.features is None or rest or offset < 0:
             return False
-        begin = stream.begun + self._stateful.plan(stream.heard)[0].begin
-        return window.start <= begin and self._end(stream, window) >= stream.heard
+        heard = self._end(stream, window) >= stream.heard
+        return heard and window.begin <= self.wants(stream)
 
     def _end(self, stream: Stream, window: Window) -> int:
         """Frames since the stream's beginning, at the end of the window."""
@@ -125,7 +131,7 @@ class Codec:
         for batch in batches(list(zip(new, ages, strict=True)), self._device):
             frames_seen = ages[batch[0]]
             if new[batch[0]]:
-                rows = [_unheard(streams[i], windows[i], self._stateful) for i in batch]
+                rows = [windows[i].since(self.wants(streams[i])).samples for i in batch]
                 inputs = zip(*(streams[i].inputs for i in batch), strict=True)
                 made = self._run(self._samples(rows), frames_seen, *map(_as_images, inputs))
             else:  # the end of a stream: what was provisional stays as it is
@@ -153,7 +159,8 @@ class Codec:
         """The features as they are where zeros came before each window."""
         made = []
         for window, inner in zip(windows, features, strict=True):
-            rows = self._samples([window.samples[: (self.context + self.provisional) * FRAME]])
+            own = window.samples[window.before :]
+            rows = self._samples([own[: (self.context + self.provisional) * FRAME]])
             edge = self._run(rows, 0)[0][0, : self.context]
             made.append(torch.cat([edge, inner[len(edge) :]]))
         return made
@@ -231,12 +238,6 @@ class _StatefulCodec(nn.Module):
                 kept.append(again.clone(memory_format=torch.channels_last))
             image = block(image)[..., places[i].final - begin // block.stride :]
         return image[:, :, 0].transpose(1, 2), *kept
-
-
-def _unheard(stream: Stream, window: Window, following: _StatefulCodec) -> Samples:
-    """The samples of the window that the first block has to see."""
-    begin = stream.begun + following.plan(stream.heard)[0].begin
-    return window.samples[begin - window.start :]
 
 
 def _as_images(rows: Sequence[Tensor]) -> Tensor:

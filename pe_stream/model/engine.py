@@ -8,6 +8,7 @@ runs over every window.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -38,24 +39,60 @@ class Engine:
         exact: whether the first frames of every window see zeros before them, as in the model's
             own call, though there was audio; by default they see the audio.
         """
-        self._checkpoint = checkpoint
-        model = checkpoint.model
-        embedder = model.audio_encoder.embedder
-        with torch.inference_mode():
-            self._codec = Codec(
-                embedder,
-                dtype=checkpoint.codec_dtype,
-                cudnn=checkpoint.codec_cudnn,
-                exact=exact,
-            )
-            self._encoder = Compiled(Encoder(model.audio_encoder, model.audio_head))
+        self._checkpoint, self._exact = checkpoint, exact
         self.labels = labels
         self.stage: Callable[[str], None] = lambda _: None
+
+    # Made where they are needed first: where another machine scores, they may never be.
+
+    @cached_property
+    def _codec(self) -> Codec:
+        with torch.inference_mode():
+            return Codec(
+                self._checkpoint.model.audio_encoder.embedder,
+                dtype=self._checkpoint.codec_dtype,
+                cudnn=self._checkpoint.codec_cudnn,
+                exact=self._exact,
+            )
+
+    @cached_property
+    def _encoder(self) -> Compiled:
+        model = self._checkpoint.model
+        with torch.inference_mode():
+            return Compiled(Encoder(model.audio_encoder, model.audio_head))
+
+    def build(self) -> None:
+        """Make what is not made yet, so that the first window takes no longer than others."""
+        _ = self._codec, self._encoder
 
     @property
     def most_together(self) -> int:
         """How many windows are best scored in one call; more only come later."""
         return most_together(self._checkpoint.device)
+
+    @property
+    def width(self) -> int:
+        """Number of values (D) of an embedding."""
+        width: int = self._checkpoint.model.text_audio_head.proj.out_features
+        return width
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._checkpoint.device
+
+    @property
+    def context(self) -> int:
+        """Frames ahead of a window that it depends on, where a stream has to begin anew."""
+        return self._codec.context
+
+    def wants(self, stream: Stream) -> int:
+        """Absolute index of the first sample that the stream's next window has to hold."""
+        return self._codec.wants(stream)
+
+    def follows(self, stream: Stream, window: Window) -> bool:
+        """Whether the window goes on from what the stream has heard, and holds what is missing."""
+        return self._codec.follows(stream, window)
 
     @torch.inference_mode()
     def warm(self, framing: Framing, streams: int) -> None:
@@ -79,7 +116,8 @@ class Engine:
         In a frame where one of a label's negatives scores higher than the label, the label's
         score is 0; so is a score whose logit is not a finite number.
 
-        Raises ValueError on a window that is not one or more whole frames.
+        Raises ValueError on a window that is not one or more whole frames, or whose beginning is
+        left out though the stream has not heard it.
         """
         return [scores for scores, _ in self.hear_and_embed(streams, windows, embed=False)]
 
@@ -91,19 +129,37 @@ class Engine:
 
         embed: whether they are wanted; None without.
         """
+        return self.hear_labelled(streams, windows, [self.labels] * len(windows), embed=embed)
+
+    @torch.inference_mode()
+    def hear_labelled(
+        self,
+        streams: Sequence[Stream],
+        windows: Sequence[Window],
+        labels: Sequence[LabelEmbeddings],
+        *,
+        embed: bool,
+    ) -> list[tuple[FrameScores, FrameEmbeddings | None]]:
+        """As `hear_and_embed`, each window for labels of its own."""
         if not windows:
             return []
-        labels = self.labels
         encoded = self._encode(streams, windows)
         self.stage("head")
-        # One copy from the device for all of them.
-        frames = torch.cat(encoded)
-        scores = _scores(self._logits(frames, labels), labels).cpu().numpy()
-        kept = frames.half().cpu().numpy() if embed else None
+        of_labels: dict[int, list[int]] = {}
+        for i, each in enumerate(labels):
+            of_labels.setdefault(id(each), []).append(i)
+        found: dict[int, tuple[FrameScores, FrameEmbeddings | None]] = {}
+        for group in of_labels.values():
+            # One copy from the device for all of them.
+            frames = torch.cat([encoded[i] for i in group])
+            own = labels[group[0]]
+            scores = _scores(self._logits(frames, own), own).cpu().numpy()
+            kept = frames.half().cpu().numpy() if embed else None
+            ends = np.cumsum([len(encoded[i]) for i in group])[:-1]
+            split = [None] * len(group) if kept is None else np.split(kept, ends)
+            found.update(zip(group, zip(np.split(scores, ends), split, strict=True), strict=True))
         self.stage("rest")
-        ends = np.cumsum([len(each) for each in encoded])[:-1]
-        split = [None] * len(windows) if kept is None else np.split(kept, ends)
-        return list(zip(np.split(scores, ends), split, strict=True))
+        return [found[i] for i in range(len(windows))]
 
     def score(self, windows: Sequence[Samples]) -> list[FrameScores]:
         """Score windows (n,) that have nothing to do with each other; otherwise as `hear`."""
@@ -130,7 +186,8 @@ class Engine:
         """Return the embeddings of each window's frames: (frames, D) float32."""
         for window in windows:
             shape = window.samples.shape
-            if len(shape) != 1 or not shape[0] or shape[0] % FRAME:
+            own = shape[0] - window.before if len(shape) == 1 else 0
+            if own < FRAME or own % FRAME:
                 raise ValueError(f"a window is whole frames of {FRAME} samples, not {shape}")
         self.stage("codec")
         features = self._codec.hear(streams, windows)

@@ -81,6 +81,21 @@ def embed_labels(checkpoint: Checkpoint, labels: Mapping[str, LabelPrompts]) -> 
     )
 
 
+def label_embeddings(
+    rows: NDArray[np.float32],
+    suppresses: NDArray[np.int64],
+    offsets: NDArray[np.float32],
+    device: torch.device,
+) -> LabelEmbeddings:
+    """Labels that were embedded elsewhere, on that device; their names are numbers."""
+    return LabelEmbeddings(
+        names=tuple(str(i) for i in range(len(rows) - len(suppresses))),
+        rows=torch.tensor(rows, device=device),
+        suppresses=torch.tensor(suppresses, device=device),
+        offsets=torch.tensor(offsets, device=device),
+    )
+
+
 def embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
     """Embed `texts` into the space of the audio frames: (n, D) float32 on the checkpoint's device.
 

@@ -2,8 +2,9 @@
 
     feeds (a thread and a bounded queue each)  ->  this thread: detectors, engine  ->  events
 
-The scoring thread alone touches the detectors, until `stop`; others ask it with `change` and
-`set_rule`. The listener is told on it, too, but for what `start` and `stop` bring.
+An engine on another machine answers when it can: while some windows are waited for, all other
+sources go on. The scoring thread alone touches the detectors, until `stop`; others ask it with
+`change` and `set_rule`. The listener is told on it, too, but for what `start` and `stop` bring.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
-from dataclasses import replace
+from functools import partial
+from typing import Any
 
 from uuid6 import uuid7
 
@@ -23,11 +25,12 @@ from pe_stream.core.clipper import ClipRule, Piece
 from pe_stream.core.detector import Detector
 from pe_stream.core.event_builder import Origin
 from pe_stream.core.listener import Listener
-from pe_stream.core.rule_change import RuleChange
+from pe_stream.core.rule_change import RuleChange, joined
 from pe_stream.core.source_status import SourceStatus
-from pe_stream.core.types import Event, LabelRule, Reason, Window
+from pe_stream.core.types import Event, LabelRule, Reason
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import PreparedLabels
+from pe_stream.model.live_engine import Answered, Asked, LiveEngine, LocalEngine
 from pe_stream.pipeline.channel import Channel
 from pe_stream.pipeline.mailbox import Mailbox
 from pe_stream.pipeline.openers import open_together
@@ -54,6 +57,7 @@ class Live:
     scored: told how long each scoring took (s), on the scoring thread.
     clips: which audio is cut out; None is none. cut: told of it, after the events it belongs to.
     embed: whether the listener gets the frames' embeddings, too; levels: whether sources' levels.
+    engine: what scores; default: the scorer's own, in this process.
     rules: as they were set, by source; in_force: the same with thresholds that follow the room as
         they are at present. Both may be read from any thread.
     """
@@ -73,18 +77,21 @@ class Live:
         cut: Callable[[Sequence[Piece]], None] = lambda _: None,
         embed: bool = False,
         levels: bool = False,
+        engine: LiveEngine[Any] | None = None,
     ) -> None:
         self._embed = embed
-        self._engine = scorer.engine
+        self._engine = LocalEngine(scorer.engine) if engine is None else engine
+        self._waited_for = 0  # windows that were asked for
         self._scored, self._cut, self._ended = scored, cut, ended
         self._listener = listener
         self._wake = threading.Event()
+        self._engine.arrived = self._wake.set
         self._stopping = threading.Event()
         # Guards the detectors. The scoring thread holds it except while it scores; `stop` takes it.
         self._detectors_lock = threading.Lock()
         # Never full: of each label of a source one change waits, and of all labels one.
         self._mailbox = Mailbox[str, Mapping[str, RuleChange]](
-            self._change_rules, _joined, self._wake.set
+            self._change_rules, joined, self._wake.set
         )
         self._channels = {
             name: Channel(
@@ -92,11 +99,13 @@ class Live:
                 Detector(
                     Origin(node, name, scorer.checkpoint.name),
                     scorer.framing,
-                    _rules(scorer.labels, name, hears),
+                    scorer.labels.rules_of(name, hears),
                     live=True,
                     new_id=lambda: str(uuid7()),
                     clips=clips,
+                    context=self._engine.context,
                 ),
+                partial(self._engine.stream, name),
                 levels=levels,
             )
             for name, opener in openers.items()
@@ -143,6 +152,7 @@ class Live:
         self._close(max(0.0, deadline_s - time.monotonic()))
         for channel in self._channels.values():
             channel.feed.join(max(0.0, deadline_s - time.monotonic()))
+        self._engine.close()
 
     def _close(self, patience_s: float) -> None:
         """Close open events, unless whoever is told of others does not come back."""
@@ -193,7 +203,7 @@ class Live:
             self._engine.labels = labels.embeddings
             for name, channel in self._channels.items():
                 kept = {rule.name: rule for rule in channel.detector.rules if rule.name in keep}
-                rules = [kept.get(rule.name, rule) for rule in _rules(labels, name, hears)]
+                rules = [kept.get(rule.name, rule) for rule in labels.rules_of(name, hears)]
                 self._tell(channel.detector.change(rules))
                 self._read_rules(name)
             self._hears, self._keys = hears, labels.keys
@@ -264,7 +274,8 @@ class Live:
                 self._wake.wait(IDLE_S)
                 self._wake.clear()
                 self._turn()
-                if all(channel.ended for channel in self._channels.values()):
+                ended = all(channel.ended for channel in self._channels.values())
+                if ended and not self._waited_for:
                     errors = (channel.feed.error for channel in self._channels.values())
                     self._ended(next((error for error in errors if error), None))
                     return
@@ -280,11 +291,16 @@ class Live:
         while True:
             with self._detectors_lock:
                 due = [] if self._stopping.is_set() else self._due()
-            if not due:
+            if due:
+                self._waited_for += len(due)
+                self._engine.ask(due, embed=self._embed)
+            answers = self._engine.answers()
+            if not answers:
                 return
-            self._score(due)
+            for answered in answers:
+                self._take(answered)
 
-    def _due(self) -> list[tuple[str, Window]]:
+    def _due(self) -> list[Asked[Any]]:
         self._mailbox.serve()
         for name, channel in self._channels.items():
             levels = channel.drain()
@@ -294,52 +310,39 @@ class Live:
         urgent = sorted(
             self._channels.items(), key=lambda item: item[1].detector.urgency, reverse=True
         )
-        due: list[tuple[str, Window]] = []
+        due: list[Asked[Any]] = []
         for name, channel in urgent:
+            if not self._engine.takes(channel.stream):
+                continue
             window = channel.detector.next_window()
+            self._tell(channel.detector.owed())  # before scores, which an engine away has not
             if window is not None:
-                due.append((name, window))
+                channel.asks()
+                due.append(Asked(name, channel.stream, window))
             if len(due) == self._engine.most_together:
                 break
         return due
 
-    def _score(self, due: Sequence[tuple[str, Window]]) -> None:
-        begun_s = time.monotonic()
-        streams = [self._channels[name].stream for name, _ in due]
-        windows = [window for _, window in due]
-        found = self._engine.hear_and_embed(streams, windows, embed=self._embed)
+    def _take(self, answered: Answered[Any]) -> None:
         now_s = time.monotonic()
-        self._scored(now_s - begun_s)
-        names = self._engine.labels.names
+        self._waited_for -= len(answered.asked)
+        found = answered.found
+        if found is not None:
+            self._scored(answered.took_s)
         with self._detectors_lock:
             if self._stopping.is_set():
                 return
-            for (name, window), (scores, embeddings) in zip(due, found, strict=True):
-                channel = self._channels[name]
-                heard = channel.detector.accept(window, scores, now_s, embeddings)
-                channel.spend((now_s - begun_s) / len(due), heard)
+            if found is None or answered.labels is not self._engine.labels:
+                for asked in answered.asked:
+                    self._channels[asked.source].unanswered(answered.reason)
+                return
+            names = answered.labels.names
+            for asked, (scores, embeddings) in zip(answered.asked, found, strict=True):
+                channel = self._channels[asked.source]
+                heard = channel.detector.accept(asked.window, scores, now_s, embeddings)
+                channel.spend(answered.took_s / len(answered.asked), heard)
                 self._tell(heard.events)
                 self._cut(channel.detector.clips())
-                self._listener.scores(name, names, heard)
+                self._listener.scores(asked.source, names, heard)
                 if channel.detector.moved():
-                    self._tell_rules(name)
-
-
-def _rules(
-    labels: PreparedLabels, source: str, hears: Callable[[str, str], bool]
-) -> list[LabelRule]:
-    """One rule a column; labels that the source does not listen for are switched off."""
-    return [
-        rule if hears(source, rule.name) else replace(rule, enabled=False) for rule in labels.rules
-    ]
-
-
-def _joined(
-    earlier: Mapping[str, RuleChange], later: Mapping[str, RuleChange]
-) -> Mapping[str, RuleChange]:
-    """Changes of a source's labels, one after the other."""
-    both = {
-        label: change.after(earlier[label]) if label in earlier else change
-        for label, change in later.items()
-    }
-    return {**earlier, **both}
+                    self._tell_rules(asked.source)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,10 @@ from pe_stream.labels.prepare import Holds, PreparedLabels, never, prepare_label
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
+from pe_stream.model.live_engine import LiveEngine
 from pe_stream.model.no_model import NoCheckpoint, NoEngine
 from pe_stream.model.prompts import compare, probe
+from pe_stream.serving.client import RemoteEngine
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +91,28 @@ def prepare(
     checkpoint = configured_checkpoint(model)
     prepared = prepare_labels(checkpoint, labels, holds)
     engine = Engine(checkpoint, prepared.embeddings, exact=model.exact)
+    if model.remote:
+        return Scorer(checkpoint, engine, framing, prepared)
+    engine.build()
     if model.compile:
         log.info("compiling the model: minutes the first time, seconds later")
         use_cache(cache_folder() / "compiled")
         engine.warm(framing, streams)
     return Scorer(checkpoint, engine, framing, prepared)
+
+
+def live_engine(
+    model: ModelSettings, scorer: Scorer, node: str, on_failure: Callable[[BaseException], None]
+) -> LiveEngine[Any] | None:
+    """The engine on another machine that is to score live sources; None: the scorer's own is.
+
+    That is so, too, where no label needs a model.
+
+    node: name of this daemon. on_failure: called with an error of ours that ended a thread. Raises
+    ConfigError where its token or authority cannot be read.
+    """
+    if not model.remote or isinstance(scorer.checkpoint, NoCheckpoint):
+        return None
+    log.info("engine: %s", ", ".join(model.engine_addresses))
+    identity, labels = scorer.checkpoint.identity, scorer.labels.embeddings
+    return RemoteEngine(model, identity, labels, node, on_failure)

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pe_stream.config.web import is_loopback
+from pe_stream.config.addresses import is_loopback
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pe_stream.config import WebSettings
-from pe_stream.config.web import is_loopback
+from pe_stream.config.addresses import is_loopback
 from pe_stream.outputs.http_server import KNOWN
 from pe_stream.outputs.listening import network_of
 from pe_stream.outputs.shortage import shortage

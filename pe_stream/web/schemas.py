@@ -145,6 +145,8 @@ class SourceHealth(BaseModel):
     level_dbfs: float | None
     rtf: float | None
     breaks_per_minute: float
+    engine: str
+    engine_away_s: float
     labels: list[str]
     gain_db: float
     highpass_hz: float | None

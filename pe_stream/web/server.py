@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pe_stream.config import WebSettings
-from pe_stream.config.addresses import authority
-from pe_stream.config.web import is_loopback
+from pe_stream.config.addresses import authority, is_loopback
 from pe_stream.core.detector import Heard
 from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.listener import LabelsOf, Listener

@@ -69,3 +69,19 @@ def test_a_source_that_breaks_off_often_says_so_in_words() -> None:
     lost = health.due(replace(often, lost_reason="refused"), None, None, 2.0)
     assert lost is not None
     assert lost["reason"] == "refused"
+
+
+def test_an_engine_that_is_away_is_told_on_change_and_for_how_long() -> None:
+    health = Health()
+    here = status(SourceState.HEARING)
+    first = health.due(here, None, None, 0.0)
+    assert first is not None
+    assert (first["engine"], first["engine_away_s"]) == ("ok", 0.0)
+    away = replace(here, engine_reason="https://ears: refused", engine_away_s=1.5)
+    told = health.due(away, None, None, 1.0)
+    assert told is not None
+    assert (told["engine"], told["engine_away_s"]) == ("https://ears: refused", 1.5)
+    assert health.due(replace(away, engine_away_s=2.5), None, None, 2.0) is None
+    back = health.due(here, None, None, 3.0)
+    assert back is not None
+    assert back["engine"] == "ok"

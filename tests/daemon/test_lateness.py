@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
@@ -41,6 +42,17 @@ def test_scoring_that_falls_behind_is_said_now_and_then(caplog: pytest.LogCaptur
     for now_s in range(72, 180):
         lateness.check(waiting(5.0), now_s)
     assert caplog.text.count("falls behind") == 3
+
+
+def test_waiting_for_an_engine_that_is_away_is_told_as_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lateness = Lateness(1.0)
+    statuses = waiting(8.0, 5.0)
+    statuses["s0"] = replace(statuses["s0"], engine_reason="refused")
+    for now_s in range(5):
+        lateness.check(statuses, now_s)
+    assert "audio waits up to 4.0 s (s1; 1 of 2 sources)" in caplog.text
 
 
 def test_lateness_that_comes_and_goes_is_said_once_a_minute(

@@ -646,6 +646,8 @@ def test_health_counts_every_second(tmp_path: Path, level: Path, broker: Mosquit
         "reason",
         "mqtt",
         "breaks_per_minute",
+        "engine",
+        "engine_away_s",
     ]
     assert [h["state"] for h in health if h["state"] != "starting"][:2] == ["hearing", "flat"]
     flat = health[-1]

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -36,6 +37,15 @@ def test_the_watchdog_starves_where_audio_comes_and_no_score_advances() -> None:
     # one source that scores does not hide another that does not
     assert not watchdog.check({"a": status(999, 6 + STUCK_S), "b": status(100, 6 + STUCK_S)})
     assert watchdog.check({"a": status(999, 7 + STUCK_S), "b": status(101, 7 + STUCK_S)})
+
+
+def test_waiting_for_an_engine_elsewhere_is_no_standing_still() -> None:
+    watchdog, away = Watchdog(), status(100, 5)
+    for look in range(5):
+        away = replace(status(100, 5 + look * STUCK_S), waits=look, engine_reason="refused")
+        assert watchdog.check({"a": away})
+    still = replace(status(100, 5 + 6 * STUCK_S), waits=away.waits, engine_reason="refused")
+    assert not watchdog.check({"a": still}), "nobody sees that it waits"
 
 
 def test_it_is_alive_while_it_was_well_within_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,50 @@ def test_the_end_of_a_stream_computes_nothing(embedder: Any) -> None:
     assert torch.equal(again, before[10:])
 
 
+def test_what_was_heard_need_not_come_again(embedder: Any) -> None:
+    """Not one bit differs where only the samples come that the first block wants."""
+    codec, whole, tail = Codec(embedder), Stream(), Stream()
+    with torch.inference_mode():
+        for i, window in enumerate(windows(noise(120), 60, [40, 12, 7, 12, 0, 12])):
+            short = window.since(codec.wants(tail)) if i else window
+            assert codec.follows(tail, short) == (i > 0)
+            (expected,), (features,) = codec.hear([whole], [window]), codec.hear([tail], [short])
+            assert (short.frames, short.end) == (window.frames, window.end)
+            assert len(short.samples) <= 12.2 * FRAME or not i
+            assert torch.equal(features, expected)
+        late = window.since(codec.wants(tail) + 1)
+        assert not codec.follows(tail, late)
+        with pytest.raises(ValueError, match="was not heard"):
+            codec.hear([tail], [late])
+        (again,) = codec.hear([tail], [short])
+    assert torch.equal(again, expected), "nothing was forgotten for it"
+
+
+def test_with_the_context_before_it_a_window_is_as_if_all_had_been_heard(embedder: Any) -> None:
+    codec, known = Codec(embedder), Stream()
+    audio = noise(120)
+    before = codec.context * FRAME
+
+    def hear(stream: Stream, context: int, end: int) -> torch.Tensor:
+        begin = (end - 50) * FRAME
+        samples = audio[begin - context : end * FRAME]
+        (features,) = codec.hear([stream], [Window(begin, samples, before=context)])
+        return features
+
+    with torch.inference_mode():
+        for end in range(50, 111, 10):
+            expected = hear(known, 0, end)
+        exact, rough, new = (
+            hear(Stream(), before, 110),
+            hear(Stream(), before - FRAME, 110),
+            Stream(),
+        )
+        assert (exact - expected).abs().max() < 1e-9 * expected.std()
+        assert (rough - expected).abs().max() > 1e-9 * expected.std()
+        hear(new, before, 100)
+        assert (hear(new, 0, 110) - expected).abs().max() < 1e-9 * expected.std()
+
+
 @pytest.mark.parametrize(
     ("start", "end", "begun"),
     [

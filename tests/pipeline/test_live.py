@@ -73,6 +73,7 @@ def listening(
     embed: bool = False,
     levels: bool = False,
     told: Told | None = None,
+    engine: Any = None,
 ) -> Iterator[tuple[Live, Told]]:
     told = told or Told()
     openings = {name: iter(each) for name, each in sources.items()}
@@ -96,6 +97,7 @@ def listening(
         ended=told.ended,
         failed=told.failures.append,
         embed=embed,
+        engine=engine,
         levels=levels,
     )
     live.open()

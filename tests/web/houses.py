@@ -194,6 +194,8 @@ def source_state() -> dict[str, Any]:
         "heard_s": 12.0,
         "lost_s": 0.0,
         "breaks_per_minute": 0.0,
+        "engine": "ok",
+        "engine_away_s": 0.0,
         "flat_s": 0.0,
         "clipped_s": 0.0,
         "level_dbfs": -40.5,

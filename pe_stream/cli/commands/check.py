@@ -6,7 +6,7 @@ import errno
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -19,6 +19,7 @@ from pe_stream.audio.source import Source, SourceSpec, open_source
 from pe_stream.config import (
     LabelSettings,
     MetricsSettings,
+    ModelSettings,
     Settings,
     WebSettings,
 )
@@ -28,14 +29,18 @@ from pe_stream.config.redaction import redacted
 from pe_stream.config.worker import Worker
 from pe_stream.core.ledger import Ledger
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Recommended, Samples, Window
+from pe_stream.core.words import visible
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, not_installed
 from pe_stream.labels.learn import lesson
 from pe_stream.labels.overlaps import overlaps
 from pe_stream.labels.prompt_hints import PromptHints
 from pe_stream.model.codec import Stream
+from pe_stream.model.no_model import NoCheckpoint
 from pe_stream.outputs import mqtt, notifications
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 from pe_stream.pipeline.scorer import Scorer, prepare
+from pe_stream.serving.connection import EngineConnection
+from pe_stream.serving.heads import VERSION
 from pe_stream.storage import clips, embeddings, events, scores
 
 LISTEN_S = 1.5
@@ -74,18 +79,13 @@ def run(path: Path) -> int:
     _line("config", f"{path}: sources: {len(settings.sources)}, labels: {len(settings.labels)}")
     scorers: list[Scorer] = []
     checks: list[tuple[str, Callable[[], str]]] = [("model", partial(_model, settings, scorers))]
+    if settings.model.remote:
+        checks.append(("engine", partial(_engine, settings.model, scorers)))
     checks.append(("labels", partial(_labels, settings.labels, scorers)))
     for name, spec in settings.sources.items():
         checks.append((f"source {name}", partial(_source, spec)))
     checks.append(("broker", partial(_broker, settings)))
-    if settings.store.enabled:
-        checks.append(("store", partial(_folder, events.path_of(settings.store).parent)))
-    if settings.history.enabled:
-        checks.append(("history", partial(_folder, scores.path_of(settings.history).parent)))
-    if settings.search.enabled:
-        checks.append(("search", partial(_folder, embeddings.folder_of(settings.search))))
-    if settings.clips.enabled:
-        checks.append(("clips", partial(_folder, clips.folder_of(settings.clips))))
+    checks += [(what, partial(_folder, folder)) for what, folder in _folders(settings)]
     for name, each in settings.notifications.items():
         checks.append((f"notification {name}", partial(notifications.describe, name, each)))
     if settings.web.enabled:
@@ -93,6 +93,18 @@ def run(path: Path) -> int:
     if settings.metrics.enabled:
         checks.append(("metrics", partial(_metrics, settings.metrics)))
     return max([_check(what, check) for what, check in checks])
+
+
+def _folders(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """Where something is kept."""
+    if settings.store.enabled:
+        yield "store", events.path_of(settings.store).parent
+    if settings.history.enabled:
+        yield "history", scores.path_of(settings.history).parent
+    if settings.search.enabled:
+        yield "search", embeddings.folder_of(settings.search)
+    if settings.clips.enabled:
+        yield "clips", clips.folder_of(settings.clips)
 
 
 def _check(what: str, check: Callable[[], str]) -> int:
@@ -117,6 +129,8 @@ def _model(settings: Settings, scorers: list[Scorer]) -> str:
         embed=settings.search.enabled,
     )
     scorers.append(scorer)
+    if settings.model.remote and not isinstance(scorer.checkpoint, NoCheckpoint):
+        return f"{scorer.checkpoint.describe()}; live sources are scored by the engine"
     framing = scorer.framing
     noise = np.random.default_rng(0).normal(0, 0.01, (framing.window + 2 * framing.hop) * FRAME)
     audio: Samples = noise.astype(np.float32)
@@ -130,6 +144,35 @@ def _model(settings: Settings, scorers: list[Scorer]) -> str:
     rtf = (time.monotonic() - begun_s) / settings.model.hop_s
     verdict = "keeps up" if rtf * len(settings.sources) < 1 else "falls behind: stretches the hop"
     return f"{scorer.checkpoint.describe()}; a hop takes {rtf:.2f} of its time, {verdict}"
+
+
+def _engine(settings: ModelSettings, scorers: Sequence[Scorer]) -> str:
+    """Whether each engine elsewhere takes the token, and has the same checkpoint."""
+    if not scorers:
+        raise UnavailableError("not compared: there is no model")
+    own = scorers[0].checkpoint
+    if isinstance(own, NoCheckpoint):
+        return "not asked: every label is loud"
+    told = []
+    for address in settings.engine_addresses:
+        only = settings.model_copy(update={"engine": (address,)})
+        connection = EngineConnection.factory(only)("check")
+        try:
+            about = connection.get("/v1/about")
+        finally:
+            connection.close()
+        if about.get("version") != VERSION:
+            raise UnavailableError(
+                f"{address}: it is of another version of pe_stream "
+                f"({visible(str(about.get('pe_stream')))}), and speaks otherwise"
+            )
+        if about.get("identity") != own.identity:
+            raise UnavailableError(
+                f"{address}: the checkpoint there is {visible(str(about.get('checkpoint')))}, and "
+                "not the same: model.checkpoint has to be"
+            )
+        told.append(f"{address}: {visible(str(about.get('describe')))}")
+    return "; ".join(told)
 
 
 def _labels(labels: Mapping[str, LabelSettings], scorers: Sequence[Scorer]) -> str:

@@ -20,6 +20,7 @@ TOPICS = (
     "page-and-api",
     "thresholds-and-own-sounds",
     "operation",
+    "engine",
     "model",
     "architecture",
 )

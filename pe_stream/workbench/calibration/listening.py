@@ -26,7 +26,7 @@ from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.offline import detect
 from pe_stream.pipeline.openers import openers
-from pe_stream.pipeline.scorer import Scorer
+from pe_stream.pipeline.scorer import Scorer, live_engine
 from pe_stream.storage import scores as scores_module
 from pe_stream.workbench.calibration.gather import Material
 
@@ -251,6 +251,7 @@ class _Listening(Listener):
             hears=settings.hears,
             ended=self._end,
             failed=self._end,
+            engine=live_engine(settings.model, scorer, settings.node, self._end),
         )
 
     def run(self, seconds: float, before_s: float) -> None:
