@@ -34,7 +34,7 @@ def keep(
     """
     settings = load(config)
     assert settings.history.path is not None
-    made_by = look_up(settings.model).identity
+    made_by = look_up(settings).identity
     own = {name: fingerprint(made_by, label) for name, label in settings.labels.items()}
     history = ScoreStore(HistorySettings(path=settings.history.path))
     history.relabel(own | dict(keys or {}))

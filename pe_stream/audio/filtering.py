@@ -96,11 +96,13 @@ class SoundFilter:
     def apply(self, chunk: AudioChunk) -> AudioChunk:
         """The same chunk with its sound as set; filters begin anew where a segment does.
 
-        What a gain takes beyond -1..1 is clipped.
+        What a gain takes beyond -1..1 is clipped. The first chunk with other settings says so.
         """
         wanted = self._wanted
         if not len(chunk.samples):
             return chunk
+        if self._before is not None and wanted != self._used:
+            chunk = replace(chunk, refiltered=True)
         if wanted == _AS_IT_COMES:
             self._used, self._graph, self._before = wanted, None, chunk.samples
             return chunk

@@ -99,9 +99,7 @@ class Detector:
         self._recorder = None if clips is None else Recorder(clips, self._ring)
         self._segment: Segment | None = None
         self._stitcher = Stitcher(framing.lookahead)
-        self._scored = 0
-        self._frames = 0
-        self._stretched = 0
+        self._scored = self._frames = self._stretched = 0
         self._owed: list[Event] = []
         self._now_s = 0.0
         """When scores were handed on last."""
@@ -163,6 +161,8 @@ class Detector:
         elif not self._intakes or self._intakes[-1].ended or chunk.start != self._next:
             raise ValueError(f"a chunk at {chunk.start} follows {self._next} without an anchor")
         self._intakes[-1].add(chunk)
+        if chunk.refiltered:
+            self._levels.forget_room(chunk.start)
         self._ledger.hear(chunk.samples)
         self._next = chunk.end
 

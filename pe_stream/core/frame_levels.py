@@ -39,6 +39,7 @@ class FrameLevels:
         """Begin with nothing heard."""
         self._after = min(AROUND // 2, lookahead)
         self._background = BackgroundLevel()
+        self._forget_at: int | None = None
         self.begin(0)
         self.change(rules)
 
@@ -66,10 +67,20 @@ class FrameLevels:
         # Of each frame: sum of its squares, its samples, and the background's power before it.
         self._sums = self._counts = self._backgrounds = np.zeros(0)
 
+    def forget_room(self, sample: int) -> None:
+        """From that absolute sample on, the room is another one, as with another gain."""
+        self._forget_at = sample
+
     def listen(self, frame: int, segment: Segment, ring: Ring) -> None:
         """Hear what has come of the segment; frames before `frame` are not asked for any more."""
         if self.used:
             start = max(frame, self.next)
+            if self._forget_at is not None and self._forget_at < ring.end:
+                begin = segment.sample(start)
+                before = max(0, self._forget_at - begin) // FRAME
+                self.hear(start, ring.read(begin, begin + before * FRAME))
+                self._background, self._forget_at = BackgroundLevel(), None
+                start += before
             self.hear(start, ring.read(segment.sample(start), ring.end))
 
     def hear(self, frame: int, samples: Samples) -> None:

@@ -112,6 +112,7 @@ class SoundWords:
         """Take them."""
         self._words = frozenset(words)
         self._stems = frozenset(map(_stem, self._words))
+        self._longest = max(map(len, self._words), default=0)
         self._short = frozenset(_REPEATED.sub(r"\1", word) for word in self._words)
 
     def knows(self, word: str) -> bool:
@@ -155,7 +156,7 @@ class SoundWords:
 
     def _near(self, word: str) -> str | None:
         """A word that was taught, begins as this one, and differs in one letter."""
-        if len(word) < _SHORTEST:
+        if not _SHORTEST <= len(word) <= self._longest + 1:
             return None
         for near in (_swapped, _shorter, _longer, _changed):
             found = self._words.intersection(near(word))

@@ -64,10 +64,10 @@ class AudioChunk:
     samples: (n,) float32 mono at 48 kHz; whoever receives the chunk may keep it.
     anchor_ns: UTC (ns since 1970) of `samples[0]` if and only if a new segment begins here:
         on the first chunk of a source and after every break.
-    captured_s: when the last sample was captured, on a monotonic clock (s). Only differences
-        to the time given with the scores are ever taken.
+    captured_s: when the last sample was captured, on the clock that scores are handed on by (s).
     mark: index of a sample, at or after the end, and its UTC (ns): the segment's clock goes through
         it. None: samples are counted on at 48 kHz.
+    refiltered: whether the source's gain or filters are others than before, from here on.
     """
 
     start: int
@@ -75,6 +75,7 @@ class AudioChunk:
     anchor_ns: int | None = None
     captured_s: float = 0.0
     mark: tuple[int, int] | None = None
+    refiltered: bool = False
 
     @property
     def end(self) -> int:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pe_stream.config import LabelSettings, ModelSettings
-from pe_stream.core.types import Recommended
+from pe_stream.config import LabelSettings, Settings
+from pe_stream.core.types import NO_CHECKPOINT, Recommended
 from pe_stream.errors import UnavailableError
 from pe_stream.model import files
 
@@ -25,11 +25,14 @@ class CheckpointFacts:
     recommended: Mapping[str, Recommended]
 
 
-def look_up(model: ModelSettings) -> CheckpointFacts:
+def look_up(settings: Settings) -> CheckpointFacts:
     """The configured checkpoint, found (a hub's: downloaded) and not loaded.
 
-    Raises UnavailableError.
+    None is looked for where every label is loud. Raises UnavailableError.
     """
+    if all(label.loud is not None for label in settings.labels.values()):
+        return CheckpointFacts(NO_CHECKPOINT, {})
+    model = settings.model
     cache = Path(model.cache) if model.cache else None
     folder = files.find(model.checkpoint, model.revision, cache)
     recommended = files.read_recommended(model.checkpoint, folder)

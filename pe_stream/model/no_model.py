@@ -45,7 +45,7 @@ class NoCheckpoint:
             one = next(iter(needed_for))
             raise ConfigError(
                 f"labels.{one}: it needs the model, which was not loaded, as every label was loud: "
-                "restart the daemon"
+                "restart the daemon with it in the configuration file"
             )
         return with_columns(no_words(None), names)
 

@@ -204,7 +204,8 @@ class TestSet:
             sound_filter.set(SourceSettings(microphone=0))
             after = sound_filter.apply(parts[2])
         assert before is parts[0]
-        assert after is parts[2]
+        assert after.samples is parts[2].samples
+        assert [each.refiltered for each in (before, middle, after)] == [False, True, True]
         assert middle.anchor_ns is None
         # from its first sample on, as if it had always been so
         always = run(filter_of(highpass_hz=1000, gain_db=-3), sound)

@@ -80,8 +80,12 @@ def listen(
     cuts: tuple[int, ...] = (),
     framing: Framing = Framing(window=50, hop=5, lookahead=7),  # noqa: B008 - frozen
     rules: list[LabelRule] | None = None,
+    refiltered_at: int | None = None,
 ) -> list[Heard]:
-    """What a detector makes of segments, with a model that always says 0.9."""
+    """What a detector makes of segments, with a model that always says 0.9.
+
+    refiltered_at: one of the cuts, from which on the first segment has another gain.
+    """
     rules = RULES if rules is None else rules
     ids = count()
     source = Detector(
@@ -97,7 +101,8 @@ def listen(
     for samples in segments:
         edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(samples)}), len(samples)]
         for a, b in pairwise(edges):
-            source.feed(AudioChunk(start + a, samples[a:b], 0 if a == 0 else None))
+            anchor_ns, other = 0 if a == 0 else None, start + a == refiltered_at
+            source.feed(AudioChunk(start + a, samples[a:b], anchor_ns, refiltered=other))
             drain()
         start += len(samples) + FRAME // 3  # something is lost
         source.end(Reason.GAP)
@@ -150,6 +155,24 @@ def test_chunks_and_hops_do_not_matter(
     assert [h.events for h in told if h.events] == [h.events for h in whole if h.events]
     other = scores(listen(samples, framing=Framing(window, 10, min(lookahead, window - 10))))
     assert scores(told).tobytes() == other.tobytes()
+
+
+def test_another_gain_makes_another_room() -> None:
+    """Else it would be loud for minutes, or nothing would."""
+    at = 20 * 25 * FRAME + 700  # within a frame
+    sound = noise(45 * 25, -60)
+    sound[at:] *= 30
+    sound[40 * 25 * FRAME :][: 5 * FRAME] *= 30
+    for cuts in ((at,), (at, at + 100, at + 9000), (FRAME, at, 30 * 25 * FRAME)):
+        told = listen(sound, cuts=cuts, rules=[BANG], refiltered_at=at)
+        found = scores(told)[:, 0]
+        # What one may compare with is known ten seconds later, and from the new sound alone.
+        assert not found[20 * 25 : 30 * 25].any()
+        quiet = np.delete(found[30 * 25 + 1 :], slice(10 * 25 - 1, 10 * 25 + 4))
+        assert (quiet > 0.05).all()
+        assert (quiet < 0.15).all()
+        assert (found[40 * 25 :][:5] > 0.7).all()
+    assert (scores(listen(sound, rules=[BANG]))[21 * 25 : 40 * 25, 0] > 0.7).all()  # as it was
 
 
 def test_a_score_rises_with_the_level_and_is_a_half_at_the_limit() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,15 @@ def test_a_checkpoint_is_judged_where_its_training_is_known(tmp_path: Path) -> N
         assert not taught_by_us("other", tmp_path), damaged
     record.write_text(json.dumps({"recipe": {"corpus": 1, "phrasings": None, "text_steps": 2}}))
     assert taught_by_us("other", tmp_path)
+
+
+def test_endless_words_are_seen_through_at_once() -> None:
+    """The page asks while scoring goes on, and Python lets one thread run at a time."""
+    found, prompts = hints(), [f"{'q' * 498}{a}{b}" for a in "abcde" for b in "abcdefghij"]
+    found.of(["a dog"])  # the words are read
+    begun_s = time.thread_time()
+    assert {hint.kind for hint in found.of(prompts)} == {HintKind.WORDS}
+    assert time.thread_time() - begun_s < 0.3
 
 
 def test_each_is_told_once() -> None:

@@ -93,7 +93,10 @@ def test_a_loaded_model_may_have_loud_sounds_alone() -> None:
 
 
 def test_words_need_a_restart_where_no_model_is_loaded() -> None:
-    with pytest.raises(ConfigError, match=r"labels\.dog: it needs the model.*restart"):
+    with pytest.raises(
+        ConfigError,
+        match=r"labels\.dog: it needs the model.*restart.*with it in the configuration file",
+    ):
         prepare_labels(NoCheckpoint(), labels(bang={"loud": True}, dog={}))
 
 

@@ -123,7 +123,7 @@ def _compare(
     """Every label of either configuration; events of both that overlap are one, as it is now."""
     labels = {name: None for settings in named.values() for name in settings.labels}
     sources = {name: None for settings in named.values() for name in settings.sources}
-    known = {which: look_up(settings.model) for which, settings in named.items()}
+    known = {which: look_up(settings) for which, settings in named.items()}
     lines: dict[str, Line] = {}
     told: list[Told] = []
     for name in chosen("label", _one(options.label), labels):

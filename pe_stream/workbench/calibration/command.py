@@ -55,7 +55,7 @@ def run(options: CalibrateOptions) -> int:
     labels = chosen("label", tuple(named), settings.labels)
     known_examples = _examples_of(settings, options.examples_by_label())
     sources = chosen("source", options.sources, settings.sources)
-    known = look_up(settings.model)
+    known = look_up(settings)
     stretch = None if options.recordings or options.listen is not None else _stretch(options)
     material, examples = _gather(
         options, settings, known, stretch, labels=labels, sources=sources, examples=known_examples
