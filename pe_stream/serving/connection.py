@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,8 @@ class EngineConnection:
         if body is not None:
             headers["Content-Length"] = str(len(body))
         # In pieces, each with its time: a slow line is no frozen engine.
-        self._open.request(method, path, None if body is None else _pieces(body), headers)
+        with suppress(*_CLOSED):  # whoever refuses a body has answered before it was all sent
+            self._open.request(method, path, None if body is None else _pieces(body), headers)
         deadline_s = time.monotonic() + self._timeout_s
         response = self._open.getresponse()
         pieces: list[bytes] = []

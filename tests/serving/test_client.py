@@ -19,6 +19,7 @@ from ports import HOST, free_port
 from serving.engines import ask, asking, found_by, labels_of, noise, serving
 from timing import within
 
+from pe_stream.config import ModelSettings
 from pe_stream.core.types import FRAME, Window
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint, load
@@ -26,8 +27,8 @@ from pe_stream.model.codec import Stream
 from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import Asked
 from pe_stream.model.prompts import LabelEmbeddings
-from pe_stream.serving import client
-from pe_stream.serving.connection import EngineConnection
+from pe_stream.serving import client, scoring
+from pe_stream.serving.connection import EngineAway, EngineConnection
 
 AUDIO = noise(60)
 
@@ -117,6 +118,10 @@ def test_each_thing_that_is_wrong_is_told_in_a_line(
         for given in ({}, {"engine_token_file": str(token)}):
             said = reason(checkpoint, labels, engine=server.url, **given)
             assert said == ": it does not take the token: see model.engine_token_file"
+        # Much of what is sent when it is refused is still on its way.
+        long = EngineConnection.factory(ModelSettings(engine=(server.url,)))("long")
+        with pytest.raises(EngineAway, match="it does not take the token"):
+            long.post("/v1/hear", bytes(8_000_000))
         token.write_text("d" * 24, "utf-8")
         with asking(checkpoint, labels, engine=server.url, engine_token_file=str(token)) as engine:
             found_by(ask(engine, [engine.stream("a")], [window(0, 5)]))
@@ -248,6 +253,22 @@ def test_a_lane_that_was_forgotten_comes_in_several_requests(
         for (scores, _), want in zip(found, expected, strict=True):
             assert np.allclose(scores, want, atol=1e-6)
         found_by(ask(engine, [engine.stream("long")], [window(0, 60)]))
+
+
+def test_answers_that_would_be_long_come_one_by_one(
+    checkpoint: Checkpoint, labels: LabelEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, width = labels.rows.shape
+    for module in (client, scoring):
+        monkeypatch.setattr(module, "MOST_VALUES", 30 * (rows + width))
+    with (
+        serving(checkpoint) as server,
+        asking(checkpoint, labels, engine=server.url) as engine,
+    ):
+        streams = [engine.stream(f"s{i}") for i in range(5)]
+        for windows in ([window(0, 20)] * 5, [window(0, 40)] * 5):
+            found = found_by(ask(engine, streams, windows, embed=True))
+            assert [len(scores) for scores, _ in found] == [each.frames for each in windows]
 
 
 def test_a_slow_line_is_no_frozen_engine(checkpoint: Checkpoint, labels: LabelEmbeddings) -> None:
