@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -296,6 +297,33 @@ def test_a_slow_line_is_no_frozen_engine(checkpoint: Checkpoint, labels: LabelEm
         assert answered.reason == f"{address}: it is too busy, or starting"
         assert time.monotonic() - begun_s > 2 * timeout_s
     assert sum(taken) > 4 * len(audio)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell what is unsent")
+def test_what_the_system_still_holds_is_no_time_of_the_engines() -> None:
+    """On a line that is as slow as sound is, a whole window goes for longer than the time-out."""
+    timeout_s = within(0.3)
+
+    def sip(listening: socket.socket) -> None:
+        taken, _ = listening.accept()
+        with taken:
+            left = 400_000
+            while left > 0:
+                left -= len(taken.recv(8192))
+                time.sleep(timeout_s / 15)
+            taken.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            taken.recv(1)
+
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        listening.bind((HOST, 0))
+        listening.listen()
+        threading.Thread(target=sip, args=(listening,), daemon=True).start()
+        address = f"http://{HOST}:{listening.getsockname()[1]}"
+        settings = ModelSettings(engine=(address,), engine_timeout_s=timeout_s)
+        connection = EngineConnection.factory(settings)("slow")
+        assert connection.post("/v1/hear", bytes(400_000)) == b"ok"
+        connection.close()
 
 
 def test_a_name_in_any_script_names_a_session(
