@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -25,7 +26,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MOST_WAITING = 6 * MOST_BODY
-"""Bytes of all requests together that are being received or scored, and of their sound, decoded."""
+"""Bytes of all requests together that are being received or scored, and of their sound, decoded; of
+several tenants, each may have half of them."""
 
 DISCARD_S, DISCARD_BYTES = 2.0, 1024 * 1024
 """Seconds and bytes of a refused body that are drained, so that its sender reads the answer."""
@@ -43,7 +45,7 @@ class EngineApplication:
     def __init__(self, scoring: Scoring, checkpoint: Checkpoint, tokens: Tokens) -> None:
         """scoring: has begun, and is stopped by whoever began it."""
         self._scoring, self._checkpoint, self._tokens = scoring, checkpoint, tokens
-        self._waiting = 0
+        self._waiting = Counter[str]()  # bytes, by tenant
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode")
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -114,7 +116,9 @@ class EngineApplication:
         try:
             pieces: list[bytes] = []
             while piece := await body.next():
-                held += self._hold(len(piece))
+                held += self._hold(tenant, len(piece))
+                if held > int(length):  # as where it comes in chunks, too
+                    raise _Refused(400, "it is longer than was stated")
                 pieces.append(piece)
             request = await self._read(b"".join(pieces))
             pieces.clear()
@@ -122,19 +126,20 @@ class EngineApplication:
                 raise _Refused(
                     409, f"the checkpoint here is {self._checkpoint.name}, and not the same"
                 )
-            held += self._hold(sum(each.window.samples.nbytes for each in request.items))
+            held += self._hold(tenant, sum(each.window.samples.nbytes for each in request.items))
             return await self._scored(tenant, request, body)
         except WireError as error:
             raise _Refused(400, str(error)) from None
         except FullError as error:
             raise _Refused(503, str(error)) from None
         finally:
-            self._waiting -= held
+            self._waiting[tenant] -= held
 
-    def _hold(self, size: int) -> int:
-        if self._waiting + size > MOST_WAITING:
+    def _hold(self, tenant: str, size: int) -> int:
+        share = MOST_WAITING if self._tokens.tenants == 1 else MOST_WAITING // 2
+        if self._waiting[tenant] + size > share or self._waiting.total() + size > MOST_WAITING:
             raise _Refused(503, "too much is being received: try again")
-        self._waiting += size
+        self._waiting[tenant] += size
         return size
 
     async def _scored(self, tenant: str, request: HearRequest, body: _RequestBody) -> bytes:

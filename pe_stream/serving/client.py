@@ -26,7 +26,7 @@ from pe_stream.core.types import FRAME, FrameEmbeddings, FrameScores, Window
 from pe_stream.model.live_engine import Answered, Asked
 from pe_stream.model.prompts import LabelEmbeddings
 from pe_stream.serving.connection import EngineAway, EngineConnection, Refusal
-from pe_stream.serving.heads import MOST_CONTEXT
+from pe_stream.serving.heads import MOST_CONTEXT, MOST_VALUES
 from pe_stream.serving.outage import Outage
 from pe_stream.serving.wire import (
     HearReply,
@@ -239,7 +239,7 @@ class Lane:
         found: dict[int, ScoredItem] = {}
         need_labels = False
         while left := [i for i in range(len(batch.asked)) if i not in found]:
-            sent = self._portion(batch.asked, left)
+            sent = self._portion(batch, left)
             reply = self._post(batch, sent, rows=need_labels)
             forgotten = need_labels and reply.need_labels
             need_labels = reply.need_labels
@@ -253,16 +253,16 @@ class Lane:
                 raise self._connection.failed(Refusal("it forgets at once what it is told"))
         return [(found[i].scores, found[i].embeddings) for i in range(len(found))]
 
-    def _portion(
-        self, asked: Sequence[Asked[RemoteStream]], left: Sequence[int]
-    ) -> dict[int, Window]:
+    def _portion(self, batch: _Outgoing, left: Sequence[int]) -> dict[int, Window]:
         """Of what is left, the windows that go into a request, with the audio that is sent."""
+        rows, width = batch.labels.rows.shape
         taken: dict[int, Window] = {}
-        samples = 0
+        samples = values = 0
         for i in left:
-            window = self._sent(asked[i])
+            window = self._sent(batch.asked[i])
             samples += len(window.samples)
-            if taken and samples > PORTION:
+            values += (window.frames - window.done) * (rows + width * batch.embed)
+            if taken and (samples > PORTION or values > MOST_VALUES):
                 break
             taken[i] = window
         return taken
@@ -292,7 +292,9 @@ class Lane:
         )
         answer = self._connection.post("/v1/hear", body)
         try:
-            reply = unpack_reply(answer, windows, labels.count, embed=batch.embed)
+            reply = unpack_reply(
+                answer, windows, labels.count, width=labels.rows.shape[1] if batch.embed else 0
+            )
         except WireError as error:
             raise self._connection.failed(
                 Refusal(f"its answer is not understood: {error}")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import select
 import socket
 import ssl
+import struct
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
@@ -30,7 +36,10 @@ _PIECE = 1 << 16
 """Bytes that are sent at a time."""
 
 _UNSENT = 1 << 17
-"""Bytes that may be on their way: the time for an answer begins when the system has the last."""
+"""Bytes that the system may hold for us."""
+
+_LOOK_MS = 20
+"""So often it is asked how many those are."""
 
 
 class EngineAway(UnavailableError):  # noqa: N818 - a state, told as it is
@@ -158,7 +167,10 @@ class EngineConnection:
         if body is not None:
             headers["Content-Length"] = str(len(body))
         # In pieces, each with its time: a slow line is no frozen engine.
-        self._open.request(method, path, None if body is None else _pieces(body), headers)
+        with suppress(*_CLOSED):  # whoever refuses a body has answered before it was all sent
+            self._open.request(method, path, None if body is None else _pieces(body), headers)
+        if sys.platform == "linux":  # others do not tell
+            _sent(self._open.sock, self._timeout_s)
         deadline_s = time.monotonic() + self._timeout_s
         response = self._open.getresponse()
         pieces: list[bytes] = []
@@ -218,6 +230,26 @@ class EngineConnection:
 def _pieces(body: bytes) -> Iterator[memoryview]:
     for at in range(0, len(body), _PIECE):
         yield memoryview(body)[at : at + _PIECE]
+
+
+def _sent(sent: socket.socket, patience_s: float) -> None:
+    """Return once the other machine has all, or says something.
+
+    Raises TimeoutError where it takes nothing for so long.
+    """
+    heard = select.poll()
+    heard.register(sent, select.POLLIN)
+    left, since_s = 0, time.monotonic()
+    while not heard.poll(0):
+        now_s = time.monotonic()
+        (unsent,) = struct.unpack("i", fcntl.ioctl(sent, termios.TIOCOUTQ, bytes(4)))
+        if not unsent:
+            return
+        if unsent != left:
+            left, since_s = unsent, now_s
+        elif now_s - since_s > patience_s:
+            raise TimeoutError
+        heard.poll(_LOOK_MS)
 
 
 def _secure(address: str) -> bool:

@@ -29,6 +29,9 @@ MOST_ROWS = 4096
 MOST_SAMPLES = 1 << 22
 """Samples of a request: 87 s of sound, however small they are coded."""
 
+MOST_VALUES = 1 << 23
+"""Scores, and values of embeddings, of an answer to several windows; 32 MiB."""
+
 MOST_HEAD = 256 * 1024
 """Bytes of a head."""
 

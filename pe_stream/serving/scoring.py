@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from pe_stream.config.worker import Worker
 from pe_stream.model.codec import Stream
 from pe_stream.model.engine import Engine
 from pe_stream.model.prompts import LabelEmbeddings, label_embeddings
+from pe_stream.serving.heads import MOST_VALUES
 from pe_stream.serving.wire import (
     HearRequest,
     Item,
@@ -173,6 +174,7 @@ class Scoring:
                 if labels is None:
                     each.answer.set_result(pack_need_of_labels())
                 else:
+                    self._check_answer(each.asked, labels)
                     planned.append((each, labels, self._streams_of(each)))
             except (FullError, WireError) as error:
                 each.answer.set_exception(error)
@@ -206,6 +208,13 @@ class Scoring:
                 items.append(ScoredItem(scores, kept, self._engine.wants(stream)))
             each.answer.set_result(pack_reply(items, self._engine.context))
 
+    def _check_answer(self, asked: HearRequest, labels: LabelEmbeddings) -> None:
+        """Refuse what is small itself, and whose answer is not."""
+        rows, width = labels.rows.shape
+        frames = sum(item.window.frames - item.window.done for item in asked.items)
+        if len(asked.items) > 1 and frames * (rows + width * asked.embed) > MOST_VALUES:
+            raise WireError(f"more than {MOST_VALUES} values are asked for")
+
     def _labels_of(self, request: _Request) -> LabelEmbeddings | None:
         """The label set, kept for the next time; None where it is not known."""
         sets = self._labels.setdefault(request.tenant, OrderedDict())
@@ -223,6 +232,26 @@ class Scoring:
         sets.move_to_end(digest)
         return sets[digest]
 
+    def _make_room(self, tenant: str, new: int) -> None:
+        """Have room for new streams of a tenant: those go first of whoever has more, the oldest.
+
+        Nothing is changed where that raises FullError.
+        """
+        over = len(self._held) + new - self._most
+        if over <= 0:
+            return
+        counts = Counter(of for of, _, _ in self._held)
+        counts[tenant] += new
+        going: list[tuple[str, str, str]] = []
+        for key in sorted(self._held, key=lambda each: self._held[each].used_s):
+            if len(going) < over and counts[key[0]] > counts[tenant]:
+                counts[key[0]] -= 1
+                going.append(key)
+        if len(going) < over:
+            raise FullError(f"{self._most} streams are held, and there is no room for more")
+        for key in going:
+            del self._held[key]
+
     def _streams_of(self, request: _Request) -> list[Stream | None]:
         """The stream of each window; None where what is known of it does not reach.
 
@@ -230,8 +259,7 @@ class Scoring:
         """
         whole = [item for item in request.asked.items if item.window.before >= 0]
         new = sum(request.key(item) not in self._held for item in whole)
-        if len(self._held) + new > self._most:
-            raise FullError(f"{self._most} streams are held, and there is no room for more")
+        self._make_room(request.tenant, new)
         made: list[Stream | None] = []
         for item in request.asked.items:
             key, window = request.key(item), item.window

@@ -89,9 +89,9 @@ class EngineServer:
             socket.AF_INET6 if ":" in serving.host else socket.AF_INET,
             name="engine-http",
             most=most,
-            share=most,
+            share=max(1, most // 2),
             rate=_RATE,
-            rate_share=_RATE,
+            rate_share=_RATE // 2,
             words=b"" if tls else TOO_MANY,
         )
         listening.begin(serving.host, serving.port, "give --host and --port")

@@ -28,6 +28,11 @@ class Tokens:
             None if tenants is None else {_digest(token): of for token, of in tenants.items()}
         )
 
+    @property
+    def tenants(self) -> int:
+        """How many there are."""
+        return 1 if self._tenants is None else len(set(self._tenants.values()))
+
     def tenant_of(self, authorization: str) -> str | None:
         """Whose a header `Authorization: Bearer TOKEN` is; None where nobody's."""
         if self._tenants is None:
@@ -57,6 +62,8 @@ def read_tokens(path: Path) -> Tokens:
         where = f"--tokens: {path}:{number}"
         if len(words) != 2 or not _TENANT.fullmatch(words[0]):
             raise ConfigError(f"{where}: a line is TENANT TOKEN, the tenant of A-Z a-z 0-9 . _ -")
+        if not words[1].isascii():  # as no header of HTTP can have it
+            raise ConfigError(f"{where}: the token has other characters than ASCII")
         if len(words[1]) < SHORTEST_TOKEN:
             raise ConfigError(f"{where}: the token has fewer than {SHORTEST_TOKEN} characters")
         if found.setdefault(words[1], words[0]) != words[0]:

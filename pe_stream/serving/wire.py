@@ -197,8 +197,11 @@ def pack_need_of_labels() -> bytes:
     return _packed({"version": VERSION, "need": "labels"}, [])
 
 
-def unpack_reply(body: bytes, windows: Sequence[Window], labels: int, *, embed: bool) -> HearReply:
-    """Read the answer to a request for these windows and so many labels; raises WireError."""
+def unpack_reply(body: bytes, windows: Sequence[Window], labels: int, *, width: int) -> HearReply:
+    """Read the answer to a request for these windows and so many labels; raises WireError.
+
+    width: of the embeddings that were wanted; 0: none were.
+    """
     head, rest = _unpacked(body, ReplyHead)
     _check_version(head.version)
     if head.need is not None:
@@ -210,18 +213,18 @@ def unpack_reply(body: bytes, windows: Sequence[Window], labels: int, *, embed: 
         for each, window in zip(head.items, windows, strict=True)
         if each.need is None
     ]
-    if scored and (head.labels != labels or (embed and not head.width)):
+    if scored and (head.labels != labels or (width and head.width != width)):
         raise WireError("an answer for other labels")
     for each, window in scored:
         if each.frames != window.frames - window.done:
             raise WireError("an answer about other frames")
     scores = [rest.array("<f4", each.frames, labels) for each, _ in scored]
-    embeddings = [rest.array("<f2", each.frames, head.width) for each, _ in scored if embed]
+    embeddings = [rest.array("<f2", each.frames, width) for each, _ in scored if width]
     rest.end()
     if not all(np.isfinite(each).all() for each in scores):
         raise WireError("scores that are no numbers")
     found = iter(
-        ScoredItem(each, embeddings[i] if embed else None, scored[i][0].wants)
+        ScoredItem(each, embeddings[i] if width else None, scored[i][0].wants)
         for i, each in enumerate(scores)
     )
     items = [None if each.need is not None else next(found) for each in head.items]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from pe_stream.core.types import FRAME, Window
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.prompts import LabelEmbeddings
-from pe_stream.serving import application, scoring
+from pe_stream.serving import application, scoring, server
 from pe_stream.serving.application import EngineApplication
 from pe_stream.serving.heads import BYTES
 from pe_stream.serving.server import EngineServer
@@ -88,7 +91,7 @@ class Asker:
     def hear(self, *windows: Window, key: str = "n/s", epoch: str = EPOCH) -> HearReply:
         answer = self.post(self.body(windows, key, epoch))
         assert answer.status_code == 200, answer.text
-        return unpack_reply(answer.content, windows, 2, embed=False)
+        return unpack_reply(answer.content, windows, 2, width=0)
 
     def scores(self, *windows: Window, key: str = "n/s", epoch: str = EPOCH) -> list[ScoredItem]:
         found = self.hear(*windows, key=key, epoch=epoch).items
@@ -161,10 +164,10 @@ def test_label_rows_are_sent_once_and_are_the_tenants(house: Asker, shop: Asker)
     flat = LabelRows(house.rows.rows * 2, house.rows.suppresses, house.rows.offsets)
     house.rows = shop.rows = flat
     body = house.body([window(0, 5)], rows=False)
-    assert unpack_reply(house.post(body).content, [], 2, embed=False).need_labels
+    assert unpack_reply(house.post(body).content, [], 2, width=0).need_labels
     house.hear(window(0, 5))
-    assert not unpack_reply(house.post(body).content, [window(0, 5)], 2, embed=False).need_labels
-    assert unpack_reply(shop.post(body).content, [], 2, embed=False).need_labels
+    assert not unpack_reply(house.post(body).content, [window(0, 5)], 2, width=0).need_labels
+    assert unpack_reply(shop.post(body).content, [], 2, width=0).need_labels
     narrow = LabelRows(flat.rows[:, :3], flat.suppresses, flat.offsets)
     house.rows = narrow
     assert house.post(house.body([window(0, 5)])).status_code == 400
@@ -181,7 +184,7 @@ def test_label_rows_of_a_tenant_are_bounded(house: Asker, monkeypatch: pytest.Mo
     known = []
     for house.rows in sets:
         answer = house.post(house.body([window(0, 5)], rows=False)).content
-        known.append(not unpack_reply(answer, [window(0, 5)], 2, embed=False).need_labels)
+        known.append(not unpack_reply(answer, [window(0, 5)], 2, width=0).need_labels)
     assert known == [False, True, True]
 
 
@@ -219,7 +222,7 @@ def test_requests_of_a_stream_at_once_are_answered_one_after_the_other(
 
     def ask() -> None:
         answer = httpx.post(f"{engine.url}/v1/hear", content=body, headers=house.http.headers)
-        found.append(unpack_reply(answer.content, [window(0, 20)], 2, embed=False))
+        found.append(unpack_reply(answer.content, [window(0, 20)], 2, width=0))
 
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
@@ -244,6 +247,84 @@ def test_streams_are_bounded_and_forgotten(
     now_s[0] += scoring.FORGET_S + 1
     house.hear(window(0, 5), key="one more")
     assert engine._scoring.streams == 1
+
+
+def test_who_holds_most_makes_room_for_others(
+    house: Asker, shop: Asker, engine: EngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = [engine._scoring._clock()]
+    monkeypatch.setattr(engine._scoring, "_clock", lambda: now_s[0])
+    engine._scoring._held.clear()
+    monkeypatch.setattr(engine._scoring, "_most", 4)
+    for number in range(4):
+        now_s[0] += 1
+        house.hear(window(0, 20), key=f"house {number} ")
+    shop.hear(window(0, 5), key="one")
+    shop.hear(window(0, 5), key="two")
+    held = [key for _, key, _ in engine._scoring._held]
+    assert held == ["house 2 0", "house 3 0", "one0", "two0"], "the oldest of the house went"
+    for more in (house, shop):
+        assert more.post(more.body([window(0, 5)], key="three")).status_code == 503
+    assert [key for _, key, _ in engine._scoring._held] == held
+    (again,) = house.hear(window(12, 30).since(25 * FRAME), key="house 0 ").items
+    assert again is None, "what went is wanted whole"
+
+
+def test_no_tenant_keeps_others_from_asking(
+    house: Asker, shop: Asker, engine: EngineServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = house.body([window(0, 5)], rows=False)
+    monkeypatch.setattr(application, "MOST_WAITING", 4 * len(body))
+    host, port = engine.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /v1/hear HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {A}\r\n"
+        f"Content-Type: {BYTES}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), within(20)) as slow:
+        slow.sendall(head.encode() + body[:-1])
+        assert eventually(lambda: engine._application._waiting["house"] == len(body) - 1)
+        assert house.post(body).status_code == 503
+        assert shop.post(body).status_code == 200
+    assert eventually(lambda: engine._application._waiting.total() == 0)
+
+
+def test_a_body_is_no_longer_than_was_stated(engine: EngineServer) -> None:
+    """Chunks go before a length, by HTTP."""
+    host, port = engine.url.removeprefix("http://").split(":")
+    head = (
+        f"POST /v1/hear HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {A}\r\n"
+        f"Content-Type: {BYTES}\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with socket.create_connection((host, int(port)), within(20)) as sent:
+        sent.sendall(head.encode() + b"10000\r\n" + b"\0" * 0x10000 + b"\r\n")
+        assert sent.recv(100).startswith(b"HTTP/1.1 400 ")
+    assert eventually(lambda: engine._application._waiting.total() == 0)
+
+
+def test_an_answer_is_bounded(house: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is small may ask for much: the sound was sent before."""
+    (a, b) = house.scores(window(0, 20), window(0, 20))
+    monkeypatch.setattr(scoring, "MOST_VALUES", 30 * len(house.rows.rows))
+    again = [window(0, 20).since(each.wants) for each in (a, b)]
+    refused = house.post(house.body(again))
+    assert refused.status_code == 400
+    assert "values are asked for" in refused.json()["detail"]
+    house.scores(*(replace(each, done=5) for each in again))
+    house.scores(replace(window(0, 40)))
+
+
+def test_one_address_does_not_take_all_places(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS", 4)
+    with serving(checkpoint) as engine, ExitStack() as open_ones:
+        host, port = engine.url.removeprefix("http://").split(":")
+        first, *_ = (
+            open_ones.enter_context(socket.create_connection((host, int(port)), within(20)))
+            for _ in range(3)
+        )
+        first.settimeout(within(5))
+        assert first.recv(1) == b"", "it went for the third"
 
 
 async def asked(app: EngineApplication, bodies: Iterable[bytes], token: str) -> list[int]:
@@ -305,7 +386,7 @@ def test_ten_thousand_damaged_bodies_are_refused_and_nothing_grows(
     assert statuses.total() == 10_000
     assert set(statuses) <= {200, 400, 409}
     assert statuses[200] < 500, "as where a letter of a key is another"
-    assert engine._application._waiting == 0
+    assert engine._application._waiting.total() == 0
     tail = window(0, 30).since(first.wants)
     assert house.hear(tail, key="kept").items != [None], "no other stream was touched"
 
@@ -334,7 +415,7 @@ def test_no_order_of_windows_ends_the_engine(house: Asker, engine: EngineServer)
         ]
         asked = HearRequest("", house.rows.digest(), embed=True, rows=None, items=items)
         reply = engine._scoring.ask("house", asked).result(within(20))
-        read = unpack_reply(reply, windows, 2, embed=True)
+        read = unpack_reply(reply, windows, 2, width=engine._scoring._engine.width)
         outcomes.update(item is None for item in read.items)
         assert all(
             each.before < 0 for each, item in zip(windows, read.items, strict=True) if item is None
@@ -364,7 +445,7 @@ def test_nothing_is_computed_for_whoever_has_gone(
         httpx.post(
             f"{engine.url}/v1/hear", content=body, headers=house.http.headers, timeout=within(0.5)
         )
-    assert eventually(lambda: engine._application._waiting < 2 * len(body))
+    assert eventually(lambda: engine._application._waiting.total() < 2 * len(body))
     over.set()
     first.join(within(20))
     house.hear(window(0, 5), key="last")
@@ -379,6 +460,7 @@ def test_it_lets_nobody_in_unasked(checkpoint: Checkpoint, tmp_path: Path) -> No
         ("", "has no token"),
         ("house", "TENANT TOKEN"),
         ("house short", "fewer than 20"),
+        (f"house ä{A}", "other characters than ASCII"),
         (f"ho/use {A}", "TENANT TOKEN"),
         (f"house {A}\nshop {A}", "two tenants"),
         ("\xff", "TENANT TOKEN"),

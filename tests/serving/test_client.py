@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from ports import HOST, free_port
 from serving.engines import ask, asking, found_by, labels_of, noise, serving
 from timing import within
 
+from pe_stream.config import ModelSettings
 from pe_stream.core.types import FRAME, Window
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint, load
@@ -26,8 +28,8 @@ from pe_stream.model.codec import Stream
 from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import Asked
 from pe_stream.model.prompts import LabelEmbeddings
-from pe_stream.serving import client
-from pe_stream.serving.connection import EngineConnection
+from pe_stream.serving import client, scoring
+from pe_stream.serving.connection import EngineAway, EngineConnection
 
 AUDIO = noise(60)
 
@@ -117,6 +119,10 @@ def test_each_thing_that_is_wrong_is_told_in_a_line(
         for given in ({}, {"engine_token_file": str(token)}):
             said = reason(checkpoint, labels, engine=server.url, **given)
             assert said == ": it does not take the token: see model.engine_token_file"
+        # Much of what is sent when it is refused is still on its way.
+        long = EngineConnection.factory(ModelSettings(engine=(server.url,)))("long")
+        with pytest.raises(EngineAway, match="it does not take the token"):
+            long.post("/v1/hear", bytes(8_000_000))
         token.write_text("d" * 24, "utf-8")
         with asking(checkpoint, labels, engine=server.url, engine_token_file=str(token)) as engine:
             found_by(ask(engine, [engine.stream("a")], [window(0, 5)]))
@@ -250,6 +256,22 @@ def test_a_lane_that_was_forgotten_comes_in_several_requests(
         found_by(ask(engine, [engine.stream("long")], [window(0, 60)]))
 
 
+def test_answers_that_would_be_long_come_one_by_one(
+    checkpoint: Checkpoint, labels: LabelEmbeddings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, width = labels.rows.shape
+    for module in (client, scoring):
+        monkeypatch.setattr(module, "MOST_VALUES", 30 * (rows + width))
+    with (
+        serving(checkpoint) as server,
+        asking(checkpoint, labels, engine=server.url) as engine,
+    ):
+        streams = [engine.stream(f"s{i}") for i in range(5)]
+        for windows in ([window(0, 20)] * 5, [window(0, 40)] * 5):
+            found = found_by(ask(engine, streams, windows, embed=True))
+            assert [len(scores) for scores, _ in found] == [each.frames for each in windows]
+
+
 def test_a_slow_line_is_no_frozen_engine(checkpoint: Checkpoint, labels: LabelEmbeddings) -> None:
     """What is sent takes several times the time-out, and goes on all the while."""
     timeout_s = within(0.5)
@@ -275,6 +297,33 @@ def test_a_slow_line_is_no_frozen_engine(checkpoint: Checkpoint, labels: LabelEm
         assert answered.reason == f"{address}: it is too busy, or starting"
         assert time.monotonic() - begun_s > 2 * timeout_s
     assert sum(taken) > 4 * len(audio)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell what is unsent")
+def test_what_the_system_still_holds_is_no_time_of_the_engines() -> None:
+    """On a line that is as slow as sound is, a whole window goes for longer than the time-out."""
+    timeout_s = within(0.3)
+
+    def sip(listening: socket.socket) -> None:
+        taken, _ = listening.accept()
+        with taken:
+            left = 400_000
+            while left > 0:
+                left -= len(taken.recv(8192))
+                time.sleep(timeout_s / 15)
+            taken.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            taken.recv(1)
+
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        listening.bind((HOST, 0))
+        listening.listen()
+        threading.Thread(target=sip, args=(listening,), daemon=True).start()
+        address = f"http://{HOST}:{listening.getsockname()[1]}"
+        settings = ModelSettings(engine=(address,), engine_timeout_s=timeout_s)
+        connection = EngineConnection.factory(settings)("slow")
+        assert connection.post("/v1/hear", bytes(400_000)) == b"ok"
+        connection.close()
 
 
 def test_a_name_in_any_script_names_a_session(

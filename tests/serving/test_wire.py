@@ -194,7 +194,8 @@ def scored(*, embed: bool) -> list[ScoredItem | None]:
 @pytest.mark.parametrize("embed", [True, False])
 def test_an_answer_comes_as_it_went(*, embed: bool) -> None:
     sent, windows = scored(embed=embed), [item.window for item in items(3)]
-    read = unpack_reply(pack_reply(sent, 6), windows, 3, embed=embed)
+    width = 5 if embed else 0
+    read = unpack_reply(pack_reply(sent, 6), windows, 3, width=width)
     assert (read.context, read.need_labels) == (6, False)
     assert read.items[1] is None
     for got, want in zip(read.items, sent, strict=True):
@@ -203,22 +204,23 @@ def test_an_answer_comes_as_it_went(*, embed: bool) -> None:
             assert np.array_equal(got.scores, want.scores)
             assert (got.embeddings is None) == (not embed)
             assert not embed or np.array_equal(got.embeddings, want.embeddings)  # type: ignore[arg-type]
-    assert unpack_reply(pack_need_of_labels(), windows, 3, embed=embed).need_labels
+    assert unpack_reply(pack_need_of_labels(), windows, 3, width=width).need_labels
 
 
 def test_answers_to_something_else_are_refused() -> None:
     windows = [item.window for item in items(3)]
     whole = pack_reply(scored(embed=True), 6)
     nan = [ScoredItem(np.full((3, 3), np.nan, np.float32), None, 0)] * 3
-    for body, asked, labels, embed in (
-        (whole, windows[:2], 3, True),
-        (whole, windows, 4, True),
-        (whole, [*windows[:2], Window(0, noise(9))], 3, True),
-        (pack_reply(scored(embed=False), 6), windows, 3, True),
-        (whole[:-1], windows, 3, True),
-        (whole + b"\0", windows, 3, True),
-        (b"<html>", windows, 3, True),
-        (pack_reply(nan, 6), windows, 3, False),
+    for body, asked, labels, width in (
+        (whole, windows[:2], 3, 5),
+        (whole, windows, 4, 5),
+        (whole, windows, 3, 6),
+        (whole, [*windows[:2], Window(0, noise(9))], 3, 5),
+        (pack_reply(scored(embed=False), 6), windows, 3, 5),
+        (whole[:-1], windows, 3, 5),
+        (whole + b"\0", windows, 3, 5),
+        (b"<html>", windows, 3, 5),
+        (pack_reply(nan, 6), windows, 3, 0),
     ):
         with pytest.raises(WireError):
-            unpack_reply(body, asked, labels, embed=embed)
+            unpack_reply(body, asked, labels, width=width)
