@@ -228,11 +228,11 @@ def test_a_window_comes_with_the_context_that_is_held() -> None:
     with far(["a"], context=3) as (_, engine, sources, _told):
         sources["a"].give(chunk(0, 50, 0.1, anchor_ns=0))
         assert engine.answer("a").before == 0
-        befores = []
+        contexts = []
         for start in range(50, 75, 5):
             sources["a"].give(chunk(start, 5, 0.1))
             window = engine.answer("a")
             assert window.frames == 50
             assert len(window.samples) == 50 * FRAME + window.before
-            befores.append(window.before)
-        assert befores == [3 * FRAME] * 5
+            contexts.append(window.before)
+        assert contexts == [3 * FRAME] * 5
