@@ -123,7 +123,9 @@ class Film:
     def _open(self) -> tuple[InputContainer, VideoStream]:
         container = open_container(self.path, None, picture_options(), self._limits.spend_cpu)
         cover = Disposition.attached_pic | Disposition.timed_thumbnails
-        films = [each for each in container.streams.video if not each.disposition & cover]
+        streams = [each for each in container.streams.video if not each.disposition & cover]
+        # one of an unknown codec has no context, and so no size
+        films = [each for each in streams if each.codec_context is not None]
         if not films:
             container.close()
             raise NoPictureError(f"{self.path}: it has no moving picture")

@@ -40,7 +40,11 @@ def name_temporary_folder() -> None:
         tempfile.gettempdir()
     except FileNotFoundError:
         folders = (state_folder(), cache_folder(), Path("/dev/shm"))  # noqa: S108 - if it must be
-        found = next((each for each in folders if os.access(each, os.W_OK)), Path("/tmp"))  # noqa: S108 - a mere name
+        found = next((each for each in folders if os.access(each, os.W_OK)), None)
+        if found is None:
+            found = Path("/tmp")  # noqa: S108 - a mere name
+            # torch makes its cache while it is imported: one that is there needs no making
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(found))
         tempfile.tempdir = os.environ["TMPDIR"] = str(found)
 
 

@@ -463,6 +463,7 @@ class TestEffective:
         sections = ["node", "location", "model", "sources", "labels", "mqtt", "store", "history"]
         sections += [
             "search",
+            "levels",
             "clips",
             "home_assistant",
             "notifications",
@@ -548,6 +549,8 @@ class TestShipped:
                 continue
             if default in (None, (), PydanticUndefined):
                 assert self._says_default(text, key), key
+            elif isinstance(default, tuple):  # of which one may stand alone
+                assert (value,) == default, key
             else:
                 assert value == default, key
 
