@@ -24,7 +24,7 @@ pytestmark = pytest.mark.realtime
 
 SECONDS = 4
 
-STATIC = {"0": 8000, "9": 8000, "14": 90_000}
+STATIC = {"0": 8000, "9": 8000, "10": 44_100, "14": 90_000}
 """Clock rates (Hz) of types that are not described (RFC 3551); G.722 counts half of its samples."""
 
 CODECS = {
