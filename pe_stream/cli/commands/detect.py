@@ -122,7 +122,9 @@ def _tell(failures: Sequence[_Failure], total: int) -> None:
 
 def _depends_on(settings: Settings, options: DetectOptions) -> dict[str, Any]:
     """What the results depend on besides the files."""
-    model = settings.model.model_dump(mode="json", exclude={"cache", "threads", "compile"})
+    alike = {"cache", "threads", "compile"}
+    alike |= {key for key in type(settings.model).model_fields if key.startswith("engine")}  # live
+    model = settings.model.model_dump(mode="json", exclude=alike)
     labels = {name: label.model_dump(mode="json") for name, label in settings.labels.items()}
     written = [options.format, str(options.scores), str(options.plot)]
     told = {"labels": labels, "model": model, "node": settings.node, "written": written}

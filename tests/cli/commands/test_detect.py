@@ -493,6 +493,18 @@ def test_a_file_that_broke_off_is_read_again(config: Path, wav: Path, tmp_path: 
         assert journal.read_bytes() == whole
 
 
+def test_resume_goes_on_whatever_engine_live_sources_have(
+    config: Path, wav: Path, tmp_path: Path
+) -> None:
+    journal = tmp_path / "done.jsonl"
+    pe_stream("detect", wav, "-c", config, "--resume", journal)
+    text = config.read_text()
+    assert "model: {" in text
+    config.write_text(text.replace("model: {", "model: {engine: https://gpu-box:8770, "))
+    again = pe_stream("detect", wav, "-c", config, "--resume", journal)
+    assert (again.returncode, again.stdout) == (0, ""), again.stderr
+
+
 def test_resume_takes_no_other_file(config: Path, wav: Path, tmp_path: Path) -> None:
     journal = tmp_path / "done.jsonl"
     pe_stream("detect", wav, "-c", config, "--resume", journal)
