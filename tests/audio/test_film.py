@@ -124,9 +124,15 @@ def _of_another_kind(path: Path) -> None:
             container.mux(video.encode(frame))
 
 
+def _of_an_unknown_kind(path: Path) -> None:
+    film = Drawn(seconds=1.0, flash_s=0.5, sound=False).save(path.with_suffix(".mp4"))
+    path.write_bytes(film.read_bytes().replace(b"avc1", b"none"))
+
+
 WITHOUT: dict[str, tuple[Callable[[Path], object], str]] = {
     "sound alone": (_without_picture, "has no moving picture"),
     "a cover": (_with_a_cover, "has no moving picture"),
+    "a kind that nobody knows": (_of_an_unknown_kind, "has no moving picture"),
     "a kind that is not read": (_of_another_kind, r"huffyuv, 64 x 64\) is of a kind"),
 }
 

@@ -234,7 +234,7 @@ def test_a_negative_that_scores_higher_leaves_nothing(
             found = model.judge(clip, OpinionTexts((text,), (text,), (other,)))
             assert getattr(found, field) == pytest.approx(expected, abs=1e-12)
             assert found.together == alone[text].together
-    broken = replace(clip, sound=torch.full_like(clip.sound, torch.nan))  # type: ignore[arg-type]
+    broken = replace(clip, sound=torch.full_like(clip.sound, torch.nan))  # type: ignore[arg-type]  # it has sound
     assert model.judge(broken, OpinionTexts(TEXTS[:1], TEXTS[:1])).sound == 0.0
 
 

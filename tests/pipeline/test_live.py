@@ -393,7 +393,7 @@ def test_what_has_ended_is_scored_before_what_waits() -> None:
     hears = scorer([LOUD])
     hears.engine.most_together = 1  # type: ignore[misc]
     go = threading.Semaphore(0)
-    hears.engine._before = go.acquire  # type: ignore[union-attr]
+    hears.engine._before = go.acquire  # type: ignore[union-attr]  # a scripted engine
     gone, busy = ScriptedSource(), ScriptedSource()
     with listening({"busy": [busy], "gone": [gone]}, hears) as (live, told):
         gone.give(chunk(0, 5, 0.9, anchor_ns=0))

@@ -44,7 +44,7 @@ class Witness:
         assert self.sees
 
     def square(self, picture: NDArray[np.uint8], key: Any) -> SquarePicture:
-        return SquarePicture((key[1], int(picture.mean())), None)  # type: ignore[arg-type]
+        return SquarePicture((key[1], int(picture.mean())), None)  # type: ignore[arg-type]  # a witness looks no further
 
     def embed(self, samples: Any, pictures: Any = ()) -> ClipVectors:
         self.shown.append((samples, [each.key for each in pictures]))
@@ -61,7 +61,7 @@ def at(*peaks_s: float) -> list[Event]:
 
 
 def opinions_on(path: Path, peaks_s: tuple[float, ...], witness: Witness) -> list[SecondOpinion]:
-    told = SecondOpinions(witness, TEXTS).of_events(str(path), at(*peaks_s))  # type: ignore[arg-type]
+    told = SecondOpinions(witness, TEXTS).of_events(str(path), at(*peaks_s))  # type: ignore[arg-type]  # a witness, no model
     assert [replace(each, second_opinion=None) for each in told] == at(*peaks_s)
     opinions = [each.second_opinion for each in told]
     assert None not in opinions

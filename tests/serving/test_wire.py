@@ -203,7 +203,7 @@ def test_an_answer_comes_as_it_went(*, embed: bool) -> None:
             assert got.wants == want.wants
             assert np.array_equal(got.scores, want.scores)
             assert (got.embeddings is None) == (not embed)
-            assert not embed or np.array_equal(got.embeddings, want.embeddings)  # type: ignore[arg-type]
+            assert not embed or np.array_equal(got.embeddings, want.embeddings)  # type: ignore[arg-type]  # there where asked for
     assert unpack_reply(pack_need_of_labels(), windows, 3, width=width).need_labels
 
 

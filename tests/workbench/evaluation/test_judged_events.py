@@ -34,7 +34,7 @@ class Asked:
 
 def judged(found: Any, ours: System) -> tuple[list[tuple[Any, ...]], list[str]]:
     asked = Asked()
-    events = of_folder(found, ours, asked)  # type: ignore[arg-type]
+    events = of_folder(found, ours, asked)  # type: ignore[arg-type]  # as far as it is used
     told = [(e.label, e.right, round(e.peak, 4), e.opinion.sound) for e in events]
     return told, asked.files
 
