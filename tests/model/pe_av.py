@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from checkpoints import MAX_TOKENS, make_tokenizer
+from checkpoints import MAX_TOKENS, TOKEN_IDS, make_tokenizer
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PeAudioFeatureExtractor, PeAudioVideoConfig, PeAudioVideoModel
@@ -30,7 +30,7 @@ SIZE, OUTPUTS = 32, 24
 
 FRAME = 1920
 
-TEXT = {
+TEXT: dict[str, Any] = {
     "model_type": "modernbert",
     "vocab_size": 320,
     "hidden_size": 32,
@@ -38,11 +38,7 @@ TEXT = {
     "num_hidden_layers": 3,
     "num_attention_heads": 2,
     "max_position_embeddings": MAX_TOKENS,
-    "pad_token_id": 0,
-    "cls_token_id": 1,
-    "sep_token_id": 2,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
+    **TOKEN_IDS,
 }
 LAYERS = {
     "hidden_size": 32,
