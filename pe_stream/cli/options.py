@@ -94,6 +94,12 @@ class DetectOptions:
             type=types.between(1, 256), metavar="N", help="files read side by side; default 1"
         ),
     )
+    fast: bool = field(
+        default=False,
+        metadata=switch(
+            "score as little as possible: several times as fast, other scores"
+        ),
+    )
     resume: Path | None = field(
         default=None,
         metadata=option(

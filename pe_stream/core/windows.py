@@ -7,7 +7,7 @@ scores. The first windows are short: they begin at the segment's start.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,6 +28,15 @@ class Framing:
         if self.hop < 1 or self.lookahead < 0 or self.hop + self.lookahead > self.window:
             msg = f"hop >= 1, lookahead >= 0, hop + lookahead <= window needed, not {self}"
             raise ValueError(msg)
+
+    def in_bulk(self) -> Framing:
+        """With as few windows as will do where nobody waits for scores.
+
+        A frame still has its lookahead after it, and a fifth of a window before it unless the
+        recording begins there. Training scores every frame of its windows, so that the model knows
+        less context than that; but scores then differ more from live ones.
+        """
+        return replace(self, hop=max(self.hop, self.window - self.lookahead - self.window // 5))
 
     def due(self, scored: int, available: int, *, stretch: bool) -> int | None:
         """End of the next window; None where it has not arrived.

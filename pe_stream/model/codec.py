@@ -10,6 +10,7 @@ enough ahead yet. They are `provisional`, and computed again with the audio that
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -92,8 +93,17 @@ class Codec:
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[Tensor]:
         """Features (frames, D) of each window of each stream; the streams remember them.
 
-        Raises ValueError on a window that is not one or more whole frames.
+        A stream may come several times: its windows follow each other. Raises ValueError on a
+        window that is not one or more whole frames.
         """
+        found: dict[int, Tensor] = {}
+        for turn in _turns(streams):
+            made = self._hear([streams[i] for i in turn], [windows[i] for i in turn])
+            found.update(zip(turn, made, strict=True))
+        return [found[i] for i in range(len(windows))]
+
+    def _hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[Tensor]:
+        """The same of streams that are not the same."""
         for stream, window in zip(streams, windows, strict=True):
             if not self.follows(stream, window):
                 if window.before < 0:
@@ -238,6 +248,18 @@ class _StatefulCodec(nn.Module):
                 kept.append(again.clone(memory_format=torch.channels_last))
             image = block(image)[..., places[i].final - begin // block.stride :]
         return image[:, :, 0].transpose(1, 2), *kept
+
+
+def _turns(streams: Sequence[Stream]) -> list[list[int]]:
+    """Indices of `streams`, those of one and the same one after the other."""
+    turns: list[list[int]] = []
+    seen: Counter[Stream] = Counter()
+    for i, stream in enumerate(streams):
+        if seen[stream] == len(turns):
+            turns.append([])
+        turns[seen[stream]].append(i)
+        seen[stream] += 1
+    return turns
 
 
 def _as_images(rows: Sequence[Tensor]) -> Tensor:

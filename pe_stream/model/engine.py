@@ -112,7 +112,8 @@ class Engine:
     def hear(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[FrameScores]:
         """Score the next window of each of `streams`: a list of (frames, labels).
 
-        Frames that a window has done are left out.
+        Frames that a window has done are left out. A stream may come several times, with windows
+        that follow each other.
         In a frame where one of a label's negatives scores higher than the label, the label's
         score is 0; so is a score whose logit is not a finite number.
 

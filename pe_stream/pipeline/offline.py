@@ -35,14 +35,7 @@ def detect(
     Raises UnavailableError on a recording that holds no sound at all: no samples, only NaN, or
     one single value throughout.
     """
-    detector = Detector(
-        Origin(node, recording.name, scorer.checkpoint.name),
-        scorer.framing,
-        scorer.labels.rules,
-        live=False,
-        new_id=lambda: str(uuid7()),
-    )
-
+    detector = begin(recording, scorer, node)
     stream = Stream()
 
     def heard() -> Iterator[Heard]:
@@ -54,8 +47,30 @@ def detect(
         detector.end(None)
         yield from _score(scorer.engine, stream, detector)
 
+    yield from finished(recording, detector, heard(), on_scores)
+
+
+def begin(recording: Recording, scorer: Scorer, node: str) -> Detector:
+    """What hears a recording."""
+    return Detector(
+        Origin(node, recording.name, scorer.checkpoint.name),
+        scorer.framing,
+        scorer.labels.rules,
+        live=False,
+        new_id=lambda: str(uuid7()),
+    )
+
+
+def finished(
+    recording: Recording,
+    detector: Detector,
+    heard: Iterable[Heard],
+    on_scores: Callable[[FrameScores], None] | None,
+) -> Iterator[Event]:
+    """The finished events of what its detector heard of a recording; see `detect`."""
+
     def told() -> Iterator[Heard]:
-        for part in heard():
+        for part in heard:
             if on_scores is not None:
                 on_scores(part.scores)
             yield part

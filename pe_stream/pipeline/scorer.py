@@ -76,14 +76,17 @@ def prepare(
     streams: int = 1,
     holds: Holds = never,
     embed: bool = False,
+    fast: bool = False,
 ) -> Scorer:
     """Load the checkpoint and embed the labels; raises UnavailableError or ConfigError.
 
     streams: how many there will be at once, to be ready for. holds: for the labels' schedules.
     embed: whether what is heard is kept to be searched: else labels that are all loud need no
-    checkpoint, and none is loaded.
+    checkpoint, and none is loaded. fast: for recordings in bulk; see `pipeline.bulk`.
     """
     framing = Framing(model.window_frames, model.hop_frames, model.lookahead_frames)
+    if fast:
+        framing = framing.in_bulk()
     if not embed and all(label.loud is not None for label in labels.values()):
         none = NoCheckpoint()
         prepared = prepare_labels(none, labels, holds)
@@ -97,7 +100,7 @@ def prepare(
     if model.compile:
         log.info("compiling the model: minutes the first time, seconds later")
         use_cache(cache_folder() / "compiled")
-        engine.warm(framing, streams)
+        engine.warm(framing, engine.most_together if fast else streams)
     return Scorer(checkpoint, engine, framing, prepared)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,10 @@ import numpy as np
 from tqdm import tqdm
 
 from pe_stream.assets import EVERYDAY
-from pe_stream.audio import media
 from pe_stream.audio.spectrogram import Spectrogram
+from pe_stream.cli.audio_rate import AudioRate
 from pe_stream.cli.event_lines import LINES, TSV_HEADER
+from pe_stream.cli.file_reader import FileReader
 from pe_stream.cli.journal import Journal
 from pe_stream.cli.log_handler import log_to_stderr
 from pe_stream.cli.options import DetectOptions
@@ -39,26 +40,9 @@ from pe_stream.errors import (
     writing,
 )
 from pe_stream.labels.prepare import labels_from_prompts
-from pe_stream.pipeline.offline import detect
-from pe_stream.pipeline.scorer import Scorer, prepare
-from pe_stream.pipeline.second_opinion import (
-    SecondOpinions,
-    prepare_second_opinions,
-    refuse_pipe,
-    texts_of,
-)
+from pe_stream.pipeline.scorer import Scorer
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _FileReader:
-    """What reads files. opinions: where a second opinion is asked for."""
-
-    scorer: Scorer
-    node: str
-    options: DetectOptions
-    opinions: SecondOpinions | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +55,14 @@ class _Failure:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What became of one file: lines that are still to be printed, and why it failed, if so."""
+    """What became of one file.
+
+    lines: that are still to be printed. failure: why it failed, if so. heard_s: audio, so far.
+    """
 
     lines: tuple[str, ...]
     failure: _Failure | None
+    heard_s: float = 0.0
 
 
 def run(options: DetectOptions) -> int:
@@ -128,6 +116,8 @@ def _depends_on(settings: Settings, options: DetectOptions) -> dict[str, Any]:
     told = {"labels": labels, "model": model, "node": settings.node, "written": written}
     if options.second_opinion is not None:
         told["second_opinion"] = options.second_opinion
+    if options.fast:
+        told["fast"] = True
     return told
 
 
@@ -135,65 +125,61 @@ def _read(files: Sequence[str], settings: Settings, options: DetectOptions) -> I
     """What becomes of each file, in order. Raises PeStreamError where none can be read."""
     jobs = min(options.jobs, len(files))
     if jobs <= 1:
-        reader = _begin(settings, options)
         # What goes on later is told when a file is done, so that nothing of it is told twice.
         read = _printed if options.resume is None else _collected
-        yield from (read(reader, file) for file in files)
+        with FileReader.begin(settings, options).taking(files) as reader:
+            yield from (read(reader, file) for file in files)
         return
     threads = (settings.model.threads or max(1, (os.cpu_count() or 1) // 2)) // jobs
     model = settings.model.model_copy(update={"threads": max(1, threads)})
     level = logging.getLogger("pe_stream").getEffectiveLevel()
     arguments = (settings.model_copy(update={"model": model}), options, level)
     with tqdm(total=len(files), unit="file", disable=None, leave=False) as progress:
+        rate = AudioRate()
         results = Workers(jobs, _begin_beside, arguments, _read_beside).in_order(files)
         for file, done in zip(files, results, strict=True):
             if isinstance(done, PeStreamError):
                 raise done
+            if isinstance(done, Died):
+                done = _Done((), _Failure(f"{visible(file)}: {done}", 1))  # noqa: PLW2901 - told so
+            rate.add(done.heard_s, progress)
             progress.update()
             with progress.external_write_mode():
-                yield (
-                    _Done((), _Failure(f"{visible(file)}: {done}", 1))
-                    if isinstance(done, Died)
-                    else done
-                )
-
-
-def _begin(settings: Settings, options: DetectOptions) -> _FileReader:
-    opinions = None
-    if options.second_opinion is not None:
-        texts = {name: texts_of(label) for name, label in settings.labels.items()}
-        opinions = prepare_second_opinions(options.second_opinion, settings.model, texts)
-    scorer = prepare(settings.model, settings.labels)
-    return _FileReader(scorer, settings.node, options, opinions)
+                yield done
 
 
 def _begin_beside(
     settings: Settings, options: DetectOptions, level: int
-) -> _FileReader | PeStreamError:
+) -> FileReader | PeStreamError:
     """Begin in a process that reads files beside others."""
     log_to_stderr(level)
     try:
-        return _begin(settings, options)
+        return FileReader.begin(settings, options)
     except PeStreamError as error:
         return error
 
 
-def _read_beside(reader: _FileReader | PeStreamError, file: str) -> _Done | PeStreamError:
-    return reader if isinstance(reader, PeStreamError) else _collected(reader, file)
+def _read_beside(reader: FileReader | PeStreamError, file: str) -> _Done | PeStreamError:
+    if isinstance(reader, PeStreamError):
+        return reader
+    before_s = reader.rate.heard_s
+    with reader.taking([file]) as taking:
+        done = _collected(taking, file)
+    return replace(done, heard_s=reader.rate.heard_s - before_s)
 
 
-def _printed(reader: _FileReader, file: str) -> _Done:
+def _printed(reader: FileReader, file: str) -> _Done:
     """Read a file, and print its lines as they come."""
     return _Done((), _failure(reader, file, partial(print, flush=True)))
 
 
-def _collected(reader: _FileReader, file: str) -> _Done:
+def _collected(reader: FileReader, file: str) -> _Done:
     lines: list[str] = []
     failure = _failure(reader, file, lines.append)
     return _Done(tuple(lines), failure)
 
 
-def _failure(reader: _FileReader, file: str, tell: Callable[[str], object]) -> _Failure | None:
+def _failure(reader: FileReader, file: str, tell: Callable[[str], object]) -> _Failure | None:
     """Read a file and tell its lines; returns why it could not be used, if so."""
     try:
         _detect_file(file, reader, tell)
@@ -258,11 +244,9 @@ def _make_folder(folder: Path) -> None:
         raise UnavailableError(f"{folder}: no folder to write to: {error.strerror}") from error
 
 
-def _detect_file(file: str, reader: _FileReader, tell: Callable[[str], object]) -> None:
+def _detect_file(file: str, reader: FileReader, tell: Callable[[str], object]) -> None:
     scorer, options = reader.scorer, reader.options
-    if reader.opinions is not None:
-        refuse_pipe(file)  # before it is heard to its end
-    recording = media.read(file)
+    recording = reader.open(file)
     spectrogram = Spectrogram() if options.plot else None
     scores: list[FrameScores] = []
     events: list[Event] = []
@@ -276,12 +260,14 @@ def _detect_file(file: str, reader: _FileReader, tell: Callable[[str], object]) 
     ) as progress:
 
         def listen(samples: Samples) -> None:
-            progress.update(len(samples) / SAMPLE_RATE)
+            seconds = len(samples) / SAMPLE_RATE
+            reader.rate.add(seconds, progress)
+            progress.update(seconds)
             if spectrogram is not None:
                 spectrogram.add(samples)
 
         keep = scores.append if options.scores or options.plot else None
-        for event in _events(file, recording, reader, listen, keep):
+        for event in reader.events(file, recording, listen, keep):
             with progress.external_write_mode():
                 tell(LINES[options.format](file, event))
             if spectrogram is not None:
@@ -307,21 +293,6 @@ def _detect_file(file: str, reader: _FileReader, tell: Callable[[str], object]) 
                 rules=scorer.labels.rules,
                 events=events,
             )
-
-
-def _events(
-    file: str,
-    recording: media.Recording,
-    reader: _FileReader,
-    listen: Callable[[Samples], None],
-    keep: Callable[[FrameScores], None] | None,
-) -> Iterator[Event]:
-    """The events of a file: as they come, or at its end, each with a second opinion."""
-    found = detect(recording, reader.scorer, node=reader.node, on_audio=listen, on_scores=keep)
-    if reader.opinions is None:
-        yield from found
-    elif events := list(found):
-        yield from reader.opinions.of_events(file, events)
 
 
 def _write_scores(path: Path, scorer: Scorer, scores: FrameScores) -> None:

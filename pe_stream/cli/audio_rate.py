@@ -1,0 +1,25 @@
+"""How much audio is heard in a minute, for a progress bar."""
+
+from __future__ import annotations
+
+import time
+
+from tqdm import tqdm
+
+
+class AudioRate:
+    """Hours of audio heard a minute, on average since it was made."""
+
+    def __init__(self) -> None:
+        """The time begins to count."""
+        self.heard_s = 0.0
+        self._began_s = time.monotonic()
+
+    def add(self, seconds: float, bar: tqdm) -> None:  # type: ignore[type-arg] - of no iterable
+        """So much more was heard, which stands behind the bar from its next update on."""
+        self.heard_s += seconds
+        bar.set_postfix_str(str(self), refresh=False)
+
+    def __str__(self) -> str:
+        elapsed_s = max(1e-9, time.monotonic() - self._began_s)
+        return f"{self.heard_s / 60 / elapsed_s:.2g} h of audio/min"  # s/s times 60 / 3600
