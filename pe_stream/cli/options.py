@@ -96,9 +96,7 @@ class DetectOptions:
     )
     fast: bool = field(
         default=False,
-        metadata=switch(
-            "score as little as possible: several times as fast, other scores"
-        ),
+        metadata=switch("score as little as possible: several times as fast, other scores"),
     )
     resume: Path | None = field(
         default=None,

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from pe_stream.assets import DEMO_RECORDING
 from pe_stream.config import ModelSettings
 from pe_stream.config.paths import cache_folder
 from pe_stream.core.types import FRAME_S
@@ -29,6 +30,7 @@ from pe_stream.model.engine import Engine
 from pe_stream.model.precision import fast_dtype
 from pe_stream.pipeline.scorer import Scorer
 from pe_stream.workbench.bench import (
+    bulk,
     flops,
     hops,
     latency,
@@ -66,10 +68,15 @@ def run(options: BenchOptions) -> int:
     """
     settings = _settings(options)
     _refuse_unwritable(options)
-    with _terminable(), _checkpoint(options) as checkpoint:
-        made = measure(options, settings, checkpoint)
+    with _terminable():
+        if options.bulk is None:
+            with _checkpoint(options) as checkpoint:
+                made = measure(options, settings, checkpoint)
+        else:
+            made = measure_bulk(options, options.bulk)
     told = json.dumps(made, indent=2, ensure_ascii=False)
-    print(told if options.json == STDOUT else report.as_table(made))
+    table = report.as_table if options.bulk is None else bulk.as_table
+    print(told if options.json == STDOUT else table(made))
     if options.json not in (None, STDOUT):
         path = Path(str(options.json))
         with writing(path):
@@ -130,6 +137,30 @@ def measure(
     made["memory"] = upkeep.memory_per_stream(engine, framing, names) | _memory(options, framing)
     made["overhead"] = upkeep.overhead(framing, options.labels, _OVERHEAD_S)
     return made
+
+
+def measure_bulk(options: BenchOptions, files: Sequence[str]) -> dict[str, Any]:
+    """Measure how fast recordings are read; see `bench.bulk`."""
+    if options.size in SIZES:
+        raise UsageError("--bulk needs a checkpoint that knows words: give --checkpoint")
+    if options.plot is not None:
+        raise UsageError("--bulk has no picture: leave out --plot")
+    job = bulk.BulkJob(
+        files=list(files) or [str(DEMO_RECORDING)],
+        checkpoint=options.checkpoint or EMBEDDED,
+        device=options.device,
+        dtype=options.dtype,
+        threads=options.threads,
+    )
+    checkpoint = load(job.checkpoint, device=job.device, dtype=job.dtype, threads=job.threads)
+    machine = report.machine(checkpoint)
+    del checkpoint
+    log.info("recordings, %d times each way", options.runs)
+    return {
+        "machine": machine,
+        "command": shlex.join(sys.argv),
+        "bulk": bulk.measure(job, options.runs),
+    }
 
 
 def _against_plain(

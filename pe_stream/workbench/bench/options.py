@@ -13,6 +13,7 @@ from pe_stream.workbench.arguments import option, switch
 class BenchOptions:
     """Arguments of `bench`; see `pe-stream bench --help`.
 
+    bulk: files to read, none for the bundled one; None: everything else is measured.
     streams: no more than so many are tried; None: as many as there is room for.
     seconds: length of each run in real time. runs: of the plain call; the engine has four times
     as many.
@@ -29,6 +30,15 @@ class BenchOptions:
     checkpoint: str | None = field(
         default=None,
         metadata=option(group="what", metavar="X", help="embedded, a hub id, or a folder"),
+    )
+    bulk: tuple[str, ...] | None = field(
+        default=None,
+        metadata=option(
+            nargs="*",
+            metavar="FILE",
+            help="only how fast recordings are read: detect, --fast, --jobs 2, and how alike their "
+            "events are; default: the recording that comes with the package",
+        ),
     )
     streams: int | None = field(
         default=None,
