@@ -132,7 +132,10 @@ class Bulk:
 
     def _next(self) -> _ScoredPiece:
         scored, self._peeked = self._peeked, None
-        return next(self._scored) if scored is None else scored
+        scored = scored or next(self._scored, None)
+        if scored is None:
+            raise RuntimeError("nothing is read any more: scoring or reading has failed before")
+        return scored
 
     def _score(self) -> Iterator[_ScoredPiece]:
         """All pieces in their order, those with a window scored.
