@@ -45,3 +45,29 @@ def test_without_stretching_no_frame_is_ever_out_of_reach(
             assert end == scored + hop
             assert framing.begin(end) <= final
             scored, final = end, max(final, end - lookahead)
+
+
+@given(
+    window=st.integers(1, 260),
+    hop=st.integers(1, 60),
+    lookahead=st.integers(0, 60),
+    total=st.integers(1, 900),
+)
+def test_in_bulk_every_frame_has_its_contexts(
+    window: int, hop: int, lookahead: int, total: int
+) -> None:
+    if hop + lookahead > window:
+        return
+    framing = Framing(window, hop, lookahead).in_bulk()
+    assert (framing.window, framing.lookahead) == (window, lookahead)
+    assert framing.hop >= hop
+    scored = final = 0
+    while scored < total:
+        end = framing.due(scored, total, stretch=False) or total
+        begin, released = framing.begin(end), total if end == total else end - lookahead
+        if framing.hop > hop and released > final:
+            assert begin == 0 or final - begin >= window // 5
+        assert begin <= final
+        scored, final = end, max(final, released)
+    assert final == total
+    assert Framing(250, 12, 12).in_bulk().hop == 188

@@ -225,3 +225,22 @@ def _spoken(text: str) -> Samples:
         samples = np.frombuffer(file.readframes(-1), np.int16).astype(np.float32) / 32768
     resampled: Samples = soxr.resample(samples, rate, SAMPLE_RATE).astype(np.float32)
     return resampled[: len(resampled) // FRAME * FRAME]
+
+
+def test_windows_of_one_stream_together_score_as_one_after_the_other(small: Checkpoint) -> None:
+    engine = _engine(small, LABELS)
+    audio = [_noise(60, seed) for seed in range(2)]
+    plan = [(0, 0, 20), (0, 10, 30), (1, 0, 20), (0, 30, 50), (1, 15, 35), (0, 40, 60)]
+
+    def cut(source: int, begin: int, end: int) -> Window:
+        return Window(begin * FRAME, audio[source][begin * FRAME : end * FRAME], done=5)
+
+    streams = [Stream(), Stream()]
+    alone = [engine.hear([streams[i]], [cut(i, *at)])[0] for i, *at in plan]
+    streams = [Stream(), Stream()]
+    together = engine.hear([streams[i] for i, *_ in plan], [cut(i, *at) for i, *at in plan])
+    for one, other in zip(alone, together, strict=True):
+        assert one.shape == (15, 4)
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    fresh = engine.hear([Stream()], [cut(0, 30, 50)])[0]
+    assert np.abs(fresh - together[3]).max() > 1e-4  # without what came before, it is another
