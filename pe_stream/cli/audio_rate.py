@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from tqdm import tqdm
 
@@ -15,7 +16,7 @@ class AudioRate:
         self.heard_s = 0.0
         self._began_s = time.monotonic()
 
-    def add(self, seconds: float, bar: tqdm) -> None:  # type: ignore[type-arg] - of no iterable
+    def add(self, seconds: float, bar: tqdm[Any]) -> None:
         """So much more was heard, which stands behind the bar from its next update on."""
         self.heard_s += seconds
         bar.set_postfix_str(str(self), refresh=False)

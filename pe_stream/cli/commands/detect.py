@@ -113,7 +113,12 @@ def _depends_on(settings: Settings, options: DetectOptions) -> dict[str, Any]:
     model = settings.model.model_dump(mode="json", exclude=alike)
     labels = {name: label.model_dump(mode="json") for name, label in settings.labels.items()}
     written = [options.format, str(options.scores), str(options.plot)]
-    told = {"labels": labels, "model": model, "node": settings.node, "written": written}
+    told: dict[str, Any] = {
+        "labels": labels,
+        "model": model,
+        "node": settings.node,
+        "written": written,
+    }
     if options.second_opinion is not None:
         told["second_opinion"] = options.second_opinion
     if options.fast:

@@ -108,7 +108,7 @@ def alike(plain: Sequence[FileEvent], fast: Sequence[FileEvent]) -> dict[str, An
         left = list(fast)
         for event in plain:
             for other in left:
-                near = zip(event[2:][ends], other[2:][ends], strict=True)
+                near = list(zip(event[2:], other[2:], strict=True))[ends]
                 if event[:2] == other[:2] and all(
                     abs(a - b) <= ALIKE_S + _ROUNDING_S for a, b in near
                 ):
