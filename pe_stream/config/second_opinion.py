@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from pe_stream.config.labels import LabelSettings
 from pe_stream.config.values import CheckpointName, Device, PathText, Section, Text
+from pe_stream.core.opinion import OpinionTexts
 
 Around = Annotated[float, Field(ge=1, le=15)]
 """Seconds before or after an event's peak."""
@@ -61,3 +63,9 @@ class SecondOpinionSettings(Section):
     def wants(self, label: str) -> bool:
         """Whether events of a label get an opinion."""
         return self.labels is None or label in self.labels
+
+
+def texts_of(label: LabelSettings) -> OpinionTexts:
+    """What of a label a second opinion compares with."""
+    seen = label.see or label.prompts
+    return OpinionTexts(tuple(label.prompts), tuple(seen), tuple(label.negatives))

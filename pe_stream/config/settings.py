@@ -175,6 +175,14 @@ class Settings(Section):
         sources = self.labels[label].sources
         return sources is None or source in sources
 
+    def has_opinion(self, label: str) -> bool:
+        """Whether events of `label` get a second opinion: of a label without words there is none.
+
+        False for a label that there is not.
+        """
+        wanted = self.second_opinion is not None and self.second_opinion.wants(label)
+        return wanted and label in self.labels and bool(self.labels[label].prompts)
+
     def labels_of(self, source: str) -> dict[str, LabelSettings]:
         """Labels that listen to `source`, by name, in order; also those not enabled."""
         return {name: label for name, label in self.labels.items() if self.hears(source, name)}

@@ -17,7 +17,7 @@ LATEST = 10 * SAMPLE_RATE
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventExcerpt:
-    """The sound around an event's peak. samples: (n,), on the frame grid where it begins.
+    """The sound around an event's peak. samples: (n,); none where it is gone.
 
     span_s: from its first to its last second, counted as the event's `onset_s`.
     """
@@ -60,15 +60,14 @@ class EventExcerpts:
         return found + self._take(list(self._waiting) if heard.last else due)
 
     def _take(self, ids: Collection[str]) -> list[EventExcerpt]:
-        """The excerpts of events, as far as there is sound; without any, there is none."""
+        """The excerpts of events, as far as there is sound."""
         found = []
         for event in [self._waiting.pop(each) for each in ids]:
             begin, end = self._span(event)
             begin, end = max(begin, self._ring.start), min(end, self._ring.end)
-            if begin < end:
-                span_s = self._seconds(begin), self._seconds(end)
-                samples = self._ring.read(begin, end)
-                found.append(EventExcerpt(event.id, event.label, samples, span_s))
+            end = max(begin, end)  # all of it may be gone
+            span_s = self._seconds(begin), self._seconds(end)
+            found.append(EventExcerpt(event.id, event.label, self._ring.read(begin, end), span_s))
         return found
 
     def _span(self, event: Event) -> tuple[int, int]:
@@ -89,14 +88,10 @@ class OpinionRequest:
 
 
 class OpinionQueue:
-    """Requests, of which the newest is seen to first, and the oldest is given up first.
-
-    given_up: how many were.
-    """
+    """Requests, of which the newest is seen to first, and the oldest is given up first."""
 
     def __init__(self, most: int, wait_s: float) -> None:
         """most: so many wait; wait_s: and so long (s)."""
-        self.given_up = 0
         self._most, self._wait_s = most, wait_s
         self._waiting: deque[OpinionRequest] = deque()
 
@@ -122,6 +117,4 @@ class OpinionQueue:
         return self._waiting.pop() if self._waiting else None
 
     def _give_up(self, count: int) -> list[OpinionRequest]:
-        gone = [self._waiting.popleft() for _ in range(count)]
-        self.given_up += len(gone)
-        return gone
+        return [self._waiting.popleft() for _ in range(count)]

@@ -28,6 +28,7 @@ from pe_stream.daemon.listeners import EventLog, Listeners
 from pe_stream.daemon.mqtt_output import MqttOutput
 from pe_stream.daemon.page import page
 from pe_stream.daemon.resources import Resources
+from pe_stream.daemon.second_opinions import second_opinions
 from pe_stream.daemon.watchdog import Watchdog
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.enrolment_report import report
@@ -101,7 +102,7 @@ class Running:
         self._clips = Clips(
             settings.clips, on_failure=died, on_done=self._clip_done, judged=self._judged
         )
-        self._listeners = Listeners(given.failed, clipped=self._clips.named)
+        self._listeners = Listeners(given.failed, self._clips.named)
         filters = filters_of(settings)
         self._live = Live(
             openers(settings, filters),
@@ -130,6 +131,14 @@ class Running:
             on_failure=died,
             refilter=partial(refilter, filters),
         )
+        self._opinions = second_opinions(
+            stack,
+            settings.second_opinion,
+            self.labels,
+            self._live,
+            self._listeners,
+            on_failure=died,
+        )
         self._mqtt = self._connect(stack, died)
         self._mqtt.start()
         stack.callback(self._mqtt.publisher.stop, FLUSH_S)
@@ -152,7 +161,7 @@ class Running:
             self._metrics,
             self._mqtt.home,
             self._notifications,
-            *([] if self._page is None else [self._page]),
+            *(each for each in (self._page, self._opinions) if each is not None),
             self._scores,
             self._embeddings,
             self._recent,

@@ -158,7 +158,7 @@ def test_where_clips_cannot_be_named_events_are_told_without(
     listeners.event(event(2))
     assert told == ["a: event id-0001 None", "a: event id-0002 None"]
     assert [str(error) for error in failures] == ["no such place"]
-    assert "naming clips has failed" in caplog.text
+    assert "completing events has failed" in caplog.text
     assert "OSError: no such place" in caplog.text
 
 

@@ -26,6 +26,7 @@ from pe_stream.cli.workers import Died, Workers
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
 from pe_stream.config.redaction import redacted
+from pe_stream.config.second_opinion import texts_of
 from pe_stream.core.types import FRAME_S, SAMPLE_RATE, Event, FrameScores, Samples
 from pe_stream.core.words import visible
 from pe_stream.errors import (
@@ -44,7 +45,6 @@ from pe_stream.pipeline.second_opinion import (
     SecondOpinions,
     prepare_second_opinions,
     refuse_pipe,
-    texts_of,
 )
 
 log = logging.getLogger(__name__)
