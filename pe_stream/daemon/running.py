@@ -19,6 +19,7 @@ from pe_stream.config import Settings, local_time
 from pe_stream.config.edit import ConfigFile
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.messages import Topics
+from pe_stream.core.opinion import OpinionStatus
 from pe_stream.daemon.active_labels import ActiveLabels, labels_by_source
 from pe_stream.daemon.breaks import Breaks
 from pe_stream.daemon.calibrations import Calibrations
@@ -201,7 +202,9 @@ class Running:
         store, resources = self._unavailable_reason, self._resources.shortage
         untaken = self._mqtt.publisher.untaken_reason
         for source, status in self._live.statuses.items():
-            told = self._health[source].due(status, store, resources, now_s, untaken)
+            told = self._health[source].due(
+                status, store, resources, now_s, untaken, opinions=self._opinion_status
+            )
             if told is not None:
                 self._listeners.health(source, told)
 
@@ -209,6 +212,10 @@ class Running:
         """Tell everybody how the last run's open events end, as soon as the store knows them."""
         if unfinished := self._mqtt.go_on():
             self._live.tell(unfinished)
+
+    @property
+    def _opinion_status(self) -> OpinionStatus | None:
+        return None if self._opinions is None else self._opinions.status
 
     @property
     def _unavailable_reason(self) -> str | None:
@@ -285,6 +292,7 @@ class Running:
             notifications=self._notifications,
             clips=self._clips.counts,
             events=None if self._store is None else self._store.status,
+            opinions=lambda: self._opinion_status,
             kept=kept,
             viewers=None if viewed is None else lambda: viewed.viewers,
         )
@@ -305,7 +313,9 @@ class Running:
         store, resources = self._unavailable_reason, self._resources.shortage
         untaken = self._mqtt.publisher.untaken_reason
         return {
-            source: self._health[source].shown(status, store, resources, untaken)
+            source: self._health[source].shown(
+                status, store, resources, untaken, opinions=self._opinion_status
+            )
             | {"sound_level": status.level and status.level.to_dict()}
             for source, status in self._live.statuses.items()
         }
