@@ -28,7 +28,7 @@ from pe_stream.core.clipper import ClipOutcome, Piece
 from pe_stream.core.detector import Heard
 from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.smoothing import smoothed
-from pe_stream.core.types import FRAME, FRAME_NS, Phase
+from pe_stream.core.types import FRAME, FRAME_NS, Phase, SecondOpinion
 from pe_stream.web.passwords import hash_password
 from pe_stream.web.times import utc
 
@@ -476,6 +476,27 @@ def test_events_of_before_are_on_their_tracks(chromium: Browser, house: Standing
         }
         expect(on["dog"]).to_be_visible()
         expect(on["knock"]).to_be_hidden()
+
+
+def test_a_second_opinion_is_shown_when_it_comes(chromium: Browser, house: Standing) -> None:
+    told = event(1, Phase.END, 1.0, source="kitchen", label="dog")
+    house.store.record(told, [])
+    judged = replace(
+        told,
+        second_opinion=SecondOpinion(0.714, None, None, None, 0, (0.0, 8.0), "pe-av-small", 5300),
+    )
+    with at(chromium, house, f"event/{told.id}") as opened:
+        facts = opened.get_by_test_id("facts")
+        expect(facts).to_contain_text("Checkpoint")
+        expect(opened.get_by_test_id("opinion")).to_have_count(0)
+        other = replace(judged, id="another")
+        for each in (other, judged):
+            house.server.opinion(each)
+        expect(opened.get_by_test_id("opinion")).to_have_text("sound 0.71 (uncalibrated)")
+        expect(facts).to_contain_text("By pe-av-small, on 8 s around the peak, in 5.3 s.")
+    house.store.record_opinion(judged, [])
+    with at(chromium, house, f"event/{told.id}") as opened:
+        expect(opened.get_by_test_id("opinion")).to_have_text("sound 0.71 (uncalibrated)")
 
 
 # An event that teaches
