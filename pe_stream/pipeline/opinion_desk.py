@@ -152,7 +152,13 @@ class OpinionDesk:
             opinion = process.opinion_on(request.excerpt, patience_s)
         finally:
             now_s = time.monotonic()
-            if opinion is None or self._queue.is_late(request, now_s):
+            if opinion is None:
+                self._give_up([request])
+            elif self._queue.is_late(request, now_s):
+                log.warning(
+                    "a second opinion took longer than second_opinion.wait_s (%g), and is given up",
+                    self._settings.wait_s,
+                )
                 self._give_up([request])
             else:
                 with self._changed:

@@ -40,10 +40,12 @@ KILL_S = 1.0
 _NICENESS = 19
 """It has what nobody else wants."""
 
-_PROGRAM = (
-    # First, so that every thread that a library starts has it.
-    f"import os; os.nice({_NICENESS}); from pe_stream.pipeline.opinion_child import start; start()"
-)
+_PROGRAM = f"""import contextlib, os
+with contextlib.suppress(OSError):  # not allowed here
+    os.nice({_NICENESS})  # before any library starts a thread
+from pe_stream.pipeline.opinion_child import start
+start()
+"""
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _MOST_AT_ONCE = 1 << 20
 
