@@ -44,17 +44,17 @@ def start() -> None:
     logging.basicConfig(handlers=[_ToParent(out)], level=logging.WARNING, force=True)
     _, setup = messages.get()
     try:
-        answers = _Answers(json.loads(setup))
+        giver = _OpinionGiver(json.loads(setup))
     except PeStreamError as error:
         _tell(out, FAILED, str(error).encode())
         sys.exit(error.exit_code)
-    _tell(out, READY, json.dumps(answers.about()).encode())
+    _tell(out, READY, json.dumps(giver.about()).encode())
     while True:
         _, asked = messages.get()
-        _tell(out, OPINION, json.dumps(answers.of(asked)).encode())
+        _tell(out, OPINION, json.dumps(giver.of(asked)).encode())
 
 
-class _Answers:
+class _OpinionGiver:
     """A loaded checkpoint, and the texts that it is asked about."""
 
     def __init__(self, setup: dict[str, Any]) -> None:
