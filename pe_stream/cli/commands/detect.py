@@ -19,9 +19,10 @@ from tqdm import tqdm
 from pe_stream.assets import EVERYDAY
 from pe_stream.audio import media
 from pe_stream.audio.spectrogram import Spectrogram
+from pe_stream.cli.event_lines import LINES, TSV_HEADER
 from pe_stream.cli.journal import Journal
 from pe_stream.cli.log_handler import log_to_stderr
-from pe_stream.cli.options import DetectFormat, DetectOptions
+from pe_stream.cli.options import DetectOptions
 from pe_stream.cli.workers import Died, Workers
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
@@ -58,9 +59,6 @@ class _FileReader:
     node: str
     options: DetectOptions
     opinions: SecondOpinions | None
-
-
-_TSV_HEADER = "file\tonset_s\toffset_s\tlabel\tpeak\tmean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ def run(options: DetectOptions) -> int:
                 log.info("%d of %d files are done already", len(files) - len(left), len(files))
             files = left
         if options.format == "tsv" and not (journal and journal.begun):
-            print(_TSV_HEADER)
+            print(TSV_HEADER)
         stack.callback(_tell, failures, len(files))
         for file, done in zip(files, _read(files, settings, options), strict=True):
             for line in done.lines:
@@ -285,7 +283,7 @@ def _detect_file(file: str, reader: _FileReader, tell: Callable[[str], object]) 
         keep = scores.append if options.scores or options.plot else None
         for event in _events(file, recording, reader, listen, keep):
             with progress.external_write_mode():
-                tell(_LINES[options.format](file, event))
+                tell(LINES[options.format](file, event))
             if spectrogram is not None:
                 events.append(event)
     if recording.nonfinite:
@@ -329,24 +327,3 @@ def _events(
 def _write_scores(path: Path, scorer: Scorer, scores: FrameScores) -> None:
     labels = np.array([rule.name for rule in scorer.labels.rules])
     np.savez_compressed(path, labels=labels, scores=scores, frame_s=FRAME_S)
-
-
-def _jsonl(_: str, event: Event) -> str:
-    return event.to_json()
-
-
-def _tsv(file: str, event: Event) -> str:
-    numbers = f"{event.onset_s:.3f}\t{event.offset_s:.3f}\t{event.label}"
-    name = visible(file.replace("\\", "\\\\"))
-    return f"{name}\t{numbers}\t{event.peak:.4f}\t{event.mean:.4f}"
-
-
-def _audacity(_: str, event: Event) -> str:
-    return f"{event.onset_s:.6f}\t{event.offset_s:.6f}\t{event.label}"
-
-
-_LINES: dict[DetectFormat, Callable[[str, Event], str]] = {
-    "jsonl": _jsonl,
-    "tsv": _tsv,
-    "audacity": _audacity,
-}
