@@ -43,7 +43,7 @@ class Health:
         untaken_reason: what the broker does not take. opinions: None where nobody gives any.
         """
         why = status.reason, unavailable_reason, shortage, untaken_reason, status.engine_reason
-        now = (status.account.state, *why, opinions and opinions.reason)
+        now = (status.account.state, *why, None if opinions is None else opinions.reason)
         if now == self._told and now_s < self._next_s:
             return None
         self._told, self._next_s = now, now_s + HEALTH_S
