@@ -90,7 +90,7 @@ LIBRARIES = {
     "prometheus_client": {"outputs.metrics"},
     "pydantic": {"config", "serving", "web", "workbench.bench", "workbench.evaluation"},
     "pydantic_core": {"config", "web"},
-    "safetensors": {"model", "workbench.training"},
+    "safetensors": {"model", "workbench.bench", "workbench.training"},
     "sounddevice": {"audio.portaudio"},
     "soxr": {"audio", "workbench"},
     "starlette": {"web"},

@@ -33,6 +33,7 @@ from pe_stream.workbench.bench import (
     hops,
     latency,
     live,
+    opinions,
     plain,
     random_weights,
     report,
@@ -66,10 +67,16 @@ def run(options: BenchOptions) -> int:
     """
     settings = _settings(options)
     _refuse_unwritable(options)
-    with _terminable(), _checkpoint(options) as checkpoint:
-        made = measure(options, settings, checkpoint)
+    if options.second_opinion:
+        with _terminable():
+            made = opinions.measure(options)
+        table = opinions.as_table(made)
+    else:
+        with _terminable(), _checkpoint(options) as checkpoint:
+            made = measure(options, settings, checkpoint)
+        table = report.as_table(made)
     told = json.dumps(made, indent=2, ensure_ascii=False)
-    print(told if options.json == STDOUT else report.as_table(made))
+    print(told if options.json == STDOUT else table)
     if options.json not in (None, STDOUT):
         path = Path(str(options.json))
         with writing(path):
@@ -274,6 +281,10 @@ def _terminable() -> Iterator[None]:
 
 def _refuse_unwritable(options: BenchOptions) -> None:
     """Find out before the long run, not after it."""
+    if options.second_opinion and options.plot is not None:
+        raise UsageError("--plot: there is no picture of what a second opinion costs")
+    if options.second_opinion and EMBEDDED in (options.size, options.checkpoint):
+        raise UsageError("--second-opinion: the embedded checkpoint has none; take --size small")
     if options.plot is not None:
         require_plot()
     for path in (options.json, options.plot):

@@ -30,6 +30,13 @@ class BenchOptions:
         default=None,
         metadata=option(group="what", metavar="X", help="embedded, a hub id, or a folder"),
     )
+    second_opinion: bool = field(
+        default=False,
+        metadata=switch(
+            "instead of all else: what a second opinion costs, by random weights of --size "
+            "(default small), or by --checkpoint"
+        ),
+    )
     streams: int | None = field(
         default=None,
         metadata=option(type=types.between(1, 4096), metavar="N", help="try no more than N live"),
