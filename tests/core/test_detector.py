@@ -484,7 +484,7 @@ def test_what_was_heard_says_which_segment_it_is_of() -> None:
     of_first = [each for each in heard if each.segment == 0]
     of_second = heard[len(of_first) :]
     assert {each.segment for each in of_second} == {len(first)}
-    for each in (of_first, of_second):
-        assert [one.last for one in each] == [False] * (len(each) - 1) + [True]
+    for of_one in (of_first, of_second):
+        assert [each.last for each in of_one] == [False] * (len(of_one) - 1) + [True]
     assert sum(len(each.samples) for each in of_first) == len(first)
     assert sum(len(each.samples) for each in of_second) == len(second)
