@@ -63,9 +63,16 @@ class OpinionScores:
         self, pictures: int, span_s: tuple[float, float], checkpoint: str, took_s: float
     ) -> SecondOpinion:
         """The second opinion that they are; all else as of one, but how long it took (s)."""
-        scores = (self.sound, self.picture, self.both, self.together)
-        rounded = [None if score is None else round(score, 4) for score in scores]
-        return SecondOpinion(*rounded, pictures, span_s, checkpoint, round(1000 * took_s))
+        return SecondOpinion(
+            sound=_rounded(self.sound),
+            picture=_rounded(self.picture),
+            both=_rounded(self.both),
+            together=_rounded(self.together),
+            pictures=pictures,
+            span_s=span_s,
+            checkpoint=checkpoint,
+            took_ms=round(1000 * took_s),
+        )
 
 
 class OpinionModel:
@@ -212,6 +219,10 @@ def _of_opinion() -> Iterator[None]:
         yield
     except UnavailableError as error:
         raise type(error)(f"second opinion: {str(error).removesuffix(OFFER)}") from error
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)
 
 
 def _score(logits: Tensor) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from stand_ins import event
@@ -25,7 +27,7 @@ def heard(begin: int, end: int, *events: Event, segment: int = 0, last: bool = F
     return Heard(begin, 0, NONE, list(events), samples, segment=segment, last=last)
 
 
-def bark(peak_s: float, phase: Phase = Phase.START, number: int = 1, **more: object) -> Event:
+def bark(peak_s: float, phase: Phase = Phase.START, number: int = 1, **more: Any) -> Event:
     return event(number, phase, peak_s=peak_s, **more)
 
 

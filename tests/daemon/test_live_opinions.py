@@ -89,8 +89,8 @@ def bark(number: int, phase: Phase = Phase.START, label: str = "dog", **more: An
 def test_an_opinion_is_told_with_the_event_as_it_was_told_last(house: House) -> None:
     house.hear(bark(1), seconds=5)
     assert [each.event_id for each in house.asked] == ["id-0001"]
-    house.hear(bark(1, Phase.UPDATE, 1.0))
-    house.hear(ended := bark(1, Phase.END, 2.0))
+    house.hear(bark(1, Phase.UPDATE, duration_s=1.0))
+    house.hear(ended := bark(1, Phase.END, duration_s=2.0))
     house.answer(OPINION)
     assert house.told == [replace(ended, second_opinion=OPINION)]
     assert house.made._events == {}

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,14 +78,18 @@ class Desk:
         return self.processes[-1]._process.pid
 
 
+DeskOf = Callable[..., AbstractContextManager[Desk]]
+"""Makes a desk with a checkpoint and keys of its settings."""
+
+
 def noise(count: int) -> Samples:
     return np.random.default_rng(count).normal(0, 0.1, count).astype(np.float32)
 
 
 @pytest.fixture
-def desk_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+def desk_of(monkeypatch: pytest.MonkeyPatch) -> DeskOf:
     @contextmanager
-    def desk(checkpoint: Path, **keys: float) -> Iterator[Desk]:
+    def desk(checkpoint: Path, **keys: Any) -> Iterator[Desk]:
         around = Desk(DOG)
 
         class Noted(OpinionProcess):
@@ -121,7 +126,7 @@ def alive(pid: int) -> bool:
 
 
 def test_what_is_asked_is_answered(
-    desk_of: Callable[..., Desk], pe_av: Path, monkeypatch: pytest.MonkeyPatch
+    desk_of: DeskOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a process that has what nobody else wants."""
     niced = opinion_process._PROGRAM.replace("os.nice(0)", "os.nice(19)")
@@ -148,9 +153,7 @@ def test_what_is_asked_is_answered(
     assert status.seconds >= opinion.took_ms / 1000 > 0
 
 
-def test_a_killed_process_costs_one_opinion_at_most(
-    desk_of: Callable[..., Desk], pe_av: Path
-) -> None:
+def test_a_killed_process_costs_one_opinion_at_most(desk_of: DeskOf, pe_av: Path) -> None:
     with desk_of(pe_av) as desk:
         pid = desk.loads()
         os.kill(pid, signal.SIGSTOP)  # so that it is at work on it
@@ -172,7 +175,7 @@ def test_a_killed_process_costs_one_opinion_at_most(
 
 
 def test_one_that_hangs_is_ended(
-    desk_of: Callable[..., Desk], pe_av: Path, monkeypatch: pytest.MonkeyPatch
+    desk_of: DeskOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(opinion_desk, "HUNG_S", 0.0)
     with desk_of(pe_av, wait_s=1.0) as desk:
@@ -186,7 +189,7 @@ def test_one_that_hangs_is_ended(
 
 
 def test_what_comes_too_late_is_given_up(
-    desk_of: Callable[..., Desk], pe_av: Path, caplog: pytest.LogCaptureFixture
+    desk_of: DeskOf, pe_av: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with desk_of(pe_av, wait_s=1.0) as desk:
         pid = desk.loads()
@@ -201,7 +204,7 @@ def test_what_comes_too_late_is_given_up(
     assert "longer than second_opinion.wait_s (1)" in caplog.text
 
 
-def test_many_at_once_are_bounded(desk_of: Callable[..., Desk], tmp_path: Path) -> None:
+def test_many_at_once_are_bounded(desk_of: DeskOf, tmp_path: Path) -> None:
     """Whatever the process does: here it cannot load."""
     with desk_of(tmp_path) as desk:
         for number in range(opinion_desk.MOST_WAITING + 3):
@@ -210,7 +213,7 @@ def test_many_at_once_are_bounded(desk_of: Callable[..., Desk], tmp_path: Path) 
 
 
 def test_a_checkpoint_that_cannot_be_loaded_is_said(
-    desk_of: Callable[..., Desk], level: Path, caplog: pytest.LogCaptureFixture
+    desk_of: DeskOf, level: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And tried again: the hub may be away while a house starts."""
     with desk_of(level) as desk:
@@ -223,7 +226,7 @@ def test_a_checkpoint_that_cannot_be_loaded_is_said(
     assert "Traceback" not in caplog.text
 
 
-def test_other_labels_are_asked_about(desk_of: Callable[..., Desk], pe_av: Path) -> None:
+def test_other_labels_are_asked_about(desk_of: DeskOf, pe_av: Path) -> None:
     with desk_of(pe_av) as desk:
         desk.loads()
         desk.labels = {"dog": DOG["dog"].model_copy(update={"threshold": 0.7})}
@@ -241,7 +244,7 @@ def test_other_labels_are_asked_about(desk_of: Callable[..., Desk], pe_av: Path)
         assert desk.made.status.restarts == 0
 
 
-def test_no_growth(desk_of: Callable[..., Desk], pe_av: Path) -> None:
+def test_no_growth(desk_of: DeskOf, pe_av: Path) -> None:
     with desk_of(pe_av, wait_s=3600.0) as desk:
         pid = desk.loads()
         used = []
@@ -273,7 +276,7 @@ os._exit(1)
     wait_until(lambda: not alive(pid), "it has ended")
 
 
-def test_a_stop_waits_for_no_loading(desk_of: Callable[..., Desk], pe_av: Path) -> None:
+def test_a_stop_waits_for_no_loading(desk_of: DeskOf, pe_av: Path) -> None:
     with desk_of(pe_av) as desk:
         wait_until(lambda: len(desk.processes) == 1, "a process")
         begun_s = time.monotonic()

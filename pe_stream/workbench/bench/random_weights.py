@@ -74,7 +74,7 @@ def pe_av_folder(shape: Shape, tower: Mapping[str, Any]) -> Iterator[Path]:
         "audio_config": audio,
         "video_config": video | {"vision_config": dict(tower)},
     }
-    heard = config(audio, shape.text_width)
+    heard: Any = config(audio, shape.text_width)
     said = {
         "model_type": "pe_audio_video",
         "text_config": heard.text_config.to_dict(),

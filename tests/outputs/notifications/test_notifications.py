@@ -9,7 +9,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -180,7 +180,10 @@ class TestOpinions:
         with telling(hook=hook) as told:
             told.event(event(1, clip=str(clip)))
             ended = event(1, Phase.END, clip=str(clip), second_opinion=opinion(0.5))
-            acts = [lambda: told.opinion(ended), lambda: told.clip(ended.id, clip)]
+            acts: list[Callable[[], None]] = [
+                lambda: told.opinion(ended),
+                lambda: told.clip(ended.id, clip),
+            ]
             first, second = reversed(acts) if clip_first else acts
             told.event(replace(ended, second_opinion=None))
             first()
