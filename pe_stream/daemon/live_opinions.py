@@ -13,7 +13,7 @@ from pe_stream.core.opinion_requests import EventExcerpts
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase, SecondOpinion
 from pe_stream.daemon.active_labels import ActiveLabels
 from pe_stream.pipeline.live import Live
-from pe_stream.pipeline.opinion_desk import OpinionDesk
+from pe_stream.pipeline.opinion_service import OpinionService
 
 
 class LiveOpinions(Listener):
@@ -34,11 +34,11 @@ class LiveOpinions(Listener):
         """Prepare; nothing is asked before `start`.
 
         labels: those in force. live: has the scoring thread. listeners: told of opinions, on that.
-        on_failure: see OpinionDesk.
+        on_failure: see OpinionService.
         """
         self._labels, self._live, self._listeners = labels, live, listeners
         self._around = round(settings.before_s * SAMPLE_RATE), round(settings.after_s * SAMPLE_RATE)
-        self._desk = OpinionDesk(
+        self._service = OpinionService(
             settings, lambda: labels.settings.labels, self._answered, on_failure
         )
         self._excerpts: dict[str, EventExcerpts] = {}
@@ -48,15 +48,15 @@ class LiveOpinions(Listener):
     @property
     def status(self) -> OpinionStatus:
         """How it does; on any thread."""
-        return self._desk.status
+        return self._service.status
 
     def start(self) -> None:
         """Begin to ask."""
-        self._desk.start()
+        self._service.start()
 
     def stop(self) -> None:
         """Ask no more; what is not answered yet is left."""
-        self._desk.stop()
+        self._service.stop()
 
     def completed(self, event: Event) -> Event:
         """An event with the opinion on it, where there is one by now."""
@@ -77,7 +77,7 @@ class LiveOpinions(Listener):
         """Ask about events of which all sound has come."""
         for excerpt in self._of(source).heard(heard):
             if len(excerpt.samples):
-                self._desk.ask(excerpt)
+                self._service.ask(excerpt)
             else:
                 self._take(excerpt.event_id, None)
 

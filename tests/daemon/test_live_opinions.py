@@ -77,8 +77,8 @@ class House(Listener):
 @pytest.fixture
 def house(monkeypatch: pytest.MonkeyPatch) -> House:
     asked: list[EventExcerpt] = []
-    desk = SimpleNamespace(ask=asked.append)
-    monkeypatch.setattr(live_opinions, "OpinionDesk", lambda *_: desk)
+    service = SimpleNamespace(ask=asked.append)
+    monkeypatch.setattr(live_opinions, "OpinionService", lambda *_: service)
     return House(asked=asked)
 
 

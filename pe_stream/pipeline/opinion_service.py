@@ -41,7 +41,7 @@ STOP_S = 2.0
 _TURN_S = 1.0
 
 
-class OpinionDesk:
+class OpinionService:
     """Gives second opinions; safe to use from any thread.
 
     labels: those in force, by name. told: called with an event's id and the opinion on it, None

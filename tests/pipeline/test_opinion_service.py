@@ -1,6 +1,6 @@
 """Opinions by a process of its own: what is asked is answered or given up, whatever becomes of it.
 
-`OPINIONS=500 pytest tests/pipeline/test_opinion_desk.py -k growth` asks for more of them.
+`OPINIONS=500 pytest tests/pipeline/test_opinion_service.py -k growth` asks for more of them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from pe_stream.core.opinion_requests import EventExcerpt
 from pe_stream.core.types import FRAME, Samples, SecondOpinion
 from pe_stream.errors import UnavailableError
 from pe_stream.model.second_opinion import load_opinion_model
-from pe_stream.pipeline import opinion_desk, opinion_process
-from pe_stream.pipeline.opinion_desk import OpinionDesk
+from pe_stream.pipeline import opinion_process, opinion_service
 from pe_stream.pipeline.opinion_process import OpinionProcess
+from pe_stream.pipeline.opinion_service import OpinionService
 
 OPINIONS = int(os.environ.get("OPINIONS", "30"))
 
@@ -45,18 +45,18 @@ LOADED_S = 60.0
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses after a failure are short, and the process has its share of a busy machine."""
-    monkeypatch.setattr(opinion_desk, "LONGEST_PAUSE_S", 0.1)
-    monkeypatch.setattr(opinion_desk, "_TURN_S", 0.05)
+    monkeypatch.setattr(opinion_service, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(opinion_service, "_TURN_S", 0.05)
     usual = opinion_process._PROGRAM.replace("os.nice(19)", "os.nice(0)")
     monkeypatch.setattr(opinion_process, "_PROGRAM", usual)
 
 
 @dataclass
-class Desk:
-    """A desk, what it has told, and its processes."""
+class Asked:
+    """A service, what it has told, and its processes."""
 
     labels: Mapping[str, LabelSettings]
-    made: OpinionDesk = field(init=False)
+    made: OpinionService = field(init=False)
     told: list[tuple[str, SecondOpinion | None]] = field(default_factory=list)
     failed: list[BaseException] = field(default_factory=list)
     processes: list[OpinionProcess] = field(default_factory=list)
@@ -78,8 +78,8 @@ class Desk:
         return self.processes[-1]._process.pid
 
 
-DeskOf = Callable[..., AbstractContextManager[Desk]]
-"""Makes a desk with a checkpoint and keys of its settings."""
+ServiceOf = Callable[..., AbstractContextManager[Asked]]
+"""Makes a service with a checkpoint and keys of its settings."""
 
 
 def noise(count: int) -> Samples:
@@ -87,19 +87,19 @@ def noise(count: int) -> Samples:
 
 
 @pytest.fixture
-def desk_of(monkeypatch: pytest.MonkeyPatch) -> DeskOf:
+def service_of(monkeypatch: pytest.MonkeyPatch) -> ServiceOf:
     @contextmanager
-    def desk(checkpoint: Path, **keys: Any) -> Iterator[Desk]:
-        around = Desk(DOG)
+    def service(checkpoint: Path, **keys: Any) -> Iterator[Asked]:
+        around = Asked(DOG)
 
         class Noted(OpinionProcess):
             def __init__(self, *given: object) -> None:
                 super().__init__(*given)  # type: ignore[arg-type] # as they came
                 around.processes.append(self)
 
-        monkeypatch.setattr(opinion_desk, "OpinionProcess", Noted)
+        monkeypatch.setattr(opinion_service, "OpinionProcess", Noted)
         settings = SecondOpinionSettings(checkpoint=str(checkpoint), device="cpu", **keys)
-        around.made = OpinionDesk(
+        around.made = OpinionService(
             settings,
             lambda: around.labels,
             lambda *told: around.told.append(told),
@@ -114,7 +114,7 @@ def desk_of(monkeypatch: pytest.MonkeyPatch) -> DeskOf:
         assert all(each.ended for each in around.processes)
         assert around.failed == []
 
-    return desk
+    return service
 
 
 def alive(pid: int) -> bool:
@@ -126,20 +126,20 @@ def alive(pid: int) -> bool:
 
 
 def test_what_is_asked_is_answered(
-    desk_of: DeskOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch
+    service_of: ServiceOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a process that has what nobody else wants."""
     niced = opinion_process._PROGRAM.replace("os.nice(0)", "os.nice(19)")
     monkeypatch.setattr(opinion_process, "_PROGRAM", niced)
-    with desk_of(pe_av) as desk:
-        assert desk.made.status.reason == f"loading {pe_av}"
-        asked = desk.ask("a", 1.01)
-        desk.has_told("a")
-        status = desk.made.status
-        pid = desk.loads()
+    with service_of(pe_av) as service:
+        assert service.made.status.reason == f"loading {pe_av}"
+        asked = service.ask("a", 1.01)
+        service.has_told("a")
+        status = service.made.status
+        pid = service.loads()
         tasks = Path(f"/proc/{pid}/task").iterdir()
         assert {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks} == {19}
-    opinion = desk.told[0][1]
+    opinion = service.told[0][1]
     assert opinion is not None
     assert (opinion.checkpoint, opinion.span_s, opinion.pictures) == (str(pe_av), (2.0, 3.01), 0)
     assert (opinion.picture, opinion.both, opinion.together) == (None, None, None)
@@ -153,72 +153,72 @@ def test_what_is_asked_is_answered(
     assert status.seconds >= opinion.took_ms / 1000 > 0
 
 
-def test_a_killed_process_costs_one_opinion_at_most(desk_of: DeskOf, pe_av: Path) -> None:
-    with desk_of(pe_av) as desk:
-        pid = desk.loads()
+def test_a_killed_process_costs_one_opinion_at_most(service_of: ServiceOf, pe_av: Path) -> None:
+    with service_of(pe_av) as service:
+        pid = service.loads()
         os.kill(pid, signal.SIGSTOP)  # so that it is at work on it
-        desk.ask("a")
-        wait_until(lambda: len(desk.made._queue) == 0, "it is asked")
-        desk.ask("b")
+        service.ask("a")
+        wait_until(lambda: len(service.made._queue) == 0, "it is asked")
+        service.ask("b")
         os.kill(pid, signal.SIGKILL)
-        desk.has_told("a", "b")
-        assert desk.loads(2) != pid
-        (_, first), (_, second) = desk.told
+        service.has_told("a", "b")
+        assert service.loads(2) != pid
+        (_, first), (_, second) = service.told
         assert first is None
         assert second is not None
-        status = desk.made.status
+        status = service.made.status
         assert (status.asked, status.answered, status.given_up, status.restarts) == (2, 1, 1, 1)
         # One that dies while nothing is asked is begun again, too.
-        os.kill(desk.loads(2), signal.SIGKILL)
-        wait_until(lambda: len(desk.processes) == 3, "another", LOADED_S)
-        assert desk.made.status.given_up == 1
+        os.kill(service.loads(2), signal.SIGKILL)
+        wait_until(lambda: len(service.processes) == 3, "another", LOADED_S)
+        assert service.made.status.given_up == 1
 
 
 def test_one_that_hangs_is_ended(
-    desk_of: DeskOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch
+    service_of: ServiceOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opinion_desk, "HUNG_S", 0.0)
-    with desk_of(pe_av, wait_s=1.0) as desk:
-        pid = desk.loads()
+    monkeypatch.setattr(opinion_service, "HUNG_S", 0.0)
+    with service_of(pe_av, wait_s=1.0) as service:
+        pid = service.loads()
         os.kill(pid, signal.SIGSTOP)
-        desk.ask("a", 8.0)  # more than a pipe holds
-        desk.has_told("a")
-        assert desk.told[0][1] is None
+        service.ask("a", 8.0)  # more than a pipe holds
+        service.has_told("a")
+        assert service.told[0][1] is None
         wait_until(lambda: not alive(pid), "it is gone")
-        wait_until(lambda: len(desk.processes) == 2, "another")
+        wait_until(lambda: len(service.processes) == 2, "another")
 
 
 def test_what_comes_too_late_is_given_up(
-    desk_of: DeskOf, pe_av: Path, caplog: pytest.LogCaptureFixture
+    service_of: ServiceOf, pe_av: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with desk_of(pe_av, wait_s=1.0) as desk:
-        pid = desk.loads()
+    with service_of(pe_av, wait_s=1.0) as service:
+        pid = service.loads()
         os.kill(pid, signal.SIGSTOP)
-        desk.ask("a")
+        service.ask("a")
         time.sleep(1.1)
         os.kill(pid, signal.SIGCONT)
-        desk.has_told("a")
-        assert desk.told[0][1] is None
-        assert desk.made.status.given_up == 1
-        assert desk.loads() == pid, "it did not fail"
+        service.has_told("a")
+        assert service.told[0][1] is None
+        assert service.made.status.given_up == 1
+        assert service.loads() == pid, "it did not fail"
     assert "longer than second_opinion.wait_s (1)" in caplog.text
 
 
-def test_many_at_once_are_bounded(desk_of: DeskOf, tmp_path: Path) -> None:
+def test_many_at_once_are_bounded(service_of: ServiceOf, tmp_path: Path) -> None:
     """Whatever the process does: here it cannot load."""
-    with desk_of(tmp_path) as desk:
-        for number in range(opinion_desk.MOST_WAITING + 3):
-            desk.ask(f"{number}", 0.04)
-        assert desk.told == [("0", None), ("1", None), ("2", None)]
+    with service_of(tmp_path) as service:
+        for number in range(opinion_service.MOST_WAITING + 3):
+            service.ask(f"{number}", 0.04)
+        assert service.told == [("0", None), ("1", None), ("2", None)]
 
 
 def test_a_checkpoint_that_cannot_be_loaded_is_said(
-    desk_of: DeskOf, level: Path, caplog: pytest.LogCaptureFixture
+    service_of: ServiceOf, level: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And tried again: the hub may be away while a house starts."""
-    with desk_of(level) as desk:
-        wait_until(lambda: desk.made.status.restarts > 0, "another try", LOADED_S)
-        status = desk.made.status
+    with service_of(level) as service:
+        wait_until(lambda: service.made.status.restarts > 0, "another try", LOADED_S)
+        status = service.made.status
         assert status.reason is not None
         assert status.reason.startswith(f"checkpoint '{level}'")
         assert "give a PE-AV checkpoint" in status.reason
@@ -226,35 +226,35 @@ def test_a_checkpoint_that_cannot_be_loaded_is_said(
     assert "Traceback" not in caplog.text
 
 
-def test_other_labels_are_asked_about(desk_of: DeskOf, pe_av: Path) -> None:
-    with desk_of(pe_av) as desk:
-        desk.loads()
-        desk.labels = {"dog": DOG["dog"].model_copy(update={"threshold": 0.7})}
-        desk.ask("a")
-        desk.has_told("a")
-        assert len(desk.processes) == 1, "its words are the same"
-        desk.labels = {"cat": LabelSettings(prompts=("a cat",))}
-        desk.loads(2)
-        desk.ask("b", label="cat")
-        desk.ask("c", label="dog")  # it has just gone
-        wait_until(lambda: len(desk.told) == 3, "both are seen to", LOADED_S)
-        told = dict(desk.told)
+def test_other_labels_are_asked_about(service_of: ServiceOf, pe_av: Path) -> None:
+    with service_of(pe_av) as service:
+        service.loads()
+        service.labels = {"dog": DOG["dog"].model_copy(update={"threshold": 0.7})}
+        service.ask("a")
+        service.has_told("a")
+        assert len(service.processes) == 1, "its words are the same"
+        service.labels = {"cat": LabelSettings(prompts=("a cat",))}
+        service.loads(2)
+        service.ask("b", label="cat")
+        service.ask("c", label="dog")  # it has just gone
+        wait_until(lambda: len(service.told) == 3, "both are seen to", LOADED_S)
+        told = dict(service.told)
         assert told["b"] is not None
         assert told["c"] is None
-        assert desk.made.status.restarts == 0
+        assert service.made.status.restarts == 0
 
 
-def test_no_growth(desk_of: DeskOf, pe_av: Path) -> None:
-    with desk_of(pe_av, wait_s=3600.0) as desk:
-        pid = desk.loads()
+def test_no_growth(service_of: ServiceOf, pe_av: Path) -> None:
+    with service_of(pe_av, wait_s=3600.0) as service:
+        pid = service.loads()
         used = []
         for number in range(OPINIONS):
-            desk.ask(f"{number}", 8.0)
-            desk.has_told(*map(str, range(number + 1)))
+            service.ask(f"{number}", 8.0)
+            service.has_told(*map(str, range(number + 1)))
             pages = Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]
             used.append(int(pages) * os.sysconf("SC_PAGE_SIZE"))
-        assert all(opinion is not None for _, opinion in desk.told)
-        assert desk.loads() == pid
+        assert all(opinion is not None for _, opinion in service.told)
+        assert service.loads() == pid
     # What is freed is kept, so that the first ones fill the heap; then nothing is added.
     assert max(used[OPINIONS // 2 :]) - max(used[: OPINIONS // 2]) < 8 * 2**20, used
 
@@ -276,9 +276,9 @@ os._exit(1)
     wait_until(lambda: not alive(pid), "it has ended")
 
 
-def test_a_stop_waits_for_no_loading(desk_of: DeskOf, pe_av: Path) -> None:
-    with desk_of(pe_av) as desk:
-        wait_until(lambda: len(desk.processes) == 1, "a process")
+def test_a_stop_waits_for_no_loading(service_of: ServiceOf, pe_av: Path) -> None:
+    with service_of(pe_av) as service:
+        wait_until(lambda: len(service.processes) == 1, "a process")
         begun_s = time.monotonic()
     assert time.monotonic() - begun_s < within(2.0)
 
