@@ -19,7 +19,7 @@ from pe_stream.outputs.http_server import KNOWN
 from pe_stream.serving.heads import BYTES, MOST_BODY, MOST_FRAMES, MOST_ITEMS, VERSION
 from pe_stream.serving.scoring import FullError, Scoring
 from pe_stream.serving.tokens import Tokens
-from pe_stream.serving.wire import HearRequest, WireError, unpack_request
+from pe_stream.serving.wire import HearRequest, WireError, pack_reply, unpack_request
 from pe_stream.version import __version__
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -153,7 +153,7 @@ class EngineApplication:
                 raise _Refused(499, "whoever asked has gone")
             if answer.cancelled():
                 raise _Refused(503, "it is stopping")
-            return answer.result()
+            return pack_reply(answer.result())
         finally:
             gone.cancel()
             answer.cancel()

@@ -22,12 +22,12 @@ from pe_stream.model.engine import Engine
 from pe_stream.model.prompts import LabelEmbeddings, label_embeddings
 from pe_stream.serving.heads import MOST_VALUES
 from pe_stream.serving.wire import (
+    NEED_LABELS,
+    HearReply,
     HearRequest,
     Item,
     ScoredItem,
     WireError,
-    pack_need_of_labels,
-    pack_reply,
 )
 
 FORGET_S = 60.0
@@ -53,7 +53,7 @@ class _Held:
 class _Request:
     tenant: str
     asked: HearRequest
-    answer: Future[bytes] = field(default_factory=Future)
+    answer: Future[HearReply] = field(default_factory=Future)
 
     def key(self, item: Item) -> tuple[str, str, str]:
         """A stream is its tenant's: nobody else's request can name it."""
@@ -108,8 +108,8 @@ class Scoring:
         self._queue.put(None)
         return self._worker.join(timeout_s)
 
-    def ask(self, tenant: str, asked: HearRequest) -> Future[bytes]:
-        """Have a request scored. Its answer is bytes; FullError, or WireError where it is wrong."""
+    def ask(self, tenant: str, asked: HearRequest) -> Future[HearReply]:
+        """Have a request scored; FullError, or WireError where it is wrong."""
         request = _Request(tenant, asked)
         self._queue.put(request)
         return request.answer
@@ -172,7 +172,7 @@ class Scoring:
             try:
                 labels = self._labels_of(each)
                 if labels is None:
-                    each.answer.set_result(pack_need_of_labels())
+                    each.answer.set_result(NEED_LABELS)
                 else:
                     self._check_answer(each.asked, labels)
                     planned.append((each, labels, self._streams_of(each)))
@@ -206,7 +206,9 @@ class Scoring:
                 scores, embeddings = next(found)
                 kept = embeddings if each.asked.embed else None
                 items.append(ScoredItem(scores, kept, self._engine.wants(stream)))
-            each.answer.set_result(pack_reply(items, self._engine.context))
+            each.answer.set_result(
+                HearReply(need_labels=False, context=self._engine.context, items=items)
+            )
 
     def _check_answer(self, asked: HearRequest, labels: LabelEmbeddings) -> None:
         """Refuse what is small itself, and whose answer is not."""

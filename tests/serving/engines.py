@@ -19,7 +19,8 @@ from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import Answered, Asked
 from pe_stream.model.no_model import no_words
 from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, embed_labels
-from pe_stream.serving.client import RemoteEngine, RemoteStream
+from pe_stream.serving.client import RemoteEngine, remote_engine
+from pe_stream.serving.lane import RemoteStream
 from pe_stream.serving.server import EngineServer, Serving, who_may_ask
 
 Found = list[tuple[FrameScores, FrameEmbeddings | None]]
@@ -69,7 +70,7 @@ def asking(
     node = settings.pop("node", "node")
     given = {"engine_timeout_s": min(30.0, within(10)), "engine_wire": "f32"} | settings
     model = ModelSettings.model_validate(given)
-    engine = RemoteEngine(model, checkpoint.identity, labels, node, failures.append)
+    engine = remote_engine(model, checkpoint.identity, labels, node, failures.append)
     try:
         yield engine
     finally:

@@ -76,14 +76,11 @@ class Asker:
         self, windows: Sequence[Window], key: str = "n/s", epoch: str = EPOCH, *, rows: bool = True
     ) -> bytes:
         items = [Item(f"{key}{i}", epoch, window) for i, window in enumerate(windows)]
-        return pack_request(
-            self._identity,
-            self.rows.digest(),
-            items,
-            wire="f32",
-            embed=False,
-            rows=self.rows if rows else None,
+        sent = self.rows if rows else None
+        request = HearRequest(
+            self._identity, self.rows.digest(), embed=False, rows=sent, items=items
         )
+        return pack_request(request, wire="f32")
 
     def post(self, body: bytes, **headers: str) -> httpx.Response:
         return self.http.post("/v1/hear", content=body, headers=headers)
@@ -414,8 +411,7 @@ def test_no_order_of_windows_ends_the_engine(house: Asker, engine: EngineServer)
             Item(f"mad/{name}", EPOCH, each) for name, each in zip(names, windows, strict=True)
         ]
         asked = HearRequest("", house.rows.digest(), embed=True, rows=None, items=items)
-        reply = engine._scoring.ask("house", asked).result(within(20))
-        read = unpack_reply(reply, windows, 2, width=engine._scoring._engine.width)
+        read = engine._scoring.ask("house", asked).result(within(20))
         outcomes.update(item is None for item in read.items)
         assert all(
             each.before < 0 for each, item in zip(windows, read.items, strict=True) if item is None

@@ -28,8 +28,9 @@ from pe_stream.model.codec import Stream
 from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import Asked
 from pe_stream.model.prompts import LabelEmbeddings
-from pe_stream.serving import client, scoring
-from pe_stream.serving.connection import EngineAway, EngineConnection
+from pe_stream.serving import lane, scoring
+from pe_stream.serving.connection import EngineConnection
+from pe_stream.serving.route import EngineAway
 
 AUDIO = noise(60)
 
@@ -238,7 +239,7 @@ def test_a_lane_that_was_forgotten_comes_in_several_requests(
         return post(self, path, body)
 
     monkeypatch.setattr(EngineConnection, "post", measured)
-    monkeypatch.setattr(client, "PORTION", 50 * FRAME)
+    monkeypatch.setattr(lane, "PORTION", 50 * FRAME)
     with (
         serving(checkpoint) as server,
         asking(checkpoint, labels, engine=server.url) as engine,
@@ -260,7 +261,7 @@ def test_answers_that_would_be_long_come_one_by_one(
     checkpoint: Checkpoint, labels: LabelEmbeddings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, width = labels.rows.shape
-    for module in (client, scoring):
+    for module in (lane, scoring):
         monkeypatch.setattr(module, "MOST_VALUES", 30 * (rows + width))
     with (
         serving(checkpoint) as server,
