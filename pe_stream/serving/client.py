@@ -18,11 +18,11 @@ import time
 from collections.abc import Callable, Sequence
 
 from pe_stream.config import ModelSettings
-from pe_stream.model.live_engine import Answered, Asked
+from pe_stream.model.live_engine import Asked
 from pe_stream.model.prompts import LabelEmbeddings
 from pe_stream.serving.connection import EngineConnection
 from pe_stream.serving.heads import MOST_CONTEXT
-from pe_stream.serving.lane import Conversation, Lane, LaneSends, Outgoing, RemoteStream
+from pe_stream.serving.lane import Came, Conversation, Lane, LaneSends, Outgoing, RemoteStream
 from pe_stream.serving.wire import LabelRows
 
 STOP_S = 0.5
@@ -56,7 +56,7 @@ class RemoteEngine:
         self.arrived: Callable[[], None] = lambda: None
         self._node, self._most, self._new_lane, self._close = node, most, new_lane, close
         # Never full: each lane has one request.
-        self._answers: queue.SimpleQueue[Answered[RemoteStream]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Sequence[Came]] = queue.SimpleQueue()
         self._lanes: list[LaneSends] = []
         self._lane_of: dict[str, LaneSends] = {}
         self._packed: tuple[LabelEmbeddings, str, LabelRows] | None = None
@@ -82,16 +82,16 @@ class RemoteEngine:
         for together in by_lane.values():
             together[0].stream.lane.send(Outgoing(together, self.labels, embed))
 
-    def answered(self, answered: Answered[RemoteStream]) -> None:
+    def answered(self, came: Sequence[Came]) -> None:
         """Take what came of a lane's windows; on any thread."""
-        self._answers.put(answered)
+        self._answers.put(came)
         self.arrived()
 
-    def answers(self) -> Sequence[Answered[RemoteStream]]:
+    def answers(self) -> Sequence[Came]:
         """Take the answers that have come."""
-        taken: list[Answered[RemoteStream]] = []
+        taken: list[Came] = []
         while not self._answers.empty():
-            taken.append(self._answers.get())
+            taken += self._answers.get()
             taken[-1].asked[0].stream.lane.busy = False
         return taken
 

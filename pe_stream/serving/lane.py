@@ -14,7 +14,7 @@ from typing import Protocol
 
 from pe_stream.config.worker import Worker
 from pe_stream.core.backoff import delay_s
-from pe_stream.core.types import FRAME, FrameEmbeddings, FrameScores, Window
+from pe_stream.core.types import FRAME, Window
 from pe_stream.model.live_engine import Answered, Asked
 from pe_stream.model.prompts import LabelEmbeddings
 from pe_stream.serving.connection import EngineConnection
@@ -38,7 +38,7 @@ wait for 9 s before anything is lost."""
 
 PORTION = 1 << 21
 """Samples of a request, four windows of 10 s: where an engine has forgotten all sources of a lane,
-a slow line brings them in several requests. A longer window goes alone."""
+they go on one after the other, however slow the line is. A longer window goes alone."""
 
 
 class LaneSends(Protocol):
@@ -98,6 +98,7 @@ class Pause:
 
 
 Step = Question | Pause
+Came = Answered[RemoteStream]
 
 
 class Conversation:
@@ -121,7 +122,7 @@ class Conversation:
         self._outage = Outage()
         self._context = MOST_CONTEXT
 
-    def about(self, batch: Outgoing) -> Generator[Step, HearReply | None, Answered[RemoteStream]]:
+    def about(self, batch: Outgoing) -> Generator[Step, HearReply | None, Sequence[Came]]:
         """What is to be done until the batch is answered for; it returns what came of it.
 
         To a question the reply is sent in, or EngineAway thrown; after a pause, None.
@@ -134,22 +135,26 @@ class Conversation:
             reason = self._outage.failed(away, now_s)
             wait_s = delay_s(self._outage.failures, LONGEST_S, self._chance(), first_s=FIRST_S)
             yield Pause(max(0.0, wait_s - (now_s - begun_s)))
-            return Answered(batch.asked, None, batch.labels, 0.0, reason)
+            return [Answered(batch.asked, None, batch.labels, 0.0, reason)]
         now_s = self._clock()
         self._outage.answered(now_s)
-        return Answered(batch.asked, found, batch.labels, now_s - begun_s)
+        heard = [batch.asked[i] for i in found]
+        scores = [(each.scores, each.embeddings) for each in found.values()]
+        left = [each for i, each in enumerate(batch.asked) if i not in found]
+        came: list[Came] = [Answered(heard, scores, batch.labels, now_s - begun_s)]
+        return [*came, Answered(left, None, batch.labels, 0.0)] if left else came
 
-    def _hear(
-        self, batch: Outgoing
-    ) -> Generator[Step, HearReply | None, list[tuple[FrameScores, FrameEmbeddings | None]]]:
-        """The scores of all its windows.
+    def _hear(self, batch: Outgoing) -> Generator[Step, HearReply | None, Mapping[int, ScoredItem]]:
+        """The scores of windows of the batch, by their place in it, as soon as there are some.
 
         Every answer brings scores, or says what is missing, which goes with the next request.
+        Windows that found no place in a request are left out: on a slow line they would be old by
+        the time that they are sent, and their sources have newer ones then.
         """
         found: dict[int, ScoredItem] = {}
-        need_labels = False
-        while left := [i for i in range(len(batch.asked)) if i not in found]:
-            sent = self._portion(batch, left)
+        need_labels = all(each.stream.wants is None for each in batch.asked)  # nobody knows us yet
+        while not found:
+            sent = self._portion(batch)
             reply = yield self._question(batch, sent, rows=need_labels)
             if reply is None:
                 raise TypeError("a question has a reply")
@@ -165,15 +170,15 @@ class Conversation:
                     found[i] = scored
             if forgotten:
                 raise self._route.failed(Refusal("it forgets at once what it is told"))
-        return [(found[i].scores, found[i].embeddings) for i in range(len(found))]
+        return found
 
-    def _portion(self, batch: Outgoing, left: Sequence[int]) -> dict[int, Window]:
-        """Of what is left, the windows that go into a request, with the audio that is sent."""
+    def _portion(self, batch: Outgoing) -> dict[int, Window]:
+        """The windows that go into a request, with the audio that is sent; by their place."""
         rows, width = batch.labels.rows.shape
         taken: dict[int, Window] = {}
         samples = values = 0
-        for i in left:
-            window = self._sent(batch.asked[i])
+        for i, asked in enumerate(batch.asked):
+            window = self._sent(asked)
             samples += len(window.samples)
             values += (window.frames - window.done) * (rows + width * batch.embed)
             if taken and (samples > PORTION or values > MOST_VALUES):
@@ -201,7 +206,7 @@ class Conversation:
 class Lane:
     """See LaneSends; has a thread that waits for the engine.
 
-    done: told of every answer, on that thread. stopping: nothing more is asked.
+    done: told what came of each batch, on that thread. stopping: nothing more is asked.
     """
 
     def __init__(
@@ -210,7 +215,7 @@ class Lane:
         connection: EngineConnection,
         conversation: Conversation,
         *,
-        done: Callable[[Answered[RemoteStream]], None],
+        done: Callable[[Sequence[Came]], None],
         stopping: threading.Event,
         on_failure: Callable[[BaseException], None],
     ) -> None:
@@ -243,7 +248,7 @@ class Lane:
             self._done(self._answer(batch))
         self._connection.close()
 
-    def _answer(self, batch: Outgoing) -> Answered[RemoteStream]:
+    def _answer(self, batch: Outgoing) -> Sequence[Came]:
         about = self._conversation.about(batch)
         try:
             step = next(about)
@@ -255,8 +260,8 @@ class Lane:
                 else:
                     step = about.send(reply)
         except StopIteration as end:
-            answered: Answered[RemoteStream] = end.value
-            return answered
+            came: Sequence[Came] = end.value
+            return came
 
     def _do(self, step: Step) -> HearReply | None:
         if isinstance(step, Pause):

@@ -36,11 +36,15 @@ FORGET_S = 60.0
 LABEL_ROWS = 1 << 16
 """Rows of label sets that are kept of a tenant; beyond, the set used longest ago goes."""
 
+LATE_S = 1.0
+"""A request that has waited so long (s) makes way for younger ones: it would be answered after its
+sender has given it up, as would all that wait behind it."""
+
 _TURN_S = 1.0
 
 
 class FullError(Exception):
-    """No more streams are held."""
+    """No more streams are held, or more is asked for than can be scored in time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +57,7 @@ class _Held:
 class _Request:
     tenant: str
     asked: HearRequest
+    came_s: float
     answer: Future[HearReply] = field(default_factory=Future)
 
     def key(self, item: Item) -> tuple[str, str, str]:
@@ -110,7 +115,7 @@ class Scoring:
 
     def ask(self, tenant: str, asked: HearRequest) -> Future[HearReply]:
         """Have a request scored; FullError, or WireError where it is wrong."""
-        request = _Request(tenant, asked)
+        request = _Request(tenant, asked, self._clock())
         self._queue.put(request)
         return request.answer
 
@@ -130,7 +135,7 @@ class Scoring:
                 each.answer.cancel()
 
     def _next(self) -> list[_Request]:
-        """What is scored together: the oldest first, each stream once."""
+        """What is scored together: the oldest first that is not too late, each stream once."""
         if not self._waiting:
             try:
                 first = self._queue.get(timeout=_TURN_S)
@@ -141,6 +146,7 @@ class Scoring:
         while not self._queue.empty():
             if (more := self._queue.get()) is not None:
                 self._waiting.append(more)
+        self._refuse_late()
         taken: list[_Request] = []
         left: list[_Request] = []
         keys: set[tuple[str, str, str]] = set()
@@ -157,6 +163,16 @@ class Scoring:
             windows += size
         self._waiting = left
         return taken
+
+    def _refuse_late(self) -> None:
+        """Where all were waited for in turn, each would be answered too late, for ever."""
+        late_s = self._clock() - LATE_S
+        young = [each for each in self._waiting if each.came_s > late_s]
+        if young:
+            for each in self._waiting:
+                if each.came_s <= late_s and each.answer.set_running_or_notify_cancel():
+                    each.answer.set_exception(FullError("more is asked for than can be scored"))
+            self._waiting = young
 
     def _forget(self) -> None:
         oldest_s = self._clock() - FORGET_S
