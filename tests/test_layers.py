@@ -38,7 +38,7 @@ EDGES = {
         *PIPELINE,
     },
     "__init__": {"api", "core", "errors", "version"},
-    "workbench": {"outputs", "pipeline", "storage", "version", *PIPELINE},
+    "workbench": {"outputs", "pipeline", "serving", "storage", "version", *PIPELINE},
     "daemon": {"config", "labels", "outputs", "pipeline", "storage", "web", *GROUND},
     "api": {"audio", "config", "labels", "pipeline", *GROUND},
     "pipeline": {"audio", "config", "labels", "model", "serving", *GROUND},
