@@ -90,6 +90,7 @@ LIBRARIES = {
     "prometheus_client": {"outputs.metrics"},
     "pydantic": {"config", "serving", "web", "workbench.bench", "workbench.evaluation"},
     "pydantic_core": {"config", "web"},
+    "ray": {"serving.cluster"},
     "safetensors": {"model", "workbench.training"},
     "sounddevice": {"audio.portaudio"},
     "soxr": {"audio", "workbench"},
@@ -100,7 +101,7 @@ LIBRARIES = {
     "transformers": {"model", "workbench"},
     "uuid6": {"outputs.notifications", "pipeline"},
     "uvicorn": {"outputs.http_server"},
-    "yaml": {"cli.commands.demo", "config", "workbench.training"},
+    "yaml": {"cli.commands.demo", "config", "serving.serve_config", "workbench.training"},
 }
 """Libraries, and the only rooms or modules that import them. numpy is everybody's."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -45,6 +46,7 @@ class EngineApplication:
     def __init__(self, scoring: Scoring, checkpoint: Checkpoint, tokens: Tokens) -> None:
         """scoring: has begun, and is stopped by whoever began it."""
         self._scoring, self._checkpoint, self._tokens = scoring, checkpoint, tokens
+        self._name = secrets.token_hex(4)
         self._waiting = Counter[str]()  # bytes, by tenant
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode")
 
@@ -75,9 +77,10 @@ class EngineApplication:
         await send({"type": "http.response.body", "body": answer})
 
     def about(self) -> dict[str, Any]:
-        """What this engine is."""
+        """What this engine is, and does."""
         return {
             "pe_stream": __version__,
+            "replica": self._name,
             "version": VERSION,
             "checkpoint": self._checkpoint.name,
             "identity": self._checkpoint.identity,
@@ -85,7 +88,9 @@ class EngineApplication:
             "context": self._scoring.context,
             "most_items": MOST_ITEMS,
             "most_frames": MOST_FRAMES,
+            "width": self._scoring.width,
             "streams": self._scoring.streams,
+            "work": self._scoring.work.as_dict(),
         }
 
     async def _answer(

@@ -51,7 +51,7 @@ class Replica:
             np.zeros((1, width), np.float32), np.zeros(0, np.int64), np.zeros(1, np.float32)
         )
 
-    def __serve_build_asgi_app__(self) -> EngineApplication:  # noqa: PLW3201 - Ray's name
+    def __serve_build_asgi_app__(self) -> EngineApplication:
         """The application that answers; Ray asks for it once."""
         return self._application
 

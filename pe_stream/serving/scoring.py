@@ -29,6 +29,7 @@ from pe_stream.serving.wire import (
     ScoredItem,
     WireError,
 )
+from pe_stream.serving.work import Work
 
 FORGET_S = 60.0
 """What is known of a stream is forgotten after so long (s) without a window."""
@@ -90,6 +91,7 @@ class Scoring:
         self._held: dict[tuple[str, str, str], _Held] = {}
         self._labels: dict[str, OrderedDict[str, LabelEmbeddings]] = {}
         self._waiting: list[_Request] = []
+        self.work = Work()
         self._stopping = threading.Event()
         self._worker = Worker("engine", self._run, on_failure)
 
@@ -97,6 +99,11 @@ class Scoring:
     def streams(self) -> int:
         """How many streams are held; from any thread."""
         return len(self._held)
+
+    @property
+    def width(self) -> int:
+        """Number of values of an embedding, and of a label's row."""
+        return self._engine.width
 
     @property
     def context(self) -> int:
@@ -171,6 +178,7 @@ class Scoring:
         if young:
             for each in self._waiting:
                 if each.came_s <= late_s and each.answer.set_running_or_notify_cancel():
+                    self.work.refused += 1
                     each.answer.set_exception(FullError("more is asked for than can be scored"))
             self._waiting = young
 
@@ -193,6 +201,7 @@ class Scoring:
                     self._check_answer(each.asked, labels)
                     planned.append((each, labels, self._streams_of(each)))
             except (FullError, WireError) as error:
+                self.work.refused += 1
                 each.answer.set_exception(error)
         ready = [
             (stream, item.window, labels)
@@ -200,6 +209,7 @@ class Scoring:
             for item, stream in zip(each.asked.items, streams, strict=True)
             if stream is not None
         ]
+        begun_s = self._clock()
         try:
             found = iter(
                 self._engine.hear_labelled(
@@ -213,10 +223,12 @@ class Scoring:
             for each, _, _ in planned:
                 each.answer.set_exception(RuntimeError(f"a fault of the engine: {error}"))
             raise
+        self.work.scored(len(ready), self._clock() - begun_s)
         for each, _, streams in planned:
             items: list[ScoredItem | None] = []
             for stream in streams:
                 if stream is None:
+                    self.work.wanted_whole += 1
                     items.append(None)
                     continue
                 scores, embeddings = next(found)

@@ -15,8 +15,8 @@ DEPLOYMENT = "engine"
 IMPORT_PATH = "pe_stream.serving.cluster:application"
 
 MOST_REQUESTS = 1000
-"""Requests that a replica takes at a time: more than lanes, so that all wait in its own queue, which
-is in the order of their age and never longer than the lanes are many."""
+"""Requests that a replica takes at a time: more than there are lanes, so that all wait in its own
+queue, which is in the order of their age and never longer than the lanes are many."""
 
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
