@@ -87,7 +87,7 @@ LIBRARIES = {
     "onnxruntime": {"workbench.evaluation"},
     "paho": {"cli.commands.demo", "outputs.mqtt", "workbench.bench"},
     "platformdirs": {"config.paths"},
-    "prometheus_client": {"outputs.metrics"},
+    "prometheus_client": {"outputs.metrics", "serving.figures"},
     "pydantic": {"config", "serving", "web", "workbench.bench", "workbench.evaluation"},
     "pydantic_core": {"config", "web"},
     "ray": {"serving.cluster"},

@@ -1,4 +1,4 @@
-"""The engine's HTTP API, an ASGI application: `POST /v1/hear` and `GET /v1/about`.
+"""The engine's HTTP API, an ASGI application: /v1/hear, /v1/about and /v1/metrics.
 
 It needs no server of ours: `pe-stream engine serve` runs it in a process of its own, and others may
 wrap it.
@@ -17,10 +17,12 @@ from typing import Any
 
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.outputs.http_server import KNOWN
+from pe_stream.serving.figures import KIND, exposition
 from pe_stream.serving.heads import BYTES, MOST_BODY, MOST_FRAMES, MOST_ITEMS, VERSION
 from pe_stream.serving.scoring import FullError, Scoring
-from pe_stream.serving.tokens import Tokens
+from pe_stream.serving.tokens import ANYBODY, OPERATOR, Tokens
 from pe_stream.serving.wire import HearRequest, WireError, pack_reply, unpack_request
+from pe_stream.serving.work import Work
 from pe_stream.version import __version__
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -64,7 +66,9 @@ class EngineApplication:
             await body.discard()
             status, kind = refused.status, "application/json"
             answer = json.dumps({"detail": refused.detail}).encode()
-        more = {"content-type": "application/json" if scope["method"] == "GET" else kind}
+        if status == 200 and scope["method"] == "GET":
+            kind = KIND if scope["path"] == "/v1/metrics" else "application/json"
+        more = {"content-type": kind}
         if status != 200:
             more |= {"connection": "close"}
         if status == 401:
@@ -96,20 +100,29 @@ class EngineApplication:
     async def _answer(
         self, scope: MutableMapping[str, Any], headers: Mapping[str, str], body: _RequestBody
     ) -> bytes:
-        methods = {"/v1/hear": "POST", "/v1/about": "GET"}
+        methods = {"/v1/hear": "POST", "/v1/about": "GET", "/v1/metrics": "GET"}
         tenant = self._tokens.tenant_of(headers.get("authorization", ""))
         if tenant is None:
             raise _Refused(401, "a token is needed: Authorization: Bearer TOKEN")
         scope.setdefault("state", {})[KNOWN] = True
         if scope["path"] not in methods:
-            raise _Refused(404, "there are /v1/hear and /v1/about")
+            raise _Refused(404, "there are /v1/hear, /v1/about and /v1/metrics")
         if scope["method"] != methods[scope["path"]]:
             raise _Refused(405, f"{scope['path']} is asked by {methods[scope['path']]}")
         if scope["path"] == "/v1/about":
             return json.dumps(self.about()).encode()
+        if scope["path"] == "/v1/metrics":
+            return self._figures(tenant)
         if headers.get("content-type", "") != BYTES:
             raise _Refused(415, f"a request is {BYTES}")
         return await self._hear(tenant, headers, body)
+
+    def _figures(self, tenant: str) -> bytes:
+        """Of the tenant; of all tenants for those who see to the engine."""
+        works = dict(self._scoring.work_of)
+        if tenant not in {ANYBODY, OPERATOR}:
+            works = {tenant: works.get(tenant, Work())}
+        return exposition(self._name, works, self._scoring.streams_of())
 
     async def _hear(self, tenant: str, headers: Mapping[str, str], body: _RequestBody) -> bytes:
         length = headers.get("content-length", "")

@@ -92,6 +92,7 @@ class Scoring:
         self._labels: dict[str, OrderedDict[str, LabelEmbeddings]] = {}
         self._waiting: list[_Request] = []
         self.work = Work()
+        self.work_of: dict[str, Work] = {}  # by tenant, of whom there are as many as tokens
         self._stopping = threading.Event()
         self._worker = Worker("engine", self._run, on_failure)
 
@@ -99,6 +100,10 @@ class Scoring:
     def streams(self) -> int:
         """How many streams are held; from any thread."""
         return len(self._held)
+
+    def streams_of(self) -> Counter[str]:
+        """The same by tenant."""
+        return Counter(tenant for tenant, _, _ in list(self._held))
 
     @property
     def width(self) -> int:
@@ -178,7 +183,7 @@ class Scoring:
         if young:
             for each in self._waiting:
                 if each.came_s <= late_s and each.answer.set_running_or_notify_cancel():
-                    self.work.refused += 1
+                    self._refused(each)
                     each.answer.set_exception(FullError("more is asked for than can be scored"))
             self._waiting = young
 
@@ -187,8 +192,10 @@ class Scoring:
         for key in [key for key, held in self._held.items() if held.used_s < oldest_s]:
             del self._held[key]
 
-    def _answer(self, together: Sequence[_Request]) -> None:
-        """Score requests together, and answer each."""
+    def _plan(
+        self, together: Sequence[_Request]
+    ) -> list[tuple[_Request, LabelEmbeddings, list[Stream | None]]]:
+        """Requests with their labels and streams; those without are answered."""
         planned: list[tuple[_Request, LabelEmbeddings, list[Stream | None]]] = []
         for each in together:
             if not each.answer.set_running_or_notify_cancel():
@@ -201,8 +208,13 @@ class Scoring:
                     self._check_answer(each.asked, labels)
                     planned.append((each, labels, self._streams_of(each)))
             except (FullError, WireError) as error:
-                self.work.refused += 1
+                self._refused(each)
                 each.answer.set_exception(error)
+        return planned
+
+    def _answer(self, together: Sequence[_Request]) -> None:
+        """Score requests together, and answer each."""
+        planned = self._plan(together)
         ready = [
             (stream, item.window, labels)
             for each, labels, streams in planned
@@ -225,10 +237,14 @@ class Scoring:
             raise
         self.work.scored(len(ready), self._clock() - begun_s)
         for each, _, streams in planned:
+            work = self.work_of.setdefault(each.tenant, Work())
+            whole = streams.count(None)
+            for counts in (self.work, work):
+                counts.wanted_whole += whole
+            work.windows += len(streams) - whole
             items: list[ScoredItem | None] = []
             for stream in streams:
                 if stream is None:
-                    self.work.wanted_whole += 1
                     items.append(None)
                     continue
                 scores, embeddings = next(found)
@@ -237,6 +253,10 @@ class Scoring:
             each.answer.set_result(
                 HearReply(need_labels=False, context=self._engine.context, items=items)
             )
+
+    def _refused(self, request: _Request) -> None:
+        for work in (self.work, self.work_of.setdefault(request.tenant, Work())):
+            work.refused += 1
 
     def _check_answer(self, asked: HearRequest, labels: LabelEmbeddings) -> None:
         """Refuse what is small itself, and whose answer is not."""

@@ -30,6 +30,14 @@ class Work:
             self.batches += 1
             self._times_s.append(seconds)
 
+    def counts(self) -> dict[str, int]:
+        """What is counted, without times and batches."""
+        return {
+            "windows": self.windows,
+            "wanted_whole": self.wanted_whole,
+            "refused": self.refused,
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """All of it; times of the last batches in ms, None before the first."""
         times = np.asarray(list(self._times_s))
@@ -39,10 +47,8 @@ class Work:
             else (None, None)
         )
         return {
-            "windows": self.windows,
+            **self.counts(),
             "batches": self.batches,
-            "wanted_whole": self.wanted_whole,
-            "refused": self.refused,
             "batch_p50_ms": p50,
             "batch_p99_ms": p99,
         }

@@ -22,8 +22,8 @@ HEAD, OTHER = "127.0.0.2", "127.0.0.3"
 """127.0.0.1 would be replaced by the address that the machine has outwards."""
 
 PORTS = 28770, 28265, 26379, 28001
-"""Of the way in, the dashboard, Ray's control, and Ray Client: below those that the system gives away, and none
-of those that workers and replicas take for themselves."""
+"""Of the way in, the dashboard, Ray's control, and Ray Client: below those that the system gives
+away, and none of those that workers and replicas take for themselves."""
 
 TOKENS = {"house": "h" * 24, "shop": "s" * 24}
 START_S = 240.0

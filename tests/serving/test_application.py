@@ -484,3 +484,17 @@ def test_it_lets_nobody_in_unasked(checkpoint: Checkpoint, tmp_path: Path) -> No
         serving(checkpoint, port=port),
     ):
         pass
+
+
+def test_figures_are_each_tenants_own_and_the_operators_see_all(
+    house: Asker, shop: Asker, engine: EngineServer
+) -> None:
+    house.hear(window(0, 5), key="figures")
+    figures = house.http.get("/v1/metrics")
+    assert figures.headers["content-type"].startswith("text/plain")
+    windows = f'pe_stream_engine_windows_total{{replica="{engine._application._name}",tenant='
+    assert f'{windows}"house"}}' in figures.text
+    assert "shop" not in figures.text
+    assert f'{windows}"shop"}}' in shop.http.get("/v1/metrics").text
+    assert shop.http.post("/v1/metrics").status_code == 405
+    assert engine._application._figures("operator").count(b"house") == 4

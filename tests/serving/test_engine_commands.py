@@ -17,8 +17,8 @@ from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.serving.serve_config import ENVIRONMENT, IMPORT_PATH
 
 LINE = re.compile(
-    r"[0-9a-f]{8}: .* on cpu, float32: (\d+) streams, (\d+) windows, batches p50 \S+ ms, p99 \S+ ms, "
-    r"(\d+) wanted whole, (\d+) refused\n"
+    r"[0-9a-f]{8}: .* on cpu, float32: (\d+) streams, (\d+) windows, batches p50 \S+ ms, "
+    r"p99 \S+ ms, (\d+) wanted whole, (\d+) refused\n"
 )
 
 
