@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import psutil
+from timing import within
 
 from pe_stream.serving.serve_config import ENVIRONMENT
 
@@ -26,7 +27,7 @@ PORTS = 28770, 28265, 26379, 28001
 away, and none of those that workers and replicas take for themselves."""
 
 TOKENS = {"house": "h" * 24, "shop": "s" * 24}
-START_S = 240.0
+START_S = 120.0
 _MARK = "PE_STREAM_TEST_CLUSTER"
 
 
@@ -53,6 +54,7 @@ class RayCluster:
                 "RAY_AUTH_TOKEN_PATH": str(token),
                 "TMPDIR": str(self.folder),
                 "OMP_NUM_THREADS": "1",
+                "RAY_DASHBOARD_STARTUP_TIMEOUT_S": f"{within(60):.0f}",
                 _MARK: self._name,
             }
         )
@@ -85,7 +87,7 @@ class RayCluster:
         path = self.folder / "serve.yaml"
         path.write_text(made, "utf-8")
         self._run(_program("serve"), "deploy", str(path), "-a", self._address)
-        until_s = time.monotonic() + START_S
+        until_s = time.monotonic() + within(START_S)
         while len(self.replicas()) != replicas or self._status() != "RUNNING":
             assert time.monotonic() < until_s, self._run(
                 _program("serve"), "status", "-a", self._address
@@ -141,7 +143,12 @@ class RayCluster:
 
     def _run(self, *command: str) -> str:
         done = subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=200, check=False
+            command,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=within(100),
+            check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
