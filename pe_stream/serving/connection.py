@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pydantic import ValidationError
+
 from pe_stream.config import ModelSettings
 from pe_stream.config.secrets import read_secret
 from pe_stream.errors import ConfigError
@@ -153,6 +155,16 @@ class EngineConnection:
         made.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT)
         self._opened_to = address
         return made
+
+
+def settings_for(url: str, token_file: Path | None, ca: Path | None) -> ModelSettings:
+    """Settings of one who only asks that engine; raises ConfigError."""
+    given = {"engine_token_file": token_file, "engine_ca": ca}
+    texts = {name: str(path) for name, path in given.items() if path is not None}
+    try:
+        return ModelSettings.model_validate({"engine": url, **texts})
+    except ValidationError as error:
+        raise ConfigError(f"--url: {error.errors()[0]['msg']}") from None
 
 
 def _pieces(body: bytes) -> Iterator[memoryview]:

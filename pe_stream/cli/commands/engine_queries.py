@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from pydantic import ValidationError
 
 from pe_stream.cli.engine_options import EngineOptions
 from pe_stream.config import ModelSettings
@@ -16,11 +15,11 @@ from pe_stream.config.addresses import is_loopback
 from pe_stream.core.types import FRAME, FRAME_S, Window
 from pe_stream.core.windows import Framing
 from pe_stream.core.words import visible
-from pe_stream.errors import ConfigError, UnavailableError, UsageError
+from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.model.live_engine import Asked
 from pe_stream.model.prompts import LabelEmbeddings, label_embeddings
 from pe_stream.serving.client import remote_engine
-from pe_stream.serving.connection import EngineConnection
+from pe_stream.serving.connection import EngineConnection, settings_for
 from pe_stream.serving.serve_config import ReplicaSettings, configuration, environment
 
 SESSIONS = 32
@@ -169,9 +168,4 @@ def _labels(width: int) -> LabelEmbeddings:
 
 
 def _settings(options: EngineOptions) -> ModelSettings:
-    given = {"engine_token_file": options.token_file, "engine_ca": options.ca}
-    texts = {name: str(path) for name, path in given.items() if path is not None}
-    try:
-        return ModelSettings.model_validate({"engine": options.url, **texts})
-    except ValidationError as error:
-        raise ConfigError(f"--url: {error.errors()[0]['msg']}") from None
+    return settings_for(options.url, options.token_file, options.ca)
