@@ -29,6 +29,15 @@ SIZES: dict[Size, dict[str, int]] = {
 
 MAX_TOKENS = 64
 
+TOKEN_IDS = {
+    "pad_token_id": 0,
+    "cls_token_id": 1,
+    "sep_token_id": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+"""Of the tokenizer that `make_tokenizer` makes."""
+
 
 def make_checkpoint(folder: Path, size: Size = "small", **codec: object) -> Path:
     """Write a checkpoint of scaled-down `size` to `folder`; `codec` overrides its DAC config."""
@@ -50,11 +59,7 @@ def make_model(size: Size = "small", **codec: object) -> PeAudioFrameLevelModel:
             "num_hidden_layers": 4,
             "num_attention_heads": 4,
             "max_position_embeddings": MAX_TOKENS,
-            "pad_token_id": 0,
-            "cls_token_id": 1,
-            "sep_token_id": 2,
-            "bos_token_id": 1,
-            "eos_token_id": 2,
+            **TOKEN_IDS,
         },
         audio_config={
             "model_type": "pe_audio_encoder",

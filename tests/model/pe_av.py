@@ -8,16 +8,19 @@ stored outputs of timm's (see `make_pe_av_reference`) are what ours is compared 
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
-from checkpoints import MAX_TOKENS, make_tokenizer
+from checkpoints import MAX_TOKENS, TOKEN_IDS, make_tokenizer
+from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PeAudioFeatureExtractor, PeAudioVideoConfig, PeAudioVideoModel
 from transformers.models.timm_wrapper import TimmWrapperConfig
@@ -27,7 +30,7 @@ SIZE, OUTPUTS = 32, 24
 
 FRAME = 1920
 
-TEXT = {
+TEXT: dict[str, Any] = {
     "model_type": "modernbert",
     "vocab_size": 320,
     "hidden_size": 32,
@@ -35,11 +38,7 @@ TEXT = {
     "num_hidden_layers": 3,
     "num_attention_heads": 2,
     "max_position_embeddings": MAX_TOKENS,
-    "pad_token_id": 0,
-    "cls_token_id": 1,
-    "sep_token_id": 2,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
+    **TOKEN_IDS,
 }
 LAYERS = {
     "hidden_size": 32,
@@ -85,6 +84,14 @@ PROCESSOR: dict[str, Any] = {
 }
 
 
+def _shared(name: str) -> str:
+    """The one name of a weight that has several in transformers 5.0, where parts share none."""
+    name = re.sub(r"^(audio|video)_model\.(?=text_model\.)", "", name)
+    return re.sub(
+        r"^audio_video_encoder\.embedder\.(?=(audio|video)_encoder\.)", r"\1_model.", name
+    )
+
+
 def make_model() -> PeAudioVideoModel:
     """The model, in float64, with a tower of timm's where that is installed."""
     tower = TimmWrapperConfig(**TOWER | {"num_labels": OUTPUTS})
@@ -96,7 +103,7 @@ def make_model() -> PeAudioVideoModel:
     model: Any = PeAudioVideoModel(config).eval()
     with torch.no_grad():
         for name, weight in sorted(dict(model.named_parameters()).items()):
-            weight.copy_(_numbers(name, weight))
+            weight.copy_(_numbers(_shared(name), weight))
     made: PeAudioVideoModel = model.double()
     return made
 
@@ -120,6 +127,7 @@ def make_pe_av(folder: Path, **processor: object) -> Path:
     with timm_stood_in_for():
         model: Any = make_model().float()
         model.save_pretrained(folder)
+    _keep_one_of_each(folder / "model.safetensors")
     make_tokenizer().save_pretrained(folder)
     PeAudioFeatureExtractor().save_pretrained(folder)
     said = {
@@ -130,6 +138,13 @@ def make_pe_av(folder: Path, **processor: object) -> Path:
     (folder / "preprocessor_config.json").unlink()
     (folder / "processor_config.json").write_text(json.dumps(said), "utf-8")
     return folder
+
+
+def _keep_one_of_each(stored: Path) -> None:
+    """Shared weights are stored once, as in the published checkpoints."""
+    weights = load_file(stored)
+    once = {name: weight for name, weight in weights.items() if _shared(name) == name}
+    save_file(once, stored, metadata={"format": "pt"})
 
 
 @contextmanager
@@ -151,13 +166,11 @@ def timm_stood_in_for() -> Iterator[None]:
 
     from transformers.models.pe_video import modeling_pe_video
 
-    module: Any = modeling_pe_video
-    theirs = module.AutoModelForImageClassification
-    module.AutoModelForImageClassification = SimpleNamespace(from_config=Wrapper)
-    try:
+    # To write a configuration, transformers 5.0 compares it with a default one, which needs timm.
+    alone = patch.object(PeAudioVideoConfig, "has_no_defaults_at_init", True, create=True)
+    ours = SimpleNamespace(from_config=Wrapper)
+    with alone, patch.object(modeling_pe_video, "AutoModelForImageClassification", ours):
         yield
-    finally:
-        module.AutoModelForImageClassification = theirs
 
 
 def drop_final_norm(model: Any) -> None:

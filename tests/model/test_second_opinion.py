@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from checkpoints import make_checkpoint
 from model.damage import Change, edit, edit_weights
 from model.make_pe_av_reference import CLIPS, IDS, REFERENCE
@@ -93,12 +94,14 @@ def test_logits_are_those_of_transformers_with_timm(
 ) -> None:
     model, checkpoint = ours
     expected = np.load(REFERENCE)[f"logits {count} {frames}"]
+    # transformers 5.0 makes the rotations of its text tower, in float32, by other operations.
+    exactness = 1e-7 if transformers.__version__.startswith("5.0.") else 1e-9
     clip = model.embed(sounds(frames), squares(model, count))
     for ids, row in zip(IDS, expected, strict=True):
         with torch.inference_mode():
             text: Any = checkpoint.model.text_model
             state = text(input_ids=torch.tensor([ids])).last_hidden_state[0, 0]
-        assert logits_of(model, clip, state) == pytest.approx(row, abs=1e-9)
+        assert logits_of(model, clip, state) == pytest.approx(row, abs=exactness)
 
 
 @pytest.mark.parametrize(("count", "frames"), [(1, 1), (3, 50), (50, 50), (16, 3)])

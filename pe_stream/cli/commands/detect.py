@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +18,10 @@ from tqdm import tqdm
 from pe_stream.assets import EVERYDAY
 from pe_stream.audio import media
 from pe_stream.audio.spectrogram import Spectrogram
+from pe_stream.cli.event_lines import LINES, TSV_HEADER
 from pe_stream.cli.journal import Journal
 from pe_stream.cli.log_handler import log_to_stderr
-from pe_stream.cli.options import DetectFormat, DetectOptions
+from pe_stream.cli.options import DetectOptions
 from pe_stream.cli.workers import Died, Workers
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
@@ -38,6 +38,7 @@ from pe_stream.errors import (
     writing,
 )
 from pe_stream.labels.prepare import labels_from_prompts
+from pe_stream.model.cores import default_threads
 from pe_stream.pipeline.offline import detect
 from pe_stream.pipeline.scorer import Scorer, prepare
 from pe_stream.pipeline.second_opinion import (
@@ -58,9 +59,6 @@ class _FileReader:
     node: str
     options: DetectOptions
     opinions: SecondOpinions | None
-
-
-_TSV_HEADER = "file\tonset_s\toffset_s\tlabel\tpeak\tmean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ def run(options: DetectOptions) -> int:
                 log.info("%d of %d files are done already", len(files) - len(left), len(files))
             files = left
         if options.format == "tsv" and not (journal and journal.begun):
-            print(_TSV_HEADER)
+            print(TSV_HEADER)
         stack.callback(_tell, failures, len(files))
         for file, done in zip(files, _read(files, settings, options), strict=True):
             for line in done.lines:
@@ -142,7 +140,7 @@ def _read(files: Sequence[str], settings: Settings, options: DetectOptions) -> I
         read = _printed if options.resume is None else _collected
         yield from (read(reader, file) for file in files)
         return
-    threads = (settings.model.threads or max(1, (os.cpu_count() or 1) // 2)) // jobs
+    threads = (settings.model.threads or default_threads()) // jobs
     model = settings.model.model_copy(update={"threads": max(1, threads)})
     level = logging.getLogger("pe_stream").getEffectiveLevel()
     arguments = (settings.model_copy(update={"model": model}), options, level)
@@ -285,7 +283,7 @@ def _detect_file(file: str, reader: _FileReader, tell: Callable[[str], object]) 
         keep = scores.append if options.scores or options.plot else None
         for event in _events(file, recording, reader, listen, keep):
             with progress.external_write_mode():
-                tell(_LINES[options.format](file, event))
+                tell(LINES[options.format](file, event))
             if spectrogram is not None:
                 events.append(event)
     if recording.nonfinite:
@@ -329,24 +327,3 @@ def _events(
 def _write_scores(path: Path, scorer: Scorer, scores: FrameScores) -> None:
     labels = np.array([rule.name for rule in scorer.labels.rules])
     np.savez_compressed(path, labels=labels, scores=scores, frame_s=FRAME_S)
-
-
-def _jsonl(_: str, event: Event) -> str:
-    return event.to_json()
-
-
-def _tsv(file: str, event: Event) -> str:
-    numbers = f"{event.onset_s:.3f}\t{event.offset_s:.3f}\t{event.label}"
-    name = visible(file.replace("\\", "\\\\"))
-    return f"{name}\t{numbers}\t{event.peak:.4f}\t{event.mean:.4f}"
-
-
-def _audacity(_: str, event: Event) -> str:
-    return f"{event.onset_s:.6f}\t{event.offset_s:.6f}\t{event.label}"
-
-
-_LINES: dict[DetectFormat, Callable[[str, Event], str]] = {
-    "jsonl": _jsonl,
-    "tsv": _tsv,
-    "audacity": _audacity,
-}

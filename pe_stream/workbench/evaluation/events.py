@@ -84,10 +84,12 @@ def tally(sounds: Sounds, system: System, column: int, threshold: float | None =
     return _tally(sounds, _tracks(system, column), system.rules[column], threshold)
 
 
-def sweep(sounds: Sounds, system: System, column: int) -> Iterator[tuple[float, Tally]]:
-    """The label's tally at each of SWEEP, lowest threshold first."""
+def sweep(
+    sounds: Sounds, system: System, column: int, thresholds: Iterable[float] = SWEEP
+) -> Iterator[tuple[float, Tally]]:
+    """The label's tally at each of `thresholds`, in their order; made when it is asked for."""
     tracks = _tracks(system, column)
-    for threshold in SWEEP:
+    for threshold in thresholds:
         yield float(threshold), _tally(sounds, tracks, system.rules[column], float(threshold))
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pe_stream.config.worker import Worker
+from pe_stream.model.precision import fast_dtype
 from pe_stream.workbench.training.group import Group
 
 B = TypeVar("B")
@@ -34,7 +35,9 @@ class Plan:
 
     steps: batches, of all processes together. rates: highest learning rate of each group of
     weights. decay: weight decay.
-    average: decay of the moving average of the weights. bf16: whether products are computed so.
+    average: decay of the moving average of the weights.
+    bf16: whether products are computed so where the device does that natively; elsewhere it
+        imitates it, thirty times slower than float32.
     hold: part of the steps after which the rate begins to fall; until then it stays highest.
     """
 
@@ -107,9 +110,10 @@ def fit(
     def own(step: int) -> B:
         return batch(step * group.size + group.rank)
 
+    bf16 = plan.bf16 and fast_dtype(device) is torch.bfloat16
     with _made_ahead(own, first, steps) as batches:
         for step, examples in enumerate(batches, first):
-            with torch.autocast(device.type, torch.bfloat16, enabled=plan.bf16):
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                 value = loss(examples)
             optimizer.zero_grad()
             value.backward()

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 
 from pe_stream.config import OFF_RATIO, LabelSettings
-from pe_stream.workbench.evaluation.events import Tally, sweep, tally
+from pe_stream.workbench.evaluation.events import SWEEP, Tally, sweep, tally
 from pe_stream.workbench.evaluation.scoring import Scored, Sounds, System
 from pe_stream.workbench.training.group import end_with_parent
 
@@ -137,8 +137,24 @@ def _ended(
 
 def _swept(sounds: Sounds, system: System, smooth_s: float, off_ratio: float) -> Choice | None:
     ruled = _ruled(system, smooth_s, off_ratio)
-    choice = best_threshold(list(sweep(sounds, ruled, 0)), sounds.empty_hours)
+    choice = best_threshold(_points(sounds, ruled), sounds.empty_hours)
     return choice and replace(choice, smooth_s=smooth_s, off_ratio=off_ratio)
+
+
+def _points(sounds: Sounds, system: System) -> list[tuple[float, Tally]]:
+    """The first label's tallies by threshold, lowest first, from where all are louder than allowed.
+
+    The lowest thresholds take most of the time, for nearly every frame is in an event there.
+    """
+    most = FALSE_ALARMS_PER_HOUR * sounds.empty_hours
+    points: list[tuple[float, Tally]] = []
+    loud = 0
+    for threshold, counts in sweep(sounds, system, 0, reversed(SWEEP)):
+        points.append((threshold, counts))
+        loud = loud + 1 if counts.false_empty > most else 0
+        if loud > max(_MARGINS):
+            break
+    return points[::-1]
 
 
 def _ruled(system: System, smooth_s: float, off_ratio: float) -> System:

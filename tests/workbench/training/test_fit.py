@@ -57,6 +57,45 @@ def test_it_learns(tmp_path: Path) -> None:
     assert line.weight.item() != state["weights"][0].item()
 
 
+@pytest.mark.parametrize(
+    ("asked", "native", "computed"),
+    [
+        (True, torch.bfloat16, torch.bfloat16),
+        (True, torch.float32, torch.float32),
+        (False, torch.bfloat16, torch.float32),
+    ],
+)
+def test_products_are_in_bfloat16_where_asked_for_and_native(
+    *,
+    asked: bool,
+    native: torch.dtype,
+    computed: torch.dtype,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fitting, "fast_dtype", lambda _: native)
+    weight = nn.Parameter(torch.zeros(4, 4))
+    products: list[torch.dtype] = []
+
+    def loss(x: Tensor) -> Tensor:
+        product = x @ weight
+        products.append(product.dtype)
+        return product.float().square().mean()
+
+    plan = Plan(steps=2, rates=(0.1,), bf16=asked)
+    batch = torch.ones(2, 4)
+    fit(
+        lambda _: batch,
+        loss,
+        [[weight]],
+        plan,
+        tmp_path / "state.pt",
+        device=CPU,
+        report=lambda *_: None,
+    )
+    assert products == [computed] * 2
+
+
 def test_interrupted_and_resumed_it_ends_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from workbench.evaluation.made import file, sounds, system
 
+from pe_stream.workbench.evaluation import events
 from pe_stream.workbench.evaluation.events import Tally
 from pe_stream.workbench.evaluation.scoring import Sounds, System
 from pe_stream.workbench.training import threshold_search
@@ -114,6 +115,27 @@ def test_steady_scores_are_not_smoothed() -> None:
         )
         is None
     )
+
+
+def test_thresholds_at_which_background_is_always_heard_are_not_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    barking = np.full(250, 0.5)
+    barking[50:125] = 0.9
+    files, scored = heard(barking, np.full(250, 0.5))
+    tried: list[float] = []
+
+    def sweep(sounds: Sounds, system: System, column: int, thresholds: Any) -> Any:
+        for point in events.sweep(sounds, system, column, thresholds):
+            tried.append(point[0])
+            yield point
+
+    monkeypatch.setattr(threshold_search, "sweep", sweep)
+    found = threshold_search.smoothest(files, scored)
+    monkeypatch.setattr(threshold_search, "sweep", events.sweep)
+    assert 0.2 < min(tried) < 0.5 < max(tried)
+    every = list(events.sweep(files, scored, 0))
+    assert found == best_threshold(every, files.empty_hours)
 
 
 def test_events_begin_where_scores_that_rise_slowly_began_to() -> None:
