@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,12 @@ class Ears:
         self.heard: dict[str, list[Heard]] = {name: [] for name in audio}
         self.detectors = {}
         for name, samples in audio.items():
-            ids = iter(range(10_000))
             self.detectors[name] = Detector(
                 Origin("n", name, "level"),
                 FRAMING,
                 RULES,
                 live=False,
-                new_id=lambda ids=ids: f"{next(ids)}",
+                new_id=map(str, count()).__next__,
                 context=context,
             )
             self.detectors[name].feed(AudioChunk(0, samples, 0))

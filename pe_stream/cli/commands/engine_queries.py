@@ -12,7 +12,7 @@ import numpy as np
 from pe_stream.cli.engine_options import EngineOptions
 from pe_stream.config import ModelSettings
 from pe_stream.config.addresses import is_loopback
-from pe_stream.core.types import FRAME, FRAME_S, Window
+from pe_stream.core.types import FRAME, FRAME_S, Samples, Window
 from pe_stream.core.windows import Framing
 from pe_stream.core.words import visible
 from pe_stream.errors import UnavailableError, UsageError
@@ -123,8 +123,8 @@ def _load(
     engine.arrived = arrived.set
     streams = {f"{i}": engine.stream(f"{i}") for i in range(options.sources)}
     window = _FRAMING.window * FRAME
-    sound = np.random.default_rng(0).integers(-3000, 3000, window).astype(np.float32) / 32768
-    sound = np.tile(sound, 2)
+    noise = np.random.default_rng(0).integers(-3000, 3000, window)
+    sound: Samples = np.tile((noise / 32768).astype(np.float32), 2)
     asked_at, heard_to = dict.fromkeys(streams, -1), dict.fromkeys(streams, -1)
     waits_s: list[float] = []
     failed = 0
@@ -160,11 +160,9 @@ def _load(
 
 
 def _labels(width: int) -> LabelEmbeddings:
-    import torch
-
     rows = np.random.default_rng(1).standard_normal((LABELS, width)).astype(np.float32)
     nothing = np.zeros(0, np.int64), np.zeros(LABELS, np.float32)
-    return label_embeddings(rows, *nothing, torch.device("cpu"))
+    return label_embeddings(rows, *nothing, "cpu")
 
 
 def _settings(options: EngineOptions) -> ModelSettings:
