@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +114,12 @@ class RayCluster:
 
     def stop(self) -> None:
         """End all its processes, which are known by their environment."""
-        for sent in (signal.SIGTERM, signal.SIGKILL, signal.SIGKILL):
-            mine = self._processes()
+        mine = self._processes()
+        for sent in (signal.SIGTERM, signal.SIGKILL):
             for each in mine:
-                each.send_signal(sent)
-            psutil.wait_procs(mine, 5)
+                with suppress(psutil.NoSuchProcess):
+                    each.send_signal(sent)
+            _, mine = psutil.wait_procs(mine, 5)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -132,14 +134,13 @@ class RayCluster:
         return status
 
     def _processes(self) -> list[psutil.Process]:
-        found = []
+        """Those with our mark, and what they began: names that are set take the mark's place."""
+        found: dict[int, psutil.Process] = {}
         for each in psutil.process_iter():
-            try:
-                if each.environ().get(_MARK) == self._name and each.status() != "zombie":
-                    found.append(each)
-            except psutil.Error:
-                continue
-        return [each for each in found if each.pid != os.getpid()]
+            with suppress(psutil.Error):
+                if each.environ().get(_MARK) == self._name and each.pid != os.getpid():
+                    found |= {one.pid: one for one in (each, *each.children(recursive=True))}
+        return list(found.values())
 
     def _run(self, *command: str) -> str:
         done = subprocess.run(
