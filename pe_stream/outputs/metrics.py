@@ -219,6 +219,7 @@ class _Now(Collector):
             "How often sound broke off and began again: a reconnection, or something lost.",
             labels=["source"],
         )
+        away = _gauge("engine_away_seconds", "How long an engine elsewhere has not answered.")
         breaking = _gauge("breaks_per_minute", "The same of the last five minutes, a minute.")
         for source, status in statuses.items():
             account = status.account
@@ -238,9 +239,10 @@ class _Now(Collector):
                 rtf.add_metric([source], status.rtf)
             waiting.add_metric([source], status.waiting / SAMPLE_RATE)
             stretched.add_metric([source], status.stretched)
+            away.add_metric([source], status.engine_away_s)
             breaks.add_metric([source], account.breaks)
             breaking.add_metric([source], account.breaks_per_minute)
-        yield from (audio, state, level, sound, rtf, waiting, stretched, breaks, breaking)
+        yield from (audio, state, level, sound, rtf, waiting, stretched, away, breaks, breaking)
 
     def _rising(self, source: str, fate: str, samples: int) -> int:
         """A counter must not fall, as what was heard does where it is dropped later."""

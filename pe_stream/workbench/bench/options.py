@@ -60,6 +60,12 @@ class BenchOptions:
     device: str = field(default="auto", metadata=option(help="auto, cpu, cuda or cuda:N"))
     dtype: str = field(default="auto", metadata=option(choices=("auto", "float32", "bfloat16")))
     compile: bool = field(default=False, metadata=switch("compile the model first; takes minutes"))
+    engine: bool = field(
+        default=False,
+        metadata=switch(
+            "only what an engine on another machine costs: a hop over HTTP on loopback"
+        ),
+    )
     json: str | None = field(
         default=None, metadata=option(metavar="FILE", help="all figures; - instead of the table")
     )
