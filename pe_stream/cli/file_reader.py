@@ -12,6 +12,7 @@ from pe_stream.audio.media import Recording
 from pe_stream.cli.audio_rate import AudioRate
 from pe_stream.cli.options import DetectOptions
 from pe_stream.config import Settings
+from pe_stream.config.second_opinion import texts_of
 from pe_stream.core.types import Event, FrameScores, Samples
 from pe_stream.pipeline.bulk import Bulk
 from pe_stream.pipeline.offline import detect
@@ -20,7 +21,6 @@ from pe_stream.pipeline.second_opinion import (
     SecondOpinions,
     prepare_second_opinions,
     refuse_pipe,
-    texts_of,
 )
 
 

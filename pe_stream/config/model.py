@@ -14,8 +14,9 @@ from pydantic import (
     field_validator,
 )
 
-from pe_stream.config.addresses import is_loopback, is_misspelt, is_network, masked_text
+from pe_stream.config.addresses import is_loopback, masked_text
 from pe_stream.config.values import (
+    CheckpointName,
     Device,
     GridSeconds,
     PathText,
@@ -60,7 +61,7 @@ EngineAddresses = Annotated[
 class ModelSettings(Section):
     """What hears, and how often."""
 
-    checkpoint: PathText = "embedded"
+    checkpoint: CheckpointName = "embedded"
     """`embedded`, the name of a PE Audio checkpoint on the Hugging Face hub, or a folder."""
 
     revision: Text | None = None
@@ -182,13 +183,4 @@ class ModelSettings(Section):
     def _as_the_engine_hears(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if value != ("local",) and info.data.get("exact"):
             raise ValueError("exact is for the engine of this process: remove one of them")
-        return value
-
-    @field_validator("checkpoint")
-    @classmethod
-    def _no_address(cls, value: str) -> str:
-        if is_network(value) or is_misspelt(value):
-            raise ValueError(
-                "an address: give the checkpoint's name on the hub (OWNER/NAME), or a folder"
-            )
         return value

@@ -7,6 +7,8 @@ each with a model, as `detect --jobs` does.
 from __future__ import annotations
 
 import json
+import logging
+import shlex
 import subprocess
 import sys
 import time
@@ -16,15 +18,21 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from pe_stream.assets import EVERYDAY
+from pe_stream.assets import DEMO_RECORDING, EVERYDAY
 from pe_stream.audio import media
 from pe_stream.config.file import load
 from pe_stream.core.types import SAMPLE_RATE, Samples
-from pe_stream.errors import PeStreamError, UnavailableError
+from pe_stream.errors import PeStreamError, UnavailableError, UsageError
+from pe_stream.model import checkpoint
 from pe_stream.pipeline.bulk import Bulk
 from pe_stream.pipeline.offline import detect
 from pe_stream.pipeline.scorer import Scorer, prepare
+from pe_stream.workbench.bench import report
 from pe_stream.workbench.bench.figures import summary
+from pe_stream.workbench.bench.options import BenchOptions
+from pe_stream.workbench.bench.shapes import SIZES
+
+log = logging.getLogger(__name__)
 
 ALIKE_S = 0.08
 """Onsets and offsets of equal events are no further apart (s)."""
@@ -55,6 +63,33 @@ class BulkRun:
     wall_s: float
     cpu_s: float
     events: list[FileEvent]
+
+
+def measure_asked(options: BenchOptions, files: Sequence[str]) -> dict[str, Any]:
+    """`measure` of these files, by default of the bundled one, and the machine.
+
+    Raises UsageError on options that do not go with it, and as `measure`.
+    """
+    if options.size in SIZES:
+        raise UsageError("--bulk needs a checkpoint that knows words: give --checkpoint")
+    if options.plot is not None:
+        raise UsageError("--bulk has no picture: leave out --plot")
+    job = BulkJob(
+        files=list(files) or [str(DEMO_RECORDING)],
+        checkpoint=options.checkpoint or "embedded",
+        device=options.device,
+        dtype=options.dtype,
+        threads=options.threads,
+    )
+    machine = report.machine(
+        checkpoint.load(job.checkpoint, device=job.device, dtype=job.dtype, threads=job.threads)
+    )
+    log.info("recordings, %d times each way", options.runs)
+    return {
+        "machine": machine,
+        "command": shlex.join(sys.argv),
+        "bulk": measure(job, options.runs),
+    }
 
 
 def measure(job: BulkJob, runs: int) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from pe_stream.assets import DEMO_RECORDING
 from pe_stream.config import ModelSettings
 from pe_stream.config.paths import cache_folder
 from pe_stream.core.types import FRAME_S
@@ -31,10 +30,12 @@ from pe_stream.model.precision import fast_dtype
 from pe_stream.pipeline.scorer import Scorer
 from pe_stream.workbench.bench import (
     bulk,
+    far_engine,
     flops,
     hops,
     latency,
     live,
+    opinions,
     plain,
     random_weights,
     report,
@@ -68,15 +69,19 @@ def run(options: BenchOptions) -> int:
     """
     settings = _settings(options)
     _refuse_unwritable(options)
-    with _terminable():
-        if options.bulk is None:
-            with _checkpoint(options) as checkpoint:
-                made = measure(options, settings, checkpoint)
-        else:
-            made = measure_bulk(options, options.bulk)
+    if options.second_opinion:
+        with _terminable():
+            made = opinions.measure(options)
+        table = opinions.as_table(made)
+    elif options.bulk is not None:
+        with _terminable():
+            made = bulk.measure_asked(options, options.bulk)
+        table = bulk.as_table(made)
+    else:
+        with _terminable(), _checkpoint(options) as checkpoint:
+            made, table = (_far if options.engine else _all)(options, settings, checkpoint)
     told = json.dumps(made, indent=2, ensure_ascii=False)
-    table = report.as_table if options.bulk is None else bulk.as_table
-    print(told if options.json == STDOUT else table(made))
+    print(told if options.json == STDOUT else table)
     if options.json not in (None, STDOUT):
         path = Path(str(options.json))
         with writing(path):
@@ -89,11 +94,43 @@ def run(options: BenchOptions) -> int:
     return 0
 
 
+def _all(
+    options: BenchOptions, settings: ModelSettings, checkpoint: Checkpoint
+) -> tuple[dict[str, Any], str]:
+    made = measure(options, settings, checkpoint)
+    return made, report.as_table(made)
+
+
+def _far(
+    options: BenchOptions, settings: ModelSettings, checkpoint: Checkpoint
+) -> tuple[dict[str, Any], str]:
+    """What an engine on another machine costs, and the same as a table."""
+    framing = _framing(settings)
+    engine = Engine(checkpoint, random_weights.labels(checkpoint, options.labels))
+    log.info("one hop, here and over the wire")
+    found = far_engine.measure(checkpoint, engine, framing, 4 * options.runs)
+    model = _model(options, checkpoint, framing)
+    made = {
+        "ratio_to_plain": None,
+        "live_streams": None,
+        "p99_latency_ms": None,
+        "machine": report.machine(checkpoint),
+        "command": shlex.join(sys.argv),
+        "model": model,
+        "far_engine": found,
+    }
+    return made, far_engine.as_table(found, model["description"])
+
+
+def _framing(settings: ModelSettings) -> Framing:
+    return Framing(settings.window_frames, settings.hop_frames, settings.lookahead_frames)
+
+
 def measure(
     options: BenchOptions, settings: ModelSettings, checkpoint: Checkpoint
 ) -> dict[str, Any]:
     """Measure everything, one thing after another."""
-    framing = Framing(settings.window_frames, settings.hop_frames, settings.lookahead_frames)
+    framing = _framing(settings)
     made: dict[str, Any] = {
         "ratio_to_plain": None,
         "live_streams": None,
@@ -137,30 +174,6 @@ def measure(
     made["memory"] = upkeep.memory_per_stream(engine, framing, names) | _memory(options, framing)
     made["overhead"] = upkeep.overhead(framing, options.labels, _OVERHEAD_S)
     return made
-
-
-def measure_bulk(options: BenchOptions, files: Sequence[str]) -> dict[str, Any]:
-    """Measure how fast recordings are read; see `bench.bulk`."""
-    if options.size in SIZES:
-        raise UsageError("--bulk needs a checkpoint that knows words: give --checkpoint")
-    if options.plot is not None:
-        raise UsageError("--bulk has no picture: leave out --plot")
-    job = bulk.BulkJob(
-        files=list(files) or [str(DEMO_RECORDING)],
-        checkpoint=options.checkpoint or EMBEDDED,
-        device=options.device,
-        dtype=options.dtype,
-        threads=options.threads,
-    )
-    checkpoint = load(job.checkpoint, device=job.device, dtype=job.dtype, threads=job.threads)
-    machine = report.machine(checkpoint)
-    del checkpoint
-    log.info("recordings, %d times each way", options.runs)
-    return {
-        "machine": machine,
-        "command": shlex.join(sys.argv),
-        "bulk": bulk.measure(job, options.runs),
-    }
 
 
 def _against_plain(
@@ -305,7 +318,13 @@ def _terminable() -> Iterator[None]:
 
 def _refuse_unwritable(options: BenchOptions) -> None:
     """Find out before the long run, not after it."""
+    if options.second_opinion and options.plot is not None:
+        raise UsageError("--plot: there is no picture of what a second opinion costs")
+    if options.second_opinion and EMBEDDED in (options.size, options.checkpoint):
+        raise UsageError("--second-opinion: the embedded checkpoint has none; take --size small")
     if options.plot is not None:
+        if options.engine:
+            raise UsageError("--plot: there is no picture of --engine")
         require_plot()
     for path in (options.json, options.plot):
         if path not in (None, STDOUT):
