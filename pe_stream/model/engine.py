@@ -73,8 +73,7 @@ class Engine:
     @property
     def width(self) -> int:
         """Number of values (D) of an embedding."""
-        width: int = self._checkpoint.model.text_audio_head.proj.out_features
-        return width
+        return self._checkpoint.width
 
     @property
     def device(self) -> torch.device:

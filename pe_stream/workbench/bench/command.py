@@ -139,7 +139,7 @@ def _against_plain(
     audio: Any = checkpoint.model.config.audio_config
     job = plain.TimingJob(
         audio=audio.to_dict(),
-        text_width=checkpoint.model.text_audio_head.proj.out_features,
+        text_width=checkpoint.width,
         window=framing.window,
         labels=options.labels,
         runs=options.runs,

@@ -51,7 +51,7 @@ def _save(model: PeAudioFrameLevelModel, name: str) -> None:
 
 def labels(checkpoint: Checkpoint, count: int) -> LabelEmbeddings:
     """`count` labels with random embeddings."""
-    width = checkpoint.model.text_audio_head.proj.out_features
+    width = checkpoint.width
     generator = torch.Generator().manual_seed(0)
     return LabelEmbeddings(
         names=tuple(f"label_{i}" for i in range(count)),
