@@ -24,7 +24,8 @@ def make_record(
     whole checkpoint hears. device, threads: as of `checkpoint.load`. Raises what that raises,
     ConfigError on a text that `prompts.embed` refuses, and OSError where nothing can be written.
     """
-    checkpoint = load(str(folder), device=device, dtype="float32", threads=threads)
+    # clips: what is to be said of the checkpoint is said by whoever uses it.
+    checkpoint = load(str(folder), device=device, dtype="float32", threads=threads, clips=True)
     shape = AudioShape.of(checkpoint.model.config)
     if shape is None:
         return False

@@ -11,11 +11,13 @@ import logging
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from pe_stream.config.child_process import python
 from pe_stream.config.paths import cache_folder
+from pe_stream.errors import PeStreamError
 from pe_stream.model.known_texts import KnownTexts
 from pe_stream.model.text_record import make_record
 
@@ -23,6 +25,10 @@ log = logging.getLogger(__name__)
 
 _LONGEST_S = 900.0
 """The text tower of a large checkpoint takes minutes on a small machine."""
+
+
+_MODELLING = "transformers.models.pe_audio.modeling_pe_audio"
+"""What takes the memory."""
 
 
 def known_texts(threads: int | None, *, make: bool) -> KnownTexts:
@@ -35,9 +41,8 @@ def known_texts(threads: int | None, *, make: bool) -> KnownTexts:
 
 def main() -> None:
     """In the process that makes a record: what to make comes on standard input."""
-    asked = json.load(sys.stdin)
-    known, folder = KnownTexts(_folder()), Path(asked.pop("folder"))
-    made = make_record(known, folder, **asked)
+    folder, device, threads, texts = json.load(sys.stdin)
+    made = make_record(KnownTexts(_folder()), Path(folder), device, threads, texts)
     sys.exit(0 if made else 1)
 
 
@@ -47,16 +52,15 @@ def _folder() -> Path:
 
 def _make(threads: int | None, folder: Path, device: str, texts: Sequence[str]) -> None:
     log.info("embedding %d prompts, once per checkpoint", len(set(texts)))
-    asked = {
-        "folder": str(folder.resolve()),
-        "device": device,
-        "threads": threads,
-        "texts": list(dict.fromkeys(texts)),
-    }
+    texts = list(dict.fromkeys(texts))
+    if _MODELLING in sys.modules:  # the memory is spent
+        with suppress(PeStreamError, OSError):  # told by whoever loads the checkpoint now
+            make_record(KnownTexts(_folder()), folder, device, threads, texts)
+        return
     try:
         made = subprocess.run(
             python(f"from {__name__} import main; main()"),
-            input=json.dumps(asked),
+            input=json.dumps([str(folder.resolve()), device, threads, texts]),
             text=True,
             capture_output=True,
             timeout=_LONGEST_S,
