@@ -24,7 +24,7 @@ labels = {"bell": LabelSettings.model_validate({"prompts": ["a bell"], "not": ["
 scorer = prepare(ModelSettings(device="cpu"), labels, lasting=sys.argv[1] == "lasting")
 audio = np.random.default_rng(0).normal(0, 0.1, 96_000).astype(np.float32)
 (scores,) = scorer.engine.hear([Stream()], [Window(0, audio)])
-libraries = [each for each in ("transformers", "tokenizers", "huggingface_hub") if each in sys.modules]
+libraries = sorted({"transformers", "tokenizers", "huggingface_hub"} & sys.modules.keys())
 print(json.dumps([libraries, scores.tobytes().hex()]))
 """
 

@@ -37,6 +37,7 @@ from pe_stream.workbench.bench import (
     random_weights,
     report,
     roof,
+    start,
     upkeep,
 )
 from pe_stream.workbench.bench.figures import ratio, summary
@@ -66,15 +67,21 @@ def run(options: BenchOptions) -> int:
     """
     settings = _settings(options)
     _refuse_unwritable(options)
-    with _terminable(), _checkpoint(options) as checkpoint:
-        made = measure(options, settings, checkpoint)
+    if options.start:
+        with _terminable(), _folder(options) as name:
+            made = start.measure(name, options.threads)
+        table = start.as_table(made)
+    else:
+        with _terminable(), _checkpoint(options) as checkpoint:
+            made = measure(options, settings, checkpoint)
+        table = report.as_table(made)
     told = json.dumps(made, indent=2, ensure_ascii=False)
-    print(told if options.json == STDOUT else report.as_table(made))
+    print(told if options.json == STDOUT else table)
     if options.json not in (None, STDOUT):
         path = Path(str(options.json))
         with writing(path):
             path.write_text(told + "\n", "utf-8")
-    if options.plot:
+    if options.plot and not options.start:
         from pe_stream.workbench.bench import picture
 
         with writing(options.plot):
@@ -217,21 +224,25 @@ def _model(options: BenchOptions, checkpoint: Checkpoint, framing: Framing) -> d
 
 
 @contextmanager
-def _checkpoint(options: BenchOptions) -> Iterator[Checkpoint]:
-    """Load what was asked for; a size is made, with random weights."""
-
-    def loaded(name: str, dtype: str) -> Checkpoint:
-        return load(name, device=options.device, dtype=dtype, threads=options.threads)
-
+def _folder(options: BenchOptions) -> Iterator[str]:
+    """The checkpoint that was asked for, as a configuration names it; a size is made."""
     if options.checkpoint is None and options.size in SIZES:
         log.info("random weights of size %s", options.size)
-        dtype = options.dtype
-        if dtype == "auto":  # random weights cannot tell whether trained ones bear rounding
-            dtype = str(fast_dtype(resolve_device(options.device))).removeprefix("torch.")
         with random_weights.folder(SIZES[options.size]) as folder:
-            yield loaded(str(folder), dtype)
+            yield str(folder)
     else:
-        yield loaded(options.checkpoint or EMBEDDED, options.dtype)
+        yield options.checkpoint or EMBEDDED
+
+
+@contextmanager
+def _checkpoint(options: BenchOptions) -> Iterator[Checkpoint]:
+    """Load what was asked for; a size has random weights."""
+    dtype = options.dtype
+    if options.checkpoint is None and options.size in SIZES and dtype == "auto":
+        # Random weights cannot tell whether trained ones bear rounding.
+        dtype = str(fast_dtype(resolve_device(options.device))).removeprefix("torch.")
+    with _folder(options) as name:
+        yield load(name, device=options.device, dtype=dtype, threads=options.threads)
 
 
 def _settings(options: BenchOptions) -> ModelSettings:

@@ -59,6 +59,10 @@ class BenchOptions:
     plot: Path | None = field(
         default=None, metadata=option(type=Path, metavar="FILE", help="write a PNG")
     )
+    start: bool = field(
+        default=False,
+        metadata=switch("only how a daemon starts: time and memory, step by step, to READY"),
+    )
     runs: int = field(
         default=5,
         metadata=option(
