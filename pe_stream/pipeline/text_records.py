@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from pe_stream.config import PASSWORD_VARIABLE
 from pe_stream.config.child_process import python
 from pe_stream.config.paths import cache_folder
 from pe_stream.errors import PeStreamError
@@ -25,7 +27,6 @@ log = logging.getLogger(__name__)
 
 _LONGEST_S = 900.0
 """The text tower of a large checkpoint takes minutes on a small machine."""
-
 
 _MODELLING = "transformers.models.pe_audio.modeling_pe_audio"
 """What takes the memory."""
@@ -64,6 +65,7 @@ def _make(threads: int | None, folder: Path, device: str, texts: Sequence[str]) 
             text=True,
             capture_output=True,
             timeout=_LONGEST_S,
+            env={k: v for k, v in os.environ.items() if k != PASSWORD_VARIABLE},
             check=False,
         )
     except (OSError, subprocess.SubprocessError) as error:
