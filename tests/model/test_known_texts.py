@@ -107,7 +107,7 @@ def test_a_new_text_has_the_tower_read_and_let_go_after(
     folders: dict[str, Path], known: KnownTexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone, now_s = from_record(folders["small"], known), [100.0]
-    monkeypatch.setattr(text_tower.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr("time.monotonic", lambda: now_s[0])
     assert torch.equal(embed(alone, ["rain"]), embed(whole(folders["small"]), ["rain"]))
     first = alone.tower.side()
     alone.tower.rest(100.0 + text_tower.IDLE_S - 1)

@@ -64,7 +64,7 @@ def test_whoever_has_transformers_already_starts_no_process(
         raise AssertionError("a process is started")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(text_records.subprocess, "run", start_one)
+    monkeypatch.setattr("subprocess.run", start_one)
     known = known_texts(None, make=True)
     assert isinstance(load("embedded", device="cpu", known=known, texts=["a"]).model, AudioSide)
 
@@ -81,6 +81,6 @@ def test_where_no_process_can_be_had_it_is_done_here(
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(text_records, "_MODELLING", "imported nowhere")
-    monkeypatch.setattr(text_records.subprocess, "run", start_one)
+    monkeypatch.setattr("subprocess.run", start_one)
     known = known_texts(None, make=True)
     assert not isinstance(load("embedded", device="cpu", known=known, texts=["a"]).model, AudioSide)
