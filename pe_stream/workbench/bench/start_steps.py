@@ -35,10 +35,7 @@ def main() -> None:
         steps.append({"step": step, "cpu_s": cpu_s, "wall_s": wall_s, "resident_mb": memory_mb})
         since[:] = now
 
-    done("Python")
-    import numpy as np
-
-    done("numpy")
+    done("Python, numpy")
     importlib.import_module("torch")
     done("torch")
     from pe_stream.config.file import load
@@ -50,6 +47,8 @@ def main() -> None:
     done("what hears: modules")
     scorer = prepare(settings.model, settings.labels, lasting=True)
     done("what hears: checkpoint and labels")
+    import numpy as np
+
     from pe_stream.core.types import FRAME, Window
     from pe_stream.model.codec import Stream
 
