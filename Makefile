@@ -23,7 +23,7 @@ NPM := $(shell command -v npm)
 LINT := tests/web/lint
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast coverage test-oldest test-container test-gpu lint-js spelling faults fuzz attack attack-all api licences sbom \
+.PHONY: help demo test test-fast coverage test-oldest test-container test-cluster test-gpu lint-js spelling faults fuzz attack attack-all api licences sbom \
   sound-words demo-recording demo-picture screenshots hooks constraints clean
 
 help:  ## these words
@@ -42,7 +42,7 @@ test-fast: .venv/.installed-test  ## the same without the tests marked realtime 
 	$(VENV) -m ruff check
 	$(VENV) -m ruff format --check
 	$(VENV) -m mypy
-	$(VENV) -m pytest $(SIDE_BY_SIDE) -m "not gpu and not attack and not container and not realtime and not heavy" $(PYTEST_ARGS)
+	$(VENV) -m pytest $(SIDE_BY_SIDE) -m "not gpu and not attack and not container and not cluster and not realtime and not heavy" $(PYTEST_ARGS)
 
 coverage: .venv/.installed-test  ## lines and branches that the tests run, in all their processes
 	$(VENV) -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-report=json $(PYTEST_ARGS)
@@ -67,6 +67,9 @@ test-oldest: .oldest/.installed  ## the model's tests with the oldest transforme
 
 test-container: .venv/.installed-test  ## build the container and run it (needs root, buildah, debootstrap)
 	$(VENV) -m pytest -m container tests/test_container.py $(PYTEST_ARGS)
+
+test-cluster: .venv/.installed-cluster  ## engines on Ray Serve: a cluster on loopback, some minutes
+	$(VENV) -m pytest -m cluster tests/serving/test_cluster.py -n 0 $(PYTEST_ARGS)
 
 test-gpu: .venv/.installed-test  ## the checks on an NVIDIA GPU (needs a torch with CUDA: TORCH=torch)
 	$(VENV) -m pytest -m gpu $(PYTEST_ARGS)
@@ -115,7 +118,7 @@ hooks: .venv/.installed-test  ## check every commit with ruff, mypy, codespell a
 	.venv/bin/pre-commit install
 
 constraints: .venv/.installed-test  ## write constraints.txt again, with the newest that pyproject allows
-	$(PIP) --upgrade --upgrade-strategy eager --editable '.[test]' $(TORCH)
+	$(PIP) --upgrade --upgrade-strategy eager --editable '.[cluster,test]' $(TORCH)
 	{ sed '/^[^#]/,$$d' constraints.txt; $(VENV) -m pip freeze --all --exclude-editable \
 	  --exclude pip --exclude torch | sed '/^\(cuda\|nvidia\|triton\)/d'; } >constraints.new
 	mv constraints.new constraints.txt
@@ -141,6 +144,10 @@ clean:  ## remove everything made here
 .venv/.installed-test: .venv/.torch pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[test]'
 	@touch $@ .venv/.installed
+
+.venv/.installed-cluster: .venv/.installed-test
+	$(PIP) --editable '.[cluster]'
+	@touch $@
 
 .oldest/.installed: .venv/.installed-test
 	rm -rf .oldest

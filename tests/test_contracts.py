@@ -44,6 +44,7 @@ from pe_stream.core.types import (
     LabelRule,
     Phase,
     Reason,
+    SecondOpinion,
 )
 from pe_stream.daemon.delivery import Delivery
 from pe_stream.daemon.health import Health
@@ -104,12 +105,13 @@ class Contracts:
         self._entry, self._health = of("Entry"), of("SourceHealth")
         self._level = of("LevelState")
         self._entities: dict[str, list[dict[str, Any]]] = {}
+        self._attributes: dict[str, set[str]] = {}
         self.availability: dict[str, set[str]] = {}
 
     @property
     def topics(self) -> set[str]:
         """All that an entity listens to."""
-        return {*self._entities, *self.availability}
+        return {*self._entities, *self._attributes, *self.availability}
 
     @property
     def entities(self) -> Iterator[dict[str, Any]]:
@@ -119,10 +121,14 @@ class Contracts:
     def check(self, message: Message, before: str | None) -> None:
         topic, payload = message.topic, message.payload
         if topic.startswith("homeassistant/"):
-            self._describe(json.loads(payload)["components"].values())
+            told = json.loads(payload)
+            alone = [told | {"platform": topic.split("/")[1]}]
+            self._describe(told["components"].values() if "components" in told else alone)
             return
         kind = topic.rpartition("/")[2]
-        if kind == "events":
+        if kind == "second_opinion":
+            self._check_opinion(topic, json.loads(payload))
+        elif kind == "events":
             told = json.loads(payload)
             self._event.validate(told)
             self._entry.validate({**told, "verdict": None, "note": None, "has_clip": False})
@@ -144,12 +150,24 @@ class Contracts:
             assert topic in self.topics or "/any/" in topic
         for entity in self._entities.get(topic, ()):
             _check_state(entity, payload, before)
+        for template in self._attributes.get(topic, ()):
+            assert isinstance(json.loads(_rendered(template, payload)), dict)
         for template in self.availability.get(topic, ()):
             assert _rendered(template, payload) in ("online", "offline")
+
+    def _check_opinion(self, topic: str, told: dict[str, Any]) -> None:
+        if topic in {TOPICS.second_opinion(source) for source in SOURCES}:
+            self._event.validate(told)
+            assert told["second_opinion"] is not None
+        else:  # attributes of a label's event
+            assert told.keys() == {"second_opinion", "second_opinion_on"}
 
     def _describe(self, entities: Iterable[dict[str, Any]]) -> None:
         for entity in entities:
             self._entities.setdefault(entity["state_topic"], []).append(entity)
+            if "json_attributes_topic" in entity:
+                template = entity.get("json_attributes_template", "{{ value }}")
+                self._attributes.setdefault(entity["json_attributes_topic"], set()).add(template)
             for each in entity.get("availability", ()):
                 template = each.get("value_template", "{{ value }}")
                 self.availability.setdefault(each["topic"], set()).add(template)
@@ -198,7 +216,12 @@ def test_field_case_21_a_day_of_all_that_is_published_agrees_with_what_describes
     broker = Broker(contracts)
     of = dict.fromkeys(SOURCES, NAMES)
     home = HomeAssistant(
-        HomeAssistantSettings(enabled=True), TOPICS, broker.publish, of, clock=count(0, 10).__next__
+        HomeAssistantSettings(enabled=True),
+        TOPICS,
+        broker.publish,
+        of,
+        opinions=True,
+        clock=count(0, 10).__next__,
     )
     delivery = Delivery(TOPICS, cast("Any", broker), None, of, scores=True)
     home.labels(of, {})  # described first, so that all else is checked
@@ -269,6 +292,10 @@ def _live_through(
             for each in _also_late(builder.build(label, detection, segment, intake, 0.4)):
                 delivery.event(each)
                 home.event(each)
+                both = None if chance.integers(2) else 0.25
+                opinion = SecondOpinion(0.5, None, both, None, 0, (0.0, 8.0), "pe-av", 900)
+                delivery.opinion(replace(each, second_opinion=opinion))
+                home.opinion(replace(each, second_opinion=opinion))
 
     def tell_health(begin: int) -> None:
         status = SourceStatus(ledger.account, max(0, begin) * FRAME, 0, 0, 0, 0.1)

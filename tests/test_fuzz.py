@@ -24,7 +24,14 @@ from pe_stream.core.types import FRAME, AudioChunk, Window
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.outputs.mqtt.commands import SetCommand, parse_set
 from pe_stream.serving.heads import Coding
-from pe_stream.serving.wire import Item, LabelRows, WireError, pack_request, unpack_request
+from pe_stream.serving.wire import (
+    HearRequest,
+    Item,
+    LabelRows,
+    WireError,
+    pack_request,
+    unpack_request,
+)
 
 CASES = int(os.environ.get("FUZZ_CASES", "300"))
 
@@ -136,7 +143,8 @@ def request_for_an_engine(wire: Coding) -> bytes:
     rows = LabelRows(np.ones((2, 4), np.float32), np.zeros(1, np.int64), np.zeros(2, np.float32))
     audio = np.random.default_rng(0).normal(0, 0.1, 3 * FRAME).astype(np.float32)
     items = [Item(f"n/{i}", "0f" * 16, Window(0, audio, done=i)) for i in range(2)]
-    return pack_request("who", rows.digest(), items, wire=wire, embed=True, rows=rows)
+    request = HearRequest("who", rows.digest(), embed=True, rows=rows, items=items)
+    return pack_request(request, wire=wire)
 
 
 @pytest.mark.parametrize("wire", get_args(Coding))

@@ -38,7 +38,7 @@ EDGES = {
         *PIPELINE,
     },
     "__init__": {"api", "core", "errors", "version"},
-    "workbench": {"outputs", "pipeline", "storage", "version", *PIPELINE},
+    "workbench": {"outputs", "pipeline", "serving", "storage", "version", *PIPELINE},
     "daemon": {"config", "labels", "outputs", "pipeline", "storage", "web", *GROUND},
     "api": {"audio", "config", "labels", "pipeline", *GROUND},
     "pipeline": {"audio", "config", "labels", "model", "serving", *GROUND},
@@ -87,10 +87,11 @@ LIBRARIES = {
     "onnxruntime": {"workbench.evaluation"},
     "paho": {"cli.commands.demo", "outputs.mqtt", "workbench.bench"},
     "platformdirs": {"config.paths"},
-    "prometheus_client": {"outputs.metrics"},
+    "prometheus_client": {"outputs.metrics", "serving.figures"},
     "pydantic": {"config", "serving", "web", "workbench.bench", "workbench.evaluation"},
     "pydantic_core": {"config", "web"},
-    "safetensors": {"model", "workbench.training"},
+    "ray": {"serving.cluster"},
+    "safetensors": {"model", "workbench.bench", "workbench.training"},
     "sounddevice": {"audio.portaudio"},
     "soxr": {"audio", "workbench"},
     "starlette": {"web"},
@@ -100,7 +101,7 @@ LIBRARIES = {
     "transformers": {"model", "workbench"},
     "uuid6": {"outputs.notifications", "pipeline"},
     "uvicorn": {"outputs.http_server"},
-    "yaml": {"cli.commands.demo", "config", "workbench.training"},
+    "yaml": {"cli.commands.demo", "config", "serving.serve_config", "workbench.training"},
 }
 """Libraries, and the only rooms or modules that import them. numpy is everybody's."""
 

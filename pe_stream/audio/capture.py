@@ -8,9 +8,9 @@ records it, and looks for it again when it is gone.
 There is one for each microphone, so it imports little: half of its memory was the configuration and
 FFmpeg's libraries, of which it has no need.
 
-What it writes to its standard output are messages: `HEAD` (kind, length), then the body. OPENED: a
-JSON object, `describe` and `rate` (Hz). ABSENT: why nothing can be heard, again and again until
-something can. SOUND: `SOUND_HEAD`, then float32 samples (n, channels).
+What it writes to its standard output are messages (`core.pipe_messages`). OPENED: a JSON object,
+`describe` and `rate` (Hz). ABSENT: why nothing can be heard, again and again until something can.
+SOUND: `SOUND_HEAD`, then float32 samples (n, channels).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_stream.audio import devices, portaudio
+from pe_stream.core.pipe_messages import message
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.errors import UnavailableError
 
@@ -49,9 +50,6 @@ START_S = 6.0
 
 LOOK_S = 1.0
 """A microphone that is not there is looked for this often (s)."""
-
-HEAD = struct.Struct("<cI")
-"""Before every message: its kind, and the length of its body."""
 
 SOUND_HEAD = struct.Struct("<dq?H")
 """Header of a block: its end, monotonic (s) and UTC (ns); whether a gap precedes it; channels."""
@@ -192,7 +190,7 @@ def _record(device: str | int, channel: int | None) -> None:
 
 def _tell(kind: bytes, *body: bytes) -> None:
     try:
-        sys.stdout.buffer.write(HEAD.pack(kind, sum(map(len, body))) + b"".join(body))
+        sys.stdout.buffer.write(message(kind, *body))
         sys.stdout.buffer.flush()
     except BrokenPipeError:
         os._exit(0)

@@ -20,6 +20,7 @@ from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.config import PASSWORD_VARIABLE
 from pe_stream.config.child_process import python
+from pe_stream.core.pipe_messages import MessageReader
 from pe_stream.core.stream_clock import Arrival
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
 from pe_stream.errors import UnavailableError
@@ -139,17 +140,9 @@ class Microphone:
 
     def _messages(self) -> Iterator[tuple[bytes, bytes]]:
         """Messages of the recording process, as (kind, body), until `close`."""
-        waiting = bytearray()
-        head = capture.HEAD
+        reader = MessageReader()
         while more := self._read():
-            waiting += more
-            while len(waiting) >= head.size:
-                kind, length = head.unpack_from(waiting)
-                if len(waiting) < head.size + length:
-                    break
-                body = bytes(waiting[head.size : head.size + length])
-                del waiting[: head.size + length]
-                yield kind, body
+            yield from reader.feed(more)
 
     def _read(self) -> bytes:
         """The next bytes, none after `close`. Raises UnavailableError."""

@@ -14,6 +14,7 @@ from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import PASSWORD_VARIABLE, MqttSettings, TlsSettings
 from pe_stream.config.notifications import SIGNATURE, NotificationSettings, shown
 from pe_stream.config.search import SearchSettings
+from pe_stream.config.second_opinion import SecondOpinionSettings
 from pe_stream.config.settings import Settings, config_schema, default_node
 from pe_stream.config.sources import SourceSettings
 from pe_stream.config.store import StoreSettings
@@ -38,6 +39,7 @@ __all__ = [
     "NotificationSettings",
     "ScheduleSettings",
     "SearchSettings",
+    "SecondOpinionSettings",
     "Settings",
     "SourceSettings",
     "StoreSettings",

@@ -124,6 +124,20 @@ def clipless(sections: object, info: ValidationInfo) -> list[InitErrorDetails]:
     ]
 
 
+def opinionless(sections: object, info: ValidationInfo) -> list[InitErrorDetails]:
+    """Notifications that would wait for second opinions where none are asked for."""
+    if info.data.get("second_opinion", ...) is not None:  # not in it where it is wrong itself
+        return []
+    none = PydanticCustomError(
+        "no_opinions", "there are no second opinions: set second_opinion.checkpoint"
+    )
+    return [
+        InitErrorDetails(type=none, loc=(name, "min_opinion"), input=value)
+        for name, section in (sections.items() if isinstance(sections, Mapping) else ())
+        if (value := _get(section, "min_opinion")) is not None
+    ]
+
+
 def _lists(sections: object, key: str) -> Iterator[tuple[str, list[Any] | tuple[Any, ...]]]:
     """The list `key` of each section that has one."""
     for name, section in sections.items() if isinstance(sections, Mapping) else ():

@@ -14,8 +14,9 @@ from pydantic import (
     field_validator,
 )
 
-from pe_stream.config.addresses import is_loopback, is_misspelt, is_network, masked_text
+from pe_stream.config.addresses import is_loopback, masked_text
 from pe_stream.config.values import (
+    CheckpointName,
     Device,
     GridSeconds,
     PathText,
@@ -60,7 +61,7 @@ EngineAddresses = Annotated[
 class ModelSettings(Section):
     """What hears, and how often."""
 
-    checkpoint: PathText = "embedded"
+    checkpoint: CheckpointName = "embedded"
     """`embedded`, the name of a PE Audio checkpoint on the Hugging Face hub, or a folder."""
 
     revision: Text | None = None
@@ -94,7 +95,7 @@ class ModelSettings(Section):
     faster on a CPU, much on a GPU; takes minutes the first time, and a C++ compiler."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """CPU threads of the model; default: half of the cores, so that others can run beside."""
+    """CPU threads of the model; default: half of those it may use; others run there too."""
 
     engine: EngineAddresses = Field(default=("local",), json_schema_extra={"default": "local"})
     """`local`, or where an engine of the same checkpoint is (`pe-stream engine serve`): an address
@@ -182,13 +183,4 @@ class ModelSettings(Section):
     def _as_the_engine_hears(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         if value != ("local",) and info.data.get("exact"):
             raise ValueError("exact is for the engine of this process: remove one of them")
-        return value
-
-    @field_validator("checkpoint")
-    @classmethod
-    def _no_address(cls, value: str) -> str:
-        if is_network(value) or is_misspelt(value):
-            raise ValueError(
-                "an address: give the checkpoint's name on the hub (OWNER/NAME), or a folder"
-            )
         return value

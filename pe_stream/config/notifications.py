@@ -108,6 +108,14 @@ class NotificationSettings(Section):
     min_peak: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Highest score (0 to 1) that the event must have had by then."""
 
+    min_opinion: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Score (0 to 1, not calibrated) that the second opinion on the event must have, where there is
+    one: of sound and picture together, else of the sound; default: none is waited for."""
+
+    opinion_wait_s: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    """Seconds that the second opinion is waited for; without one by then, it is sent all the
+    same."""
+
     cooldown_s: Annotated[float, Field(ge=0, le=604800)] = 300.0
     """Seconds after a message in which no other follows of the same source and label."""
 

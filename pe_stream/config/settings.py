@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -26,6 +27,7 @@ from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import MqttSettings
 from pe_stream.config.notifications import NotificationSettings
 from pe_stream.config.search import SearchSettings
+from pe_stream.config.second_opinion import SecondOpinionSettings
 from pe_stream.config.sources import SourceSettings
 from pe_stream.config.store import StoreSettings
 from pe_stream.config.times import LocationSettings
@@ -119,6 +121,9 @@ class Settings(Section):
     ] = ClipSettings()
     """Audio kept with events."""
 
+    second_opinion: SecondOpinionSettings | None = None
+    """Another model's opinion on events; default: none, and none is asked."""
+
     home_assistant: Annotated[
         HomeAssistantSettings,
         BeforeValidator(none_is_empty, json_schema_input_type=HomeAssistantSettings | None),
@@ -170,6 +175,14 @@ class Settings(Section):
         sources = self.labels[label].sources
         return sources is None or source in sources
 
+    def has_opinion(self, label: str) -> bool:
+        """Whether events of `label` get a second opinion: of a label without words there is none.
+
+        False for a label that there is not.
+        """
+        wanted = self.second_opinion is not None and self.second_opinion.wants(label)
+        return wanted and label in self.labels and bool(self.labels[label].prompts)
+
     def labels_of(self, source: str) -> dict[str, LabelSettings]:
         """Labels that listen to `source`, by name, in order; also those not enabled."""
         return {name: label for name, label in self.labels.items() if self.hears(source, name)}
@@ -214,8 +227,19 @@ class Settings(Section):
             if there in info.data:
                 problems += agreement.unknown_names(value, key, info.data[there])
         problems += agreement.clipless(value, info)
+        problems += agreement.opinionless(value, info)
         notifications: dict[str, NotificationSettings] = _validated(handler, value, problems)
         return notifications
+
+    @field_validator("second_opinion")
+    @classmethod
+    def _opinions_of_labels_there_are(
+        cls, value: SecondOpinionSettings | None, info: ValidationInfo
+    ) -> SecondOpinionSettings | None:
+        there = info.data.get("labels")
+        if value is not None and there is not None:
+            _require_labels("labels", value.labels or (), there)
+        return value
 
     @field_validator("clips")
     @classmethod
@@ -223,10 +247,8 @@ class Settings(Section):
         labels = info.data.get("labels")
         named = {"labels": value.labels or (), "never_when": value.never_when}
         for key, names in (named | {"keep_days_of": tuple(value.keep_days_of)}).items():
-            for name in names:
-                if labels is not None and name not in labels:
-                    known = ", ".join(labels)
-                    raise ValueError(f"{key}: there is no label {name!r}; labels: {known}")
+            if labels is not None:
+                _require_labels(key, names, labels)
         return value
 
 
@@ -234,6 +256,13 @@ def config_schema() -> dict[str, Any]:
     """JSON Schema (draft 2020-12) of the configuration, for editors."""
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return dialect | Settings.model_json_schema() | {"title": "pe_stream configuration"}
+
+
+def _require_labels(key: str, names: Iterable[str], there: Iterable[str]) -> None:
+    known = list(there)
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{key}: there is no label {name!r}; labels: {', '.join(known)}")
 
 
 def _validated(

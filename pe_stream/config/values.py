@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from pe_stream.config.addresses import masked_text
+from pe_stream.config.addresses import is_misspelt, is_network, masked_text
 from pe_stream.core.messages import ANY, slug
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.words import has_control_characters
@@ -152,6 +152,14 @@ def _whole_frames(seconds: float) -> float:
     return seconds
 
 
+def _no_address(checkpoint: str) -> str:
+    if is_network(checkpoint) or is_misspelt(checkpoint):
+        raise ValueError(
+            "an address: give the checkpoint's name on the hub (OWNER/NAME), or a folder"
+        )
+    return checkpoint
+
+
 def listed(value: object) -> object:
     """A single text stands for a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -198,6 +206,9 @@ Text = Annotated[str, _LINE]
 
 PathText = Annotated[str, _LINE, AfterValidator(_path)]
 """A path (`~` becomes the home folder; else as written) or what may stand in its place."""
+
+CheckpointName = Annotated[PathText, AfterValidator(_no_address)]
+"""Name of a checkpoint on the Hugging Face hub, or its folder."""
 
 Name = Annotated[str, Field(max_length=100), AfterValidator(_public), AfterValidator(_name)]
 """Name of a node or source; its slug is a part of MQTT topics."""

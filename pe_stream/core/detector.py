@@ -47,7 +47,7 @@ class Heard:
     """Result of a scored window: frames now final, and events.
 
     start: absolute sample index of the first of the frames, start_ns: its UTC (ns since 1970);
-    scores: (frames, labels).
+    scores: (frames, labels). segment: that of the segment's first; last: that ends with them.
     samples: their audio, (n,); less than whole frames only where the segment ends in one.
     embeddings: (frames, D) where the engine was asked for them.
     audible: with clips, what one may listen to by now: later than `samples` where an event to come
@@ -61,6 +61,8 @@ class Heard:
     samples: Samples
     embeddings: FrameEmbeddings | None = None
     audible: Sequence[AudibleRun] = ()
+    segment: int = 0
+    last: bool = False
 
 
 class Detector:
@@ -86,8 +88,7 @@ class Detector:
 
         clips: which audio `clips` returns; None is none. context: frames that go ahead of windows.
         """
-        self._framing, self._context = framing, context * FRAME
-        self._live = live
+        self._framing, self._context, self._live = framing, context * FRAME, live
         self._label_trackers = LabelTrackers(rules)
         self._builder = EventBuilder(origin, new_id)
         self._ledger = Ledger()
@@ -218,12 +219,11 @@ class Detector:
         final = self._levels.applied(first, self._stitcher.accept(given, clean, last=window.last))
         if embeddings is not None:
             embeddings = embeddings[skipped : skipped + len(final)]
-        end = begin + window.frames
-        self._stretched += max(0, (end - self._scored - 1) // self._framing.hop)
-        self._scored = end
+        before, self._scored = self._scored, begin + window.frames
+        self._stretched += max(0, (self._scored - before - 1) // self._framing.hop)
         events = self.owed()
-        until = min(segment.sample(first + len(final)), self._ring.end)
-        samples = self._ring.read(segment.sample(first), until)
+        start = segment.sample(first)
+        samples = self._ring.read(start, min(segment.sample(first + len(final)), self._ring.end))
         intake.forget(segment.sample(first - self._label_trackers.behind))
         self._label_trackers.listen(first, samples)
         for frame, row in enumerate(final.tolist(), first):
@@ -231,14 +231,14 @@ class Detector:
         if window.last:
             events += self._close(intake.reason)
         self._cut(last=window.last)
-        start = segment.sample(first)
         audible: Sequence[AudibleRun] = ()
         if self._recorder is not None:
             settled = self._settled(self._label_trackers.onset_of(self._recorder.never_when))
             audible = self._recorder.audible(start, samples, settled, last=window.last)
         if window.last:
             self._finish()
-        return Heard(start, segment.utc_ns(start), final, events, samples, embeddings, audible)
+        of_segment = audible, segment.start, window.last
+        return Heard(start, segment.utc_ns(start), final, events, samples, embeddings, *of_segment)
 
     def owed(self) -> list[Event]:
         """Events whose audio was given up; who does not ask has them with the next scores."""

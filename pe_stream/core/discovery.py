@@ -30,7 +30,7 @@ class Device:
     """One source of a node, as Home Assistant sees it.
 
     prefix: of Home Assistant's discovery topics. version: of ours. levels: whether the source's
-    level is told.
+    level is told. opinions: whether there are second opinions on its events.
     """
 
     topics: Topics
@@ -38,6 +38,7 @@ class Device:
     prefix: str
     version: str
     levels: bool = True
+    opinions: bool = False
 
     @property
     def topic(self) -> str:
@@ -54,7 +55,7 @@ class Device:
 
     @property
     def _entities(self) -> Entities:
-        return Entities(self.topics, self.source, self._id)
+        return Entities(self.topics, self.source, self._id, self.opinions)
 
     def described(self, labels: Iterable[str], gone: Iterable[str] = ()) -> Message:
         """The description of all entities. gone: labels whose entities are to be removed."""
@@ -78,6 +79,17 @@ class Device:
         ]
         return [self.described(()), *own]
 
+    def opinion_sensor(self) -> list[Message]:
+        """The description of the sensor of second opinions, where there are any.
+
+        On a topic of its own: cleared, as whatever is no more retained, it removes the sensor.
+        """
+        if not self.opinions:
+            return []
+        told = {**self._about, "qos": 1, **self._entities.of_opinion()}
+        topic = f"{self.prefix}/sensor/{self._id}/second_opinion/config"
+        return [Message(topic, json.dumps(told, ensure_ascii=False), qos=1, retain=True)]
+
     def removing(self, labels: Sequence[str], gone: Iterable[str]) -> Iterator[Message]:
         """Messages that remove entities from the device's description, which has those of `labels`.
 
@@ -93,7 +105,8 @@ class Device:
 
     def retained(self, labels: Sequence[str]) -> set[str]:
         """Every retained topic of the device with these labels, beside those of the contract."""
-        described = {message.topic for message in self.descriptions(labels)}
+        messages = [*self.descriptions(labels), *self.opinion_sensor()]
+        described = {message.topic for message in messages}
         return described | {topic for label in labels for topic in self._settings_of(label)}
 
     def labels_in(self, topics: Collection[str]) -> set[str]:
@@ -133,6 +146,13 @@ class Device:
         topic = self._entities.topic(event.label, "event")
         return Message(topic, json.dumps(told), qos=0, retain=False)
 
+    def opinion(self, event: Event) -> Message:
+        """Attributes of the label's event entity: the second opinion on an event, and its id."""
+        opinion = event.second_opinion and event.second_opinion.to_dict()
+        told = {"second_opinion": opinion, "second_opinion_on": event.id}
+        topic = self._entities.topic(event.label, "second_opinion")
+        return Message(topic, json.dumps(told), qos=0, retain=False)
+
     def scores(self, peaks: Mapping[str, float]) -> list[Message]:
         """The highest score of each label lately."""
         return [
@@ -143,8 +163,9 @@ class Device:
     def _settings_of(self, label: str) -> tuple[str, str]:
         return self._entities.topic(label, "threshold"), self._entities.topic(label, "enabled")
 
-    def _described(self, topic: str, components: Mapping[str, Any]) -> Message:
-        told = {
+    @property
+    def _about(self) -> dict[str, Any]:
+        return {
             "device": {
                 "identifiers": [self._id],
                 "name": f"{self.source} ({self.topics.node})",
@@ -153,9 +174,10 @@ class Device:
                 "sw_version": self.version,
             },
             "origin": {"name": "pe_stream", "sw_version": self.version},
-            "qos": 1,
-            "components": components,
         }
+
+    def _described(self, topic: str, components: Mapping[str, Any]) -> Message:
+        told = {**self._about, "qos": 1, "components": components}
         return Message(topic, json.dumps(told, ensure_ascii=False), qos=1, retain=True)
 
 

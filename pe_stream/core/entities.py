@@ -54,11 +54,15 @@ set is typed: a slider would stop at 0.500001."""
 
 @dataclass(frozen=True, slots=True)
 class Entities:
-    """Entities of one source, whose device has the id `device_id`."""
+    """Entities of one source, whose device has the id `device_id`.
+
+    opinions: whether there are second opinions on events.
+    """
 
     topics: Topics
     source: str
     device_id: str
+    opinions: bool = False
 
     def topic(self, label: str, what: str) -> str:
         """Topic of one thing about a label, beside its state."""
@@ -73,6 +77,7 @@ class Entities:
         kind = _device_class(key)
         icon = next((icon for part, icon in _ICONS.items() if part in key), None)
         shown = {"icon": icon} if icon and kind == "sound" else {}
+        of_event = {"json_attributes_topic": self.topic(label, "second_opinion")}
         entities: dict[str, dict[str, Any]] = {
             "heard": {
                 "platform": "binary_sensor",
@@ -87,6 +92,7 @@ class Entities:
                 "name": f"{name} event",
                 "event_types": [phase.value for phase in Phase],
                 "state_topic": self.topic(label, "event"),
+                **(of_event if self.opinions else {}),
                 **shown,
                 **running,
             },
@@ -182,6 +188,26 @@ class Entities:
         }
         for key, entity in entities.items():
             yield key, {**entity, "unique_id": f"{self.device_id}_{key}"}
+
+    def of_opinion(self) -> dict[str, Any]:
+        """The sensor of the latest second opinion: the score that says most, all as attributes."""
+        opinion = "value_json.second_opinion"
+        topic = self.topics.second_opinion(self.source)
+        return {
+            "name": "Second opinion (uncalibrated)",
+            "state_topic": topic,
+            "value_template": f"{{{{ {opinion}.sound if {opinion}.both is none else {opinion}.both "
+            "}}",
+            "json_attributes_topic": topic,
+            "json_attributes_template": f"{{{{ dict({opinion}, label=value_json.label, "
+            "event=value_json.id) | tojson }}",
+            "state_class": "measurement",
+            "suggested_display_precision": 2,
+            "entity_category": "diagnostic",
+            "icon": "mdi:ear-hearing",
+            "availability": [self._online()],
+            "unique_id": f"{self.device_id}_second_opinion",
+        }
 
     def of_level(self) -> dict[str, dict[str, Any]]:
         """The four sensors of the source's level.

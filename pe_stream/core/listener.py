@@ -42,6 +42,12 @@ class Listener:
         `late` and with reason "restart": the end of what the last run left open.
         """
 
+    def opinion(self, event: Event) -> None:
+        """The second opinion on an event: the event as it was last told, with that in it.
+
+        On the scoring thread; once for an event that has one. Phases that are told later have it.
+        """
+
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Frames of a source that became final, after their events. On the scoring thread.
 

@@ -81,6 +81,10 @@ class Topics:
         """Every phase of every event of a source."""
         return self._of(source, "events")
 
+    def second_opinion(self, source: str) -> str:
+        """Second opinions on events of a source."""
+        return self._of(source, "second_opinion")
+
     def health(self, source: str) -> str:
         """Topic of a source's health, retained."""
         return self._of(source, "health")
@@ -274,8 +278,16 @@ class StateBoard:
 
 def event_message(topics: Topics, event: Event) -> Message:
     """The JSON of an event's phase."""
+    return _of_event(topics.events(event.source), event)
+
+
+def opinion_message(topics: Topics, event: Event) -> Message:
+    """The JSON of an event with the second opinion on it."""
+    return _of_event(topics.second_opinion(event.source), event)
+
+
+def _of_event(topic: str, event: Event) -> Message:
     late = replace(event, late=True).to_json()
-    topic = topics.events(event.source)
     return Message(topic, event.to_json(), qos=1, retain=False, late_payload=late)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pe_stream.core.types import FRAME
+from pe_stream.core.types import FRAME, SecondOpinion
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +61,34 @@ def spread(count: int, wanted: int) -> list[int]:
         return [0] * (wanted if count else 0)
     # As the processor computes it, rounding included.
     return [int(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
+
+
+def main_score(opinion: SecondOpinion) -> float | None:
+    """The score that says most of the label's words: of sound and picture, else of the sound.
+
+    None where there is neither, as the label has no words.
+    """
+    return opinion.sound if opinion.both is None else opinion.both
+
+
+def in_words(opinion: SecondOpinion) -> str:
+    """Its scores for people: "sound 0.71, picture 0.12 (uncalibrated)"."""
+    scores = {name: getattr(opinion, name) for name in ("sound", "picture", "both", "together")}
+    told = [f"{name} {score:.2f}" for name, score in scores.items() if score is not None]
+    return f"{', '.join(told) or 'none'} (uncalibrated)"
+
+
+@dataclass(frozen=True, slots=True)
+class OpinionStatus:
+    """How those who give second opinions on live events do, since the start.
+
+    reason: why there are none at present, in words; None where there are. asked: requests; of them
+    answered and given_up, the rest waits. restarts: of their process. seconds: that opinions took.
+    """
+
+    reason: str | None
+    asked: int = 0
+    answered: int = 0
+    given_up: int = 0
+    restarts: int = 0
+    seconds: float = 0.0

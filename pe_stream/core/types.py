@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -118,8 +118,8 @@ class Window:
 
     def since(self, sample: int) -> Window:
         """The same with audio from that absolute index on; no copy."""
-        left_out = sample - self.begin
-        return replace(self, samples=self.samples[left_out:], before=self.before - left_out)
+        at = sample - self.begin
+        return Window(self.start, self.samples[at:], self.last, self.done, self.before - at)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

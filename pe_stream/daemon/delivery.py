@@ -16,6 +16,7 @@ from pe_stream.core.messages import (
     Topics,
     event_message,
     level_message,
+    opinion_message,
     scores_message,
 )
 from pe_stream.core.types import Event, Reason
@@ -97,6 +98,13 @@ class Delivery(Listener):
             messages = self._board.messages(event)
         if self._store is not None:
             messages = self._store.record(event, messages)
+        self._publisher.publish(messages)
+
+    def opinion(self, event: Event) -> None:
+        """Keep it with the event, and publish it on a topic of its own; no state changes by it."""
+        messages = [opinion_message(self._topics, event)]
+        if self._store is not None:
+            messages = self._store.record_opinion(event, messages)
         self._publisher.publish(messages)
 
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pe_stream.config import local_time
 from pe_stream.config.redaction import redacted
+from pe_stream.core.opinion import OpinionStatus
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.core.utc import utc_text
@@ -33,18 +34,20 @@ class Health:
         shortage: str | None,
         now_s: float,
         untaken_reason: str | None = None,
+        *,
+        opinions: OpinionStatus | None = None,
     ) -> dict[str, Any] | None:
         """The health to publish now; None where it is not time.
 
         unavailable_reason: the store's. shortage: what the daemon has run out of.
-        untaken_reason: what the broker does not take.
+        untaken_reason: what the broker does not take. opinions: None where nobody gives any.
         """
         why = status.reason, unavailable_reason, shortage, untaken_reason, status.engine_reason
-        now = (status.account.state, *why)
+        now = (status.account.state, *why, None if opinions is None else opinions.reason)
         if now == self._told and now_s < self._next_s:
             return None
         self._told, self._next_s = now, now_s + HEALTH_S
-        return self.shown(status, unavailable_reason, shortage, untaken_reason)
+        return self.shown(status, unavailable_reason, shortage, untaken_reason, opinions=opinions)
 
     def shown(
         self,
@@ -52,6 +55,8 @@ class Health:
         unavailable_reason: str | None,
         shortage: str | None,
         untaken_reason: str | None = None,
+        *,
+        opinions: OpinionStatus | None = None,
     ) -> dict[str, Any]:
         """The health as it is shown."""
         account = status.account
@@ -77,4 +82,5 @@ class Health:
             "breaks_per_minute": account.breaks_per_minute,
             "engine": "ok" if status.engine_reason is None else redacted(status.engine_reason),
             "engine_away_s": status.engine_away_s,
+            "second_opinion": opinions and ("ok" if opinions.reason is None else opinions.reason),
         }

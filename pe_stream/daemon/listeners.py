@@ -10,6 +10,7 @@ from typing import Any
 from pe_stream.core.detector import Heard
 from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.listener import LabelsOf, Listener
+from pe_stream.core.opinion import in_words
 from pe_stream.core.types import Event, LabelRule
 
 log = logging.getLogger(__name__)
@@ -25,18 +26,22 @@ class Listeners(Listener):
     """
 
     def __init__(
-        self, on_failure: Callable[[BaseException], None], clipped: Callable[[Event], Event]
+        self, on_failure: Callable[[BaseException], None], *completes: Callable[[Event], Event]
     ) -> None:
         """Begin with nobody to tell.
 
-        on_failure: called with what a listener or `clipped` raised, once it is logged, on the
-        thread that told it. clipped: gives an event its clip, before anybody is told; once it has
-        raised, events are told without.
+        on_failure: called with what a listener or one of `completes` raised, once it is logged, on
+        the thread that told it. completes: what each makes of an event, before anybody is told,
+        such as giving it its clip; once one has raised, events are told without it.
         """
         self._on_failure = on_failure
-        self._clipped = clipped
+        self._completes = completes
         self._all: tuple[Listener, ...] = ()
         self._changing = threading.Lock()  # of `_all`, which two threads may make shorter
+
+    def complete_by(self, complete: Callable[[Event], Event]) -> None:
+        """Have events completed by this, too; before anything happens."""
+        self._completes = (*self._completes, complete)
 
     def set(self, *listeners: Listener) -> None:
         """Tell these from now on, in this order; before anything happens."""
@@ -52,13 +57,18 @@ class Listeners(Listener):
 
     def event(self, event: Event) -> None:
         """Tell all."""
-        try:
-            event = self._clipped(event)
-        except Exception as error:
-            log.exception("naming clips has failed: events are told without")
-            self._clipped = _without_clip
-            self._on_failure(error)
+        for complete in self._completes:
+            try:
+                event = complete(event)
+            except Exception as error:
+                log.exception("completing events has failed: they are told without")
+                self._completes = tuple(each for each in self._completes if each is not complete)
+                self._on_failure(error)
         self._tell(lambda listener: listener.event(event))
+
+    def opinion(self, event: Event) -> None:
+        """Tell all."""
+        self._tell(lambda listener: listener.opinion(event))
 
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Tell all."""
@@ -98,6 +108,15 @@ class EventLog(Listener):
             event.peak,
         )
 
-
-def _without_clip(event: Event) -> Event:
-    return event
+    def opinion(self, event: Event) -> None:
+        """A second opinion is one, too."""
+        opinion = event.second_opinion
+        if opinion is not None:
+            log.info(
+                "%s: %s at %s: second opinion: %s, in %.1f s",
+                event.source,
+                event.label,
+                event.onset,
+                in_words(opinion),
+                opinion.took_ms / 1000,
+            )

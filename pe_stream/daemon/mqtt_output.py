@@ -61,6 +61,7 @@ class MqttOutput:
             self.publisher.publish,
             of,
             levels=settings.levels.enabled,
+            opinions=settings.second_opinion is not None,
         )
         self.delivery = Delivery(
             topics,

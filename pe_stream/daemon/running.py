@@ -19,6 +19,7 @@ from pe_stream.config import Settings, local_time
 from pe_stream.config.edit import ConfigFile
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.messages import Topics
+from pe_stream.core.opinion import OpinionStatus
 from pe_stream.daemon.active_labels import ActiveLabels, labels_by_source
 from pe_stream.daemon.breaks import Breaks
 from pe_stream.daemon.calibrations import Calibrations
@@ -28,6 +29,7 @@ from pe_stream.daemon.listeners import EventLog, Listeners
 from pe_stream.daemon.mqtt_output import MqttOutput
 from pe_stream.daemon.page import page
 from pe_stream.daemon.resources import Resources
+from pe_stream.daemon.second_opinions import second_opinions
 from pe_stream.daemon.watchdog import Watchdog
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.enrolment_report import report
@@ -101,7 +103,7 @@ class Running:
         self._clips = Clips(
             settings.clips, on_failure=died, on_done=self._clip_done, judged=self._judged
         )
-        self._listeners = Listeners(given.failed, clipped=self._clips.named)
+        self._listeners = Listeners(given.failed, self._clips.named)
         filters = filters_of(settings)
         self._live = Live(
             openers(settings, filters),
@@ -130,6 +132,14 @@ class Running:
             on_failure=died,
             refilter=partial(refilter, filters),
         )
+        self._opinions = second_opinions(
+            stack,
+            settings.second_opinion,
+            self.labels,
+            self._live,
+            self._listeners,
+            on_failure=died,
+        )
         self._mqtt = self._connect(stack, died)
         self._mqtt.start()
         stack.callback(self._mqtt.publisher.stop, FLUSH_S)
@@ -152,7 +162,7 @@ class Running:
             self._metrics,
             self._mqtt.home,
             self._notifications,
-            *([] if self._page is None else [self._page]),
+            *(each for each in (self._page, self._opinions) if each is not None),
             self._scores,
             self._embeddings,
             self._recent,
@@ -193,7 +203,9 @@ class Running:
         store, resources = self._unavailable_reason, self._resources.shortage
         untaken = self._mqtt.publisher.untaken_reason
         for source, status in self._live.statuses.items():
-            told = self._health[source].due(status, store, resources, now_s, untaken)
+            told = self._health[source].due(
+                status, store, resources, now_s, untaken, opinions=self._opinion_status
+            )
             if told is not None:
                 self._listeners.health(source, told)
 
@@ -201,6 +213,10 @@ class Running:
         """Tell everybody how the last run's open events end, as soon as the store knows them."""
         if unfinished := self._mqtt.go_on():
             self._live.tell(unfinished)
+
+    @property
+    def _opinion_status(self) -> OpinionStatus | None:
+        return None if self._opinions is None else self._opinions.status
 
     @property
     def _unavailable_reason(self) -> str | None:
@@ -277,6 +293,7 @@ class Running:
             notifications=self._notifications,
             clips=self._clips.counts,
             events=None if self._store is None else self._store.status,
+            opinions=lambda: self._opinion_status,
             kept=kept,
             viewers=None if viewed is None else lambda: viewed.viewers,
         )
@@ -297,7 +314,9 @@ class Running:
         store, resources = self._unavailable_reason, self._resources.shortage
         untaken = self._mqtt.publisher.untaken_reason
         return {
-            source: self._health[source].shown(status, store, resources, untaken)
+            source: self._health[source].shown(
+                status, store, resources, untaken, opinions=self._opinion_status
+            )
             | {"sound_level": status.level and status.level.to_dict()}
             for source, status in self._live.statuses.items()
         }

@@ -11,7 +11,6 @@ read, without transformers; the text tower then waits until a text comes that is
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +23,7 @@ import torch
 from pe_stream.core.types import Recommended
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.audio_side import AudioSide
+from pe_stream.model.cores import default_threads
 from pe_stream.model.files import (
     CLIP_KINDS,
     find,
@@ -127,7 +127,7 @@ def load(
     device: "auto" (CUDA if there is one, else the CPU) or a torch device.
     dtype: of the audio encoder: "float32", "bfloat16" or "auto" (bfloat16 where the device
         multiplies in it, for the codec only if that leaves the frames' embeddings as they are).
-    threads: CPU threads torch uses in the whole process; by default half of the cores.
+    threads: CPU threads torch uses in the whole process; by default half of those it may use.
     clips: whether it is for whole stretches of sound; else a checkpoint whose frames were never
         taught to go with texts is warned about.
     known: where vectors of texts may be known from an earlier start. texts: that will be embedded:
@@ -140,7 +140,7 @@ def load(
     torch_dtype = _resolve_dtype(dtype, torch_device)
     # A kernel waits for its slowest thread: with a thread on every core, whatever else runs there
     # slows each of the thousands of kernels of a window (45 times, seen on two busy cores).
-    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // 2))
+    torch.set_num_threads(threads or default_threads())
     folder = find(name, revision, cache)
     look_for_code(name, folder)
     if not clips:

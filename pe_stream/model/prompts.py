@@ -83,7 +83,7 @@ def label_embeddings(
     rows: NDArray[np.float32],
     suppresses: NDArray[np.int64],
     offsets: NDArray[np.float32],
-    device: torch.device,
+    device: torch.device | str,
 ) -> LabelEmbeddings:
     """Labels that were embedded elsewhere, on that device; their names are numbers."""
     return LabelEmbeddings(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pe_stream.core.opinion import OpinionTexts, spread
-from pe_stream.core.types import Samples, Window
+from pe_stream.core.types import Samples, SecondOpinion, Window
 from pe_stream.errors import UnavailableError
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.codec import Codec, Stream
@@ -59,9 +59,27 @@ class OpinionScores:
     both: float | None
     together: float | None
 
+    def opinion(
+        self, pictures: int, span_s: tuple[float, float], checkpoint: str, took_s: float
+    ) -> SecondOpinion:
+        """The second opinion that they are; all else as of one, but how long it took (s)."""
+        return SecondOpinion(
+            sound=_rounded(self.sound),
+            picture=_rounded(self.picture),
+            both=_rounded(self.both),
+            together=_rounded(self.together),
+            pictures=pictures,
+            span_s=span_s,
+            checkpoint=checkpoint,
+            took_ms=round(1000 * took_s),
+        )
+
 
 class OpinionModel:
-    """Gives opinions; single-threaded. name: of the checkpoint, as it was asked for."""
+    """Gives opinions; single-threaded. name: of the checkpoint, as it was asked for.
+
+    bytes_on_disk: of its weights.
+    """
 
     def __init__(self, checkpoint: Checkpoint, folder: Path, texts: Iterable[str]) -> None:
         """Embed every text that will be asked about; the text tower is not kept.
@@ -69,6 +87,7 @@ class OpinionModel:
         Raises ConfigError as `prompts.embed`, UnavailableError where half of it cannot be used.
         """
         self.name = checkpoint.name
+        self.bytes_on_disk = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
         self._device, self._dtype = checkpoint.device, checkpoint.dtype
         self._states = text_states(checkpoint, list(dict.fromkeys(texts)))
         model: Any = checkpoint.model
@@ -200,6 +219,10 @@ def _of_opinion() -> Iterator[None]:
         yield
     except UnavailableError as error:
         raise type(error)(f"second opinion: {str(error).removesuffix(OFFER)}") from error
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)
 
 
 def _score(logits: Tensor) -> float:

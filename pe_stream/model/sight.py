@@ -66,7 +66,7 @@ class Sight(nn.Module):
     and a picture. text_head, text_both_head: embed a text's state for the first two.
     """
 
-    def __init__(self, config: _SightConfig, sound_width: int, width: int) -> None:
+    def __init__(self, config: SightConfig, sound_width: int, width: int) -> None:
         """Build on torch's default device, without numbers. width: of a text's state."""
         super().__init__()
         video, fusion = config.video.hidden_size, config.fusion.hidden_size
@@ -129,7 +129,7 @@ class Sight(nn.Module):
         self._fusion = Encoder(self.fusion_encoder, self.both_head)
 
 
-class _SightConfig:
+class SightConfig:
     """Of config.json, what the seeing half is built by."""
 
     def __init__(self, name: str, folder: Path, outputs: int) -> None:
@@ -220,7 +220,7 @@ class SightFiles:
         head = named.get("tower.head.weight")
         if head is None:
             raise unavailable(self.name, "its weights lack those of a vision tower")
-        config = _SightConfig(self.name, self.folder, head.get_shape()[0])
+        config = SightConfig(self.name, self.folder, head.get_shape()[0])
         with refusing(self.name, "its config.json describes no PE-AV model"), torch.device("meta"):
             sight = Sight(config, self.sound_width, self.text_width)
         parameters = dict(sight.named_parameters())
@@ -274,6 +274,18 @@ def _our_name(key: str) -> str:
         if key.startswith(theirs):
             return ours + key.removeprefix(theirs)
     return key
+
+
+def stored_name(key: str) -> str:
+    """The name in a checkpoint of one of Sight's parameters."""
+    if key.startswith("tower."):
+        return f"{_VIDEO[0]}{_TOWER}{key.removeprefix('tower.')}"
+    if key.startswith("proj."):
+        return f"{_VIDEO[0]}embedder.{key}"
+    if key.startswith("video_encoder."):
+        return f"{_VIDEO[0]}{key.removeprefix('video_encoder.')}"
+    theirs, ours = next(pair for pair in _NAMES.items() if key.startswith(pair[1]))
+    return theirs + key.removeprefix(ours)
 
 
 def _compare(name: str, wanted: Mapping[str, Tensor], found: Mapping[str, Any]) -> None:

@@ -41,18 +41,22 @@ class HomeAssistant(Listener):
         of: LabelsOf,
         *,
         levels: bool = True,
+        opinions: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take the labels that each source listens for. publish: sends messages, without waiting.
 
-        levels: whether sources' levels are told. clock: monotonic (s).
+        levels: whether sources' levels are told. opinions: whether there are second opinions on
+        events. clock: monotonic (s).
         """
         self.birth = f"{settings.prefix}/status"
         self._publish = publish
         self._labels = {source: list(names) for source, names in of.items()}
         self._devices = (
             {
-                source: Device(topics, source, settings.prefix, __version__, levels=levels)
+                source: Device(
+                    topics, source, settings.prefix, __version__, levels=levels, opinions=opinions
+                )
                 for source in of
             }
             if settings.enabled
@@ -76,6 +80,7 @@ class HomeAssistant(Listener):
         if said == "online":
             with self._describing:
                 self._publish([m for source in self._devices for m in self._descriptions(source)])
+                self._publish([m for d in self._devices.values() for m in d.opinion_sensor()])
 
     def retained(self) -> set[str]:
         """Every topic that it has the broker keep, with the labels in force."""
@@ -120,7 +125,7 @@ class HomeAssistant(Listener):
         cleared = [removal(device.topic_of(label)) for label in sorted(described.alone - alone)]
         described.alone = alone
         self._note(source)
-        return [*cleared, *first.steps[:-1], first, *own]
+        return [*cleared, *first.steps[:-1], first, *own, *device.opinion_sensor()]
 
     def _note(self, source: str) -> None:
         """The labels in force are, or will be, described."""
@@ -152,6 +157,12 @@ class HomeAssistant(Listener):
         device = self._devices.get(event.source)
         if device is not None and not event.late:
             self._publish([device.event(event)])
+
+    def opinion(self, event: Event) -> None:
+        """The second opinion on an event; no entity's state follows from it but its own."""
+        device = self._devices.get(event.source)
+        if device is not None:
+            self._publish([device.opinion(event)])
 
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """The highest scores since the last time, about once a second."""

@@ -16,6 +16,7 @@ from pe_stream.config import MetricsSettings
 from pe_stream.config.addresses import authority
 from pe_stream.core.ledger import SourceState
 from pe_stream.core.listener import LabelsOf, Listener
+from pe_stream.core.opinion import OpinionStatus
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
@@ -45,8 +46,8 @@ class Readings:
     """What is read only when somebody asks, on the server's thread.
 
     sources: how each does. clips: how many had which fate. events: None where none are kept.
-    kept: what else is written minute by minute, by name. viewers: pages that are open; None where
-    there is no page.
+    opinions: None where nobody gives any. kept: what else is written minute by minute, by name.
+    viewers: pages that are open; None where there is no page.
     """
 
     sources: Callable[[], Mapping[str, SourceStatus]]
@@ -54,6 +55,7 @@ class Readings:
     notifications: Notifications
     clips: Callable[[], Mapping[str, int]]
     events: Callable[[], StoreStatus] | None = None
+    opinions: Callable[[], OpinionStatus | None] = lambda: None
     kept: Mapping[str, Callable[[], StoreStatus]] = field(default_factory=dict)
     viewers: Callable[[], int] | None = None
 
@@ -181,6 +183,7 @@ class _Now(Collector):
             for outcome, count in counts.items():
                 told.add_metric([name, outcome], count)
         yield told
+        yield from _of_opinions(readings.opinions())
         yield from self._of_the_disk()
         if readings.viewers is not None:
             yield GaugeMetricFamily(
@@ -216,6 +219,7 @@ class _Now(Collector):
             "How often sound broke off and began again: a reconnection, or something lost.",
             labels=["source"],
         )
+        away = _gauge("engine_away_seconds", "How long an engine elsewhere has not answered.")
         breaking = _gauge("breaks_per_minute", "The same of the last five minutes, a minute.")
         for source, status in statuses.items():
             account = status.account
@@ -235,9 +239,10 @@ class _Now(Collector):
                 rtf.add_metric([source], status.rtf)
             waiting.add_metric([source], status.waiting / SAMPLE_RATE)
             stretched.add_metric([source], status.stretched)
+            away.add_metric([source], status.engine_away_s)
             breaks.add_metric([source], account.breaks)
             breaking.add_metric([source], account.breaks_per_minute)
-        yield from (audio, state, level, sound, rtf, waiting, stretched, breaks, breaking)
+        yield from (audio, state, level, sound, rtf, waiting, stretched, away, breaks, breaking)
 
     def _rising(self, source: str, fate: str, samples: int) -> int:
         """A counter must not fall, as what was heard does where it is dropped later."""
@@ -298,6 +303,32 @@ class _Now(Collector):
             working.add_metric([what], status.unavailable_reason is None)
             lost.add_metric([what], status.lost)
         yield from (working, lost)
+
+
+def _of_opinions(status: OpinionStatus | None) -> Iterator[Metric]:
+    if status is None:
+        return
+    yield GaugeMetricFamily(
+        "pe_stream_second_opinions_ok",
+        "1 while second opinions can be given.",
+        value=status.reason is None,
+    )
+    asked = CounterMetricFamily(
+        "pe_stream_second_opinions",
+        "Second opinions that were asked for; of these, answered, or given up.",
+        labels=["outcome"],
+    )
+    for outcome in ("asked", "answered", "given_up"):
+        asked.add_metric([outcome], getattr(status, outcome))
+    yield asked
+    yield CounterMetricFamily(
+        "pe_stream_second_opinion_restarts",
+        "How often their process was begun again, as it had died or could not load.",
+        value=status.restarts,
+    )
+    yield CounterMetricFamily(
+        "pe_stream_second_opinion_seconds", "Time to give those answered.", value=status.seconds
+    )
 
 
 def _gauge(name: str, meaning: str) -> GaugeMetricFamily:

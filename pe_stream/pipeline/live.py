@@ -167,11 +167,12 @@ class Live:
             self._detectors_lock.release()
 
     def tell(self, events: Sequence[Event]) -> None:
-        """Tell the listener of events from elsewhere. From any thread; never waits.
+        """Tell the listener of events from elsewhere, as `between_scorings`."""
+        self.between_scorings(lambda: self._tell(events))
 
-        They are told between two scorings; not at all once `stop` was called.
-        """
-        self._mailbox.ask(lambda: self._tell(events))
+    def between_scorings(self, act: Callable[[], None]) -> None:
+        """Have something done on the scoring thread; not once `stop` was called. Never waits."""
+        self._mailbox.ask(act)
 
     def ready(self, patience_s: float | None) -> None:
         """Return once the scoring thread takes changes: between two scorings.

@@ -31,7 +31,7 @@ from pe_stream.model.live_engine import LiveEngine
 from pe_stream.model.no_model import NoCheckpoint, NoEngine
 from pe_stream.model.prompts import compare, probe
 from pe_stream.pipeline.text_records import known_texts
-from pe_stream.serving.client import RemoteEngine
+from pe_stream.serving.client import remote_engine
 
 log = logging.getLogger(__name__)
 
@@ -140,4 +140,4 @@ def live_engine(
         return None
     log.info("engine: %s", ", ".join(model.engine_addresses))
     identity, labels = scorer.checkpoint.identity, scorer.labels.embeddings
-    return RemoteEngine(model, identity, labels, node, on_failure)
+    return remote_engine(model, identity, labels, node, on_failure)

@@ -15,7 +15,7 @@ import numpy as np
 from pe_stream.audio import media
 from pe_stream.audio.decode import NoTrackError
 from pe_stream.audio.film import Film, NoPictureError
-from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.config import ModelSettings
 from pe_stream.core.opinion import OpinionTexts, choose, excerpt
 from pe_stream.core.ring import Ring
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Event, Samples, SecondOpinion
@@ -142,20 +142,9 @@ class SecondOpinions:
         if sound is None and not pictures:
             raise UnavailableError(f"{reader.path}: there is nothing to hear, and nothing to see")
         scores = self._model.judge(self._model.embed(sound, pictures), texts)
-
-        def rounded(score: float | None) -> float | None:
-            return None if score is None else round(score, 4)
-
-        return SecondOpinion(
-            sound=rounded(scores.sound),
-            picture=rounded(scores.picture),
-            both=rounded(scores.both),
-            together=rounded(scores.together),
-            pictures=len(pictures),
-            span_s=(round(part.begin / SAMPLE_RATE, 3), round(part.end / SAMPLE_RATE, 3)),
-            checkpoint=self._model.name,
-            took_ms=round(1000 * (time.monotonic() - begun_s)),
-        )
+        span_s = round(part.begin / SAMPLE_RATE, 3), round(part.end / SAMPLE_RATE, 3)
+        took_s = time.monotonic() - begun_s
+        return scores.opinion(len(pictures), span_s, self._model.name, took_s)
 
 
 class _FilmReader:
@@ -260,12 +249,6 @@ def refuse_pipe(path: str) -> None:
         raise UnavailableError(
             f"{path}: a second opinion reads a recording twice: give a file, no pipe"
         )
-
-
-def texts_of(label: LabelSettings) -> OpinionTexts:
-    """What of a label a second opinion compares with."""
-    seen = label.see or label.prompts
-    return OpinionTexts(tuple(label.prompts), tuple(seen), tuple(label.negatives))
 
 
 def prepare_second_opinions(

@@ -1,4 +1,4 @@
-"""The engine's HTTP API, an ASGI application: `POST /v1/hear` and `GET /v1/about`.
+"""The engine's HTTP API, an ASGI application: /v1/hear, /v1/about and /v1/metrics.
 
 It needs no server of ours: `pe-stream engine serve` runs it in a process of its own, and others may
 wrap it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,10 +17,12 @@ from typing import Any
 
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.outputs.http_server import KNOWN
+from pe_stream.serving.figures import KIND, exposition
 from pe_stream.serving.heads import BYTES, MOST_BODY, MOST_FRAMES, MOST_ITEMS, VERSION
 from pe_stream.serving.scoring import FullError, Scoring
-from pe_stream.serving.tokens import Tokens
-from pe_stream.serving.wire import HearRequest, WireError, unpack_request
+from pe_stream.serving.tokens import ANYBODY, OPERATOR, Tokens
+from pe_stream.serving.wire import HearRequest, WireError, pack_reply, unpack_request
+from pe_stream.serving.work import Work
 from pe_stream.version import __version__
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -45,6 +48,7 @@ class EngineApplication:
     def __init__(self, scoring: Scoring, checkpoint: Checkpoint, tokens: Tokens) -> None:
         """scoring: has begun, and is stopped by whoever began it."""
         self._scoring, self._checkpoint, self._tokens = scoring, checkpoint, tokens
+        self._name = secrets.token_hex(4)
         self._waiting = Counter[str]()  # bytes, by tenant
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode")
 
@@ -62,7 +66,9 @@ class EngineApplication:
             await body.discard()
             status, kind = refused.status, "application/json"
             answer = json.dumps({"detail": refused.detail}).encode()
-        more = {"content-type": "application/json" if scope["method"] == "GET" else kind}
+        if status == 200 and scope["method"] == "GET":
+            kind = KIND if scope["path"] == "/v1/metrics" else "application/json"
+        more = {"content-type": kind}
         if status != 200:
             more |= {"connection": "close"}
         if status == 401:
@@ -75,9 +81,10 @@ class EngineApplication:
         await send({"type": "http.response.body", "body": answer})
 
     def about(self) -> dict[str, Any]:
-        """What this engine is."""
+        """What this engine is, and does."""
         return {
             "pe_stream": __version__,
+            "replica": self._name,
             "version": VERSION,
             "checkpoint": self._checkpoint.name,
             "identity": self._checkpoint.identity,
@@ -85,26 +92,37 @@ class EngineApplication:
             "context": self._scoring.context,
             "most_items": MOST_ITEMS,
             "most_frames": MOST_FRAMES,
+            "width": self._scoring.width,
             "streams": self._scoring.streams,
+            "work": self._scoring.work.as_dict(),
         }
 
     async def _answer(
         self, scope: MutableMapping[str, Any], headers: Mapping[str, str], body: _RequestBody
     ) -> bytes:
-        methods = {"/v1/hear": "POST", "/v1/about": "GET"}
+        methods = {"/v1/hear": "POST", "/v1/about": "GET", "/v1/metrics": "GET"}
         tenant = self._tokens.tenant_of(headers.get("authorization", ""))
         if tenant is None:
             raise _Refused(401, "a token is needed: Authorization: Bearer TOKEN")
         scope.setdefault("state", {})[KNOWN] = True
         if scope["path"] not in methods:
-            raise _Refused(404, "there are /v1/hear and /v1/about")
+            raise _Refused(404, "there are /v1/hear, /v1/about and /v1/metrics")
         if scope["method"] != methods[scope["path"]]:
             raise _Refused(405, f"{scope['path']} is asked by {methods[scope['path']]}")
         if scope["path"] == "/v1/about":
             return json.dumps(self.about()).encode()
+        if scope["path"] == "/v1/metrics":
+            return self._figures(tenant)
         if headers.get("content-type", "") != BYTES:
             raise _Refused(415, f"a request is {BYTES}")
         return await self._hear(tenant, headers, body)
+
+    def _figures(self, tenant: str) -> bytes:
+        """Of the tenant; of all tenants for those who see to the engine."""
+        works = dict(self._scoring.work_of)
+        if tenant not in {ANYBODY, OPERATOR}:
+            works = {tenant: works.get(tenant, Work())}
+        return exposition(self._name, works, self._scoring.streams_of())
 
     async def _hear(self, tenant: str, headers: Mapping[str, str], body: _RequestBody) -> bytes:
         length = headers.get("content-length", "")
@@ -153,7 +171,7 @@ class EngineApplication:
                 raise _Refused(499, "whoever asked has gone")
             if answer.cancelled():
                 raise _Refused(503, "it is stopping")
-            return answer.result()
+            return pack_reply(answer.result())
         finally:
             gone.cancel()
             answer.cancel()

@@ -11,23 +11,20 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, RemoteDisconnected
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
 
 from pe_stream.config import ModelSettings
-from pe_stream.config.addresses import is_loopback
 from pe_stream.config.secrets import read_secret
-from pe_stream.core.words import visible
-from pe_stream.errors import ConfigError, UnavailableError
-from pe_stream.serving.heads import BYTES, MOST_BODY, Coding
-
-_STATED = 300
-"""Characters of what an engine says that are told on."""
-
+from pe_stream.errors import ConfigError
+from pe_stream.serving.heads import BYTES, MOST_BODY
+from pe_stream.serving.route import EngineAway, Refusal, Route, refusal
 
 _CLOSED = RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError
 """What a kept connection says that its server has closed meanwhile."""
@@ -42,39 +39,16 @@ _LOOK_MS = 20
 """So often it is asked how many those are."""
 
 
-class EngineAway(UnavailableError):  # noqa: N818 - a state, told as it is
-    """An engine gives no answer, in one line that begins with its address."""
-
-    def __init__(self, address: str, why: str) -> None:
-        super().__init__(f"{address}: {why}")
-        self.address = address
-
-
-class Refusal(Exception):  # noqa: N818 - of theirs
-    """What an engine answered instead."""
-
-
 class EngineConnection:
-    """Asks the first of some engines that answers. Belongs to one thread.
-
-    coding: how audio is sent to the present one.
-    """
+    """Asks the engine that its route says. Belongs to one thread."""
 
     def __init__(
-        self,
-        addresses: Sequence[str],
-        session: str,
-        *,
-        headers: dict[str, str],
-        tls: ssl.SSLContext | None,
-        timeout_s: float,
-        wire: str,
+        self, route: Route, headers: dict[str, str], tls: ssl.SSLContext | None, timeout_s: float
     ) -> None:
-        """session: a name by which a cluster sends us to the same engine each time."""
-        self._addresses, self._tls, self._timeout_s = addresses, tls, timeout_s
-        self._session, self._headers, self._wire = quote(session), headers, wire
-        self._number = self._at = 0
+        self.route = route
+        self._headers, self._tls, self._timeout_s = headers, tls, timeout_s
         self._open: HTTPConnection | None = None
+        self._opened_to = ""
 
     @classmethod
     def factory(cls, settings: ModelSettings) -> Callable[[str], EngineConnection]:
@@ -82,7 +56,7 @@ class EngineConnection:
 
         Raises ConfigError where the token's file or the authority's cannot be used.
         """
-        addresses = settings.engine_addresses
+        addresses, timeout_s = settings.engine_addresses, settings.engine_timeout_s
         headers = {"Content-Type": BYTES}
         if settings.engine_token_file is not None:
             path = Path(settings.engine_token_file)
@@ -91,27 +65,12 @@ class EngineConnection:
                 raise ConfigError(f"model.engine_token_file: {path} holds no token")
             headers["Authorization"] = f"Bearer {token}"
         tls = _context(settings.engine_ca) if any(map(_secure, addresses)) else None
-        return lambda session: cls(
-            addresses,
-            session,
-            headers=headers,
-            tls=tls,
-            timeout_s=settings.engine_timeout_s,
-            wire=settings.engine_wire,
-        )
 
-    @property
-    def address(self) -> str:
-        """Of the present engine."""
-        return self._addresses[self._at]
+        def connect(session: str) -> EngineConnection:
+            route = Route(addresses, session, timeout_s=timeout_s, wire=settings.engine_wire)
+            return cls(route, headers, tls, timeout_s)
 
-    @property
-    def coding(self) -> Coding:
-        """How audio is sent to the present engine."""
-        if self._wire == "auto":
-            return "pcm16" if is_loopback(urlsplit(self.address).hostname or "") else "flac"
-        coding: Coding = self._wire  # type: ignore[assignment]  # one of the others, as the settings check
-        return coding
+        return connect
 
     def post(self, path: str, body: bytes) -> bytes:
         """What is answered to a body; raises EngineAway."""
@@ -125,7 +84,7 @@ class EngineConnection:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise self.failed(Refusal("it is no engine of pe_stream"))
+            raise self.route.failed(Refusal("it is no engine of pe_stream"))
         return found
 
     def close(self) -> None:
@@ -134,36 +93,32 @@ class EngineConnection:
             self._open.close()
             self._open = None
 
-    def failed(self, error: Exception) -> EngineAway:
-        """Leave this engine for the next, and say why in one line."""
-        address, why = self.address, self._reason(error)
+    def _failed(self, error: Exception) -> EngineAway:
         self.close()
-        if isinstance(error, TimeoutError):
-            self._number += 1  # another replica: this one may be frozen
-        self._at = (self._at + 1) % len(self._addresses)
-        return EngineAway(address, why)
+        return self.route.failed(error)
 
     def _ask(self, method: str, path: str, body: bytes | None) -> bytes:
         begun_s = time.monotonic()
+        if self._opened_to != self.route.address:
+            self.close()
         kept = self._open is not None
         try:
             return self._answer(method, path, body)
         except _CLOSED as error:
             if not kept or time.monotonic() - begun_s > self._timeout_s / 2:
-                raise self.failed(error) from None
+                raise self._failed(error) from None
         except (OSError, HTTPException, Refusal) as error:
-            raise self.failed(error) from None
+            raise self._failed(error) from None
         self.close()  # it was closed while nothing was asked, as servers do
         try:
             return self._answer(method, path, body)
         except (OSError, HTTPException, Refusal) as error:
-            raise self.failed(error) from None
+            raise self._failed(error) from None
 
     def _answer(self, method: str, path: str, body: bytes | None) -> bytes:
         if self._open is None:
-            self._open = self._opened()
-        session = f"{self._session}~{self._number}" if self._number else self._session
-        headers = {**self._headers, "X-Session-Id": session}
+            self._open = self._connected(self.route.address)
+        headers = {**self._headers, "X-Session-Id": self.route.session}
         if body is not None:
             headers["Content-Length"] = str(len(body))
         # In pieces, each with its time: a slow line is no frozen engine.
@@ -187,44 +142,29 @@ class EngineConnection:
         if response.will_close:
             self.close()
         if response.status != 200:
-            raise Refusal(self._refusal(response.status, answer))
+            raise refusal(response.status, answer)
         return answer
 
-    def _opened(self) -> HTTPConnection:
-        parts = urlsplit(self.address)
+    def _connected(self, address: str) -> HTTPConnection:
+        parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
         made = HTTPConnection(host, port, timeout=self._timeout_s)
-        if _secure(self.address):
+        if _secure(address):
             made = HTTPSConnection(host, port, timeout=self._timeout_s, context=self._tls)
         made.connect()
         made.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT)
+        self._opened_to = address
         return made
 
-    def _refusal(self, status: int, answer: bytes) -> str:
-        if status == 401:
-            return "it does not take the token: see model.engine_token_file"
-        detail = _detail(answer)
-        if status == 409 and detail:
-            return f"refused: {detail}: model.checkpoint has to be the same on both machines"
-        if detail and status in {400, 411, 413, 415, 503}:
-            return f"refused: {detail}"
-        if status == 503:
-            return "it is too busy, or starting"
-        return f"it is no engine of pe_stream, or is not there (HTTP {status})"
 
-    def _reason(self, error: Exception) -> str:
-        if isinstance(error, Refusal):
-            return str(error)
-        if isinstance(error, ssl.SSLCertVerificationError):
-            why = error.verify_message or "not trusted"
-            return f"its certificate is not accepted ({why}): see model.engine_ca"
-        if isinstance(error, ssl.SSLError):
-            return f"no TLS there: {error.reason or error}"
-        if isinstance(error, TimeoutError):
-            return f"no answer within {self._timeout_s:g} s"
-        if isinstance(error, OSError):
-            return visible(error.strerror or str(error) or type(error).__name__)
-        return f"it speaks no HTTP ({type(error).__name__})"
+def settings_for(url: str, token_file: Path | None, ca: Path | None) -> ModelSettings:
+    """Settings of one who only asks that engine; raises ConfigError."""
+    given = {"engine_token_file": token_file, "engine_ca": ca}
+    texts = {name: str(path) for name, path in given.items() if path is not None}
+    try:
+        return ModelSettings.model_validate({"engine": url, **texts})
+    except ValidationError as error:
+        raise ConfigError(f"--url: {error.errors()[0]['msg']}") from None
 
 
 def _pieces(body: bytes) -> Iterator[memoryview]:
@@ -261,13 +201,3 @@ def _context(authority: str | None) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=authority)
     except OSError as error:  # ssl.SSLError is one
         raise ConfigError(f"model.engine_ca: cannot use {authority}: {error}") from error
-
-
-def _detail(answer: bytes) -> str:
-    """What a refusal of ours says."""
-    try:
-        found = json.loads(answer)
-    except ValueError:
-        return ""
-    detail = found.get("detail") if isinstance(found, dict) else None
-    return visible(detail[:_STATED]) if isinstance(detail, str) else ""

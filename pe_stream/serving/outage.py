@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from pe_stream.serving.connection import EngineAway
+from pe_stream.serving.route import EngineAway
 
 log = logging.getLogger(__name__)
 

@@ -22,13 +22,14 @@ from pe_stream.model.engine import Engine
 from pe_stream.model.prompts import LabelEmbeddings, label_embeddings
 from pe_stream.serving.heads import MOST_VALUES
 from pe_stream.serving.wire import (
+    NEED_LABELS,
+    HearReply,
     HearRequest,
     Item,
     ScoredItem,
     WireError,
-    pack_need_of_labels,
-    pack_reply,
 )
+from pe_stream.serving.work import Work
 
 FORGET_S = 60.0
 """What is known of a stream is forgotten after so long (s) without a window."""
@@ -36,11 +37,15 @@ FORGET_S = 60.0
 LABEL_ROWS = 1 << 16
 """Rows of label sets that are kept of a tenant; beyond, the set used longest ago goes."""
 
+LATE_S = 1.0
+"""A request that has waited so long (s) makes way for younger ones: it would be answered after its
+sender has given it up, as would all that wait behind it."""
+
 _TURN_S = 1.0
 
 
 class FullError(Exception):
-    """No more streams are held."""
+    """No more streams are held, or more is asked for than can be scored in time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,7 +58,8 @@ class _Held:
 class _Request:
     tenant: str
     asked: HearRequest
-    answer: Future[bytes] = field(default_factory=Future)
+    came_s: float
+    answer: Future[HearReply] = field(default_factory=Future)
 
     def key(self, item: Item) -> tuple[str, str, str]:
         """A stream is its tenant's: nobody else's request can name it."""
@@ -85,6 +91,8 @@ class Scoring:
         self._held: dict[tuple[str, str, str], _Held] = {}
         self._labels: dict[str, OrderedDict[str, LabelEmbeddings]] = {}
         self._waiting: list[_Request] = []
+        self.work = Work()
+        self.work_of: dict[str, Work] = {}  # by tenant, of whom there are as many as tokens
         self._stopping = threading.Event()
         self._worker = Worker("engine", self._run, on_failure)
 
@@ -92,6 +100,15 @@ class Scoring:
     def streams(self) -> int:
         """How many streams are held; from any thread."""
         return len(self._held)
+
+    def streams_of(self) -> Counter[str]:
+        """The same by tenant."""
+        return Counter(tenant for tenant, _, _ in list(self._held))
+
+    @property
+    def width(self) -> int:
+        """Number of values of an embedding, and of a label's row."""
+        return self._engine.width
 
     @property
     def context(self) -> int:
@@ -108,9 +125,9 @@ class Scoring:
         self._queue.put(None)
         return self._worker.join(timeout_s)
 
-    def ask(self, tenant: str, asked: HearRequest) -> Future[bytes]:
-        """Have a request scored. Its answer is bytes; FullError, or WireError where it is wrong."""
-        request = _Request(tenant, asked)
+    def ask(self, tenant: str, asked: HearRequest) -> Future[HearReply]:
+        """Have a request scored; FullError, or WireError where it is wrong."""
+        request = _Request(tenant, asked, self._clock())
         self._queue.put(request)
         return request.answer
 
@@ -130,7 +147,7 @@ class Scoring:
                 each.answer.cancel()
 
     def _next(self) -> list[_Request]:
-        """What is scored together: the oldest first, each stream once."""
+        """What is scored together: the oldest first that is not too late, each stream once."""
         if not self._waiting:
             try:
                 first = self._queue.get(timeout=_TURN_S)
@@ -141,6 +158,7 @@ class Scoring:
         while not self._queue.empty():
             if (more := self._queue.get()) is not None:
                 self._waiting.append(more)
+        self._refuse_late()
         taken: list[_Request] = []
         left: list[_Request] = []
         keys: set[tuple[str, str, str]] = set()
@@ -158,13 +176,26 @@ class Scoring:
         self._waiting = left
         return taken
 
+    def _refuse_late(self) -> None:
+        """Where all were waited for in turn, each would be answered too late, for ever."""
+        late_s = self._clock() - LATE_S
+        young = [each for each in self._waiting if each.came_s > late_s]
+        if young:
+            for each in self._waiting:
+                if each.came_s <= late_s and each.answer.set_running_or_notify_cancel():
+                    self._refused(each)
+                    each.answer.set_exception(FullError("more is asked for than can be scored"))
+            self._waiting = young
+
     def _forget(self) -> None:
         oldest_s = self._clock() - FORGET_S
         for key in [key for key, held in self._held.items() if held.used_s < oldest_s]:
             del self._held[key]
 
-    def _answer(self, together: Sequence[_Request]) -> None:
-        """Score requests together, and answer each."""
+    def _plan(
+        self, together: Sequence[_Request]
+    ) -> list[tuple[_Request, LabelEmbeddings, list[Stream | None]]]:
+        """Requests with their labels and streams; those without are answered."""
         planned: list[tuple[_Request, LabelEmbeddings, list[Stream | None]]] = []
         for each in together:
             if not each.answer.set_running_or_notify_cancel():
@@ -172,18 +203,25 @@ class Scoring:
             try:
                 labels = self._labels_of(each)
                 if labels is None:
-                    each.answer.set_result(pack_need_of_labels())
+                    each.answer.set_result(NEED_LABELS)
                 else:
                     self._check_answer(each.asked, labels)
                     planned.append((each, labels, self._streams_of(each)))
             except (FullError, WireError) as error:
+                self._refused(each)
                 each.answer.set_exception(error)
+        return planned
+
+    def _answer(self, together: Sequence[_Request]) -> None:
+        """Score requests together, and answer each."""
+        planned = self._plan(together)
         ready = [
             (stream, item.window, labels)
             for each, labels, streams in planned
             for item, stream in zip(each.asked.items, streams, strict=True)
             if stream is not None
         ]
+        begun_s = self._clock()
         try:
             found = iter(
                 self._engine.hear_labelled(
@@ -197,7 +235,13 @@ class Scoring:
             for each, _, _ in planned:
                 each.answer.set_exception(RuntimeError(f"a fault of the engine: {error}"))
             raise
+        self.work.scored(len(ready), self._clock() - begun_s)
         for each, _, streams in planned:
+            work = self.work_of.setdefault(each.tenant, Work())
+            whole = streams.count(None)
+            for counts in (self.work, work):
+                counts.wanted_whole += whole
+            work.windows += len(streams) - whole
             items: list[ScoredItem | None] = []
             for stream in streams:
                 if stream is None:
@@ -206,7 +250,13 @@ class Scoring:
                 scores, embeddings = next(found)
                 kept = embeddings if each.asked.embed else None
                 items.append(ScoredItem(scores, kept, self._engine.wants(stream)))
-            each.answer.set_result(pack_reply(items, self._engine.context))
+            each.answer.set_result(
+                HearReply(need_labels=False, context=self._engine.context, items=items)
+            )
+
+    def _refused(self, request: _Request) -> None:
+        for work in (self.work, self.work_of.setdefault(request.tenant, Work())):
+            work.refused += 1
 
     def _check_answer(self, asked: HearRequest, labels: LabelEmbeddings) -> None:
         """Refuse what is small itself, and whose answer is not."""

@@ -15,6 +15,9 @@ from pe_stream.errors import ConfigError
 ANYBODY = "local"
 """The tenant where no tokens are asked for."""
 
+OPERATOR = "operator"
+"""The tenant that may see the figures of all."""
+
 _TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 

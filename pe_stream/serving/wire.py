@@ -82,7 +82,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HearRequest:
-    """A request, read."""
+    """A request for scores.
+
+    identity: of the checkpoint. labels: SHA-256 of the label set; rows: the set itself, where it
+    comes along. embed: whether embeddings are wanted.
+    """
 
     identity: str
     labels: str
@@ -102,7 +106,7 @@ class ScoredItem:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HearReply:
-    """An answer, read. need_labels: the request is to come again with its rows.
+    """An answer. need_labels: the request is to come again with its rows.
 
     items: None where the whole window is wanted, with `context` frames ahead of it.
     """
@@ -112,19 +116,16 @@ class HearReply:
     items: Sequence[ScoredItem | None]
 
 
-def pack_request(
-    identity: str,
-    labels: str,
-    items: Sequence[Item],
-    *,
-    wire: Coding,
-    embed: bool,
-    rows: LabelRows | None = None,
-) -> bytes:
+NEED_LABELS = HearReply(need_labels=True, context=0, items=())
+"""The answer to a request whose label set is not known."""
+
+
+def pack_request(request: HearRequest, *, wire: Coding) -> bytes:
     """A request as bytes."""
+    rows = request.rows
     bodies = [] if rows is None else [rows.to_bytes()]
     heads = []
-    for item in items:
+    for item in request.items:
         window = item.window
         bodies.append(_coded(window.samples, wire))
         heads.append(
@@ -142,9 +143,9 @@ def pack_request(
         )
     head: dict[str, Any] = {
         "version": VERSION,
-        "identity": identity,
-        "labels": labels,
-        "embed": embed,
+        "identity": request.identity,
+        "labels": request.labels,
+        "embed": request.embed,
         "items": heads,
     }
     if rows is not None:
@@ -171,30 +172,27 @@ def unpack_request(body: bytes) -> HearRequest:
     return HearRequest(head.identity, head.labels, head.embed, rows, items)
 
 
-def pack_reply(items: Sequence[ScoredItem | None], context: int) -> bytes:
-    """An answer as bytes; the windows of None are wanted whole."""
-    scored = [each for each in items if each is not None]
+def pack_reply(reply: HearReply) -> bytes:
+    """An answer as bytes."""
+    if reply.need_labels:
+        return _packed({"version": VERSION, "need": "labels"}, [])
+    scored = [each for each in reply.items if each is not None]
     embeddings = [each.embeddings for each in scored if each.embeddings is not None]
     bodies = [np.ascontiguousarray(each.scores, "<f4").tobytes() for each in scored]
     bodies += [np.ascontiguousarray(each, "<f2").tobytes() for each in embeddings]
     head = {
         "version": VERSION,
-        "context": context,
+        "context": reply.context,
         "labels": scored[0].scores.shape[1] if scored else 0,
         "width": embeddings[0].shape[1] if embeddings else 0,
         "items": [
             {"need": "window"}
             if each is None
             else {"frames": len(each.scores), "wants": each.wants}
-            for each in items
+            for each in reply.items
         ],
     }
     return _packed(head, bodies)
-
-
-def pack_need_of_labels() -> bytes:
-    """The answer to a request whose label set is not known."""
-    return _packed({"version": VERSION, "need": "labels"}, [])
 
 
 def unpack_reply(body: bytes, windows: Sequence[Window], labels: int, *, width: int) -> HearReply:
@@ -205,7 +203,7 @@ def unpack_reply(body: bytes, windows: Sequence[Window], labels: int, *, width: 
     head, rest = _unpacked(body, ReplyHead)
     _check_version(head.version)
     if head.need is not None:
-        return HearReply(need_labels=True, context=0, items=[])
+        return NEED_LABELS
     if len(head.items) != len(windows):
         raise WireError("an answer to another request")
     scored = [

@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,15 @@ class EventStore:
         Only events among the messages are kept; states are sent as they are then. Waits for WAIT_S
         at most, all calls of a second together.
         """
+        return self._recorded(partial(self._disk.record, event=event), messages)
+
+    def record_opinion(self, event: Event, messages: Sequence[Message]) -> list[Message]:
+        """Write an event's second opinion, and messages; all else of it stays. As `record`."""
+        return self._recorded(partial(self._disk.record_opinion, event=event), messages)
+
+    def _recorded(
+        self, record: Callable[..., dict[int, int]], messages: Sequence[Message]
+    ) -> list[Message]:
         begun_s = time.monotonic()
         patience_s = self._patience_s(begun_s)
         numbered = [
@@ -138,7 +148,7 @@ class EventStore:
         ]
         kept = [message for message in numbered if message.row is not None]
         write = self._soon(
-            lambda database: self._disk.record(database, event, kept),
+            lambda database: record(database, messages=kept),
             size=sum(len(message.payload) for message in kept) * 2,
             patience_s=patience_s,
         )

@@ -165,7 +165,19 @@ class EventsDb(Database):
                 event.to_json(),
             ),
         )
-        return {message.row or 0: self._keep(database, message) for message in messages}
+        return self._kept(database, messages)
+
+    def record_opinion(
+        self, database: sqlite3.Connection, event: Event, messages: Sequence[Message]
+    ) -> dict[int, int]:
+        """Write an event's second opinion, where it is still there, and messages; as `record`."""
+        if event.second_opinion is not None:
+            database.execute(
+                "UPDATE events SET event = json_set(event, '$.second_opinion', json(?)) "
+                "WHERE id = ?",
+                (json.dumps(event.second_opinion.to_dict()), event.id),
+            )
+        return self._kept(database, messages)
 
     def delivered(self, database: sqlite3.Connection, row: int) -> None:
         """The broker has the message kept in `row`."""
@@ -216,6 +228,9 @@ class EventsDb(Database):
             lambda database: database.execute("SELECT id FROM verdicts").fetchall(), None
         )
         return None if rows is None else {event_id for (event_id,) in rows}
+
+    def _kept(self, database: sqlite3.Connection, messages: Sequence[Message]) -> dict[int, int]:
+        return {message.row or 0: self._keep(database, message) for message in messages}
 
     def _keep(self, database: sqlite3.Connection, message: Message) -> int:
         done = database.execute(

@@ -133,6 +133,7 @@ class SourceHealth(BaseModel):
     """What a source has heard so far; seconds, by the count of its samples.
 
     sound_level: of the last second; null while there is none, or where it is not measured.
+    second_opinion: "ok", or why there are none at present; null where nobody is asked.
     """
 
     name: str
@@ -147,6 +148,7 @@ class SourceHealth(BaseModel):
     breaks_per_minute: float
     engine: str
     engine_away_s: float
+    second_opinion: str | None
     labels: list[str]
     gain_db: float
     highpass_hz: float | None

@@ -105,6 +105,10 @@ class Server(Listener):
         """A phase of an event."""
         self._viewers.tell("event", event.to_dict)
 
+    def opinion(self, event: Event) -> None:
+        """The second opinion on an event: no phase of it."""
+        self._viewers.tell("opinion", event.to_dict)
+
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Frames that became final."""
         self._viewers.hop(source, names, heard)

@@ -104,6 +104,27 @@ def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
     assert f"cannot listen on {HOST}:{port}: Address already in use" in metrics
 
 
+def test_check_says_what_a_second_opinion_costs(
+    tmp_path: Path, level: Path, wav: Path, pe_av: Path
+) -> None:
+    config = write_config(tmp_path, level, f"{{url: {wav}}}", "{embedded: true}")
+    text = config.read_text("utf-8")
+    config.write_text(f"{text}\nsecond_opinion: {{checkpoint: {pe_av}, wait_s: 3600}}\n", "utf-8")
+    done = pe_stream("check", "-c", config)
+    assert done.returncode == 0, done.stdout
+    (line,) = [line for line in done.stdout.splitlines() if "second opinion" in line]
+    assert re.fullmatch(
+        rf"ok     second opinion: {pe_av}: 0\.0012 GB on disk, 0\.\d+ GB of memory; an opinion on "
+        r"8 s of sound takes [\d.]+ s \(uncalibrated\)",
+        line,
+    ), line
+    config.write_text(f"{text}\nsecond_opinion: {{checkpoint: {level}}}\n", "utf-8")
+    done = pe_stream("check", "-c", config)
+    assert done.returncode == 69
+    assert f"FAILED second opinion: checkpoint '{level}'" in done.stdout
+    assert "give a PE-AV checkpoint" in done.stdout
+
+
 def test_check_says_who_may_have_the_embedded_brokers_port(
     tmp_path: Path, level: Path, wav: Path
 ) -> None:

@@ -20,6 +20,7 @@ from pe_stream.config import (
     ModelSettings,
     MqttSettings,
     SearchSettings,
+    SecondOpinionSettings,
     Settings,
     SourceSettings,
     config_schema,
@@ -529,6 +530,28 @@ class TestTimes:
         assert said in refused(location=keys)
 
 
+class TestSecondOpinion:
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({}, "checkpoint"),
+            ({"checkpoint": "embedded"}, "the embedded checkpoint hears moments"),
+            ({"checkpoint": "https://a/b"}, "an address"),
+            ({"checkpoint": "a/b", "labels": ["dog"]}, "no label 'dog'; labels: dog_bark"),
+        ],
+    )
+    def test_refused(self, keys: dict[str, Any], said: str) -> None:
+        assert said in refused(second_opinion=keys)
+
+    def test_of_some_labels(self) -> None:
+        made = settings(second_opinion={"checkpoint": "a/b", "labels": ["dog_bark"]})
+        assert made.second_opinion is not None
+        assert made.second_opinion.wants("dog_bark")
+        assert not made.second_opinion.wants("speech")
+        assert SecondOpinionSettings(checkpoint="a/b").wants("speech")
+        assert settings(second_opinion=None).second_opinion is None
+
+
 class TestNotifications:
     HOOK: ClassVar = {"webhook": "https://house/hook"}
 
@@ -554,12 +577,23 @@ class TestNotifications:
             (HOOK | {"cooldown_s": -1.0}, "greater than or equal to 0"),
             (HOOK | {"quiet": [{"to": "sunrise"}]}, "need `location`"),
             (HOOK | {"clip": True}, "there are no clips"),
+            (HOOK | {"min_opinion": 0.2}, "set second_opinion.checkpoint"),
+            (HOOK | {"min_opinion": 1.1}, "less than or equal to 1"),
+            (HOOK | {"opinion_wait_s": 0.5}, "greater than or equal to 1"),
         ],
     )
     def test_refused(self, keys: dict[str, Any], said: str) -> None:
         told = refused(notifications={"hook": keys})
         assert said in told
         assert "hunter2" not in told
+
+    def test_opinions_where_there_are(self) -> None:
+        hook = self.HOOK | {"min_opinion": 0.2}
+        made = settings(second_opinion={"checkpoint": "a/b"}, notifications={"a": hook})
+        assert made.notifications["a"].min_opinion == 0.2
+        # What is wrong with the section is said alone.
+        told = refused(second_opinion={"checkpoint": "a/b", "wait": 1}, notifications={"a": hook})
+        assert "set second_opinion.checkpoint" not in told
 
     def test_clips_where_there_are(self) -> None:
         made = settings(clips={"enabled": True}, notifications={"a": self.HOOK | {"clip": True}})
@@ -687,7 +721,15 @@ class TestSchema:
             {"labels": {"a": {"loud": {"of": "full_scale"}}}},
             {"labels": {"a": {"loud": {"above_db": 1, "of": "full_scale"}}}},
             {"labels": {"a": {"least_db": 0.5}}},
+            {"second_opinion": {}},
+            {"second_opinion": {"checkpoint": "a/b", "before_s": 0.5}},
+            {"second_opinion": {"checkpoint": "a/b", "after_s": 16.0}},
+            {"second_opinion": {"checkpoint": "a/b", "pictures": 17}},
+            {"second_opinion": {"checkpoint": "a/b", "wait_s": 0.0}},
+            {"second_opinion": {"checkpoint": "a/b", "threads": 0}},
+            {"second_opinion": {"checkpoint": "a/b", "labels": []}},
             {"notifications": {"a": {}}},
+            {"notifications": {"a": {"webhook": "http://a", "opinion_wait_s": 0.0}}},
             {"notifications": {"a": {"apprise": "a"}}},
             {"notifications": {"a": {"webhook": "ftp://a"}}},
             {"notifications": {"a": {"webhook": "http://a", "apprise": "b://c"}}},
@@ -710,6 +752,12 @@ class TestSchema:
             {"labels": {"a": {"loud": True}, "b": {"loud": {"above_db": 6}}, "c": {"loud": False}}},
             {"labels": {"a": {"loud": {"above_db": -20, "of": "full_scale"}, "least_db": -60}}},
             {"labels": {"a": {"loud": None, "prompts": "a dog", "least_db": None}}},
+            {"second_opinion": None},
+            {"second_opinion": {"checkpoint": "a/b", "wait_s": 5, "labels": ["dog_bark"]}},
+            {
+                "second_opinion": {"checkpoint": "a/b"},
+                "notifications": {"a": {"webhook": "http://a", "min_opinion": 0}},
+            },
             {"notifications": {"a": {"apprise": "ntfy://a/b", "quiet": [{"from": "22:00"}]}}},
             {"notifications": {"a": {"webhook": "https://a/b", "headers": {"C": "d"}}}},
             {"notifications": None, "location": None},

@@ -470,3 +470,21 @@ class TestAudible:
         assert len(np.setdiff1d(silent, spans)) < 2 * 48_000
         np.testing.assert_array_equal(made[made != 0], samples[made != 0])
         assert not np.isin(np.float32(0.9), made)
+
+
+def test_what_was_heard_says_which_segment_it_is_of() -> None:
+    """A later one may follow without a sample missing."""
+    first, second = bursts(3), bursts(2, seed=1)
+    source = detector()
+    for each in chunks(first):
+        source.feed(each)
+    source.feed(AudioChunk(len(first), second, 10**9, 5.0))
+    source.end(None)
+    heard = drain(source)
+    of_first = [each for each in heard if each.segment == 0]
+    of_second = heard[len(of_first) :]
+    assert {each.segment for each in of_second} == {len(first)}
+    for of_one in (of_first, of_second):
+        assert [each.last for each in of_one] == [False] * (len(of_one) - 1) + [True]
+    assert sum(len(each.samples) for each in of_first) == len(first)
+    assert sum(len(each.samples) for each in of_second) == len(second)

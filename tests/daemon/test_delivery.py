@@ -15,7 +15,7 @@ from stand_ins import event
 from pe_stream.core.detector import Heard
 from pe_stream.core.level_meter import SoundLevel
 from pe_stream.core.messages import Message, Topics, event_message
-from pe_stream.core.types import Phase
+from pe_stream.core.types import Phase, SecondOpinion
 from pe_stream.daemon.delivery import TOP_SCORES, Delivery
 from pe_stream.storage import events
 from pe_stream.storage.event_queries import EventFilter, EventQueries
@@ -103,6 +103,32 @@ def test_a_phase_is_in_the_database_before_it_is_sent(
         "kitchen/dog_bark/state",
         "kitchen/any/state",
     ] * 2
+
+
+def test_an_opinion_changes_the_field_alone(mouth: Mouth, store: EventStore) -> None:
+    """Not the clip, of which meanwhile was said that there is none, nor any state."""
+    made = delivery(mouth, store)
+    ended = event(1, Phase.END, source="kitchen", label="dog_bark", clip="/clips/a.flac")
+    made.event(ended)
+    store.no_clip(ended.id)
+    mouth.said.clear()
+    opinion = SecondOpinion(0.5, None, None, None, 0, (0.0, 8.0), "pe-av", 900)
+    judged = replace(ended, second_opinion=opinion)
+    made.opinion(judged)
+    [message] = mouth.said
+    assert message.topic == "pe_stream/pi/kitchen/second_opinion"
+    assert (message.qos, message.retain, message.payload) == (1, False, judged.to_json())
+    assert json.loads(message.delayed.payload)["late"] is True
+    [kept] = [each for each in store.waiting() if each.row == message.row]
+    assert kept.topic == message.topic
+    [record] = EventQueries(mouth.path).events(EventFilter())
+    assert record.event == replace(judged, clip=None).to_dict()
+    # Of an event that has been forgotten there is nothing to keep but the message.
+    made.opinion(replace(judged, id="another"))
+    assert len(list(EventQueries(mouth.path).events(EventFilter()))) == 1
+    assert len(mouth.said) == 2
+    delivery(mouth, None).opinion(judged)
+    assert mouth.said[2].row is None
 
 
 def test_without_a_store_events_are_sent_all_the_same(mouth: Mouth) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pe_stream.core.ledger import Account, SourceState
+from pe_stream.core.opinion import OpinionStatus
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.daemon.health import HEALTH_S, Health
 
@@ -85,3 +86,17 @@ def test_an_engine_that_is_away_is_told_on_change_and_for_how_long() -> None:
     back = health.due(here, None, None, 3.0)
     assert back is not None
     assert back["engine"] == "ok"
+
+
+def test_second_opinions_are_told_on_change_where_there_are_any() -> None:
+    health = Health()
+    here = status(SourceState.HEARING)
+    loading = OpinionStatus("loading pe-av")
+    first = health.due(here, None, None, 0.0, opinions=loading)
+    assert first is not None
+    assert first["second_opinion"] == "loading pe-av"
+    assert health.due(here, None, None, 1.0, opinions=loading) is None
+    told = health.due(here, None, None, 2.0, opinions=OpinionStatus(None))
+    assert told is not None
+    assert told["second_opinion"] == "ok"
+    assert health.shown(here, None, None)["second_opinion"] is None

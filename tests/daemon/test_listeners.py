@@ -37,6 +37,9 @@ class Note(Listener):
     def event(self, event: Event) -> None:
         self._note(f"event {event.id} {event.clip}")
 
+    def opinion(self, event: Event) -> None:
+        self._note(f"opinion {event.id}")
+
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         self._note(f"scores {source} {names} {len(heard.scores)}")
 
@@ -53,6 +56,7 @@ def tell_all(listeners: Listener) -> None:
     listeners.labels({"kitchen": ["dog"]}, {"dog": "k"})
     listeners.rules("kitchen", [RULE])
     listeners.event(event(1))
+    listeners.opinion(event(3))
     listeners.scores("kitchen", ["dog"], HEARD)
     listeners.health("kitchen", {"state": "hearing"})
 
@@ -61,6 +65,7 @@ SAID = [
     "labels {'kitchen': ['dog']} {'dog': 'k'}",
     "rules kitchen 1",
     "event id-0001 a.flac",
+    "opinion id-0003",
     "scores kitchen ['dog'] 1",
     "health kitchen {'state': 'hearing'}",
 ]
@@ -158,7 +163,7 @@ def test_where_clips_cannot_be_named_events_are_told_without(
     listeners.event(event(2))
     assert told == ["a: event id-0001 None", "a: event id-0002 None"]
     assert [str(error) for error in failures] == ["no such place"]
-    assert "naming clips has failed" in caplog.text
+    assert "completing events has failed" in caplog.text
     assert "OSError: no such place" in caplog.text
 
 

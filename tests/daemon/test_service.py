@@ -648,6 +648,7 @@ def test_health_counts_every_second(tmp_path: Path, level: Path, broker: Mosquit
         "breaks_per_minute",
         "engine",
         "engine_away_s",
+        "second_opinion",
     ]
     assert [h["state"] for h in health if h["state"] != "starting"][:2] == ["hearing", "flat"]
     flat = health[-1]

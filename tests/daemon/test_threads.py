@@ -39,6 +39,7 @@ WITH_ALL = ALWAYS | {
     "AnyIO worker thread": "AnyIO worker thread",
     "asyncio_N": "asyncio_0",
     "metrics": "metrics",
+    "opinions": "opinions",
 }
 """Names on the architecture page, and in a daemon for which everything is turned on."""
 
@@ -109,7 +110,9 @@ def test_the_page_lists_these_threads_and_no_other() -> None:
 
 
 @pytest.mark.realtime
-def test_a_daemon_with_everything_has_these_threads(tmp_path: Path, level: Path) -> None:
+def test_a_daemon_with_everything_has_these_threads(
+    tmp_path: Path, level: Path, pe_av: Path
+) -> None:
     sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (58, 0.001)))
     page, figures = free_port(), free_port()
     with House() as house, file_server(tmp_path) as address:
@@ -120,6 +123,7 @@ def test_a_daemon_with_everything_has_these_threads(tmp_path: Path, level: Path)
             sound,
             f"""
 clips: {{enabled: true}}
+second_opinion: {{checkpoint: {pe_av}}}
 search: {{enabled: true}}
 web: {{enabled: true, port: {page}}}
 metrics: {{enabled: true, port: {figures}}}

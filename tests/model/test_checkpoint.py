@@ -172,7 +172,7 @@ def test_threads_are_those_given_else_half_of_the_cores(
     expected: int,
 ) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    monkeypatch.setattr("pe_stream.model.cores.available", lambda: cores)
     try:
         load(str(folders["small"]), device="cpu", threads=threads)
         assert torch.get_num_threads() == expected

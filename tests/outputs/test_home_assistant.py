@@ -19,17 +19,20 @@ from stand_ins import event
 from pe_stream.config import HomeAssistantSettings
 from pe_stream.core.detector import Heard
 from pe_stream.core.messages import Message, Topics
-from pe_stream.core.types import LabelRule, Phase
+from pe_stream.core.types import LabelRule, Phase, SecondOpinion
 from pe_stream.outputs.home_assistant import HomeAssistant
 
 TOPICS = Topics("pe_stream", "Pi Kitchen")
 DEVICE = "homeassistant/device/pe_stream_pi_kitchen_kitchen/config"
+SENSOR = "homeassistant/sensor/pe_stream_pi_kitchen_kitchen/second_opinion/config"
 
 FIELDS = {
     "binary_sensor": {"device_class", "state_topic", "payload_on", "payload_off"},
-    "event": {"event_types", "state_topic"},
+    "event": {"event_types", "json_attributes_topic", "state_topic"},
     "sensor": {
         "device_class",
+        "json_attributes_template",
+        "json_attributes_topic",
         "options",
         "state_class",
         "state_topic",
@@ -70,13 +73,20 @@ class House:
         enabled: bool = True,
         times_s: Iterable[float] = (),
         levels: bool = True,
+        opinions: bool = False,
     ) -> None:
         self.said: list[Message] = []
         clock = iter(times_s or range(1000)).__next__
         settings = HomeAssistantSettings(enabled=enabled)
         of = {"kitchen": labels}
         self.told = HomeAssistant(
-            settings, TOPICS, self.said.extend, of, levels=levels, clock=clock
+            settings,
+            TOPICS,
+            self.said.extend,
+            of,
+            levels=levels,
+            opinions=opinions,
+            clock=clock,
         )
 
     def take(self) -> list[Message]:
@@ -171,6 +181,47 @@ def test_without_levels_their_sensors_are_removed() -> None:
         f"sound_{what}" for what in ("mean", "peak", "a_mean", "a_peak")
     }
     assert removed["sound_mean"] == {"platform": "sensor"}
+
+
+OPINION = SecondOpinion(0.71, None, None, None, 0, (1.2, 9.2), "pe-av", 900)
+
+
+def test_second_opinions_have_a_sensor_and_attributes() -> None:
+    ours = House("dog_bark", opinions=True)
+    device, alone = ours.described()
+    assert alone.topic == SENSOR
+    assert (alone.qos, alone.retain) == (1, True)
+    told = json.loads(alone.payload)
+    assert "uncalibrated" in told["name"]
+    assert told["entity_category"] == "diagnostic"
+    assert told["state_topic"] == "pe_stream/pi_kitchen/kitchen/second_opinion"
+    assert told["device"] == json.loads(device.payload)["device"]
+    assert set(told) <= FIELDS["sensor"] | COMMON | {"device", "origin", "qos"}
+    entity = components(device.payload)["dog_bark_event"]
+    assert set(entity) <= FIELDS["event"] | COMMON
+
+    ours.told.opinion(event(1, label="dog_bark", second_opinion=OPINION))
+    (said,) = ours.take()
+    assert said.topic == entity["json_attributes_topic"]
+    assert (said.qos, said.retain) == (0, False)
+    assert json.loads(said.payload) == {
+        "second_opinion": OPINION.to_dict(),
+        "second_opinion_on": "id-0001",
+    }
+    assert ours.told.retained() >= {SENSOR}
+
+
+def test_without_second_opinions_their_sensor_is_no_more_retained() -> None:
+    ours = House("dog_bark")
+    (device,) = ours.described()
+    assert "json_attributes_topic" not in components(device.payload)["dog_bark_event"]
+    assert SENSOR not in ours.told.retained()
+
+
+def test_labels_that_change_describe_the_sensor_of_opinions_too() -> None:
+    ours = House("dog_bark", opinions=True)
+    ours.told.labels({"kitchen": ["cat"]}, {})
+    assert SENSOR in [message.topic for message in ours.take()]
 
 
 def test_a_label_that_goes_takes_its_entities_along() -> None:

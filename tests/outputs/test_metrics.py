@@ -28,6 +28,7 @@ from timing import within
 from pe_stream.config import LocationSettings, MetricsSettings, MqttSettings
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.messages import Topics
+from pe_stream.core.opinion import OpinionStatus
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.store_status import StoreStatus
 from pe_stream.errors import UnavailableError
@@ -156,6 +157,30 @@ def readings() -> Iterator[Readings]:
 def metrics_at(port: int, failures: list[BaseException] | None = None) -> Metrics:
     told = [] if failures is None else failures
     return Metrics(MetricsSettings(enabled=True, port=port), on_failure=told.append)
+
+
+def test_second_opinions_are_counted_where_there_are_any(readings: Readings) -> None:
+    port = free_port()
+    metrics = metrics_at(port)
+    status = OpinionStatus("its process has died (-9)", 9, 5, 3, restarts=2, seconds=7.5)
+    metrics.serve(replace(readings, opinions=lambda: status))
+    found = {key: value for key, value in scrape(port).items() if "opinion" in key[0]}
+    metrics.stop()
+    of = "pe_stream_second_opinion"
+    counted = {key: value for key, value in found.items() if not key[0].endswith("_created")}
+    assert counted == {
+        (f"{of}s_ok",): 0,
+        (f"{of}s_total", "asked"): 9,
+        (f"{of}s_total", "answered"): 5,
+        (f"{of}s_total", "given_up"): 3,
+        (f"{of}_restarts_total",): 2,
+        (f"{of}_seconds_total",): 7.5,
+    }
+    port = free_port()
+    metrics = metrics_at(port)
+    metrics.serve(readings)
+    assert not [key for key in scrape(port) if "opinion" in key[0]]
+    metrics.stop()
 
 
 def test_it_can_be_stopped_and_served_again(readings: Readings) -> None:

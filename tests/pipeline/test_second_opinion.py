@@ -19,11 +19,12 @@ from stand_ins import event
 import pe_stream
 from pe_stream.audio import film, limits, media
 from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.config.second_opinion import texts_of
 from pe_stream.core.opinion import OpinionTexts
 from pe_stream.core.types import FRAME, Event, Phase, SecondOpinion
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.second_opinion import ClipVectors, OpinionScores, SquarePicture
-from pe_stream.pipeline.second_opinion import SecondOpinions, prepare_second_opinions, texts_of
+from pe_stream.pipeline.second_opinion import SecondOpinions, prepare_second_opinions
 
 RATE = 48_000
 TEXTS = {"smoke_alarm": OpinionTexts(("a smoke alarm",), ("a kitchen",), ("a film",))}

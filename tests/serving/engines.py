@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import Answered, Asked
 from pe_stream.model.no_model import no_words
 from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, embed_labels
-from pe_stream.serving.client import RemoteEngine, RemoteStream
+from pe_stream.serving.client import RemoteEngine, remote_engine
+from pe_stream.serving.lane import RemoteStream
 from pe_stream.serving.server import EngineServer, Serving, who_may_ask
 
 Found = list[tuple[FrameScores, FrameEmbeddings | None]]
@@ -69,7 +71,7 @@ def asking(
     node = settings.pop("node", "node")
     given = {"engine_timeout_s": min(30.0, within(10)), "engine_wire": "f32"} | settings
     model = ModelSettings.model_validate(given)
-    engine = RemoteEngine(model, checkpoint.identity, labels, node, failures.append)
+    engine = remote_engine(model, checkpoint.identity, labels, node, failures.append)
     try:
         yield engine
     finally:
@@ -84,16 +86,23 @@ def ask(
     *,
     embed: bool = False,
 ) -> Answered[RemoteStream]:
-    """Ask, and wait for what comes of it; of one lane."""
+    """Ask, again for what was not among the first, until all is answered; of one lane."""
     asked = [
         Asked(stream.key, stream, window) for stream, window in zip(streams, windows, strict=True)
     ]
     engine.ask(asked, embed=embed)
+    found: dict[str, tuple[FrameScores, FrameEmbeddings | None]] = {}
     until_s = time.monotonic() + within(60)
     while time.monotonic() < until_s:
-        if answers := engine.answers():
-            (answered,) = answers
-            return answered
+        for came in engine.answers():
+            if came.reason is not None:
+                return came
+            if came.found is None:
+                engine.ask(came.asked, embed=embed)
+                continue
+            found |= {each.source: got for each, got in zip(came.asked, came.found, strict=True)}
+            if len(found) == len(asked):
+                return replace(came, asked=asked, found=[found[each.source] for each in asked])
         time.sleep(0.005)
     raise AssertionError("no answer")
 

@@ -76,14 +76,11 @@ class Asker:
         self, windows: Sequence[Window], key: str = "n/s", epoch: str = EPOCH, *, rows: bool = True
     ) -> bytes:
         items = [Item(f"{key}{i}", epoch, window) for i, window in enumerate(windows)]
-        return pack_request(
-            self._identity,
-            self.rows.digest(),
-            items,
-            wire="f32",
-            embed=False,
-            rows=self.rows if rows else None,
+        sent = self.rows if rows else None
+        request = HearRequest(
+            self._identity, self.rows.digest(), embed=False, rows=sent, items=items
         )
+        return pack_request(request, wire="f32")
 
     def post(self, body: bytes, **headers: str) -> httpx.Response:
         return self.http.post("/v1/hear", content=body, headers=headers)
@@ -414,8 +411,7 @@ def test_no_order_of_windows_ends_the_engine(house: Asker, engine: EngineServer)
             Item(f"mad/{name}", EPOCH, each) for name, each in zip(names, windows, strict=True)
         ]
         asked = HearRequest("", house.rows.digest(), embed=True, rows=None, items=items)
-        reply = engine._scoring.ask("house", asked).result(within(20))
-        read = unpack_reply(reply, windows, 2, width=engine._scoring._engine.width)
+        read = engine._scoring.ask("house", asked).result(within(20))
         outcomes.update(item is None for item in read.items)
         assert all(
             each.before < 0 for each, item in zip(windows, read.items, strict=True) if item is None
@@ -488,3 +484,17 @@ def test_it_lets_nobody_in_unasked(checkpoint: Checkpoint, tmp_path: Path) -> No
         serving(checkpoint, port=port),
     ):
         pass
+
+
+def test_figures_are_each_tenants_own_and_the_operators_see_all(
+    house: Asker, shop: Asker, engine: EngineServer
+) -> None:
+    house.hear(window(0, 5), key="figures")
+    figures = house.http.get("/v1/metrics")
+    assert figures.headers["content-type"].startswith("text/plain")
+    windows = f'pe_stream_engine_windows_total{{replica="{engine._application._name}",tenant='
+    assert f'{windows}"house"}}' in figures.text
+    assert "shop" not in figures.text
+    assert f'{windows}"shop"}}' in shop.http.get("/v1/metrics").text
+    assert shop.http.post("/v1/metrics").status_code == 405
+    assert engine._application._figures("operator").count(b"house") == 4

@@ -28,8 +28,9 @@ from pe_stream.model.codec import Stream
 from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import Asked
 from pe_stream.model.prompts import LabelEmbeddings
-from pe_stream.serving import client, scoring
-from pe_stream.serving.connection import EngineAway, EngineConnection
+from pe_stream.serving import lane, scoring
+from pe_stream.serving.connection import EngineConnection
+from pe_stream.serving.route import EngineAway
 
 AUDIO = noise(60)
 
@@ -238,14 +239,14 @@ def test_a_lane_that_was_forgotten_comes_in_several_requests(
         return post(self, path, body)
 
     monkeypatch.setattr(EngineConnection, "post", measured)
-    monkeypatch.setattr(client, "PORTION", 50 * FRAME)
+    monkeypatch.setattr(lane, "PORTION", 50 * FRAME)
     with (
         serving(checkpoint) as server,
         asking(checkpoint, labels, engine=server.url) as engine,
     ):
         streams = [engine.stream(f"s{i}") for i in range(5)]
         found_by(ask(engine, streams, [window(0, 20)] * 5))
-        assert len(sizes) == 1 + 3, "once without the labels' rows; two windows at a time"
+        assert len(sizes) == 3, "two windows at a time, the first with the labels' rows"
         sizes.clear()
         server._scoring._held.clear()
         expected = Engine(checkpoint, labels).hear([Stream() for _ in streams], [window(0, 24)] * 5)
@@ -260,7 +261,7 @@ def test_answers_that_would_be_long_come_one_by_one(
     checkpoint: Checkpoint, labels: LabelEmbeddings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows, width = labels.rows.shape
-    for module in (client, scoring):
+    for module in (lane, scoring):
         monkeypatch.setattr(module, "MOST_VALUES", 30 * (rows + width))
     with (
         serving(checkpoint) as server,

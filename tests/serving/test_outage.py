@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pe_stream.serving.connection import EngineAway
 from pe_stream.serving.outage import QUIET_S, Outage
+from pe_stream.serving.route import EngineAway
 
 A, B = EngineAway("https://a", "refused"), EngineAway("https://b", "no answer")
 

@@ -17,11 +17,13 @@ from serving.engines import noise
 from pe_stream.core.types import FRAME, Window
 from pe_stream.serving.heads import MOST_CONTEXT, MOST_ITEMS, VERSION, Coding
 from pe_stream.serving.wire import (
+    NEED_LABELS,
+    HearReply,
+    HearRequest,
     Item,
     LabelRows,
     ScoredItem,
     WireError,
-    pack_need_of_labels,
     pack_reply,
     pack_request,
     unpack_reply,
@@ -46,7 +48,10 @@ def items(count: int = 2, **window: Any) -> list[Item]:
 
 
 def request(asked: Sequence[Item] | None = None, wire: Coding = "f32") -> bytes:
-    return pack_request("who", rows().digest(), asked or items(), wire=wire, embed=True)
+    return pack_request(
+        HearRequest("who", rows().digest(), embed=True, rows=None, items=asked or items()),
+        wire=wire,
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -68,8 +73,9 @@ def test_a_request_comes_as_it_went(
     before = len(samples) - frames * FRAME
     window = Window(start, samples, last=last, done=frames - 1, before=before)
     sent = rows()
+    asked = [Item("a/ä", EPOCH, window)]
     body = pack_request(
-        "who", sent.digest(), [Item("a/ä", EPOCH, window)], wire=wire, embed=True, rows=sent
+        HearRequest("who", sent.digest(), embed=True, rows=sent, items=asked), wire=wire
     )
     read = unpack_request(body)
     assert (read.identity, read.labels, read.embed) == ("who", sent.digest(), True)
@@ -163,7 +169,9 @@ def test_what_is_no_request_is_refused(body: bytes) -> None:
 def test_rows_that_cannot_be_used_are_refused(part: str, value: float) -> None:
     sent = rows()
     getattr(sent, part).flat[0] = value
-    body = pack_request("who", sent.digest(), items(), wire="f32", embed=False, rows=sent)
+    body = pack_request(
+        HearRequest("who", sent.digest(), embed=False, rows=sent, items=items()), wire="f32"
+    )
     with pytest.raises(WireError):
         unpack_request(body)
 
@@ -171,7 +179,9 @@ def test_rows_that_cannot_be_used_are_refused(part: str, value: float) -> None:
 def test_a_label_that_is_only_loud_has_a_row_that_hears_nothing() -> None:
     sent = rows()
     sent.offsets[1] = -np.inf
-    body = pack_request("who", sent.digest(), items(), wire="f32", embed=False, rows=sent)
+    body = pack_request(
+        HearRequest("who", sent.digest(), embed=False, rows=sent, items=items()), wire="f32"
+    )
     read = unpack_request(body).rows
     assert read is not None
     assert np.array_equal(read.offsets, sent.offsets)
@@ -191,11 +201,15 @@ def scored(*, embed: bool) -> list[ScoredItem | None]:
     ]
 
 
+def reply(items: Sequence[ScoredItem | None]) -> HearReply:
+    return HearReply(need_labels=False, context=6, items=items)
+
+
 @pytest.mark.parametrize("embed", [True, False])
 def test_an_answer_comes_as_it_went(*, embed: bool) -> None:
     sent, windows = scored(embed=embed), [item.window for item in items(3)]
     width = 5 if embed else 0
-    read = unpack_reply(pack_reply(sent, 6), windows, 3, width=width)
+    read = unpack_reply(pack_reply(reply(sent)), windows, 3, width=width)
     assert (read.context, read.need_labels) == (6, False)
     assert read.items[1] is None
     for got, want in zip(read.items, sent, strict=True):
@@ -204,23 +218,23 @@ def test_an_answer_comes_as_it_went(*, embed: bool) -> None:
             assert np.array_equal(got.scores, want.scores)
             assert (got.embeddings is None) == (not embed)
             assert not embed or np.array_equal(got.embeddings, want.embeddings)  # type: ignore[arg-type]  # there where asked for
-    assert unpack_reply(pack_need_of_labels(), windows, 3, width=width).need_labels
+    assert unpack_reply(pack_reply(NEED_LABELS), windows, 3, width=width).need_labels
 
 
 def test_answers_to_something_else_are_refused() -> None:
     windows = [item.window for item in items(3)]
-    whole = pack_reply(scored(embed=True), 6)
+    whole = pack_reply(reply(scored(embed=True)))
     nan = [ScoredItem(np.full((3, 3), np.nan, np.float32), None, 0)] * 3
     for body, asked, labels, width in (
         (whole, windows[:2], 3, 5),
         (whole, windows, 4, 5),
         (whole, windows, 3, 6),
         (whole, [*windows[:2], Window(0, noise(9))], 3, 5),
-        (pack_reply(scored(embed=False), 6), windows, 3, 5),
+        (pack_reply(reply(scored(embed=False))), windows, 3, 5),
         (whole[:-1], windows, 3, 5),
         (whole + b"\0", windows, 3, 5),
         (b"<html>", windows, 3, 5),
-        (pack_reply(nan, 6), windows, 3, 0),
+        (pack_reply(reply(nan)), windows, 3, 0),
     ):
         with pytest.raises(WireError):
             unpack_reply(body, asked, labels, width=width)

@@ -196,6 +196,7 @@ def source_state() -> dict[str, Any]:
         "breaks_per_minute": 0.0,
         "engine": "ok",
         "engine_away_s": 0.0,
+        "second_opinion": None,
         "flat_s": 0.0,
         "clipped_s": 0.0,
         "level_dbfs": -40.5,

@@ -16,6 +16,7 @@ import numpy as np
 
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.source import Source, SourceSpec, open_source
+from pe_stream.cli.commands.check_opinion import check_opinions
 from pe_stream.config import (
     LabelSettings,
     MetricsSettings,
@@ -82,6 +83,9 @@ def run(path: Path) -> int:
     if settings.model.remote:
         checks.append(("engine", partial(_engine, settings.model, scorers)))
     checks.append(("labels", partial(_labels, settings.labels, scorers)))
+    if settings.second_opinion is not None:
+        opinions = partial(check_opinions, settings, settings.second_opinion)
+        checks.append(("second opinion", opinions))
     for name, spec in settings.sources.items():
         checks.append((f"source {name}", partial(_source, spec)))
     checks.append(("broker", partial(_broker, settings)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from pe_stream.cli.workers import Died, Workers
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
 from pe_stream.config.redaction import redacted
+from pe_stream.config.second_opinion import texts_of
 from pe_stream.core.types import FRAME_S, SAMPLE_RATE, Event, FrameScores, Samples
 from pe_stream.core.words import visible
 from pe_stream.errors import (
@@ -39,13 +39,13 @@ from pe_stream.errors import (
     writing,
 )
 from pe_stream.labels.prepare import labels_from_prompts
+from pe_stream.model.cores import default_threads
 from pe_stream.pipeline.offline import detect
 from pe_stream.pipeline.scorer import Scorer, prepare
 from pe_stream.pipeline.second_opinion import (
     SecondOpinions,
     prepare_second_opinions,
     refuse_pipe,
-    texts_of,
 )
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def _read(files: Sequence[str], settings: Settings, options: DetectOptions) -> I
         read = _printed if options.resume is None else _collected
         yield from (read(reader, file) for file in files)
         return
-    threads = (settings.model.threads or max(1, (os.cpu_count() or 1) // 2)) // jobs
+    threads = (settings.model.threads or default_threads()) // jobs
     model = settings.model.model_copy(update={"threads": max(1, threads)})
     level = logging.getLogger("pe_stream").getEffectiveLevel()
     arguments = (settings.model_copy(update={"model": model}), options, level)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 
-from pe_stream.cli.engine_options import EngineOptions
+from pe_stream.cli.commands import engine_queries
+from pe_stream.cli.engine_options import EngineAction, EngineOptions
 from pe_stream.config.paths import cache_folder
 from pe_stream.core.windows import Framing
 from pe_stream.daemon.resources import raise_descriptor_limit
@@ -25,6 +27,11 @@ FRAMING = Framing(window=250, hop=12, lookahead=12)
 
 
 def run(options: EngineOptions) -> int:
+    """Do what is asked; returns the exit code. Raises ConfigError, UnavailableError, UsageError."""
+    return ACTIONS[options.action](options)
+
+
+def serve(options: EngineOptions) -> int:
     """Serve until a signal; returns the exit code. Raises ConfigError, UnavailableError."""
     raise_descriptor_limit()
     over = threading.Event()
@@ -72,3 +79,12 @@ def run(options: EngineOptions) -> int:
         return 1
     log.info("stopping on %s", signal.Signals(signals[0]).name)
     return 128 + signals[0]
+
+
+ACTIONS: dict[EngineAction, Callable[[EngineOptions], int]] = {
+    "serve": serve,
+    "config": engine_queries.config,
+    "environment": engine_queries.tell_environment,
+    "status": engine_queries.status,
+    "load": engine_queries.load,
+}

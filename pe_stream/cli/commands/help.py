@@ -21,6 +21,7 @@ TOPICS = (
     "thresholds-and-own-sounds",
     "operation",
     "engine",
+    "cluster",
     "model",
     "architecture",
 )

@@ -14,8 +14,15 @@ from dataclasses import dataclass, replace
 
 from pe_stream.config import MqttSettings, Settings, local_time
 from pe_stream.core.discovery import Device
-from pe_stream.core.messages import ANY, Message, Topics, event_message, scores_message
-from pe_stream.core.types import Event, LabelRule, Phase, Reason
+from pe_stream.core.messages import (
+    ANY,
+    Message,
+    Topics,
+    event_message,
+    opinion_message,
+    scores_message,
+)
+from pe_stream.core.types import Event, LabelRule, Phase, Reason, SecondOpinion
 from pe_stream.core.utc import utc_text
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs.mqtt.arrivals import Acknowledged, Received, SubscriptionRefused
@@ -37,6 +44,7 @@ MEANS_NOTHING = "check"
 """Said where nothing is retained: no state, no number and no JSON, so that all ignore it."""
 
 _LABEL, _EVENT_ID = "pe_stream_check", "00000000-0000-7000-8000-000000000000"
+_NO_OPINION = SecondOpinion(None, None, None, None, 0, (0.0, 0.0), MEANS_NOTHING, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class TrialPlan:
     def of(cls, settings: Settings) -> TrialPlan:
         """The plan of a configuration; of labels, the first of each source stands for all."""
         topics = Topics(settings.mqtt.prefix, settings.node)
-        home = settings.home_assistant
+        home, opinions = settings.home_assistant, settings.second_opinion is not None
         will = Message(topics.status, "offline", qos=1, retain=True)
         messages, largest = [replace(will, payload=MEANS_NOTHING)], list[Message]()
         filters = [topics.set_filter()]
@@ -67,13 +75,17 @@ class TrialPlan:
             retained += [topics.state(source, label) for label in labels[:1]]
             messages += [Message(topic, MEANS_NOTHING, qos=1, retain=True) for topic in retained]
             messages.append(event_message(topics, _event(settings.node, source)))
+            if opinions:
+                told = replace(_event(settings.node, source), second_opinion=_NO_OPINION)
+                messages.append(opinion_message(topics, told))
             if settings.mqtt.scores:
                 messages.append(scores_message(topics, source, {}))
             if home.enabled:
-                device = Device(topics, source, home.prefix, __version__)
+                device = Device(topics, source, home.prefix, __version__, opinions=opinions)
                 described = device.descriptions(labels)
                 largest += described
-                messages += [replace(each, payload=MEANS_NOTHING) for each in described[:2]]
+                tried = [*described[:2], *device.opinion_sensor()]
+                messages += [replace(each, payload=MEANS_NOTHING) for each in tried]
                 messages += _about(device, labels[:1], _event(settings.node, source))
         return cls(will, messages, largest, filters)
 
@@ -263,6 +275,8 @@ def _about(device: Device, labels: Iterable[str], event: Event) -> list[Message]
         told += device.rule(LabelRule(label, 0.5, 0.4))
         told += device.scores({label: 0.0})
         told.append(device.event(replace(event, label=label)))
+        if device.opinions:
+            told.append(device.opinion(replace(event, label=label)))
     return [replace(message, payload=MEANS_NOTHING) for message in told]
 
 

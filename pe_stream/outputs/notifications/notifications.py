@@ -21,10 +21,12 @@ from pe_stream.config.local_time import LocalTime
 from pe_stream.config.worker import Worker
 from pe_stream.core.backoff import delay_s
 from pe_stream.core.listener import Listener
+from pe_stream.core.opinion import main_score
 from pe_stream.core.types import Event, Phase
 from pe_stream.core.utc import utc_text
 from pe_stream.errors import RefusedError, UnavailableError, UsageError
 from pe_stream.outputs.notifications import words
+from pe_stream.outputs.notifications.held_events import HeldEvents
 from pe_stream.outputs.notifications.services import Notification, Service, service
 
 log = logging.getLogger(__name__)
@@ -54,8 +56,9 @@ class Notifications(Listener):
     """All notifications of a daemon.
 
     Raises ConfigError or UnavailableError where one can never be sent.
-    after_s: seconds of sound that a clip has after its event. on_failure: called with what ended a
-    thread, if that was an error of ours.
+    after_s: seconds of sound that a clip has after its event. has_opinion: whether events of a
+    label get a second opinion. on_failure: called with what ended a thread, if that was an error of
+    ours.
     """
 
     def __init__(
@@ -64,12 +67,13 @@ class Notifications(Listener):
         local: LocalTime,
         *,
         after_s: float = 0.0,
+        has_opinion: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = local_time.now,
         on_failure: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing is sent before `start`."""
-        around = _Surroundings(local, after_s + CLIP_S, clock, now, on_failure)
+        around = _Surroundings(local, after_s + CLIP_S, has_opinion, clock, now, on_failure)
         self._notifiers = {
             name: _Notifier(name, each, service(name, each), around)
             for name, each in settings.items()
@@ -103,6 +107,11 @@ class Notifications(Listener):
             for notifier in self._notifiers.values():
                 notifier.event(event)
 
+    def opinion(self, event: Event) -> None:
+        """Tell of an event that was held for its second opinion. Never waits."""
+        for notifier in self._notifiers.values():
+            notifier.opinion(event)
+
     def clip(self, event_id: str, path: Path | None) -> None:
         """Learn that the clip of an event is complete, or that there is none. Never waits."""
         for notifier in self._notifiers.values():
@@ -115,17 +124,10 @@ class _Surroundings:
 
     local: LocalTime
     clip_s: float
+    has_opinion: Callable[[str], bool]
     clock: Callable[[], float]
     now: Callable[[], datetime]
     on_failure: Callable[[BaseException], None]
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """An event whose clip is waited for, until a moment of the clock (s) or for ever."""
-
-    event: Event
-    until_s: float = float("inf")
 
 
 class _Notifier:
@@ -140,9 +142,9 @@ class _Notifier:
         # Full when the service is slow or away: the message is dropped, counted, and said so.
         self._queue: queue.Queue[tuple[Event, Path | None] | None] = queue.Queue(MOST_WAITING)
         self._last_s: dict[tuple[str, str], float] = {}
-        # Few: events that go on, and those that ended seconds ago.
-        self._waiting: dict[str, _Waiting] = {}
-        self._guard = threading.Lock()
+        self._held = HeldEvents(
+            settings.opinion_wait_s, around.clip_s, around.clock, self._is_told_at_last
+        )
         self._stopping = threading.Event()
         self._worker = Worker(f"sending {name}", self._work, around.on_failure)
 
@@ -162,28 +164,24 @@ class _Notifier:
             log.error("notification %s: not sent before the end: %d", self._name, left)
 
     def event(self, event: Event) -> None:
-        with self._guard:
-            waiting = self._waiting.get(event.id)
-            if waiting is not None:  # it is told as it was last known
-                waiting.event = event
-                waiting.until_s = self._around.clock() + self._around.clip_s
-                return
-        if not self._is_told(event):
+        if self._held.update(event) or not self._is_told(event):
             return
-        self._last_s[event.source, event.label] = self._around.clock()
-        if self._settings.clip and event.clip is not None:
-            ended = event.phase is Phase.END
-            until_s = self._around.clock() + self._around.clip_s if ended else float("inf")
-            with self._guard:
-                self._waiting[event.id] = _Waiting(event, until_s)
+        for_opinion = self._waits_for_opinion(event) and len(self._held) < MOST_WAITING
+        for_clip = self._settings.clip and event.clip is not None
+        if not for_opinion and not self._is_told_at_last(event):
+            return
+        if for_opinion or for_clip:
+            self._held.hold(event, for_opinion=for_opinion, for_clip=for_clip)
         else:
             self._put(event, None)
 
+    def opinion(self, event: Event) -> None:
+        if ready := self._held.opinion(event):
+            self._put(*ready)
+
     def clip(self, event_id: str, path: Path | None) -> None:
-        with self._guard:
-            waiting = self._waiting.pop(event_id, None)
-        if waiting is not None:
-            self._put(waiting.event, path)
+        if ready := self._held.clip(event_id, path):
+            self._put(*ready)
 
     def _is_told(self, event: Event) -> bool:
         settings, around = self._settings, self._around
@@ -191,12 +189,38 @@ class _Notifier:
             return False
         if not settings.wants(event.source, event.label):
             return False
-        last_s = self._last_s.get((event.source, event.label))
-        if last_s is not None and around.clock() - last_s < settings.cooldown_s:
+        if self._cools_down(event):
             return False
         if event.label in settings.except_quiet:
             return True
         return not any(around.local.holds(each.span, around.now()) for each in settings.quiet)
+
+    def _waits_for_opinion(self, event: Event) -> bool:
+        """Whether there will be one that counts; what is urgent at night never waits."""
+        settings = self._settings
+        if settings.min_opinion is None or event.label in settings.except_quiet:
+            return False
+        return (
+            event.second_opinion is None
+            and not event.late
+            and self._around.has_opinion(event.label)
+        )
+
+    def _is_told_at_last(self, event: Event) -> bool:
+        """Whether it is, by its opinion, if it has one, and what was told meanwhile; notes that."""
+        least, opinion = self._settings.min_opinion, event.second_opinion
+        if least is not None and opinion is not None:
+            score = main_score(opinion)
+            if score is not None and score < least:
+                return False
+        if self._cools_down(event):
+            return False
+        self._last_s[event.source, event.label] = self._around.clock()
+        return True
+
+    def _cools_down(self, event: Event) -> bool:
+        last_s = self._last_s.get((event.source, event.label))
+        return last_s is not None and self._around.clock() - last_s < self._settings.cooldown_s
 
     def _put(self, event: Event, path: Path | None) -> None:
         try:
@@ -214,8 +238,8 @@ class _Notifier:
 
     def _work(self) -> None:
         while True:
-            for event in self._overdue():
-                self._deliver(event, None)
+            for ready in self._held.overdue():
+                self._deliver(*ready)
             try:
                 item = self._queue.get(timeout=_TURN_S)
             except queue.Empty:
@@ -223,18 +247,9 @@ class _Notifier:
             if item is not None:
                 self._deliver(*item)
             elif self._stopping.is_set() and self._queue.empty():
-                for event in self._overdue(everything=True):
-                    self._deliver(event, None)
+                for ready in self._held.overdue(everything=True):
+                    self._deliver(*ready)
                 return
-
-    def _overdue(self, *, everything: bool = False) -> list[Event]:
-        """Events that have waited too long for their clip."""
-        now_s = self._around.clock()
-        with self._guard:
-            late = [
-                key for key, each in self._waiting.items() if everything or now_s >= each.until_s
-            ]
-            return [self._waiting.pop(key).event for key in late]
 
     def _deliver(self, event: Event, clip: Path | None) -> None:
         """Send, and try again where that may help."""

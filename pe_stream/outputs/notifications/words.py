@@ -6,6 +6,7 @@ import re
 from datetime import datetime, timedelta
 
 from pe_stream.config.local_time import LocalTime
+from pe_stream.core.opinion import in_words
 from pe_stream.core.types import Event, Phase
 
 LATE = timedelta(minutes=2)
@@ -19,7 +20,10 @@ def title(event: Event) -> str:
 
 
 def body(event: Event, local: LocalTime, now: datetime) -> str:
-    """When, for how long if it has ended, and how sure: "at 14:03:12, for 3.2 s, peak 0.93"."""
+    """When, for how long if it has ended, and how sure: "at 14:03:12, for 3.2 s, peak 0.93".
+
+    With a second opinion, that, too.
+    """
     onset, today = local.at(datetime.fromisoformat(event.onset)), local.at(now)
     day = "" if onset.date() == today.date() else f"{onset.date()} "
     said = [f"at {day}{onset:%H:%M:%S}"]
@@ -27,7 +31,10 @@ def body(event: Event, local: LocalTime, now: datetime) -> str:
         said[0] += f" ({_ago(now - onset)})"
     if event.phase is Phase.END:
         said.append(f"for {_length(event.duration_s)}")
-    return ", ".join([*said, f"peak {event.peak:.2f}"])
+    said.append(f"peak {event.peak:.2f}")
+    if event.second_opinion is not None:
+        said.append(f"second opinion: {in_words(event.second_opinion)}")
+    return ", ".join(said)
 
 
 def is_late(event: Event, now: datetime) -> bool:

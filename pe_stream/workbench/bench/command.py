@@ -29,10 +29,12 @@ from pe_stream.model.engine import Engine
 from pe_stream.model.precision import fast_dtype
 from pe_stream.pipeline.scorer import Scorer
 from pe_stream.workbench.bench import (
+    far_engine,
     flops,
     hops,
     latency,
     live,
+    opinions,
     plain,
     random_weights,
     report,
@@ -71,10 +73,13 @@ def run(options: BenchOptions) -> int:
         with _terminable(), _folder(options) as name:
             made = start.measure(name, options.threads)
         table = start.as_table(made)
+    elif options.second_opinion:
+        with _terminable():
+            made = opinions.measure(options)
+        table = opinions.as_table(made)
     else:
         with _terminable(), _checkpoint(options) as checkpoint:
-            made = measure(options, settings, checkpoint)
-        table = report.as_table(made)
+            made, table = (_far if options.engine else _all)(options, settings, checkpoint)
     told = json.dumps(made, indent=2, ensure_ascii=False)
     print(told if options.json == STDOUT else table)
     if options.json not in (None, STDOUT):
@@ -89,11 +94,43 @@ def run(options: BenchOptions) -> int:
     return 0
 
 
+def _all(
+    options: BenchOptions, settings: ModelSettings, checkpoint: Checkpoint
+) -> tuple[dict[str, Any], str]:
+    made = measure(options, settings, checkpoint)
+    return made, report.as_table(made)
+
+
+def _far(
+    options: BenchOptions, settings: ModelSettings, checkpoint: Checkpoint
+) -> tuple[dict[str, Any], str]:
+    """What an engine on another machine costs, and the same as a table."""
+    framing = _framing(settings)
+    engine = Engine(checkpoint, random_weights.labels(checkpoint, options.labels))
+    log.info("one hop, here and over the wire")
+    found = far_engine.measure(checkpoint, engine, framing, 4 * options.runs)
+    model = _model(options, checkpoint, framing)
+    made = {
+        "ratio_to_plain": None,
+        "live_streams": None,
+        "p99_latency_ms": None,
+        "machine": report.machine(checkpoint),
+        "command": shlex.join(sys.argv),
+        "model": model,
+        "far_engine": found,
+    }
+    return made, far_engine.as_table(found, model["description"])
+
+
+def _framing(settings: ModelSettings) -> Framing:
+    return Framing(settings.window_frames, settings.hop_frames, settings.lookahead_frames)
+
+
 def measure(
     options: BenchOptions, settings: ModelSettings, checkpoint: Checkpoint
 ) -> dict[str, Any]:
     """Measure everything, one thing after another."""
-    framing = Framing(settings.window_frames, settings.hop_frames, settings.lookahead_frames)
+    framing = _framing(settings)
     made: dict[str, Any] = {
         "ratio_to_plain": None,
         "live_streams": None,
@@ -285,7 +322,13 @@ def _terminable() -> Iterator[None]:
 
 def _refuse_unwritable(options: BenchOptions) -> None:
     """Find out before the long run, not after it."""
+    if options.second_opinion and options.plot is not None:
+        raise UsageError("--plot: there is no picture of what a second opinion costs")
+    if options.second_opinion and EMBEDDED in (options.size, options.checkpoint):
+        raise UsageError("--second-opinion: the embedded checkpoint has none; take --size small")
     if options.plot is not None:
+        if options.engine:
+            raise UsageError("--plot: there is no picture of --engine")
         require_plot()
     for path in (options.json, options.plot):
         if path not in (None, STDOUT):

@@ -30,6 +30,13 @@ class BenchOptions:
         default=None,
         metadata=option(group="what", metavar="X", help="embedded, a hub id, or a folder"),
     )
+    second_opinion: bool = field(
+        default=False,
+        metadata=switch(
+            "instead of all else: what a second opinion costs, by random weights of --size "
+            "(default small), or by --checkpoint"
+        ),
+    )
     streams: int | None = field(
         default=None,
         metadata=option(type=types.between(1, 4096), metavar="N", help="try no more than N live"),
@@ -53,6 +60,12 @@ class BenchOptions:
     device: str = field(default="auto", metadata=option(help="auto, cpu, cuda or cuda:N"))
     dtype: str = field(default="auto", metadata=option(choices=("auto", "float32", "bfloat16")))
     compile: bool = field(default=False, metadata=switch("compile the model first; takes minutes"))
+    engine: bool = field(
+        default=False,
+        metadata=switch(
+            "only what an engine on another machine costs: a hop over HTTP on loopback"
+        ),
+    )
     json: str | None = field(
         default=None, metadata=option(metavar="FILE", help="all figures; - instead of the table")
     )

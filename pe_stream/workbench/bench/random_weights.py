@@ -5,20 +5,34 @@ The text tower is left out but for a stub of its width, and label embeddings are
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
-from transformers import PeAudioFrameLevelModel
+from safetensors.torch import save_file
+from transformers import PeAudioFrameLevelModel, PeAudioModel
 from transformers.utils import logging
 
 from pe_stream.assets import EMBEDDED
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.prompts import LabelEmbeddings
-from pe_stream.workbench.bench.shapes import Shape, audio_config, config
+from pe_stream.model.sight import Sight, SightConfig, stored_name
+from pe_stream.workbench.bench.shapes import (
+    FUSION_LAYERS,
+    VECTOR,
+    VIDEO_LAYERS,
+    Shape,
+    audio_config,
+    config,
+)
+
+_SPREAD = 0.02
+"""Of random numbers, as models begin with."""
 
 _STORED = torch.bfloat16  # half the disk of float32, and random weights lose nothing
 
@@ -47,6 +61,43 @@ def _save(model: PeAudioFrameLevelModel, name: str) -> None:
     finally:
         if bars:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def pe_av_folder(shape: Shape, tower: Mapping[str, Any]) -> Iterator[Path]:
+    """Likewise of a PE-AV checkpoint. tower: what describes its vision tower."""
+    audio = audio_config(shape)
+    like = {key: value for key, value in audio.items() if key not in ("dac_config", "model_type")}
+    video = like | {"model_type": "pe_video_encoder", "num_hidden_layers": VIDEO_LAYERS}
+    joint = like | {
+        "num_hidden_layers": FUSION_LAYERS,
+        "audio_config": audio,
+        "video_config": video | {"vision_config": dict(tower)},
+    }
+    heard: Any = config(audio, shape.text_width)
+    said = {
+        "model_type": "pe_audio_video",
+        "text_config": heard.text_config.to_dict(),
+        "audio_video_config": joint,
+    }
+    with TemporaryDirectory(prefix="pe-stream-bench-") as name:
+        folder = Path(name)
+        torch.manual_seed(0)
+        (folder / "config.json").write_text(json.dumps(said), "utf-8")
+        for file in EMBEDDED.glob("tokenizer*.json"):
+            shutil.copy(file, folder)
+        weights = {
+            key if key.startswith("text_model.") else f"audio_model.{key}": weight.to(_STORED)
+            for key, weight in PeAudioModel(heard).state_dict().items()
+        }
+        seen = SightConfig(name, folder, VECTOR)
+        with torch.device("meta"):
+            sight = Sight(seen, shape.hidden, shape.text_width)
+        for key, weight in sight.named_parameters():
+            weights[stored_name(key)] = torch.randn(weight.shape, dtype=_STORED) * _SPREAD
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        del weights
+        yield folder
 
 
 def labels(checkpoint: Checkpoint, count: int) -> LabelEmbeddings:

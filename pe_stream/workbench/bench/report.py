@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import transformers
 
+from pe_stream.model import cores
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.version import __version__
 
@@ -23,6 +24,7 @@ def machine(checkpoint: Checkpoint) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
+        "usable_cores": cores.available(),
         "threads": torch.get_num_threads(),
         "load_before": os.getloadavg()[0],
         "device": str(device),

@@ -33,6 +33,12 @@ CHEAP = Shape(32, 1, 1, 64, head_width=32, codec_width=1, codebook=8, text_width
 """Runs an hour of audio in seconds, through the same code."""
 
 
+VIDEO_LAYERS, FUSION_LAYERS, VECTOR = 4, 6, 1024
+"""Of all PE-AV checkpoints: layers over pictures, over sound and pictures; what a tower makes."""
+
+TOWER = {"model_type": "timm_wrapper", "architecture": "vit_pe_core_large_patch14_336"}
+"""The vision tower of all of them."""
+
 TOKENS = 6000
 """Of the embedded checkpoint's tokenizer, which comes with them: the loader tries a text."""
 

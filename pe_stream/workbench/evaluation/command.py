@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from tqdm import tqdm
 
 from pe_stream.config import LabelSettings, ModelSettings
+from pe_stream.config.second_opinion import texts_of
 from pe_stream.core.types import FRAME_S
 from pe_stream.errors import UnavailableError, UsageError, require_plot, writing
 from pe_stream.pipeline.scorer import Scorer, prepare
-from pe_stream.pipeline.second_opinion import SecondOpinions, prepare_second_opinions, texts_of
+from pe_stream.pipeline.second_opinion import SecondOpinions, prepare_second_opinions
 from pe_stream.workbench import manifest
 from pe_stream.workbench.evaluation import (
     clips,

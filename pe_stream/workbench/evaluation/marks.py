@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 from pe_stream.config import Settings
 from pe_stream.config.file import find, load
+from pe_stream.config.second_opinion import texts_of
 from pe_stream.errors import UnavailableError, UsageError
 from pe_stream.pipeline.second_opinion import (
     LabelMoment,
     SecondOpinions,
     prepare_second_opinions,
-    texts_of,
 )
 from pe_stream.storage import events
 from pe_stream.storage.clips import Clips

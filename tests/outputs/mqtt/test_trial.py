@@ -24,13 +24,16 @@ RUN = "pe_stream/test/hall"
 CONFIG = "homeassistant/device/pe_stream_test_hall/config"
 
 
-def settings(port: int = 1883, *, home: bool = True, **mqtt: Any) -> Settings:
+def settings(
+    port: int = 1883, *, home: bool = True, opinions: bool = False, **mqtt: Any
+) -> Settings:
     return Settings.model_validate(
         {
             "node": "test",
             "sources": {"hall": {"url": "x.wav"}, "attic": {"url": "x.wav"}},
             "labels": {"doorbell": {"sources": ["hall"]}, "dog_bark": {}},
             "home_assistant": {"enabled": home},
+            "second_opinion": {"checkpoint": "a/b"} if opinions else None,
             "mqtt": {"host": HOST, "port": port, "scores": True} | mqtt,
         }
     )
@@ -67,6 +70,19 @@ def test_each_kind_of_topic_of_each_source_is_tried() -> None:
     without = TrialPlan.of(settings(home=False))
     assert without.filters == ["pe_stream/test/+/+/set"]
     assert not [m for m in without.messages if "homeassistant" in m.topic or "thres" in m.topic]
+
+
+def test_topics_of_second_opinions_are_tried_where_there_are_any() -> None:
+    plain, asked = TrialPlan.of(settings()), TrialPlan.of(settings(opinions=True))
+    known = {message.topic for message in plain.messages}
+    new = {each.topic: each for each in asked.messages if each.topic not in known}
+    sensor = "homeassistant/sensor/pe_stream_test_hall/second_opinion/config"
+    of_hall = {topic for topic in new if "hall" in topic}
+    assert of_hall == {f"{RUN}/second_opinion", f"{RUN}/doorbell/second_opinion", sensor}
+    told = json.loads(new[f"{RUN}/second_opinion"].payload)
+    jsonschema.validate(told, event_schema())
+    assert told["second_opinion"]["sound"] is None
+    assert new[sensor].payload == MEANS_NOTHING
 
 
 @pytest.mark.parametrize("protocol", ["auto", "5", "3.1.1"])

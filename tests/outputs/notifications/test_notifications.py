@@ -9,12 +9,12 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jsonschema
 import pytest
@@ -29,7 +29,7 @@ from timing import within
 from pe_stream.config import LocationSettings, NotificationSettings
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.messages import event_schema
-from pe_stream.core.types import Event, Phase
+from pe_stream.core.types import Event, Phase, SecondOpinion
 from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.outputs import notifications as package
 from pe_stream.outputs.notifications import Notifications, notifications, services, words
@@ -75,6 +75,7 @@ def telling(clock: Clock | None = None, **entries: dict[str, Any]) -> Iterator[N
     made = Notifications(
         {name: NotificationSettings.model_validate(each) for name, each in entries.items()},
         LOCAL,
+        has_opinion=lambda label: label != "loud",
         clock=clock,
         now=clock.now,
     )
@@ -87,6 +88,130 @@ def telling(clock: Clock | None = None, **entries: dict[str, Any]) -> Iterator[N
 
 def settled(told: Notifications, count: int, outcome: str = "sent", name: str = "hook") -> None:
     wait_until(lambda: told.counts[name][outcome] == count, f"{count} {outcome}")
+
+
+def opinion(sound: float | None, both: float | None = None) -> SecondOpinion:
+    return SecondOpinion(sound, None, both, None, 0, (0.0, 8.0), "pe-av", 900)
+
+
+class TestOpinions:
+    """Messages that wait for a second opinion; `telling` has one on every label but "loud"."""
+
+    HOOK: ClassVar = {"min_opinion": 0.2, "opinion_wait_s": 30.0, "cooldown_s": 60.0}
+
+    def told_of(self, house: House) -> list[str]:
+        return [request.json["id"] for request in house.received]
+
+    @pytest.mark.parametrize(
+        "of", [opinion(0.2), opinion(0.1, 0.3), opinion(None)], ids=["sound", "both", "no words"]
+    )
+    def test_is_sent_with_a_good_one(self, house: House, of: SecondOpinion) -> None:
+        with telling(hook={"webhook": house.url(), **self.HOOK}) as told:
+            told.event(event(1))
+            told.event(event(1, Phase.END))
+            told.opinion(ended := event(1, Phase.END, second_opinion=of))
+            settled(told, 1)
+        (request,) = house.received
+        assert request.json == ended.to_dict()
+
+    @pytest.mark.parametrize("of", [opinion(0.19), opinion(0.9, 0.1)], ids=["sound", "both"])
+    def test_is_not_sent_with_a_bad_one(self, house: House, of: SecondOpinion) -> None:
+        clock = Clock()
+        with telling(clock, hook={"webhook": house.url(), **self.HOOK}) as told:
+            told.event(event(1))
+            told.opinion(event(1, second_opinion=of))
+            clock.s = 29.0
+            # Nobody was told: the next one is, whatever the cooldown.
+            told.event(event(3))
+            told.opinion(event(3, second_opinion=opinion(0.5)))
+            settled(told, 1)
+            clock.s = 31.0
+        assert self.told_of(house) == ["id-0003"]
+
+    def test_is_sent_without_one_that_does_not_come(self, house: House) -> None:
+        clock = Clock()
+        with telling(clock, hook={"webhook": house.url(), **self.HOOK}) as told:
+            told.event(event(1))
+            clock.s = 29.9
+            time.sleep(0.2)  # turns of the sending thread
+            assert house.received == []
+            clock.s = 30.0
+            settled(told, 1)
+            told.opinion(event(1, second_opinion=opinion(0.9)))  # too late
+            told.opinion(event(9, second_opinion=opinion(0.9)))  # nobody asked
+        (request,) = house.received
+        assert request.json == event(1).to_dict()
+
+    def test_of_two_that_wait_the_first_good_one_is_sent(self, house: House) -> None:
+        with telling(hook={"webhook": house.url(), **self.HOOK}) as told:
+            for number in (1, 3, 5):
+                told.event(event(number))
+            told.opinion(event(5, second_opinion=opinion(0.1)))
+            told.opinion(event(3, second_opinion=opinion(0.5)))
+            told.opinion(event(1, second_opinion=opinion(0.5)))  # it cools down
+            settled(told, 1)
+        assert self.told_of(house) == ["id-0003"]
+
+    @pytest.mark.parametrize(
+        ("label", "more"),
+        [("loud", {}), ("siren", {}), ("dog", {"late": True})],
+        ids=["none is to come", "urgent", "late"],
+    )
+    def test_some_never_wait(self, house: House, label: str, more: dict[str, Any]) -> None:
+        hook = {"webhook": house.url(), **self.HOOK, "except_quiet": ["siren"]}
+        with telling(hook=hook) as told:
+            told.event(event(1, label=label, **more))
+            settled(told, 1)
+
+    def test_an_end_that_has_one_is_decided_at_once(self, house: House) -> None:
+        hook = {"webhook": house.url(), **self.HOOK, "phase": "end"}
+        with telling(hook=hook) as told:
+            for number, score in ((1, 0.1), (2, 0.5)):
+                told.event(event(number))
+                told.event(event(number, Phase.END, second_opinion=opinion(score)))
+            settled(told, 1)
+        assert self.told_of(house) == ["id-0002"]
+
+    @pytest.mark.parametrize("clip_first", [True, False])
+    def test_waits_for_a_clip_too(self, house: House, tmp_path: Path, *, clip_first: bool) -> None:
+        clip = tmp_path / "a.flac"
+        clip.write_bytes(b"sound")
+        hook = {"webhook": house.url(), **self.HOOK, "clip": True}
+        with telling(hook=hook) as told:
+            told.event(event(1, clip=str(clip)))
+            ended = event(1, Phase.END, clip=str(clip), second_opinion=opinion(0.5))
+            acts: list[Callable[[], None]] = [
+                lambda: told.opinion(ended),
+                lambda: told.clip(ended.id, clip),
+            ]
+            first, second = reversed(acts) if clip_first else acts
+            told.event(replace(ended, second_opinion=None))
+            first()
+            time.sleep(0.2)  # turns of the sending thread
+            assert house.received == []
+            second()
+            settled(told, 1)
+        (request,) = house.received
+        assert request.parts["event"][2].decode() == ended.to_json()
+        assert request.parts["clip"][2] == b"sound"
+
+    def test_a_stop_sends_what_waits(self, house: House) -> None:
+        with telling(hook={"webhook": house.url(), **self.HOOK}) as told:
+            told.event(event(1))
+        assert self.told_of(house) == ["id-0001"]
+
+    def test_so_many_wait_and_no_more(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(notifications, "MOST_WAITING", 2)
+        hook = {"webhook": house.url(), **self.HOOK, "cooldown_s": 0.0}
+        with telling(hook=hook) as told:
+            for number in range(3):
+                told.event(event(number))
+            settled(told, 1)
+            assert self.told_of(house) == ["id-0002"]
+
+    def test_people_read_that_it_is_uncalibrated(self) -> None:
+        said = words.body(event(1, second_opinion=opinion(0.714, 0.5)), LOCAL, SOON)
+        assert said.endswith("peak 0.90, second opinion: sound 0.71, both 0.50 (uncalibrated)")
 
 
 class TestWebhook:

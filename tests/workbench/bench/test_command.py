@@ -18,6 +18,7 @@ from PIL import Image
 from processes import Done, pe_stream
 from stand_ins import eventually
 
+from pe_stream.cli.main import main
 from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
 from pe_stream.model.checkpoint import Checkpoint, load
@@ -279,3 +280,24 @@ def test_the_warm_up_of_the_plain_call_does_not_count() -> None:
     torch.set_num_threads(threads)
     assert len(done.times_s) == 2
     assert summary(done.times_s)["min"] > 0
+
+
+def test_a_hop_over_the_wire_is_measured_beside_one_here(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["bench", "--engine", "--checkpoint", str(folder), "--runs", "2", "--window", "2"]
+    given += ["--labels", "7", "--threads", "1", "--dtype", "float32", "--device", "cpu"]
+    assert main([*given, "--json", "-"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert list(made)[:3] == ["ratio_to_plain", "live_streams", "p99_latency_ms"]
+    one, eight = made["far_engine"]
+    assert (one["streams"], eight["streams"], one["wire"]) == (1, 8, "pcm16")
+    assert 12 * 1920 * 2 < one["bytes_up"] < 12 * 1920 * 2 + 20_000
+    assert one["bytes_down"] > 24 * 7 * 4
+    assert eight["bytes_up"] > 7 * one["bytes_up"]
+    assert one["far_ms"]["n"] == 8
+    assert one["far_cpu_ms"]["p50"] > one["edge_cpu_ms"]["p50"] > 0
+    assert main([*given, "--plot", "there.png"]) == 2
+    assert "there is no picture of --engine" in capsys.readouterr().err
+    assert main(given) == 0
+    assert capsys.readouterr().out.count("\n| 8 | ") == 1

@@ -43,11 +43,12 @@ export async function view(box, { parts }, ends) {
         el("section.card.stack", { "aria-labelledby": "facts" }, el("h2", { id: "facts" }, "What is known"), facts,
           el("p", {}, el("a.alone", { href: link("label", entry.label) }, `Settings of ${spoken(entry.label)}`)),
           el("p", {}, el("a.alone", { href: link("events", { label: entry.label, source: entry.source }) }, "All like it"))))));
-  ends.add(on.event.on((event) => {
+  const update = (event) => {
     if (event.id !== entry.id) return;
     entry = { ...entry, ...event };
     showFacts();
-  }));
+  };
+  ends.add(on.event.on(update), on.opinion.on(update));
   return `${spoken(entry.label)} at ${entry.source}`;
 }
 
@@ -62,8 +63,19 @@ function factsOf(entry) {
     ...(ended ? [["Ended", ended]] : []),
     ...(entry.late ? [["Late", "It was delivered to the broker only after an outage."]] : []),
     ["Checkpoint", entry.checkpoint],
+    ...(entry.second_opinion ? [["Second opinion", ...opinion(entry.second_opinion)]] : []),
     ["Node", entry.node],
     ["Id", el("code.small", {}, entry.id)],
+  ];
+}
+
+/** What another model makes of it, as figures that compare with nothing but their like. */
+function opinion(told) {
+  const figures = ["sound", "picture", "both", "together"].filter((name) => told[name] !== null)
+    .map((name) => `${name} ${score(told[name])}`);
+  return [
+    el("span", { testid: "opinion" }, `${figures.join(", ") || "none"} (uncalibrated)`),
+    el("span.small.muted", {}, `By ${told.checkpoint}, on ${duration(told.span_s[1] - told.span_s[0])} around the peak, in ${duration(told.took_ms / 1000)}.`),
   ];
 }
 

@@ -10,7 +10,7 @@ const LONGEST_PAUSE_MS = 30_000;
 /** A hidden page gives its place to other viewers after this long. */
 const HIDDEN_MS = 60_000;
 
-const KINDS = ["hello", "past", "hop", "event", "health", "level", "rules", "labels"];
+const KINDS = ["hello", "past", "hop", "event", "opinion", "health", "level", "rules", "labels"];
 
 /** One signal per kind of message. */
 export const on = Object.fromEntries(KINDS.map((kind) => [kind, new Signal()]));

@@ -1,0 +1,45 @@
+"""`pe-stream check` of second opinions: whether they can be given, and what they cost here."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from pe_stream.config import Settings
+from pe_stream.config.second_opinion import SecondOpinionSettings, texts_of
+from pe_stream.core.opinion_requests import EventExcerpt
+from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.errors import UnavailableError
+from pe_stream.pipeline.opinion_process import OpinionProcess
+
+LONGEST_S = 600.0
+"""An opinion that takes longer is of no use, and not waited for (s)."""
+
+
+def check_opinions(settings: Settings, second: SecondOpinionSettings) -> str:
+    """Have an opinion given by a process as the daemon's; raises UnavailableError."""
+    asked = [name for name in settings.labels if settings.has_opinion(name)]
+    if not asked:
+        raise UnavailableError("no label that has words is asked about: see second_opinion.labels")
+    texts = {name: texts_of(label) for name, label in settings.labels.items()}
+    seconds = second.before_s + second.after_s
+    noise = np.random.default_rng(0).normal(0, 0.01, round(seconds * SAMPLE_RATE))
+    excerpt = EventExcerpt("", asked[0], noise.astype(np.float32), (0.0, seconds))
+    process = OpinionProcess(second, texts)
+    try:
+        process.load()
+        process.opinion_on(excerpt, LONGEST_S)  # the first allocates
+        begun_s = time.monotonic()
+        process.opinion_on(excerpt, LONGEST_S)
+        took_s = time.monotonic() - begun_s
+    finally:
+        process.close()
+    cost = process.cost
+    told = (
+        f"{second.checkpoint}: {cost.on_disk / 1e9:.2g} GB on disk, {cost.memory / 1e9:.2g} GB of "
+        f"memory; an opinion on {seconds:g} s of sound takes {took_s:.2g} s (uncalibrated)"
+    )
+    if took_s > second.wait_s:
+        told += f"; warning: longer than wait_s ({second.wait_s:g}): each will be given up"
+    return told

@@ -1,0 +1,120 @@
+"""What a second opinion on live events is asked about, and in which order; pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from pe_stream.core.detector import Heard
+from pe_stream.core.opinion import excerpt
+from pe_stream.core.ring import Ring
+from pe_stream.core.types import SAMPLE_RATE, Event, Phase, Samples
+
+LATEST = 10 * SAMPLE_RATE
+"""A peak that is told so much later (10 s) still has all of the sound around it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EventExcerpt:
+    """The sound around an event's peak. samples: (n,); none where it is gone.
+
+    span_s: from its first to its last second, counted as the event's `onset_s`.
+    """
+
+    event_id: str
+    label: str
+    samples: Samples
+    span_s: tuple[float, float]
+
+
+class EventExcerpts:
+    """Of one source: the sound around the peaks of its events, as it comes.
+
+    Told of every event, and of what was heard after its events. An event has one excerpt: around
+    its highest score so far, once so much has been heard after that, or the segment ends.
+    """
+
+    def __init__(self, before: int, after: int) -> None:
+        """before, after: samples around a peak."""
+        self._before, self._after = before, after
+        self._ring = Ring(before + after + LATEST)
+        self._segment = -1
+        self._waiting: dict[str, Event] = {}
+
+    def event(self, event: Event) -> None:
+        """A phase of an event of which there is to be an excerpt."""
+        if event.phase is Phase.START or event.id in self._waiting:
+            self._waiting[event.id] = event
+
+    def heard(self, heard: Heard) -> list[EventExcerpt]:
+        """Excerpts that are complete with this."""
+        found: list[EventExcerpt] = []
+        if heard.segment != self._segment or heard.start != self._ring.end:
+            new = {event.id for event in heard.events}
+            found += self._take([each for each in self._waiting if each not in new])
+            self._segment = heard.segment
+            self._ring.restart(heard.start)
+        self._ring.append(heard.samples)
+        due = [key for key, each in self._waiting.items() if self._span(each)[1] <= self._ring.end]
+        return found + self._take(list(self._waiting) if heard.last else due)
+
+    def _take(self, ids: Collection[str]) -> list[EventExcerpt]:
+        """The excerpts of events, as far as there is sound."""
+        found = []
+        for event in [self._waiting.pop(each) for each in ids]:
+            begin, end = self._span(event)
+            begin, end = max(begin, self._ring.start), min(end, self._ring.end)
+            end = max(begin, end)  # all of it may be gone
+            span_s = self._seconds(begin), self._seconds(end)
+            found.append(EventExcerpt(event.id, event.label, self._ring.read(begin, end), span_s))
+        return found
+
+    def _span(self, event: Event) -> tuple[int, int]:
+        """First and last sample (exclusive), absolute."""
+        begin, end = excerpt(round(event.peak_s * SAMPLE_RATE), self._before, self._after)
+        return self._segment + begin, self._segment + end
+
+    def _seconds(self, sample: int) -> float:
+        return round((sample - self._segment) / SAMPLE_RATE, 3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpinionRequest:
+    """Something to give an opinion on. asked_s: when that was asked for (monotonic)."""
+
+    excerpt: EventExcerpt
+    asked_s: float
+
+
+class OpinionQueue:
+    """Requests, of which the newest is seen to first, and the oldest is given up first."""
+
+    def __init__(self, most: int, wait_s: float) -> None:
+        """most: so many wait; wait_s: and so long (s)."""
+        self._most, self._wait_s = most, wait_s
+        self._waiting: deque[OpinionRequest] = deque()
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def put(self, request: OpinionRequest) -> list[OpinionRequest]:
+        """Have one wait; returns those that are given up for it."""
+        self._waiting.append(request)
+        return self._give_up(len(self._waiting) - self._most)
+
+    def expired(self, now_s: float) -> list[OpinionRequest]:
+        """Give up those that have waited for too long. now_s: monotonic."""
+        return self._give_up(sum(self.is_late(each, now_s) for each in self._waiting))
+
+    def is_late(self, request: OpinionRequest, now_s: float) -> bool:
+        """Whether an opinion on it would come too late."""
+        return now_s - request.asked_s > self._wait_s
+
+    def take(self) -> OpinionRequest | None:
+        """The newest; None where none waits."""
+        return self._waiting.pop() if self._waiting else None
+
+    def _give_up(self, count: int) -> list[OpinionRequest]:
+        return [self._waiting.popleft() for _ in range(count)]

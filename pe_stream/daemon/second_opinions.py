@@ -1,0 +1,40 @@
+"""Second opinions on live events, where they are asked for: else nothing of them is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from pe_stream.config import SecondOpinionSettings
+from pe_stream.daemon.active_labels import ActiveLabels
+from pe_stream.daemon.listeners import Listeners
+from pe_stream.pipeline.live import Live
+
+if TYPE_CHECKING:
+    from pe_stream.daemon.live_opinions import LiveOpinions
+
+
+def second_opinions(
+    stack: ExitStack,
+    settings: SecondOpinionSettings | None,
+    labels: ActiveLabels,
+    live: Live,
+    listeners: Listeners,
+    *,
+    on_failure: Callable[[BaseException], None],
+) -> LiveOpinions | None:
+    """Begin to load what gives them, which `stack` ends; None without settings.
+
+    It is to be one of the listeners. on_failure: called with what ended its thread, if that was an
+    error of ours.
+    """
+    if settings is None:
+        return None
+    from pe_stream.daemon.live_opinions import LiveOpinions
+
+    made = LiveOpinions(settings, labels, live, listeners, on_failure)
+    listeners.complete_by(made.completed)
+    made.start()
+    stack.callback(made.stop)
+    return made

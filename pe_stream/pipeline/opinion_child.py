@@ -1,0 +1,120 @@
+"""The process that gives second opinions on live sound, from within: see `opinion_process`.
+
+It ends with its standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pe_stream.core.opinion import OpinionTexts
+from pe_stream.core.pipe_messages import MessageReader, message
+from pe_stream.core.types import FRAME
+from pe_stream.errors import PeStreamError
+from pe_stream.model.second_opinion import OpinionModel, load_opinion_model
+from pe_stream.pipeline.opinion_process import FAILED, LOG, OPINION, READY
+
+_MOST_AT_ONCE = 1 << 20
+
+
+def start() -> None:
+    """Be that process."""
+    # Whoever ends a whole service signals us too; we end with our standard input.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with suppress(OSError):  # where memory runs out, it is the first to go
+        Path("/proc/self/oom_score_adj").write_text("1000", "utf-8")
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # libraries may print
+    messages: queue.SimpleQueue[tuple[bytes, bytes]] = queue.SimpleQueue()  # one at a time is asked
+    # No Worker: what ends it ends this process, and there is nobody to report to.
+    threading.Thread(target=_read, args=(messages,), name="standard input", daemon=True).start()
+    logging.basicConfig(handlers=[_ToParent(out)], level=logging.WARNING, force=True)
+    _, setup = messages.get()
+    try:
+        giver = _OpinionGiver(json.loads(setup))
+    except PeStreamError as error:
+        _tell(out, FAILED, str(error).encode())
+        sys.exit(error.exit_code)
+    _tell(out, READY, json.dumps(giver.about()).encode())
+    while True:
+        _, asked = messages.get()
+        _tell(out, OPINION, json.dumps(giver.of(asked)).encode())
+
+
+class _OpinionGiver:
+    """A loaded checkpoint, and the texts that it is asked about."""
+
+    def __init__(self, setup: dict[str, Any]) -> None:
+        """Load it. Raises UnavailableError and ConfigError, as `load_opinion_model`."""
+        told = setup.pop("texts")
+        self._texts = {label: OpinionTexts(*map(tuple, texts)) for label, texts in told.items()}
+        cache = setup.pop("cache")
+        self._model: OpinionModel = load_opinion_model(
+            setup.pop("checkpoint"),
+            [text for each in self._texts.values() for text in each.every],
+            cache=None if cache is None else Path(cache),
+            **setup,
+        )
+
+    def about(self) -> dict[str, Any]:
+        """What was loaded."""
+        return {"bytes_on_disk": self._model.bytes_on_disk, "memory": _memory()}
+
+    def of(self, asked: bytes) -> dict[str, Any]:
+        """The answer to a request."""
+        head, _, sound = asked.partition(b"\n")
+        about = json.loads(head)
+        begin_s, end_s = about["span_s"]
+        begun_s = time.monotonic()
+        samples = np.frombuffer(sound, np.float32)
+        samples = np.pad(samples, (0, -len(samples) % FRAME))
+        scores = self._model.judge(self._model.embed(samples), self._texts[about["label"]])
+        took_s = time.monotonic() - begun_s
+        opinion = scores.opinion(0, (begin_s, end_s), self._model.name, took_s)
+        return {"opinion": opinion.to_dict(), "memory": _memory()}
+
+
+class _ToParent(logging.Handler):
+    """Has what is logged here told there."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        super().__init__()
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        told = {"level": record.levelno, "said": record.getMessage()}
+        _tell(self._out, LOG, json.dumps(told).encode())
+
+
+def _tell(out: BinaryIO, kind: bytes, body: bytes) -> None:
+    try:
+        out.write(message(kind, body))
+        out.flush()
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def _read(messages: queue.SimpleQueue[tuple[bytes, bytes]]) -> None:
+    reader = MessageReader()
+    while more := os.read(0, _MOST_AT_ONCE):  # not through sys.stdin: Python wants its lock
+        for each in reader.feed(more):
+            messages.put(each)
+    os._exit(0)
+
+
+def _memory() -> int:
+    """The most memory that was in use so far (bytes)."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,166 @@
+"""The process that gives second opinions (`pipeline.opinion_child`), as whoever starts it sees it.
+
+Messages (`core.pipe_messages`) go both ways. To it SETUP, a JSON object: what to load, and the
+texts of all labels; and ASK: a line of JSON, `label` and `span_s`, then float32 samples. From it
+LOG, a JSON object: what is logged there; READY, a JSON object, once it is loaded, or FAILED, why it
+cannot be; and OPINION, a JSON object, for each ASK.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import select
+import subprocess
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pe_stream.config import PASSWORD_VARIABLE, SecondOpinionSettings
+from pe_stream.config.child_process import python
+from pe_stream.core.opinion import OpinionTexts
+from pe_stream.core.opinion_requests import EventExcerpt
+from pe_stream.core.pipe_messages import MessageReader, message
+from pe_stream.core.types import SecondOpinion
+from pe_stream.errors import UnavailableError
+
+log = logging.getLogger(__name__)
+
+SETUP, ASK = b"S", b"A"
+READY, OPINION, FAILED, LOG = b"R", b"O", b"F", b"L"
+
+LOAD_S = 6 * 3600.0
+"""Loading takes no longer than this (s): the largest checkpoint is a download of 9 GB."""
+
+KILL_S = 1.0
+"""How long a killed process may take to die."""
+
+_NICENESS = 19
+"""It has what nobody else wants."""
+
+_PROGRAM = f"""import contextlib, os
+with contextlib.suppress(OSError):  # not allowed here
+    os.nice({_NICENESS})  # before any library starts a thread
+from pe_stream.pipeline.opinion_child import start
+start()
+"""
+_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+_MOST_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OpinionCost:
+    """What opinions cost so far, in bytes: of weights on disk, and the most memory in use."""
+
+    on_disk: int
+    memory: int
+
+
+class OpinionProcess:
+    """One such process; for one thread, but for `kill`."""
+
+    def __init__(self, settings: SecondOpinionSettings, texts: Mapping[str, OpinionTexts]) -> None:
+        """Start it. texts: by label, what will be asked about. Raises UnavailableError."""
+        kept = {k: v for k, v in os.environ.items() if k != PASSWORD_VARIABLE}
+        threads = {"OMP_NUM_THREADS": str(settings.threads)}
+        try:
+            self._process = subprocess.Popen(
+                python(_PROGRAM),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                process_group=0,  # the terminal's Ctrl-C is for us
+                env={**kept, **_ONE_THREAD, **threads},
+            )
+        except OSError as error:
+            raise UnavailableError(f"no process can be started: {error}") from error
+        assert self._process.stdin is not None  # noqa: S101 - we asked for pipes
+        assert self._process.stdout is not None  # noqa: S101
+        self._to, self._from = self._process.stdin, self._process.stdout
+        os.set_blocking(self._to.fileno(), False)
+        self._reader = MessageReader()
+        self._setup = settings.model_dump(
+            include={"checkpoint", "revision", "cache", "device", "dtype", "threads"}
+        ) | {"texts": {label: [t.heard, t.seen, t.negatives] for label, t in texts.items()}}
+        self.cost = OpinionCost(0, 0)
+
+    def load(self) -> None:
+        """Return once it is loaded; raises UnavailableError where that cannot be."""
+        until_s = time.monotonic() + LOAD_S
+        self._send(SETUP, json.dumps(self._setup).encode(), until_s=until_s)
+        told = json.loads(self._answer(READY, until_s))
+        self.cost = OpinionCost(told["bytes_on_disk"], told["memory"])
+
+    def opinion_on(self, excerpt: EventExcerpt, patience_s: float) -> SecondOpinion:
+        """The opinion on what was heard; raises UnavailableError where there is none in time.
+
+        The process is of no use after that.
+        """
+        until_s = time.monotonic() + patience_s
+        asked = {"label": excerpt.label, "span_s": excerpt.span_s}
+        head = json.dumps(asked).encode() + b"\n"
+        self._send(ASK, head, excerpt.samples.tobytes(), until_s=until_s)
+        told = json.loads(self._answer(OPINION, until_s))
+        self.cost = OpinionCost(self.cost.on_disk, told["memory"])
+        return SecondOpinion.from_dict(told["opinion"])
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has died."""
+        return self._process.poll() is not None
+
+    def kill(self) -> None:
+        """End it; whoever waits for it hears of that. From any thread, and as often as you like."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it, and let go of it."""
+        self.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(KILL_S)
+        self._to.close()
+        self._from.close()
+
+    def _send(self, kind: bytes, *body: bytes, until_s: float) -> None:
+        left = memoryview(message(kind, *body))
+        while left:
+            self._wait(self._to.fileno(), select.POLLOUT, until_s)
+            try:
+                left = left[os.write(self._to.fileno(), left) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:
+                raise self._died() from None
+
+    def _answer(self, wanted: bytes, until_s: float) -> bytes:
+        """The body of the next message of that kind."""
+        while True:
+            self._wait(self._from.fileno(), select.POLLIN, until_s)
+            more = os.read(self._from.fileno(), _MOST_AT_ONCE)
+            if not more:
+                raise self._died()
+            for kind, body in self._reader.feed(more):
+                if kind == LOG:
+                    _log(json.loads(body))
+                elif kind == FAILED:
+                    raise UnavailableError(body.decode().removeprefix("second opinion: "))
+                elif kind == wanted:
+                    return body
+
+    def _wait(self, pipe: int, what: int, until_s: float) -> None:
+        waiting = select.poll()  # `select` fails on file numbers from 1024 on
+        waiting.register(pipe, what)
+        if not waiting.poll(1000 * max(0.0, until_s - time.monotonic())):
+            raise UnavailableError("its process hangs")
+
+    def _died(self) -> UnavailableError:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(KILL_S)
+        return UnavailableError(f"its process has died ({self._process.returncode})")
+
+
+def _log(told: dict[str, Any]) -> None:
+    log.log(told["level"], "second opinion: %s", told["said"])

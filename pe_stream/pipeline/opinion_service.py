@@ -1,0 +1,201 @@
+"""Second opinions on live events: a bounded queue, and a thread that has a process answer it.
+
+Whatever becomes of the process costs opinions and nothing else. One that dies, hangs, or cannot be
+loaded is begun again, after a while that doubles each time.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pe_stream.config import LabelSettings, SecondOpinionSettings
+from pe_stream.config.second_opinion import texts_of
+from pe_stream.config.worker import Worker
+from pe_stream.core.backoff import delay_s
+from pe_stream.core.opinion import OpinionStatus, OpinionTexts
+from pe_stream.core.opinion_requests import EventExcerpt, OpinionQueue, OpinionRequest
+from pe_stream.core.types import SecondOpinion
+from pe_stream.errors import UnavailableError
+from pe_stream.pipeline.opinion_process import OpinionProcess
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 16
+"""Requests that may wait: 25 MB by default. When there are more, the oldest is given up."""
+
+HUNG_S = 600.0
+"""A process that has not answered so much later than it was to (s) hangs."""
+
+LONGEST_PAUSE_S = 300.0
+"""The process is begun again after so long at most (s)."""
+
+STOP_S = 2.0
+"""A stop waits so long for the thread (s)."""
+
+_TURN_S = 1.0
+
+
+class OpinionService:
+    """Gives second opinions; safe to use from any thread.
+
+    labels: those in force, by name. told: called with an event's id and the opinion on it, None
+    where there will be none; on the thread, or on that of who asks. on_failure: called with what
+    ended the thread, if that was an error of ours.
+    """
+
+    def __init__(
+        self,
+        settings: SecondOpinionSettings,
+        labels: Callable[[], Mapping[str, LabelSettings]],
+        told: Callable[[str, SecondOpinion | None], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        """Prepare; no process is started before `start`."""
+        self._settings, self._labels, self._told = settings, labels, told
+        # Full (MOST_WAITING) when many events come at once: the oldest is given up, and counted.
+        self._queue = OpinionQueue(MOST_WAITING, settings.wait_s)
+        self._changed = threading.Condition()  # guards the queue, the status and the process
+        self._status = OpinionStatus(f"loading {settings.checkpoint}")
+        self._process: OpinionProcess | None = None
+        self._stopping = False
+        self._worker = Worker("opinions", self._work, on_failure)
+
+    @property
+    def status(self) -> OpinionStatus:
+        """How it does."""
+        return self._status
+
+    def start(self) -> None:
+        """Begin; does not wait until the checkpoint is loaded."""
+        self._worker.start()
+
+    def stop(self) -> None:
+        """End the process; what waits is left."""
+        with self._changed:
+            self._stopping = True
+            if self._process is not None:
+                self._process.kill()
+            self._changed.notify()
+        self._worker.join(STOP_S)
+
+    def ask(self, excerpt: EventExcerpt) -> None:
+        """Ask for an opinion. Never waits."""
+        with self._changed:
+            gone = self._queue.put(OpinionRequest(excerpt, time.monotonic()))
+            self._status = replace(self._status, asked=self._status.asked + 1)
+            self._changed.notify()
+        self._give_up(gone)
+
+    def _work(self) -> None:
+        failed = 0  # times in a row
+        while not self._stopping:
+            try:
+                for _ in self._opinions():
+                    failed = 0
+            except UnavailableError as error:
+                if self._stopping:
+                    return
+                failed += 1
+                log.error("no second opinions at present: %s", error)  # noqa: TRY400 - expected; its message is enough
+                self._note(reason=str(error))
+                pause_s = delay_s(failed, LONGEST_PAUSE_S, random.random())  # noqa: S311 - no secret is made of it
+                self._wait(lambda: False, pause_s)
+                self._expire()
+                self._note(restarts=self._status.restarts + 1)
+
+    def _opinions(self) -> Iterator[None]:
+        """Start the process and have it answer; yields after each answer.
+
+        Returns where it has to be told of other labels, raises UnavailableError where it fails.
+        """
+        labels = self._labels()
+        texts = _texts_of(labels)
+        process = OpinionProcess(self._settings, texts)
+        try:
+            with self._changed:
+                self._process = process
+                if self._stopping:
+                    return
+            process.load()
+            log.info("second opinions by %s", self._settings.checkpoint)
+            self._note(reason=None)
+            while not self._stopping:
+                self._wait(lambda: len(self._queue) > 0, _TURN_S)
+                if process.ended:
+                    raise UnavailableError("its process has died")
+                now = self._labels()
+                if now is not labels and texts != _texts_of(now):
+                    log.info("second opinions: labels have changed, beginning again")
+                    self._note(reason=f"loading {self._settings.checkpoint}")
+                    return
+                labels = now
+                request = self._next(texts)
+                if request is not None:
+                    self._answer(process, request)
+                    yield
+        finally:
+            with self._changed:
+                self._process = None
+            process.close()
+
+    def _answer(self, process: OpinionProcess, request: OpinionRequest) -> None:
+        begun_s = time.monotonic()
+        opinion = None
+        try:
+            patience_s = self._settings.wait_s + HUNG_S
+            opinion = process.opinion_on(request.excerpt, patience_s)
+        finally:
+            now_s = time.monotonic()
+            if opinion is None:
+                self._give_up([request])
+            elif self._queue.is_late(request, now_s):
+                log.warning(
+                    "a second opinion took longer than second_opinion.wait_s (%g), and is given up",
+                    self._settings.wait_s,
+                )
+                self._give_up([request])
+            else:
+                with self._changed:
+                    answered, seconds = self._status.answered + 1, self._status.seconds
+                    self._note(answered=answered, seconds=seconds + now_s - begun_s)
+                self._told(request.excerpt.event_id, opinion)
+
+    def _next(self, labels: Collection[str]) -> OpinionRequest | None:
+        """The newest request about one of these labels; None where there is none."""
+        self._expire()
+        with self._changed:
+            request = self._queue.take()
+        if request is not None and request.excerpt.label not in labels:
+            self._give_up([request])
+            return None
+        return request
+
+    def _expire(self) -> None:
+        with self._changed:
+            gone = self._queue.expired(time.monotonic())
+        self._give_up(gone)
+
+    def _give_up(self, requests: Sequence[OpinionRequest]) -> None:
+        with self._changed:
+            self._note(given_up=self._status.given_up + len(requests))
+        for request in requests:
+            self._told(request.excerpt.event_id, None)
+
+    def _wait(self, over: Callable[[], bool], seconds: float) -> None:
+        """Wait so long at most, or until it is over, or the stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or over(), seconds)
+
+    def _note(self, **changes: Any) -> None:
+        with self._changed:
+            self._status = replace(self._status, **changes)
+
+
+def _texts_of(labels: Mapping[str, LabelSettings]) -> dict[str, OpinionTexts]:
+    return {name: texts_of(label) for name, label in labels.items()}

@@ -1,0 +1,292 @@
+"""Opinions by a process of its own: what is asked is answered or given up, whatever becomes of it.
+
+`OPINIONS=500 pytest tests/pipeline/test_opinion_service.py -k growth` asks for more of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mosquitto import wait_until
+from timing import within
+
+from pe_stream.config import LabelSettings, SecondOpinionSettings
+from pe_stream.config.second_opinion import texts_of
+from pe_stream.core.opinion_requests import EventExcerpt
+from pe_stream.core.types import FRAME, Samples, SecondOpinion
+from pe_stream.errors import UnavailableError
+from pe_stream.model.second_opinion import load_opinion_model
+from pe_stream.pipeline import opinion_process, opinion_service
+from pe_stream.pipeline.opinion_process import OpinionProcess
+from pe_stream.pipeline.opinion_service import OpinionService
+
+OPINIONS = int(os.environ.get("OPINIONS", "30"))
+
+DOG = {"dog": LabelSettings(prompts=("a dog barking", "a bark"))}
+
+pytestmark = pytest.mark.timeout(180)
+
+
+LOADED_S = 60.0
+"""Importing torch and transformers takes seconds, and a process with the lowest priority waits."""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses after a failure are short, and the process has its share of a busy machine."""
+    monkeypatch.setattr(opinion_service, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(opinion_service, "_TURN_S", 0.05)
+    usual = opinion_process._PROGRAM.replace("os.nice(19)", "os.nice(0)")
+    monkeypatch.setattr(opinion_process, "_PROGRAM", usual)
+
+
+@dataclass
+class Asked:
+    """A service, what it has told, and its processes."""
+
+    labels: Mapping[str, LabelSettings]
+    made: OpinionService = field(init=False)
+    told: list[tuple[str, SecondOpinion | None]] = field(default_factory=list)
+    failed: list[BaseException] = field(default_factory=list)
+    processes: list[OpinionProcess] = field(default_factory=list)
+
+    def ask(self, name: str, seconds: float = 1.0, label: str = "dog") -> EventExcerpt:
+        asked = EventExcerpt(name, label, noise(round(seconds * 48_000)), (2.0, 2.0 + seconds))
+        self.made.ask(asked)
+        return asked
+
+    def has_told(self, *names: str) -> None:
+        wait_until(
+            lambda: [name for name, _ in self.told] == [*names], f"{names} are told", LOADED_S
+        )
+
+    def loads(self, count: int = 1) -> int:
+        """Wait until a process is there, the nth, and loaded; its id."""
+        wait_until(lambda: len(self.processes) == count, "a process", LOADED_S)
+        wait_until(lambda: self.made.status.reason is None, "it is loaded", LOADED_S)
+        return self.processes[-1]._process.pid
+
+
+ServiceOf = Callable[..., AbstractContextManager[Asked]]
+"""Makes a service with a checkpoint and keys of its settings."""
+
+
+def noise(count: int) -> Samples:
+    return np.random.default_rng(count).normal(0, 0.1, count).astype(np.float32)
+
+
+@pytest.fixture
+def service_of(monkeypatch: pytest.MonkeyPatch) -> ServiceOf:
+    @contextmanager
+    def service(checkpoint: Path, **keys: Any) -> Iterator[Asked]:
+        around = Asked(DOG)
+
+        class Noted(OpinionProcess):
+            def __init__(self, *given: object) -> None:
+                super().__init__(*given)  # type: ignore[arg-type] # as they came
+                around.processes.append(self)
+
+        monkeypatch.setattr(opinion_service, "OpinionProcess", Noted)
+        settings = SecondOpinionSettings(checkpoint=str(checkpoint), device="cpu", **keys)
+        around.made = OpinionService(
+            settings,
+            lambda: around.labels,
+            lambda *told: around.told.append(told),
+            around.failed.append,
+        )
+        around.made.start()
+        try:
+            yield around
+        finally:
+            around.made.stop()
+        assert not around.made._worker.running
+        assert all(each.ended for each in around.processes)
+        assert around.failed == []
+
+    return service
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs, and is no mere remainder."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_what_is_asked_is_answered(
+    service_of: ServiceOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a process that has what nobody else wants."""
+    niced = opinion_process._PROGRAM.replace("os.nice(0)", "os.nice(19)")
+    monkeypatch.setattr(opinion_process, "_PROGRAM", niced)
+    with service_of(pe_av) as service:
+        assert service.made.status.reason == f"loading {pe_av}"
+        asked = service.ask("a", 1.01)
+        service.has_told("a")
+        status = service.made.status
+        pid = service.loads()
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        assert {os.getpriority(os.PRIO_PROCESS, int(task.name)) for task in tasks} == {19}
+    opinion = service.told[0][1]
+    assert opinion is not None
+    assert (opinion.checkpoint, opinion.span_s, opinion.pictures) == (str(pe_av), (2.0, 3.01), 0)
+    assert (opinion.picture, opinion.both, opinion.together) == (None, None, None)
+    texts = texts_of(DOG["dog"])
+    model = load_opinion_model(str(pe_av), texts.every, device="cpu", threads=1)
+    whole = np.pad(asked.samples, (0, -len(asked.samples) % FRAME))
+    assert opinion.sound == pytest.approx(model.judge(model.embed(whole), texts).sound, abs=1e-4)
+    assert opinion.sound is not None
+    assert 0 < opinion.sound < 1
+    assert (status.asked, status.answered, status.given_up, status.restarts) == (1, 1, 0, 0)
+    assert status.seconds >= opinion.took_ms / 1000 > 0
+
+
+def test_a_killed_process_costs_one_opinion_at_most(service_of: ServiceOf, pe_av: Path) -> None:
+    with service_of(pe_av) as service:
+        pid = service.loads()
+        os.kill(pid, signal.SIGSTOP)  # so that it is at work on it
+        service.ask("a")
+        wait_until(lambda: len(service.made._queue) == 0, "it is asked")
+        service.ask("b")
+        os.kill(pid, signal.SIGKILL)
+        service.has_told("a", "b")
+        assert service.loads(2) != pid
+        (_, first), (_, second) = service.told
+        assert first is None
+        assert second is not None
+        status = service.made.status
+        assert (status.asked, status.answered, status.given_up, status.restarts) == (2, 1, 1, 1)
+        # One that dies while nothing is asked is begun again, too.
+        os.kill(service.loads(2), signal.SIGKILL)
+        wait_until(lambda: len(service.processes) == 3, "another", LOADED_S)
+        assert service.made.status.given_up == 1
+
+
+def test_one_that_hangs_is_ended(
+    service_of: ServiceOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opinion_service, "HUNG_S", 0.0)
+    with service_of(pe_av, wait_s=1.0) as service:
+        pid = service.loads()
+        os.kill(pid, signal.SIGSTOP)
+        service.ask("a", 8.0)  # more than a pipe holds
+        service.has_told("a")
+        assert service.told[0][1] is None
+        wait_until(lambda: not alive(pid), "it is gone")
+        wait_until(lambda: len(service.processes) == 2, "another")
+
+
+def test_what_comes_too_late_is_given_up(
+    service_of: ServiceOf, pe_av: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with service_of(pe_av, wait_s=1.0) as service:
+        pid = service.loads()
+        os.kill(pid, signal.SIGSTOP)
+        service.ask("a")
+        time.sleep(1.1)
+        os.kill(pid, signal.SIGCONT)
+        service.has_told("a")
+        assert service.told[0][1] is None
+        assert service.made.status.given_up == 1
+        assert service.loads() == pid, "it did not fail"
+    assert "longer than second_opinion.wait_s (1)" in caplog.text
+
+
+def test_many_at_once_are_bounded(service_of: ServiceOf, tmp_path: Path) -> None:
+    """Whatever the process does: here it cannot load."""
+    with service_of(tmp_path) as service:
+        for number in range(opinion_service.MOST_WAITING + 3):
+            service.ask(f"{number}", 0.04)
+        assert service.told == [("0", None), ("1", None), ("2", None)]
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_said(
+    service_of: ServiceOf, level: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And tried again: the hub may be away while a house starts."""
+    with service_of(level) as service:
+        wait_until(lambda: service.made.status.restarts > 0, "another try", LOADED_S)
+        status = service.made.status
+        assert status.reason is not None
+        assert status.reason.startswith(f"checkpoint '{level}'")
+        assert "give a PE-AV checkpoint" in status.reason
+    assert f"no second opinions at present: {status.reason}" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_other_labels_are_asked_about(service_of: ServiceOf, pe_av: Path) -> None:
+    with service_of(pe_av) as service:
+        service.loads()
+        service.labels = {"dog": DOG["dog"].model_copy(update={"threshold": 0.7})}
+        service.ask("a")
+        service.has_told("a")
+        assert len(service.processes) == 1, "its words are the same"
+        service.labels = {"cat": LabelSettings(prompts=("a cat",))}
+        service.loads(2)
+        service.ask("b", label="cat")
+        service.ask("c", label="dog")  # it has just gone
+        wait_until(lambda: len(service.told) == 3, "both are seen to", LOADED_S)
+        told = dict(service.told)
+        assert told["b"] is not None
+        assert told["c"] is None
+        assert service.made.status.restarts == 0
+
+
+def test_no_growth(service_of: ServiceOf, pe_av: Path) -> None:
+    with service_of(pe_av, wait_s=3600.0) as service:
+        pid = service.loads()
+        used = []
+        for number in range(OPINIONS):
+            service.ask(f"{number}", 8.0)
+            service.has_told(*map(str, range(number + 1)))
+            pages = Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]
+            used.append(int(pages) * os.sysconf("SC_PAGE_SIZE"))
+        assert all(opinion is not None for _, opinion in service.told)
+        assert service.loads() == pid
+    # What is freed is kept, so that the first ones fill the heap; then nothing is added.
+    assert max(used[OPINIONS // 2 :]) - max(used[: OPINIONS // 2]) < 8 * 2**20, used
+
+
+def test_it_ends_with_who_has_started_it(pe_av: Path) -> None:
+    program = f"""
+import os
+from pe_stream.config import SecondOpinionSettings
+from pe_stream.pipeline.opinion_process import OpinionProcess
+process = OpinionProcess(SecondOpinionSettings(checkpoint={str(pe_av)!r}, device="cpu"), {{}})
+process.load()
+print(process._process.pid, flush=True)
+os._exit(1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, check=False, timeout=within(60)
+    )
+    pid = int(done.stdout)
+    wait_until(lambda: not alive(pid), "it has ended")
+
+
+def test_a_stop_waits_for_no_loading(service_of: ServiceOf, pe_av: Path) -> None:
+    with service_of(pe_av) as service:
+        wait_until(lambda: len(service.processes) == 1, "a process")
+        begun_s = time.monotonic()
+    assert time.monotonic() - begun_s < within(2.0)
+
+
+def test_no_process_can_be_started(monkeypatch: pytest.MonkeyPatch, pe_av: Path) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise OSError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", none)
+    with pytest.raises(UnavailableError, match=r"no process can be started: .*unavailable"):
+        OpinionProcess(SecondOpinionSettings(checkpoint=str(pe_av)), {})
