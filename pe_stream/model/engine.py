@@ -178,7 +178,8 @@ class Engine:
         """Return (frames, labels + negatives) of embeddings (frames, D)."""
         model = self._checkpoint.model
         scaled = frames @ labels.rows.T * model.text_audio_logit_scale
-        return scaled + model.text_audio_logit_bias + labels.offsets
+        logits: Tensor = scaled + model.text_audio_logit_bias + labels.offsets
+        return logits
 
     @torch.inference_mode()
     def _encode(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[Tensor]:

@@ -372,3 +372,12 @@ def test_the_virtual_microphone_leaves_nothing_behind(virtual: VirtualMicrophone
     folder = Path(virtual.environment["XDG_RUNTIME_DIR"])
     assert folder.is_relative_to(os.environ.get("TMPDIR", "/tmp"))
     assert virtual.environment["PULSE_SERVER"] == f"unix:{folder}/socket"
+
+
+def test_the_recording_process_imports_little() -> None:
+    """There is one for each microphone: configuration and FFmpeg were half of its memory."""
+    program = (
+        "import sys, pe_stream.audio.capture\n"
+        "sys.exit(bool({'av', 'pydantic', 'soxr', 'torch'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
