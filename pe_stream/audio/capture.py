@@ -1,11 +1,14 @@
-"""A process that records one microphone for another: what `command` starts, and `start` is.
+"""A process that records one microphone for another: what `microphone` starts, and `start` is.
 
 PortAudio looks for devices once, when it is initialised, and again only by taking away all that is
 open. In a process for each microphone, looking again disturbs no other, and a driver that hangs or
 crashes takes nobody along. For as long as its standard input is open, it looks for the microphone,
 records it, and looks for it again when it is gone.
 
-What it writes to its standard output are messages (`config.child_process`). OPENED: a JSON object,
+There is one for each microphone, so it imports little: half of its memory was the configuration and
+FFmpeg's libraries, of which it has no need.
+
+What it writes to its standard output are messages (`core.pipe_messages`). OPENED: a JSON object,
 `describe` and `rate` (Hz). ABSENT: why nothing can be heard, again and again until something can.
 SOUND: `SOUND_HEAD`, then float32 samples (n, channels).
 """
@@ -29,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pe_stream.audio import devices, portaudio
-from pe_stream.config.child_process import message, python
+from pe_stream.core.pipe_messages import message
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.errors import UnavailableError
 
@@ -152,12 +155,6 @@ def _channels(device: devices.InputDevice, channel: int | None) -> int:
         # A plugin, such as a sound server's: it claims up to 128 channels and mixes as asked.
         return 1 if channel is None else channel + 1
     return device.channels
-
-
-def command(device: str | int, channel: int | None) -> list[str]:
-    """What starts the process. device, channel: as a Microphone takes them."""
-    program = f"from {__name__} import start; start()"
-    return python(program, json.dumps(device), json.dumps(channel))
 
 
 def start() -> None:

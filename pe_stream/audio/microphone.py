@@ -19,7 +19,8 @@ from pe_stream.audio import capture
 from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.pcm import Resampler, mix
 from pe_stream.config import PASSWORD_VARIABLE
-from pe_stream.config.child_process import MessageReader
+from pe_stream.config.child_process import python
+from pe_stream.core.pipe_messages import MessageReader
 from pe_stream.core.stream_clock import Arrival
 from pe_stream.core.types import SAMPLE_RATE, AudioChunk
 from pe_stream.errors import UnavailableError
@@ -78,7 +79,7 @@ class Microphone:
         self._opened_s = time.monotonic()
         try:
             self._process = subprocess.Popen(
-                capture.command(device, channel),
+                command(device, channel),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,
@@ -164,3 +165,9 @@ class Microphone:
             how = "hangs" if more is None else f"has died ({self._process.returncode})"
             raise UnavailableError(f"{self.describe}: the process that records it {how}")
         return more
+
+
+def command(device: str | int, channel: int | None) -> list[str]:
+    """What starts the process that records. device, channel: as a Microphone takes them."""
+    program = f"from {capture.__name__} import start; start()"
+    return python(program, json.dumps(device), json.dumps(channel))

@@ -196,6 +196,7 @@ class Running:
         except UnavailableError as error:  # it is ending
             log.error("by the clock: %s", error)  # noqa: TRY400 - expected; its message is enough
         self.tell_health(now_s)
+        self._scorer.rest(now_s)
 
     def tell_health(self, now_s: float) -> None:
         """Tell the health of sources where it is time. now_s: monotonic; `inf` is always."""

@@ -127,6 +127,7 @@ class Daemon:
             streams=len(settings.sources),
             holds=partial(self._local.holds, at=at),
             embed=settings.search.enabled,
+            lasting=True,
         )
         return RunContext(
             settings,

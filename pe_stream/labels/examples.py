@@ -26,7 +26,7 @@ from pe_stream.labels.fingerprint import digest
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.codec import Stream
 from pe_stream.model.engine import Engine
-from pe_stream.model.prompts import LabelPrompts, embed_labels
+from pe_stream.model.no_model import no_words
 
 log = logging.getLogger(__name__)
 
@@ -157,8 +157,7 @@ class Embedder:
 
     @cached_property
     def _engine(self) -> Engine:
-        labels = embed_labels(self.checkpoint, {"": LabelPrompts(("sound",))})
-        return Engine(self.checkpoint, labels)
+        return Engine(self.checkpoint, no_words(self.checkpoint))
 
 
 def load(embedder: Embedder, path: str) -> Example:

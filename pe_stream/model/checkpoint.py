@@ -4,23 +4,25 @@ Everything a checkpoint folder can get wrong is an error here, never a warning: 
 listens with half of its weights random would look healthy. Whoever made the folder is not trusted:
 none of its code is run, and nothing is built that its files do not hold.
 
-transformers takes seconds to import, so it is imported where a checkpoint is loaded: what is wrong
-with a configuration or a database is told before.
+Where an earlier start has left what is known of it (`model.known_texts`), the audio side alone is
+read, without transformers; the text tower then waits until a text comes that is new.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from pe_stream.core.types import Recommended
 from pe_stream.errors import ConfigError, UnavailableError
+from pe_stream.model.audio_side import AudioSide
 from pe_stream.model.cores import default_threads
 from pe_stream.model.files import (
     CLIP_KINDS,
@@ -28,34 +30,28 @@ from pe_stream.model.files import (
     identity,
     kind_of,
     look_for_code,
-    read_config,
     read_recommended,
     taught_by_us,
 )
+from pe_stream.model.known_texts import KnownTexts, TextRecord, row_tensors
+from pe_stream.model.library_model import read_model
 from pe_stream.model.malloc import keep_freed_memory
 from pe_stream.model.precision import codec_dtype, cudnn_is_right, fast_dtype, sound_embedding
-from pe_stream.model.reading import first_line, refusing, require_transformers, unavailable
-from pe_stream.model.tokenizer import load_tokenizer, tokenize
-from pe_stream.model.weights import check_size, stored
+from pe_stream.model.reading import first_line, unavailable
+from pe_stream.model.text_tower import TextSide, TextTower
+from pe_stream.model.weights import stored
 
 if TYPE_CHECKING:
-    from transformers import PeAudioConfig, PeAudioFrameLevelModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
-_AUDIO_VISUAL_KEYS = {
-    r"^audio_model\.": "",
-    r"^video_model\.text_model\.": "text_model.",
-    r"^audio_video_encoder\.embedder\.audio_encoder\.": "audio_encoder.",
-}
-"""Where PeAudioVideoModel keeps the weights of PeAudioFrameLevelModel. Its text tower and audio
-encoder are shared between several places, and a checkpoint stores them under one or more."""
-
-_UNUSED_WEIGHTS = ("text_model.final_norm.", "text_model.pooler.")
-"""Text tower weights that PE Audio's text embedding never touches; a checkpoint may lack them."""
-
 _CODEC = ("embedder.dac_encoder.", "embedder.bottleneck.")
 """Prefixes of the codec's weights in an audio encoder."""
+
+_FURTHEST = 1e-3
+"""What the audio side hears may be so far from what the whole checkpoint heard, in standard
+deviations: with other numbers of threads, the last bits are others."""
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -65,10 +61,11 @@ class Checkpoint:
     """A loaded PE Audio model with its tokenizer.
 
     name: as configured; goes into events.
-    model: in evaluation mode on `device`. The audio encoder's weights are in `dtype`; text tower,
-        heads, logit scale and bias stay in float32, and so does the codec, of which the engine
-        makes its own. A text tower with a final norm has it replaced by the identity: PE Audio
-        takes the state before it.
+    model: in evaluation mode on `device`: a PeAudioFrameLevelModel, or an AudioSide. The audio
+        encoder's weights are in `dtype`; text tower, heads, logit scale and bias stay in float32,
+        and so does the codec, of which the engine makes its own.
+    tower: for texts; that of `model` where it has one, else read when it is asked for.
+    parameters: how many numbers the whole model has.
     codec_dtype, codec_cudnn: in what, and whether with cuDNN, the codec is to be computed.
     recommended: by label, from `thresholds.json` beside the weights; may be empty.
     identity: the same for the same content, whatever its name; see `files.identity`.
@@ -77,8 +74,9 @@ class Checkpoint:
     """
 
     name: str
-    model: PeAudioFrameLevelModel
-    tokenizer: PreTrainedTokenizerBase
+    model: Any
+    tower: TextTower
+    parameters: int
     device: torch.device
     dtype: torch.dtype
     codec_dtype: torch.dtype
@@ -88,9 +86,20 @@ class Checkpoint:
     words_known: bool = False
     texts: dict[str, torch.Tensor] = field(default_factory=dict, repr=False)
 
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of the text tower. Raises UnavailableError where that is to be read, and cannot be."""
+        return self.tower.side().tokenizer
+
+    @property
+    def width(self) -> int:
+        """Number of values (D) of an embedding."""
+        width: int = self.model.audio_head.proj.out_features
+        return width
+
     def describe(self) -> str:
         """Name, size, device and precision in one line for people."""
-        millions = sum(weight.numel() for weight in self.model.parameters()) / 1e6
+        millions = self.parameters / 1e6
         size = f"{millions:.1f}" if millions < 10 else f"{millions:.0f}"
         return f"{self.name} ({size} M parameters) on {self.device}, {_dtype_name(self.dtype)}"
 
@@ -104,6 +113,8 @@ def load(
     dtype: str = "auto",
     threads: int | None = None,
     clips: bool = False,
+    known: KnownTexts | None = None,
+    texts: Sequence[str] = (),
 ) -> Checkpoint:
     """Load `name`: "embedded", a folder, or a hub id such as "facebook/pe-a-frame-small".
 
@@ -119,6 +130,8 @@ def load(
     threads: CPU threads torch uses in the whole process; by default half of those it may use.
     clips: whether it is for whole stretches of sound; else a checkpoint whose frames were never
         taught to go with texts is warned about.
+    known: where vectors of texts may be known from an earlier start. texts: that will be embedded:
+        where all of them are known, the text tower is not read.
 
     Raises UnavailableError if the checkpoint or device is absent or unfit, ConfigError on an
     unknown dtype.
@@ -129,17 +142,22 @@ def load(
     # slows each of the thousands of kernels of a window (45 times, seen on two busy cores).
     torch.set_num_threads(threads or default_threads())
     folder = find(name, revision, cache)
-    require_transformers()
     look_for_code(name, folder)
     if not clips:
         _tell_untaught_frames(name, folder)
-    with _quiet_transformers():
-        config = read_config(name, folder)
-        model = _load_model(name, folder, config)
-        tokenizer = load_tokenizer(name, folder)
-        recommended = read_recommended(name, folder)
-        _drop_final_norm(model)
-        _try(name, model, tokenizer)
+    recommended, own = read_recommended(name, folder), identity(folder)
+    record = known.record(folder, own, torch_device, texts) if known else None
+    model: Any = None
+    if known and record:
+        model = _audio_side(name, folder, record, torch_device)
+        if model is None:
+            known.refuse(own, torch_device, "the checkpoint hears something else")
+            record = None
+    if model is None:
+        side = read_model(name, folder)
+        tower, model = TextTower(lambda: side, kept=side), side.model
+    else:
+        tower = TextTower(partial(_read_text_side, name, folder, torch_device))
     _move(name, model, torch_device, torch_dtype)
     of_codec = codec_dtype(model, torch_dtype) if torch_dtype != torch.float32 else torch_dtype
     if dtype != "auto" and of_codec != torch_dtype:
@@ -155,15 +173,42 @@ def load(
     return Checkpoint(
         name,
         model,
-        tokenizer,
+        tower,
+        record.parameters if record else sum(weight.numel() for weight in model.parameters()),
         torch_device,
         torch_dtype,
         of_codec,
         of_cudnn,
         recommended,
-        identity(folder),
+        own,
         taught_by_us(name, folder),
+        row_tensors(record, torch_device) if record else {},
     )
+
+
+def _audio_side(
+    name: str, folder: Path, record: TextRecord, device: torch.device
+) -> AudioSide | None:
+    """The audio side alone; None where it is not what the record is of."""
+    try:
+        with stored(name, folder) as tensors:
+            model = AudioSide(record.shape, tensors).to(device)
+        heard = sound_embedding(model).cpu().numpy()
+    except (ValueError, RuntimeError, UnavailableError):
+        log.debug("checkpoint %r: the audio side alone", name, exc_info=True)
+        return None
+    if heard.shape != record.heard.shape:
+        return None
+    furthest = float(np.abs(heard - record.heard).max())
+    return model if furthest <= _FURTHEST * float(record.heard.std()) else None
+
+
+def _read_text_side(name: str, folder: Path, device: torch.device) -> TextSide:
+    """The text side of a checkpoint whose audio side is in use."""
+    side = read_model(name, folder)
+    del side.model.audio_encoder, side.model.audio_head
+    side.model.to(device)
+    return side
 
 
 def _tell_untaught_frames(name: str, folder: Path) -> None:
@@ -202,77 +247,6 @@ def _resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence transformers' own report on loading: what matters in it is raised as an error."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-def _load_model(name: str, folder: Path, config: PeAudioConfig) -> PeAudioFrameLevelModel:
-    from transformers import PeAudioFrameLevelModel
-
-    with stored(name, folder) as tensors:
-        with refusing(name, "its config.json describes no PE Audio model"), torch.device("meta"):
-            parameters = list(PeAudioFrameLevelModel(config).parameters())
-        check_size(name, sum(each.numel() for each in parameters), tensors)
-        with refusing(name, "its weights cannot be read"):
-            # In float32 whatever the stored type: the text tower runs in it. The folder itself is
-            # not named: transformers would look in it for adapters, quantisation and more.
-            loaded: Any = PeAudioFrameLevelModel.from_pretrained(
-                None,
-                config=config,
-                state_dict=tensors,
-                dtype=torch.float32,
-                key_mapping=_AUDIO_VISUAL_KEYS,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-            )
-    model: PeAudioFrameLevelModel = loaded[0]
-    absent = loaded[1]["missing_keys"]
-    missing = sorted(key for key in absent if not key.startswith(_UNUSED_WEIGHTS))
-    if missing:
-        raise unavailable(name, f"its weights lack {missing[0]} ({len(missing)} missing in all)")
-    for weight in model.parameters():
-        weight.requires_grad = False
-    return model
-
-
-def _try(name: str, model: PeAudioFrameLevelModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise UnavailableError where the model cannot hear a sound and read a word."""
-    text_config: Any = model.config.text_config
-    with refusing(name, "it cannot be run"), torch.inference_mode():
-        ids = tokenize(name, tokenizer, "a sound", text_config.vocab_size)
-        states = model.text_model(input_ids=torch.tensor([ids])).last_hidden_state
-        text = model.text_audio_head(states[:, 0])
-        scale, bias = model.text_audio_logit_scale, model.text_audio_logit_bias
-        logits = sound_embedding(model) @ text.T * scale + bias
-    if not bool(logits.isfinite().all()):
-        raise unavailable(name, "its scores are no numbers")
-
-
-def _drop_final_norm(model: PeAudioFrameLevelModel) -> None:
-    """Make the text tower's last state the one before ModernBERT's final norm.
-
-    That is what Meta trained on (`hidden_states[22]` of a 28-layer tower). transformers 5.0
-    returns it as `hidden_states[-1]`, later versions return the state after the norm there; with
-    the norm gone, every version's states and its own forward agree with Meta's.
-    """
-    if hasattr(model.text_model, "final_norm"):
-        model.text_model.final_norm = torch.nn.Identity()
 
 
 def _move(name: str, model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:

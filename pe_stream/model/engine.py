@@ -73,8 +73,7 @@ class Engine:
     @property
     def width(self) -> int:
         """Number of values (D) of an embedding."""
-        width: int = self._checkpoint.model.text_audio_head.proj.out_features
-        return width
+        return self._checkpoint.width
 
     @property
     def device(self) -> torch.device:
@@ -180,7 +179,8 @@ class Engine:
         """Return (frames, labels + negatives) of embeddings (frames, D)."""
         model = self._checkpoint.model
         scaled = frames @ labels.rows.T * model.text_audio_logit_scale
-        return scaled + model.text_audio_logit_bias + labels.offsets
+        logits: Tensor = scaled + model.text_audio_logit_bias + labels.offsets
+        return logits
 
     @torch.inference_mode()
     def _encode(self, streams: Sequence[Stream], windows: Sequence[Window]) -> list[Tensor]:

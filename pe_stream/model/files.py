@@ -12,18 +12,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-from huggingface_hub.utils.tqdm import (
-    are_progress_bars_disabled,
-    disable_progress_bars,
-    enable_progress_bars,
-)
-
 from pe_stream.assets import EMBEDDED
 from pe_stream.core.types import FRAME, SAMPLE_RATE, SMOOTHEST_S, Recommended
 from pe_stream.errors import UnavailableError
@@ -227,6 +215,14 @@ def _starts(size: int) -> list[int]:
 
 
 def _download(name: str, revision: str | None, cache: Path | None) -> Path:
+    # The hub's client takes a sixth of a second to import, and mostly there is nothing to download.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     at = f" at revision {revision!r}" if revision else ""
     try:
         with _progress_on_terminals_only():
@@ -250,6 +246,12 @@ def _download(name: str, revision: str | None, cache: Path | None) -> Path:
 
 @contextmanager
 def _progress_on_terminals_only() -> Iterator[None]:
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
     hide = not sys.stderr.isatty() and not are_progress_bars_disabled()
     if hide:
         disable_progress_bars()

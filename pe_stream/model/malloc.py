@@ -7,6 +7,7 @@ the kernel and gives it back, page by page; that alone took half of the plain ca
 from __future__ import annotations
 
 import ctypes
+from contextlib import suppress
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _NEVER = 2**31 - 1
@@ -30,3 +31,9 @@ def keep_freed_memory() -> bool:
         (_M_ARENA_MAX, 1),  # arenas of other threads than the first end at 64 MB
     )
     return all(mallopt(name, value) == 1 for name, value in settings)
+
+
+def give_back_freed_memory() -> None:
+    """Return what is free to the system, once: for when something large has gone for good."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -85,7 +85,7 @@ class NoEngine:
 def no_words(checkpoint: Checkpoint | None) -> LabelEmbeddings:
     """No label at all, for the engine of a checkpoint, or for none."""
     device = checkpoint.device if checkpoint else torch.device("cpu")
-    width = checkpoint.model.text_audio_head.proj.out_features if checkpoint else 0
+    width = checkpoint.width if checkpoint else 0
     return LabelEmbeddings(
         names=(),
         rows=torch.zeros(0, width, device=device),

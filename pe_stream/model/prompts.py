@@ -20,10 +20,8 @@ from pe_stream.core.types import FrameEmbeddings
 from pe_stream.core.words import has_control_characters
 from pe_stream.errors import ConfigError
 from pe_stream.model.checkpoint import Checkpoint
+from pe_stream.model.known_texts import MOST_TEXTS
 from pe_stream.model.tokenizer import LONGEST, tokenize
-
-MOST_TEXTS = 1000
-"""Embeddings of so many texts are kept for the next time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +117,7 @@ def embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
     for text in list(checkpoint.texts)[:-MOST_TEXTS]:
         checkpoint.texts.pop(text, None)
     if not texts:
-        width = checkpoint.model.text_audio_head.proj.out_features
-        return torch.empty(0, width, device=checkpoint.device)
+        return torch.empty(0, checkpoint.width, device=checkpoint.device)
     return torch.stack([known[text] for text in texts])
 
 
@@ -157,11 +154,10 @@ def text_states(checkpoint: Checkpoint, texts: Sequence[str]) -> dict[str, Tenso
 
 def _embed(checkpoint: Checkpoint, texts: Sequence[str]) -> Tensor:
     """Embed texts that are not known yet."""
-    width = checkpoint.model.text_audio_head.proj.out_features
-    embeddings = torch.empty(len(texts), width, device=checkpoint.device)
+    embeddings = torch.empty(len(texts), checkpoint.width, device=checkpoint.device)
     with torch.inference_mode():
         for chosen, states in _states(checkpoint, texts):
-            embeddings[chosen] = checkpoint.model.text_audio_head(states)
+            embeddings[chosen] = checkpoint.tower.side().model.text_audio_head(states)
     return embeddings
 
 
@@ -174,7 +170,7 @@ def _states(checkpoint: Checkpoint, texts: Sequence[str]) -> list[tuple[list[int
         chosen = [i for i, ids in enumerate(tokens) if len(ids) == length]
         ids = torch.tensor([tokens[i] for i in chosen], device=checkpoint.device)
         # Not get_text_audio_embeds(): it asks for hidden states it never requested.
-        states = checkpoint.model.text_model(input_ids=ids).last_hidden_state
+        states = checkpoint.tower.side().model.text_model(input_ids=ids).last_hidden_state
         made.append((chosen, states[:, 0]))
     return made
 
@@ -187,7 +183,7 @@ def _tokenize(checkpoint: Checkpoint, text: str) -> list[int]:
         raise ConfigError(f"the prompt {text!r} has a control character: words only")
     if len(text) > LONGEST:
         raise ConfigError(f"a prompt has {len(text)} characters, more than {LONGEST}")
-    text_config: Any = checkpoint.model.config.text_config
+    text_config: Any = checkpoint.tower.side().model.config.text_config
     ids = tokenize(checkpoint.name, checkpoint.tokenizer, text, text_config.vocab_size)
     limit = min(checkpoint.tokenizer.model_max_length, text_config.max_position_embeddings)
     if len(ids) > limit:

@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pe_stream.config.child_process import MessageReader, message
 from pe_stream.core.opinion import OpinionTexts
+from pe_stream.core.pipe_messages import MessageReader, message
 from pe_stream.core.types import FRAME
 from pe_stream.errors import PeStreamError
 from pe_stream.model.second_opinion import OpinionModel, load_opinion_model

@@ -1,6 +1,6 @@
 """The process that gives second opinions (`pipeline.opinion_child`), as whoever starts it sees it.
 
-Messages (`config.child_process`) go both ways. To it SETUP, a JSON object: what to load, and the
+Messages (`core.pipe_messages`) go both ways. To it SETUP, a JSON object: what to load, and the
 texts of all labels; and ASK: a line of JSON, `label` and `span_s`, then float32 samples. From it
 LOG, a JSON object: what is logged there; READY, a JSON object, once it is loaded, or FAILED, why it
 cannot be; and OPINION, a JSON object, for each ASK.
@@ -20,9 +20,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pe_stream.config import PASSWORD_VARIABLE, SecondOpinionSettings
-from pe_stream.config.child_process import MessageReader, message, python
+from pe_stream.config.child_process import python
 from pe_stream.core.opinion import OpinionTexts
 from pe_stream.core.opinion_requests import EventExcerpt
+from pe_stream.core.pipe_messages import MessageReader, message
 from pe_stream.core.types import SecondOpinion
 from pe_stream.errors import UnavailableError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,20 @@ from pe_stream.core.pooling import Probe
 from pe_stream.core.types import FrameEmbeddings
 from pe_stream.core.windows import Framing
 from pe_stream.errors import ConfigError
-from pe_stream.labels.prepare import Holds, PreparedLabels, never, prepare_labels
+from pe_stream.labels.prepare import (
+    Holds,
+    PreparedLabels,
+    label_prompts,
+    never,
+    prepare_labels,
+)
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import LiveEngine
 from pe_stream.model.no_model import NoCheckpoint, NoEngine
 from pe_stream.model.prompts import compare, probe
+from pe_stream.pipeline.text_records import known_texts
 from pe_stream.serving.client import remote_engine
 
 log = logging.getLogger(__name__)
@@ -49,6 +56,11 @@ class Scorer:
         """A text to search with in what was heard; raises ConfigError."""
         return probe(self.loaded, text)
 
+    def rest(self, now_s: float) -> None:
+        """Let go of what is not needed any more, now and then. now_s: monotonic. Never waits."""
+        if isinstance(self.checkpoint, Checkpoint):
+            self.checkpoint.tower.rest(now_s)
+
     @property
     def loaded(self) -> Checkpoint:
         """The checkpoint. Raises ConfigError where none is loaded, as every label is loud."""
@@ -57,8 +69,15 @@ class Scorer:
         return self.checkpoint
 
 
-def configured_checkpoint(model: ModelSettings) -> Checkpoint:
-    """Load what the settings name. Raises UnavailableError where it cannot be had."""
+def configured_checkpoint(
+    model: ModelSettings, texts: Sequence[str] = (), *, lasting: bool = False
+) -> Checkpoint:
+    """Load what the settings name. Raises UnavailableError where it cannot be had.
+
+    texts: that will be embedded, if nothing else will: where an earlier start has left their
+    vectors, the text tower is not read. lasting: whether those that are missing are left for the
+    next start.
+    """
     return load(
         model.checkpoint,
         revision=model.revision,
@@ -66,6 +85,8 @@ def configured_checkpoint(model: ModelSettings) -> Checkpoint:
         device=model.device,
         dtype=model.dtype,
         threads=model.threads,
+        known=known_texts(model.threads, make=lasting) if texts else None,
+        texts=texts,
     )
 
 
@@ -77,12 +98,14 @@ def prepare(
     holds: Holds = never,
     embed: bool = False,
     fast: bool = False,
+    lasting: bool = False,
 ) -> Scorer:
     """Load the checkpoint and embed the labels; raises UnavailableError or ConfigError.
 
     streams: how many there will be at once, to be ready for. holds: for the labels' schedules.
     embed: whether what is heard is kept to be searched: else labels that are all loud need no
-    checkpoint, and none is loaded. fast: for recordings in bulk; see `pipeline.bulk`.
+    checkpoint, and none is loaded. fast: for recordings in bulk; see `pipeline.bulk`. lasting: as of
+    `configured_checkpoint`.
     """
     framing = Framing(model.window_frames, model.hop_frames, model.lookahead_frames)
     if fast:
@@ -91,7 +114,10 @@ def prepare(
         none = NoCheckpoint()
         prepared = prepare_labels(none, labels, holds)
         return Scorer(none, NoEngine(prepared.embeddings), framing, prepared)
-    checkpoint = configured_checkpoint(model)
+    words = label_prompts(labels).values()
+    texts = [text for each in words for text in each.prompts]
+    texts += [text for each in words for text in each.negatives]
+    checkpoint = configured_checkpoint(model, texts, lasting=lasting)
     prepared = prepare_labels(checkpoint, labels, holds)
     engine = Engine(checkpoint, prepared.embeddings, exact=model.exact)
     if model.remote:

@@ -21,7 +21,7 @@ from audio.recordings import write_wav
 from timing import within
 from virtual_microphone import VirtualMicrophone
 
-from pe_stream.audio import capture
+from pe_stream.audio import capture, microphone
 from pe_stream.audio.devices import list_devices
 from pe_stream.audio.microphone import Absent, Microphone
 from pe_stream.core.types import AudioChunk
@@ -125,9 +125,9 @@ def test_a_device_that_cannot_do_48_khz_is_resampled(
         "portaudio.open_input = only_its_own\n"
         "capture.start()\n"
     )
-    arguments = capture.command("pulse", None)[-2:]
+    arguments = microphone.command("pulse", None)[-2:]
     refusing = [sys.executable, str(tmp_path / "refusing.py"), *arguments]
-    monkeypatch.setattr(capture, "command", lambda *_: refusing)
+    monkeypatch.setattr(microphone, "command", lambda *_: refusing)
     recording = Microphone("pulse")
     chunks = hear_tone(recording, virtual, tmp_path)
     recording.close()
@@ -239,7 +239,7 @@ def test_a_recorder_that_cannot_be_killed_holds_up_nobody(
 
 
 def test_where_no_process_can_be_started_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "command", lambda *_: ["/no/such/python"])
+    monkeypatch.setattr(microphone, "command", lambda *_: ["/no/such/python"])
     with pytest.raises(UnavailableError, match="no process to record it"):
         Microphone("default")
 
@@ -294,7 +294,7 @@ def test_audio_nobody_fetches_is_a_gap_not_a_shift() -> None:
 
 def test_a_break_ends_with_what_the_resampler_still_held(monkeypatch: pytest.MonkeyPatch) -> None:
     """And that comes before the break, whose segment it belongs to."""
-    monkeypatch.setattr(capture, "command", lambda *_: ["sleep", "60"])
+    monkeypatch.setattr(microphone, "command", lambda *_: ["sleep", "60"])
     recording = Microphone("default")
     block = np.full((1764, 1), 0.1, np.float32).tobytes()
 
@@ -327,7 +327,7 @@ def test_a_break_ends_with_what_the_resampler_still_held(monkeypatch: pytest.Mon
 def test_a_clock_that_is_set_moves_the_anchor_and_no_sample(
     step_s: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capture, "command", lambda *_: ["sleep", "60"])
+    monkeypatch.setattr(microphone, "command", lambda *_: ["sleep", "60"])
     recording = Microphone("default")
     block = np.full((1920, 1), 0.1, np.float32).tobytes()
 
@@ -372,3 +372,12 @@ def test_the_virtual_microphone_leaves_nothing_behind(virtual: VirtualMicrophone
     folder = Path(virtual.environment["XDG_RUNTIME_DIR"])
     assert folder.is_relative_to(os.environ.get("TMPDIR", "/tmp"))
     assert virtual.environment["PULSE_SERVER"] == f"unix:{folder}/socket"
+
+
+def test_the_recording_process_imports_little() -> None:
+    """There is one for each microphone: configuration and FFmpeg were half of its memory."""
+    program = (
+        "import sys, pe_stream.audio.capture\n"
+        "sys.exit(bool({'av', 'pydantic', 'soxr', 'torch'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -10,11 +10,11 @@ import pytest
 from audio.recordings import write_wav
 from stand_ins import ScriptedSource
 
-from pe_stream.audio import open_source, portaudio
+from pe_stream.audio import portaudio
 from pe_stream.audio.filtering import SoundFilter
 from pe_stream.audio.microphone import Absent
 from pe_stream.audio.network import NetworkStream
-from pe_stream.audio.source import FilteredSource
+from pe_stream.audio.source import FilteredSource, open_source
 from pe_stream.config.sources import RtspSettings
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import ConfigError, UnavailableError

@@ -21,7 +21,7 @@ from pe_stream.config import ModelSettings
 from pe_stream.config.paths import cache_folder
 from pe_stream.core.types import FRAME_S
 from pe_stream.core.windows import Framing
-from pe_stream.errors import UsageError, require_plot, writing
+from pe_stream.errors import UsageError, writing
 from pe_stream.labels.prepare import PreparedLabels
 from pe_stream.model.checkpoint import Checkpoint, load, resolve_device
 from pe_stream.model.compiled import use_cache
@@ -40,19 +40,16 @@ from pe_stream.workbench.bench import (
     random_weights,
     report,
     roof,
+    start,
     upkeep,
 )
+from pe_stream.workbench.bench.checks import refuse_clashes, refuse_unwritable
 from pe_stream.workbench.bench.figures import ratio, summary
-from pe_stream.workbench.bench.options import BenchOptions
+from pe_stream.workbench.bench.options import EMBEDDED, STDOUT, BenchOptions
 from pe_stream.workbench.bench.shapes import CHEAP, SIZES
 from pe_stream.workbench.bench.sources import rules
 
 log = logging.getLogger(__name__)
-
-STDOUT = "-"
-"""`--json -`: JSON instead of the table."""
-
-EMBEDDED = "embedded"
 
 _BATCH = 8
 _GROWTH_RUNS = 3
@@ -68,8 +65,13 @@ def run(options: BenchOptions) -> int:
     or device.
     """
     settings = _settings(options)
-    _refuse_unwritable(options)
-    if options.second_opinion:
+    refuse_clashes(options)
+    refuse_unwritable(options)
+    if options.start:
+        with _terminable(), _folder(options) as name:
+            made = start.measure(name, options.threads)
+        table = start.as_table(made)
+    elif options.second_opinion:
         with _terminable():
             made = opinions.measure(options)
         table = opinions.as_table(made)
@@ -183,7 +185,7 @@ def _against_plain(
     audio: Any = checkpoint.model.config.audio_config
     job = plain.TimingJob(
         audio=audio.to_dict(),
-        text_width=checkpoint.model.text_audio_head.proj.out_features,
+        text_width=checkpoint.width,
         window=framing.window,
         labels=options.labels,
         runs=options.runs,
@@ -261,21 +263,25 @@ def _model(options: BenchOptions, checkpoint: Checkpoint, framing: Framing) -> d
 
 
 @contextmanager
-def _checkpoint(options: BenchOptions) -> Iterator[Checkpoint]:
-    """Load what was asked for; a size is made, with random weights."""
-
-    def loaded(name: str, dtype: str) -> Checkpoint:
-        return load(name, device=options.device, dtype=dtype, threads=options.threads)
-
+def _folder(options: BenchOptions) -> Iterator[str]:
+    """The checkpoint that was asked for, as a configuration names it; a size is made."""
     if options.checkpoint is None and options.size in SIZES:
         log.info("random weights of size %s", options.size)
-        dtype = options.dtype
-        if dtype == "auto":  # random weights cannot tell whether trained ones bear rounding
-            dtype = str(fast_dtype(resolve_device(options.device))).removeprefix("torch.")
         with random_weights.folder(SIZES[options.size]) as folder:
-            yield loaded(str(folder), dtype)
+            yield str(folder)
     else:
-        yield loaded(options.checkpoint or EMBEDDED, options.dtype)
+        yield options.checkpoint or EMBEDDED
+
+
+@contextmanager
+def _checkpoint(options: BenchOptions) -> Iterator[Checkpoint]:
+    """Load what was asked for; a size has random weights."""
+    dtype = options.dtype
+    if options.checkpoint is None and options.size in SIZES and dtype == "auto":
+        # Random weights cannot tell whether trained ones bear rounding.
+        dtype = str(fast_dtype(resolve_device(options.device))).removeprefix("torch.")
+    with _folder(options) as name:
+        yield load(name, device=options.device, dtype=dtype, threads=options.threads)
 
 
 def _settings(options: BenchOptions) -> ModelSettings:
@@ -314,19 +320,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _refuse_unwritable(options: BenchOptions) -> None:
-    """Find out before the long run, not after it."""
-    if options.second_opinion and options.plot is not None:
-        raise UsageError("--plot: there is no picture of what a second opinion costs")
-    if options.second_opinion and EMBEDDED in (options.size, options.checkpoint):
-        raise UsageError("--second-opinion: the embedded checkpoint has none; take --size small")
-    if options.plot is not None:
-        if options.engine:
-            raise UsageError("--plot: there is no picture of --engine")
-        require_plot()
-    for path in (options.json, options.plot):
-        if path not in (None, STDOUT):
-            with writing(Path(str(path))), Path(str(path)).open("ab"):
-                pass

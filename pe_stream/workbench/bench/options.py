@@ -8,6 +8,11 @@ from pathlib import Path
 from pe_stream.workbench import argument_types as types
 from pe_stream.workbench.arguments import option, switch
 
+EMBEDDED = "embedded"
+
+STDOUT = "-"
+"""`--json -`: JSON instead of the table."""
+
 
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
@@ -81,6 +86,10 @@ class BenchOptions:
     )
     plot: Path | None = field(
         default=None, metadata=option(type=Path, metavar="FILE", help="write a PNG")
+    )
+    start: bool = field(
+        default=False,
+        metadata=switch("only how a daemon starts: time and memory, step by step, to READY"),
     )
     runs: int = field(
         default=5,

@@ -102,7 +102,7 @@ def pe_av_folder(shape: Shape, tower: Mapping[str, Any]) -> Iterator[Path]:
 
 def labels(checkpoint: Checkpoint, count: int) -> LabelEmbeddings:
     """`count` labels with random embeddings."""
-    width = checkpoint.model.text_audio_head.proj.out_features
+    width = checkpoint.width
     generator = torch.Generator().manual_seed(0)
     return LabelEmbeddings(
         names=tuple(f"label_{i}" for i in range(count)),

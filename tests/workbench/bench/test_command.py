@@ -282,6 +282,22 @@ def test_the_warm_up_of_the_plain_call_does_not_count() -> None:
     assert summary(done.times_s)["min"] > 0
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--start", "--engine"], "--start and --engine: give one of them"),
+        (["--second-opinion", "--bulk"], "--second-opinion and --bulk: give one of them"),
+        (["--start", "--plot", "there.png"], "there is no picture of --start"),
+        (["--plot", "there.png", "--bulk"], "there is no picture of --bulk"),
+    ],
+)
+def test_what_is_measured_alone_goes_with_nothing_else(
+    given: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", *given]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_hop_over_the_wire_is_measured_beside_one_here(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

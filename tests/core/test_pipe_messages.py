@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pe_stream.config.child_process import MessageReader, message
+from pe_stream.core.pipe_messages import MessageReader, message
 
 SENT = [(b"A", b""), (b"B", b"\x00\n\xff"), (b"C", b"x" * 1000)]
 
