@@ -41,7 +41,7 @@ def detect_in_bulk(recording: Recording, scorer: Scorer, *, node: str) -> Iterat
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _BulkPiece:
     """What comes next of a recording: a window, or why there is none.
 
     number: of the recording. chunks: its audio since the piece before.
@@ -58,7 +58,7 @@ class _Piece:
 
 @dataclass(frozen=True, slots=True)
 class _ScoredPiece:
-    piece: _Piece
+    piece: _BulkPiece
     scores: FrameScores | None
 
 
@@ -158,16 +158,16 @@ class _Ahead:
     ) -> None:
         self._opens, self._framing, self._most = opens, framing, most
         # Full with `most`: the thread waits.
-        self._pieces: deque[_Piece] = deque()
+        self._pieces: deque[_BulkPiece] = deque()
         self._changed = threading.Condition()
         self._over = self._stopped = False
         self._failure: BaseException | None = None
         self._worker = Worker("decode", self._run, self._fail)
         self._worker.start()
 
-    def take(self, count: int) -> list[_Piece]:
+    def take(self, count: int) -> list[_BulkPiece]:
         """The next so many, fewer at the end; waits for them. Raises what ended the thread."""
-        taken: list[_Piece] = []
+        taken: list[_BulkPiece] = []
         while len(taken) < count:
             with self._changed:
                 self._changed.wait_for(lambda: self._pieces or self._over)
@@ -206,18 +206,18 @@ class _Ahead:
             self._over, self._failure = True, failure
             self._changed.notify()
 
-    def _pieces_of(self, number: int, open_: Callable[[], Recording]) -> Iterator[_Piece]:
+    def _pieces_of(self, number: int, open_: Callable[[], Recording]) -> Iterator[_BulkPiece]:
         """What becomes of a recording; whatever it raises is its last piece."""
         stream, recording = Stream(), None
         chunks: list[AudioChunk] = []
         # The windows of a detector depend on no scores: this one has no labels, and cuts.
         cutter = Detector(Origin("", "", ""), self._framing, (), live=False, new_id=str)
 
-        def due() -> Iterator[_Piece]:
+        def due() -> Iterator[_BulkPiece]:
             while (window := cutter.next_window()) is not None:
                 no_scores = np.zeros((window.frames - window.done, 0), np.float32)
                 cutter.accept(window, no_scores, 0.0)
-                yield _Piece(number, recording, tuple(chunks), stream, window)
+                yield _BulkPiece(number, recording, tuple(chunks), stream, window)
                 chunks.clear()
 
         try:
@@ -229,8 +229,8 @@ class _Ahead:
             cutter.end(None)
             yield from due()
         except Exception as error:  # noqa: BLE001 - raised where the recording is asked for
-            yield _Piece(number, recording, tuple(chunks), stream, error=error)
+            yield _BulkPiece(number, recording, tuple(chunks), stream, error=error)
 
 
-def _error(piece: _Piece) -> Exception:
+def _error(piece: _BulkPiece) -> Exception:
     return piece.error or RuntimeError("a piece with neither window nor error")

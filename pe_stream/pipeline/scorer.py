@@ -104,8 +104,8 @@ def prepare(
 
     streams: how many there will be at once, to be ready for. holds: for the labels' schedules.
     embed: whether what is heard is kept to be searched: else labels that are all loud need no
-    checkpoint, and none is loaded. fast: for recordings in bulk; see `pipeline.bulk`. lasting: as of
-    `configured_checkpoint`.
+    checkpoint, and none is loaded. fast: for recordings in bulk; see `pipeline.bulk`. lasting: as
+    of `configured_checkpoint`.
     """
     framing = Framing(model.window_frames, model.hop_frames, model.lookahead_frames)
     if fast:
