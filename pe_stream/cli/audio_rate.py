@@ -23,4 +23,5 @@ class AudioRate:
 
     def __str__(self) -> str:
         elapsed_s = max(1e-9, time.monotonic() - self._began_s)
-        return f"{self.heard_s / 60 / elapsed_s:.2g} h of audio/min"  # s/s times 60 / 3600
+        hours = self.heard_s / 60 / elapsed_s  # s/s times 60 / 3600
+        return f"{hours:.{0 if hours >= 10 else 1}f} h of audio/min"

@@ -183,6 +183,11 @@ class Settings(Section):
         wanted = self.second_opinion is not None and self.second_opinion.wants(label)
         return wanted and label in self.labels and bool(self.labels[label].prompts)
 
+    @property
+    def asked_labels(self) -> dict[str, LabelSettings]:
+        """Labels whose events get a second opinion, by name."""
+        return {name: label for name, label in self.labels.items() if self.has_opinion(name)}
+
     def labels_of(self, source: str) -> dict[str, LabelSettings]:
         """Labels that listen to `source`, by name, in order; also those not enabled."""
         return {name: label for name, label in self.labels.items() if self.hears(source, name)}

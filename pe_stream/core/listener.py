@@ -48,6 +48,12 @@ class Listener:
         On the scoring thread; once for an event that has one. Phases that are told later have it.
         """
 
+    def opinion_given_up(self, event: Event) -> None:
+        """There will be no second opinion on an event for which one was asked; as it was last told.
+
+        On the scoring thread.
+        """
+
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Frames of a source that became final, after their events. On the scoring thread.
 

@@ -12,7 +12,8 @@ from pe_stream.core.ring import Ring
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase, Samples
 
 LATEST = 10 * SAMPLE_RATE
-"""A peak that is told so much later (10 s) still has all of the sound around it."""
+"""A peak that is told so much later (10 s) still has all of the sound around it. Of one whose
+sound is gone, what has just been heard stands for it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +73,10 @@ class EventExcerpts:
 
     def _span(self, event: Event) -> tuple[int, int]:
         """First and last sample (exclusive), absolute."""
-        begin, end = excerpt(round(event.peak_s * SAMPLE_RATE), self._before, self._after)
+        peak = round(event.peak_s * SAMPLE_RATE)
+        if self._segment + peak < self._ring.start:  # of a pattern, which may take minutes
+            peak = self._ring.end - self._after - self._segment
+        begin, end = excerpt(peak, self._before, self._after)
         return self._segment + begin, self._segment + end
 
     def _seconds(self, sample: int) -> float:

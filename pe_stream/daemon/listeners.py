@@ -70,6 +70,10 @@ class Listeners(Listener):
         """Tell all."""
         self._tell(lambda listener: listener.opinion(event))
 
+    def opinion_given_up(self, event: Event) -> None:
+        """Tell all."""
+        self._tell(lambda listener: listener.opinion_given_up(event))
+
     def scores(self, source: str, names: Sequence[str], heard: Heard) -> None:
         """Tell all."""
         self._tell(lambda listener: listener.scores(source, names, heard))

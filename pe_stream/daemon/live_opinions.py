@@ -39,7 +39,7 @@ class LiveOpinions(Listener):
         self._labels, self._live, self._listeners = labels, live, listeners
         self._around = round(settings.before_s * SAMPLE_RATE), round(settings.after_s * SAMPLE_RATE)
         self._service = OpinionService(
-            settings, lambda: labels.settings.labels, self._answered, on_failure
+            settings, lambda: labels.settings.asked_labels, self._answered, on_failure
         )
         self._excerpts: dict[str, EventExcerpts] = {}
         # Events that go on, or are being asked about; as they were last told.
@@ -62,6 +62,11 @@ class LiveOpinions(Listener):
         """An event with the opinion on it, where there is one by now."""
         known = self._events.get(event.id)
         return event if known is None else replace(event, second_opinion=known.second_opinion)
+
+    def awaits(self, event: Event) -> bool:
+        """Whether there will be an opinion on an event, or word that there is none."""
+        known = self._events.get(event.id)
+        return known is not None and known.second_opinion is None
 
     def event(self, event: Event) -> None:
         """Remember it, if it gets an opinion; what was open in the last run gets none."""
@@ -92,8 +97,10 @@ class LiveOpinions(Listener):
     def _take(self, event_id: str, opinion: SecondOpinion | None) -> None:
         """Tell an event's opinion; None: there is none. On the scoring thread."""
         event = self._events.pop(event_id)
-        if opinion is not None:
-            event = replace(event, second_opinion=opinion)
-            if event.phase is not Phase.END:  # its end will have it, too
-                self._events[event_id] = event
-            self._listeners.opinion(event)
+        if opinion is None:
+            self._listeners.opinion_given_up(event)
+            return
+        event = replace(event, second_opinion=opinion)
+        if event.phase is not Phase.END:  # its end will have it, too
+            self._events[event_id] = event
+        self._listeners.opinion(event)

@@ -138,6 +138,7 @@ class Running:
             self.labels,
             self._live,
             self._listeners,
+            notifications=self._notifications,
             on_failure=died,
         )
         self._mqtt = self._connect(stack, died)
@@ -157,12 +158,14 @@ class Running:
         self._page = self._serve_page(stack, given)
         self._serve_metrics(stack)
         stack.callback(self._live.stop)
+        opinions = () if self._opinions is None else (self._opinions,)
         self._listeners.set(
             self._mqtt.delivery,  # first: in the database before anybody is told
+            *opinions,  # before those that wait for them
             self._metrics,
             self._mqtt.home,
             self._notifications,
-            *(each for each in (self._page, self._opinions) if each is not None),
+            *(() if self._page is None else (self._page,)),
             self._scores,
             self._embeddings,
             self._recent,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pe_stream.config import SecondOpinionSettings
 from pe_stream.daemon.active_labels import ActiveLabels
 from pe_stream.daemon.listeners import Listeners
+from pe_stream.outputs.notifications.notifications import Notifications
 from pe_stream.pipeline.live import Live
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ def second_opinions(
     live: Live,
     listeners: Listeners,
     *,
+    notifications: Notifications,
     on_failure: Callable[[BaseException], None],
 ) -> LiveOpinions | None:
     """Begin to load what gives them, which `stack` ends; None without settings.
 
-    It is to be one of the listeners. on_failure: called with what ended its thread, if that was an
-    error of ours.
+    It is to be one of the listeners, before `notifications`, which wait for it. on_failure: called
+    with what ended its thread, if that was an error of ours.
     """
     if settings is None:
         return None
@@ -35,6 +37,7 @@ def second_opinions(
 
     made = LiveOpinions(settings, labels, live, listeners, on_failure)
     listeners.complete_by(made.completed)
+    notifications.awaits_opinion = made.awaits
     made.start()
     stack.callback(made.stop)
     return made

@@ -66,7 +66,6 @@ class Daemon:
             settings.notifications,
             self._local,
             after_s=settings.clips.after_s,
-            has_opinion=settings.has_opinion,
             on_failure=self.died,
         )
 

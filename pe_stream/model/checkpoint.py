@@ -33,7 +33,7 @@ from pe_stream.model.files import (
     read_recommended,
     taught_by_us,
 )
-from pe_stream.model.known_texts import KnownTexts, TextRecord, row_tensors
+from pe_stream.model.known_texts import KnownTexts, TextRecord, key_of, row_tensors
 from pe_stream.model.library_model import read_model
 from pe_stream.model.malloc import keep_freed_memory
 from pe_stream.model.precision import codec_dtype, cudnn_is_right, fast_dtype, sound_embedding
@@ -146,18 +146,19 @@ def load(
     if not clips:
         _tell_untaught_frames(name, folder)
     recommended, own = read_recommended(name, folder), identity(folder)
-    record = known.record(folder, own, torch_device, texts) if known else None
+    key = key_of(folder, own)
+    record = known.record(folder, key, torch_device, texts) if known else None
     model: Any = None
     if known and record:
         model = _audio_side(name, folder, record, torch_device)
         if model is None:
-            known.refuse(own, torch_device, "the checkpoint hears something else")
+            known.refuse(key, torch_device, "the checkpoint hears something else")
             record = None
     if model is None:
         side = read_model(name, folder)
         tower, model = TextTower(lambda: side, kept=side), side.model
     else:
-        tower = TextTower(partial(_read_text_side, name, folder, torch_device))
+        tower = TextTower(partial(_read_text_side, name, folder, key, torch_device))
     _move(name, model, torch_device, torch_dtype)
     of_codec = codec_dtype(model, torch_dtype) if torch_dtype != torch.float32 else torch_dtype
     if dtype != "auto" and of_codec != torch_dtype:
@@ -194,6 +195,8 @@ def _audio_side(
         with stored(name, folder) as tensors:
             model = AudioSide(record.shape, tensors).to(device)
         heard = sound_embedding(model).cpu().numpy()
+    except torch.OutOfMemoryError as error:
+        raise _no_room(name, device) from error
     except (ValueError, RuntimeError, UnavailableError):
         log.debug("checkpoint %r: the audio side alone", name, exc_info=True)
         return None
@@ -203,11 +206,19 @@ def _audio_side(
     return model if furthest <= _FURTHEST * float(record.heard.std()) else None
 
 
-def _read_text_side(name: str, folder: Path, device: torch.device) -> TextSide:
-    """The text side of a checkpoint whose audio side is in use."""
+def _read_text_side(name: str, folder: Path, key: str, device: torch.device) -> TextSide:
+    """The text side of a checkpoint whose audio side is in use, and was read under `key`.
+
+    Raises UnavailableError where the folder has another by now, or the device no room for it.
+    """
     side = read_model(name, folder)
+    if key_of(folder, identity(folder)) != key:
+        raise unavailable(name, "it was changed since it was loaded: begin again")
     del side.model.audio_encoder, side.model.audio_head
-    side.model.to(device)
+    try:
+        side.model.to(device)
+    except torch.OutOfMemoryError as error:
+        raise _no_room(name, device) from error
     return side
 
 
@@ -249,6 +260,10 @@ def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def _no_room(name: str, device: torch.device) -> UnavailableError:
+    return unavailable(name, f"there is not enough memory on {device}")
+
+
 def _move(name: str, model: torch.nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     try:
         # Only parameters are cast: the rotary frequencies are a buffer, and rounded to bfloat16
@@ -258,4 +273,4 @@ def _move(name: str, model: torch.nn.Module, device: torch.device, dtype: torch.
                 weight.data = weight.data.to(dtype)
         model.to(device)
     except torch.OutOfMemoryError as error:
-        raise unavailable(name, f"there is not enough memory on {device}") from error
+        raise _no_room(name, device) from error

@@ -65,7 +65,10 @@ class TextRecord:
 
 
 class KnownTexts:
-    """Records in a folder of the user's own. Where it cannot be used, nothing is known."""
+    """Records in a folder of the user's own. Where it cannot be used, nothing is known.
+
+    key: of the checkpoint that a record is of; see `key_of`.
+    """
 
     def __init__(self, folder: Path, make: Make | None = None) -> None:
         """folder: made when something is kept. make: called where a record lacks texts."""
@@ -73,16 +76,16 @@ class KnownTexts:
         self._make = make
 
     def record(
-        self, folder: Path, identity: str, device: torch.device, texts: Sequence[str]
+        self, folder: Path, key: str, device: torch.device, texts: Sequence[str]
     ) -> TextRecord | None:
         """The record that has all of the texts, of the checkpoint in `folder`, made if need be."""
-        found = self.read(identity, device)
+        found = self.read(key, device)
         if found is not None and found.has(texts):
             return found
         if self._make is None or not 0 < len(texts) <= MOST_TEXTS or not self._usable():
             return None
         self._make(folder, str(device), texts)
-        found = self.read(identity, device)
+        found = self.read(key, device)
         return found if found is not None and found.has(texts) else None
 
     def _usable(self) -> bool:
@@ -97,42 +100,42 @@ class KnownTexts:
             log.info("%s cannot be written: texts are embedded at every start", self._folder)
         return usable
 
-    def read(self, identity: str, device: torch.device) -> TextRecord | None:
+    def read(self, key: str, device: torch.device) -> TextRecord | None:
         """The record of a checkpoint on a device; a damaged one is logged, and counts as none."""
-        path = self._path(identity, device)
+        path = self._path(key, device)
         try:
             found = path.lstat()
             if found.st_uid != os.geteuid() or found.st_mode & 0o077 or path.is_symlink():
                 raise ValueError("others can read or change it")  # noqa: TRY301 - as what is damaged
             if found.st_size > _MOST_BYTES:
                 raise ValueError(f"it has {found.st_size} bytes")  # noqa: TRY301 - as what is damaged
-            record = _read(path, _made_for(identity, device))
+            record = _read(path, _made_for(key, device))
         except FileNotFoundError:
             return None
         except Exception as error:  # noqa: BLE001 - numpy and zipfile raise anything on damage
-            self.refuse(identity, device, first_line(error))
+            self.refuse(key, device, first_line(error))
             return None
         if record is not None:
             with suppress(OSError):  # on a disk that is read-only
                 os.utime(path)
         return record
 
-    def refuse(self, identity: str, device: torch.device, why: str) -> None:
+    def refuse(self, key: str, device: torch.device, why: str) -> None:
         """Log that a record cannot be used, and remove it where that is possible."""
-        path = self._path(identity, device)
+        path = self._path(key, device)
         log.warning("%s cannot be used, texts are embedded anew: %s", path, why)
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
-    def keep(self, identity: str, device: torch.device, record: TextRecord) -> None:
+    def keep(self, key: str, device: torch.device, record: TextRecord) -> None:
         """Keep a record, with what an older one knows of other texts. Raises OSError."""
-        older = self.read(identity, device)
+        older = self.read(key, device)
         rows = dict(record.rows)
         for text, row in (older.rows if older else {}).items():
             if len(rows) < MOST_TEXTS:
                 rows.setdefault(text, row)
         about = {
-            "for": _made_for(identity, device),
+            "for": _made_for(key, device),
             "shape": record.shape.to_dict(),
             "parameters": record.parameters,
             "texts": list(rows),
@@ -148,7 +151,7 @@ class KnownTexts:
                     rows=np.stack([*rows.values()]),
                     heard=record.heard,
                 )
-            Path(name).replace(self._path(identity, device))
+            Path(name).replace(self._path(key, device))
         except OSError:
             Path(name).unlink(missing_ok=True)
             raise
@@ -156,15 +159,30 @@ class KnownTexts:
         for old in kept[:-MOST_RECORDS]:
             old.unlink(missing_ok=True)
 
-    def _path(self, identity: str, device: torch.device) -> Path:
-        key = hashlib.sha256(f"{identity} {device.type}".encode()).hexdigest()[:32]
-        return self._folder / f"{key}.npz"
+    def _path(self, key: str, device: torch.device) -> Path:
+        name = hashlib.sha256(f"{key} {device.type}".encode()).hexdigest()[:32]
+        return self._folder / f"{name}.npz"
 
 
-def _made_for(identity: str, device: torch.device) -> list[object]:
+def key_of(folder: Path, identity: str) -> str:
+    """What the records of a checkpoint go by: another one after any of its files was written.
+
+    Its identity alone would not do: of large weights it reads parts, and settings of the tokenizer
+    it leaves out.
+    """
+    digest = hashlib.sha256(identity.encode())
+    for file in sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]):
+        with suppress(OSError):  # what is not there any more is told where it is read
+            found = file.stat()
+            said = f"{file.name} {found.st_size} {found.st_mtime_ns}\n"
+            digest.update(said.encode(errors="replace"))
+    return digest.hexdigest()
+
+
+def _made_for(key: str, device: torch.device) -> list[object]:
     """What a record is for: with anything else, its vectors may be others in their last bits."""
     libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "tokenizers")]
-    return [_FORMAT, identity, device.type, "float32", *libraries]
+    return [_FORMAT, key, device.type, "float32", *libraries]
 
 
 def _read(path: Path, made_for: list[object]) -> TextRecord | None:

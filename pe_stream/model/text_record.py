@@ -9,7 +9,8 @@ import torch
 
 from pe_stream.model.audio_side import AudioShape, AudioSide
 from pe_stream.model.checkpoint import load
-from pe_stream.model.known_texts import KnownTexts, TextRecord
+from pe_stream.model.files import identity
+from pe_stream.model.known_texts import KnownTexts, TextRecord, key_of
 from pe_stream.model.precision import sound_embedding
 from pe_stream.model.prompts import embed
 from pe_stream.model.weights import stored
@@ -24,6 +25,7 @@ def make_record(
     whole checkpoint hears. device, threads: as of `checkpoint.load`. Raises what that raises,
     ConfigError on a text that `prompts.embed` refuses, and OSError where nothing can be written.
     """
+    key = key_of(folder, identity(folder))
     # clips: what is to be said of the checkpoint is said by whoever uses it.
     checkpoint = load(str(folder), device=device, dtype="float32", threads=threads, clips=True)
     shape = AudioShape.of(checkpoint.model.config)
@@ -41,5 +43,7 @@ def make_record(
         dict(zip(texts, vectors, strict=True)),
         heard.cpu().numpy(),
     )
-    known.keep(checkpoint.identity, checkpoint.device, record)
+    if key_of(folder, identity(folder)) != key:
+        return False  # it was written meanwhile
+    known.keep(key, checkpoint.device, record)
     return True

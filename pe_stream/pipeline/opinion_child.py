@@ -30,14 +30,12 @@ from pe_stream.pipeline.opinion_process import FAILED, LOG, OPINION, READY
 _MOST_AT_ONCE = 1 << 20
 
 
-def start() -> None:
-    """Be that process."""
+def start(out: BinaryIO) -> None:
+    """Be that process. out: the pipe to the parent."""
     # Whoever ends a whole service signals us too; we end with our standard input.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     with suppress(OSError):  # where memory runs out, it is the first to go
         Path("/proc/self/oom_score_adj").write_text("1000", "utf-8")
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # libraries may print
     messages: queue.SimpleQueue[tuple[bytes, bytes]] = queue.SimpleQueue()  # one at a time is asked
     # No Worker: what ends it ends this process, and there is nobody to report to.
     threading.Thread(target=_read, args=(messages,), name="standard input", daemon=True).start()

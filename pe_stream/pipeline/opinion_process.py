@@ -14,8 +14,8 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +44,10 @@ _NICENESS = 19
 _PROGRAM = f"""import contextlib, os
 with contextlib.suppress(OSError):  # not allowed here
     os.nice({_NICENESS})  # before any library starts a thread
+out = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)  # libraries may print, already when they are imported
 from pe_stream.pipeline.opinion_child import start
-start()
+start(out)
 """
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _MOST_AT_ONCE = 1 << 20
@@ -91,8 +93,9 @@ class OpinionProcess:
         """Return once it is loaded; raises UnavailableError where that cannot be."""
         until_s = time.monotonic() + LOAD_S
         self._send(SETUP, json.dumps(self._setup).encode(), until_s=until_s)
-        told = json.loads(self._answer(READY, until_s))
-        self.cost = OpinionCost(told["bytes_on_disk"], told["memory"])
+        with _understanding():
+            told = json.loads(self._answer(READY, until_s))
+            self.cost = OpinionCost(told["bytes_on_disk"], told["memory"])
 
     def opinion_on(self, excerpt: EventExcerpt, patience_s: float) -> SecondOpinion:
         """The opinion on what was heard; raises UnavailableError where there is none in time.
@@ -103,9 +106,10 @@ class OpinionProcess:
         asked = {"label": excerpt.label, "span_s": excerpt.span_s}
         head = json.dumps(asked).encode() + b"\n"
         self._send(ASK, head, excerpt.samples.tobytes(), until_s=until_s)
-        told = json.loads(self._answer(OPINION, until_s))
-        self.cost = OpinionCost(self.cost.on_disk, told["memory"])
-        return SecondOpinion.from_dict(told["opinion"])
+        with _understanding():
+            told = json.loads(self._answer(OPINION, until_s))
+            self.cost = OpinionCost(self.cost.on_disk, told["memory"])
+            return SecondOpinion.from_dict(told["opinion"])
 
     @property
     def ended(self) -> bool:
@@ -160,6 +164,15 @@ class OpinionProcess:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(KILL_S)
         return UnavailableError(f"its process has died ({self._process.returncode})")
+
+
+@contextmanager
+def _understanding() -> Iterator[None]:
+    """Raise UnavailableError where what came is not what was meant to come."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UnavailableError(f"its process is not understood: {error!r}") from error
 
 
 def _log(told: dict[str, Any]) -> None:

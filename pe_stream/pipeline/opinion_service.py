@@ -44,9 +44,9 @@ _TURN_S = 1.0
 class OpinionService:
     """Gives second opinions; safe to use from any thread.
 
-    labels: those in force, by name. told: called with an event's id and the opinion on it, None
-    where there will be none; on the thread, or on that of who asks. on_failure: called with what
-    ended the thread, if that was an error of ours.
+    labels: those in force that are asked about, by name. told: called with an event's id and the
+    opinion on it, None where there will be none; on the thread, or on that of who asks. on_failure:
+    called with what ended the thread, if that was an error of ours.
     """
 
     def __init__(
@@ -63,13 +63,17 @@ class OpinionService:
         self._changed = threading.Condition()  # guards the queue, the status and the process
         self._status = OpinionStatus(f"loading {settings.checkpoint}")
         self._process: OpinionProcess | None = None
+        self._asked_s: float | None = None  # when the process was asked what it has not answered
         self._stopping = False
         self._worker = Worker("opinions", self._work, on_failure)
 
     @property
     def status(self) -> OpinionStatus:
         """How it does."""
-        return self._status
+        status, since_s = self._status, self._asked_s
+        if status.reason or since_s is None or time.monotonic() - since_s <= self._settings.wait_s:
+            return status
+        return replace(status, reason="an opinion takes longer than second_opinion.wait_s")
 
     def start(self) -> None:
         """Begin; does not wait until the checkpoint is loaded."""
@@ -89,6 +93,7 @@ class OpinionService:
         with self._changed:
             gone = self._queue.put(OpinionRequest(excerpt, time.monotonic()))
             self._status = replace(self._status, asked=self._status.asked + 1)
+            gone += self._queue.expired(time.monotonic())  # the thread may be loading
             self._changed.notify()
         self._give_up(gone)
 
@@ -114,8 +119,7 @@ class OpinionService:
 
         Returns where it has to be told of other labels, raises UnavailableError where it fails.
         """
-        labels = self._labels()
-        texts = _texts_of(labels)
+        texts = _texts_of(self._labels())
         process = OpinionProcess(self._settings, texts)
         try:
             with self._changed:
@@ -129,12 +133,10 @@ class OpinionService:
                 self._wait(lambda: len(self._queue) > 0, _TURN_S)
                 if process.ended:
                     raise UnavailableError("its process has died")
-                now = self._labels()
-                if now is not labels and texts != _texts_of(now):
+                if texts != _texts_of(self._labels()):
                     log.info("second opinions: labels have changed, beginning again")
                     self._note(reason=f"loading {self._settings.checkpoint}")
                     return
-                labels = now
                 request = self._next(texts)
                 if request is not None:
                     self._answer(process, request)
@@ -145,13 +147,13 @@ class OpinionService:
             process.close()
 
     def _answer(self, process: OpinionProcess, request: OpinionRequest) -> None:
-        begun_s = time.monotonic()
+        self._asked_s = begun_s = time.monotonic()
         opinion = None
         try:
             patience_s = self._settings.wait_s + HUNG_S
             opinion = process.opinion_on(request.excerpt, patience_s)
         finally:
-            now_s = time.monotonic()
+            now_s, self._asked_s = time.monotonic(), None
             if opinion is None:
                 self._give_up([request])
             elif self._queue.is_late(request, now_s):

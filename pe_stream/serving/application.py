@@ -35,6 +35,9 @@ several tenants, each may have half of them."""
 DISCARD_S, DISCARD_BYTES = 2.0, 1024 * 1024
 """Seconds and bytes of a refused body that are drained, so that its sender reads the answer."""
 
+_SEE_ALL = frozenset({ANYBODY, OPERATOR})
+"""Tenants that see the figures of all."""
+
 
 class _Refused(Exception):  # noqa: N818 - nothing of ours went wrong
     def __init__(self, status: int, detail: str) -> None:
@@ -80,8 +83,12 @@ class EngineApplication:
         await send({"type": "http.response.start", "status": status, "headers": raw})
         await send({"type": "http.response.body", "body": answer})
 
-    def about(self) -> dict[str, Any]:
-        """What this engine is, and does."""
+    def about(self, tenant: str) -> dict[str, Any]:
+        """What this engine is, and does for the tenant; for all, to those who see to it."""
+        streams, work = self._scoring.streams, self._scoring.work
+        if tenant not in _SEE_ALL:
+            streams = self._scoring.streams_of()[tenant]
+            work = self._scoring.work_of.get(tenant, Work())
         return {
             "pe_stream": __version__,
             "replica": self._name,
@@ -93,8 +100,8 @@ class EngineApplication:
             "most_items": MOST_ITEMS,
             "most_frames": MOST_FRAMES,
             "width": self._scoring.width,
-            "streams": self._scoring.streams,
-            "work": self._scoring.work.as_dict(),
+            "streams": streams,
+            "work": work.as_dict(),
         }
 
     async def _answer(
@@ -110,7 +117,7 @@ class EngineApplication:
         if scope["method"] != methods[scope["path"]]:
             raise _Refused(405, f"{scope['path']} is asked by {methods[scope['path']]}")
         if scope["path"] == "/v1/about":
-            return json.dumps(self.about()).encode()
+            return json.dumps(self.about(tenant)).encode()
         if scope["path"] == "/v1/metrics":
             return self._figures(tenant)
         if headers.get("content-type", "") != BYTES:
@@ -120,7 +127,7 @@ class EngineApplication:
     def _figures(self, tenant: str) -> bytes:
         """Of the tenant; of all tenants for those who see to the engine."""
         works = dict(self._scoring.work_of)
-        if tenant not in {ANYBODY, OPERATOR}:
+        if tenant not in _SEE_ALL:
             works = {tenant: works.get(tenant, Work())}
         return exposition(self._name, works, self._scoring.streams_of())
 

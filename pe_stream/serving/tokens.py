@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pe_stream.config.secrets import warn_of_others
@@ -63,17 +63,26 @@ def read_tokens(path: Path) -> Tokens:
         if not words or words[0].startswith("#"):
             continue
         where = f"--tokens: {path}:{number}"
-        if len(words) != 2 or not _TENANT.fullmatch(words[0]):
-            raise ConfigError(f"{where}: a line is TENANT TOKEN, the tenant of A-Z a-z 0-9 . _ -")
-        if not words[1].isascii():  # as no header of HTTP can have it
-            raise ConfigError(f"{where}: the token has other characters than ASCII")
-        if len(words[1]) < SHORTEST_TOKEN:
-            raise ConfigError(f"{where}: the token has fewer than {SHORTEST_TOKEN} characters")
+        if why := _wrong(words):
+            raise ConfigError(f"{where}: {why}")
         if found.setdefault(words[1], words[0]) != words[0]:
             raise ConfigError(f"{where}: two tenants have the same token")
     if not found:
         raise ConfigError(f"--tokens: {path} has no token: put lines of TENANT TOKEN into it")
     return Tokens(found)
+
+
+def _wrong(words: Sequence[str]) -> str | None:
+    """What is wrong with a line, which never has the token in it."""
+    if len(words) != 2 or not _TENANT.fullmatch(words[0]):
+        return "a line is TENANT TOKEN, the tenant of A-Z a-z 0-9 . _ -"
+    if words[0] == ANYBODY:  # who would see the figures of all
+        return f"no tenant may be named {ANYBODY!r}"
+    if not words[1].isascii():  # as no header of HTTP can have it
+        return "the token has other characters than ASCII"
+    if len(words[1]) < SHORTEST_TOKEN:
+        return f"the token has fewer than {SHORTEST_TOKEN} characters"
+    return None
 
 
 def _digest(token: str) -> bytes:

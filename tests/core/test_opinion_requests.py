@@ -105,8 +105,14 @@ def test_a_peak_that_is_told_late_has_what_is_left_of_it() -> None:
     excerpts = EventExcerpts(S, S)
     told(excerpts, heard(0, 20 * S))
     assert places(told(excerpts, heard(20 * S, 21 * S, bark(9.5)))) == [(9.0, 10.52)]
-    (gone,) = told(excerpts, heard(21 * S, 22 * S, bark(1.0, number=2)))
-    assert (gone.event_id, len(gone.samples)) == ("id-0002", 0)
+
+
+def test_where_the_peak_itself_is_gone_it_has_what_was_heard_last() -> None:
+    """As of a pattern, which is told when its last sound has come, perhaps minutes later."""
+    excerpts = EventExcerpts(2 * S, S)
+    told(excerpts, heard(0, 20 * S))
+    assert places(told(excerpts, heard(20 * S, 21 * S, bark(1.0)))) == [(18.0, 21.0)]
+    assert told(excerpts, heard(21 * S, 40 * S, bark(1.0, Phase.END))) == []
 
 
 def request(number: int, asked_s: float) -> OpinionRequest:

@@ -34,6 +34,7 @@ class House(Listener):
     """A scoring thread that a test steers, and who is told; what is asked is answered by hand."""
 
     told: list[Event] = field(default_factory=list)
+    given_up: list[Event] = field(default_factory=list)
     asked: list[EventExcerpt] = field(default_factory=list)
     waiting: list[Callable[[], None]] = field(default_factory=list)
     heard_s: int = 0
@@ -49,6 +50,9 @@ class House(Listener):
 
     def opinion(self, event: Event) -> None:
         self.told.append(event)
+
+    def opinion_given_up(self, event: Event) -> None:
+        self.given_up.append(event)
 
     def tell(self, *events: Event) -> list[Event]:
         """As the daemon does; returns them as everybody is told."""
@@ -96,6 +100,15 @@ def test_an_opinion_is_told_with_the_event_as_it_was_told_last(house: House) -> 
     assert house.made._events == {}
 
 
+def test_it_is_awaited_until_it_is_there_or_given_up(house: House) -> None:
+    assert not house.made.awaits(bark(1)), "nobody has asked"
+    house.hear(bark(1), bark(2), bark(3, label="cat"), seconds=5)
+    assert [house.made.awaits(bark(number)) for number in (1, 2, 3)] == [True, True, False]
+    house.answer(OPINION)
+    house.answer(None)
+    assert [house.made.awaits(bark(number)) for number in (1, 2)] == [False, False]
+
+
 def test_phases_that_follow_have_it(house: House) -> None:
     house.hear(bark(1), seconds=5)
     house.answer(OPINION)
@@ -125,14 +138,17 @@ def test_an_opinion_that_was_given_up_leaves_nothing(house: House, *, ended: boo
     if ended:
         house.hear(bark(1, Phase.END))
     house.answer(None)
+    assert [each.phase for each in house.given_up] == [Phase.END if ended else Phase.START]
     (told,) = house.tell(bark(1, Phase.END))
     assert told.second_opinion is None
     assert house.told == []
     assert house.made._events == {}
 
 
-def test_an_event_whose_sound_is_gone_is_not_asked_about(house: House) -> None:
+def test_what_was_heard_last_stands_for_a_peak_whose_sound_is_gone(house: House) -> None:
+    """As of a pattern, whose first sound may be minutes ago."""
     house.hear(seconds=60)
     house.hear(bark(1))
-    assert house.asked == []
-    assert house.made._events == {}
+    assert [(each.event_id, each.span_s) for each in house.asked] == [("id-0001", (53.0, 61.0))]
+    house.answer(OPINION)
+    assert [each.id for each in house.told] == ["id-0001"]

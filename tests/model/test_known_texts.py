@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from pe_stream.core.types import FRAME, Window
+from pe_stream.errors import UnavailableError
 from pe_stream.model import checkpoint as checkpoint_module
 from pe_stream.model import known_texts, text_tower
 from pe_stream.model.audio_side import AudioShape, AudioSide
@@ -23,7 +24,7 @@ from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.codec import Stream
 from pe_stream.model.engine import Engine
 from pe_stream.model.files import identity
-from pe_stream.model.known_texts import KnownTexts, TextRecord
+from pe_stream.model.known_texts import KnownTexts, TextRecord, key_of
 from pe_stream.model.prompts import LabelPrompts, embed, embed_labels
 from pe_stream.model.text_record import make_record
 
@@ -93,6 +94,22 @@ def test_scores_are_the_same_to_the_last_bit(
     assert alone.describe() == described
     for found, wanted in zip(scores(alone), expected, strict=True):
         assert found.tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize("written", ["model.safetensors", "tokenizer_config.json"])
+def test_a_checkpoint_that_was_written_meanwhile_gives_no_vectors(
+    written: str, folders: dict[str, Path], known: KnownTexts, tmp_path: Path
+) -> None:
+    """Of a text that is new: its own would be of another checkpoint than what hears."""
+    folder = tmp_path / "own"
+    shutil.copytree(folders["small"], folder)
+    assert make_record(known, folder, "cpu", None, TEXTS)
+    alone = from_record(folder, known)
+    assert isinstance(alone.model, AudioSide)
+    os.utime(folder / written, (1, 1))
+    with pytest.raises(UnavailableError, match="was changed since it was loaded: begin again"):
+        embed(alone, ["rain"])
+    assert not isinstance(from_record(folder, known).model, AudioSide), "the record is not of it"
 
 
 @pytest.mark.usefixtures("file")
@@ -242,7 +259,7 @@ def test_no_single_changed_byte_changes_a_score(
     file: Path, folders: dict[str, Path], known: KnownTexts
 ) -> None:
     content, rng = file.read_bytes(), np.random.default_rng(0)
-    own = identity(folders["small"])
+    own = key_of(folders["small"], identity(folders["small"]))
     true = known.read(own, CPU)
     assert true is not None
     for place in rng.integers(0, len(content), 100):
@@ -263,7 +280,7 @@ def test_no_single_changed_byte_changes_a_score(
 def test_sizes_that_only_the_sound_tells_apart_are_told_apart(
     folders: dict[str, Path], known: KnownTexts, caplog: pytest.LogCaptureFixture
 ) -> None:
-    own = identity(folders["small"])
+    own = key_of(folders["small"], identity(folders["small"]))
     record = known.read(own, CPU)
     assert record is not None
     known.keep(own, CPU, replace(record, shape=replace(record.shape, theta=10_000.0)))
@@ -306,7 +323,7 @@ def stored_weights(folder: Path) -> dict[str, Any]:
 def test_other_libraries_and_devices_have_records_of_their_own(
     folders: dict[str, Path], known: KnownTexts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = identity(folders["small"])
+    own = key_of(folders["small"], identity(folders["small"]))
     assert known.read(own, CPU) is not None
     assert known.read(own, torch.device("meta")) is None
     monkeypatch.setattr(known_texts, "version", lambda _: "0")

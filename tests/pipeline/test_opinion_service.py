@@ -204,6 +204,47 @@ def test_what_comes_too_late_is_given_up(
     assert "longer than second_opinion.wait_s (1)" in caplog.text
 
 
+def test_a_process_that_takes_too_long_is_said_meanwhile(
+    service_of: ServiceOf, pe_av: Path
+) -> None:
+    with service_of(pe_av, wait_s=1.0) as service:
+        pid = service.loads()
+        os.kill(pid, signal.SIGSTOP)
+        service.ask("a", 8.0)
+        wait_until(lambda: service.made.status.reason is not None, "it is late")
+        assert service.made.status.reason == "an opinion takes longer than second_opinion.wait_s"
+        time.sleep(1.1)
+        service.ask("b")  # is not late yet
+        time.sleep(1.1)
+        service.ask("c")
+        service.has_told("b")  # whatever the process does
+        os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: service.made.status.reason is None, "it goes on", LOADED_S)
+
+
+@pytest.mark.parametrize("said", [b"no json", b"{}", b"[1]", b'{"opinion": 3, "memory": 1}'])
+def test_a_process_that_is_not_understood_costs_one_opinion(
+    service_of: ServiceOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    answer = OpinionProcess._answer
+
+    def garbled(process: OpinionProcess, wanted: bytes, until_s: float) -> bytes:
+        found = answer(process, wanted, until_s)
+        return said if wanted == opinion_process.OPINION else found
+
+    with service_of(pe_av) as service:
+        service.loads()
+        monkeypatch.setattr(OpinionProcess, "_answer", garbled)
+        service.ask("a")
+        service.has_told("a")
+        assert service.told == [("a", None)]
+        monkeypatch.setattr(OpinionProcess, "_answer", answer)
+        service.loads(2)
+        service.ask("b")
+        service.has_told("a", "b")
+        assert service.told[1][1] is not None
+
+
 def test_many_at_once_are_bounded(service_of: ServiceOf, tmp_path: Path) -> None:
     """Whatever the process does: here it cannot load."""
     with service_of(tmp_path) as service:

@@ -459,6 +459,7 @@ def test_it_lets_nobody_in_unasked(checkpoint: Checkpoint, tmp_path: Path) -> No
         (f"house ä{A}", "other characters than ASCII"),
         (f"ho/use {A}", "TENANT TOKEN"),
         (f"house {A}\nshop {A}", "two tenants"),
+        (f"local {A}", "no tenant may be named 'local'"),
         ("\xff", "TENANT TOKEN"),
     ):
         tokens.write_text(text, "utf-8")
@@ -498,3 +499,10 @@ def test_figures_are_each_tenants_own_and_the_operators_see_all(
     assert f'{windows}"shop"}}' in shop.http.get("/v1/metrics").text
     assert shop.http.post("/v1/metrics").status_code == 405
     assert engine._application._figures("operator").count(b"house") == 4
+    told = {of: engine._application.about(of) for of in ("house", "shop", "operator", "new")}
+    done = {of: about["work"]["windows"] for of, about in told.items()}
+    assert done["house"] > 0 == done["new"]
+    assert done["operator"] >= done["house"] + done["shop"]
+    assert told["house"]["streams"] > 0 == told["new"]["streams"]
+    asked = shop.http.get("/v1/about").json()
+    assert asked["work"]["windows"] == done["shop"]

@@ -12,8 +12,11 @@ import yaml
 from ports import HOST, free_port
 from serving.engines import serving
 
+from pe_stream.cli.commands import engine_queries
 from pe_stream.cli.main import main
 from pe_stream.model.checkpoint import Checkpoint, load
+from pe_stream.serving.connection import EngineConnection
+from pe_stream.serving.route import EngineAway
 from pe_stream.serving.serve_config import ENVIRONMENT, IMPORT_PATH
 
 LINE = re.compile(
@@ -110,6 +113,29 @@ def test_what_cannot_be_asked_is_told_in_a_line(
 ) -> None:
     assert ended_with(["engine", *words]) == code
     assert said in capsys.readouterr().err
+
+
+def test_status_tells_of_those_that_answer_where_one_does_not(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As behind a cluster's way in, where one replica of several hangs."""
+    get = EngineConnection.get
+    asked = 0
+
+    def some(connection: EngineConnection, path: str) -> dict[str, object]:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise EngineAway("http://ears", "no answer within 2 s")
+        return get(connection, path)
+
+    monkeypatch.setattr(EngineConnection, "get", some)
+    with serving(checkpoint) as server:
+        assert main(["engine", "status", "--url", server.url]) == 69
+    told = capsys.readouterr()
+    assert LINE.fullmatch(told.out)
+    assert "http://ears: no answer within 2 s" in told.err
+    assert asked == engine_queries.SESSIONS
 
 
 @pytest.mark.parametrize("action", ["status", "load"])

@@ -19,13 +19,12 @@ LONGEST_S = 600.0
 
 def check_opinions(settings: Settings, second: SecondOpinionSettings) -> str:
     """Have an opinion given by a process as the daemon's; raises UnavailableError."""
-    asked = [name for name in settings.labels if settings.has_opinion(name)]
-    if not asked:
+    texts = {name: texts_of(label) for name, label in settings.asked_labels.items()}
+    if not texts:
         raise UnavailableError("no label that has words is asked about: see second_opinion.labels")
-    texts = {name: texts_of(label) for name, label in settings.labels.items()}
     seconds = second.before_s + second.after_s
     noise = np.random.default_rng(0).normal(0, 0.01, round(seconds * SAMPLE_RATE))
-    excerpt = EventExcerpt("", asked[0], noise.astype(np.float32), (0.0, seconds))
+    excerpt = EventExcerpt("", next(iter(texts)), noise.astype(np.float32), (0.0, seconds))
     process = OpinionProcess(second, texts)
     try:
         process.load()

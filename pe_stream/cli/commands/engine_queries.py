@@ -20,6 +20,7 @@ from pe_stream.model.live_engine import Asked
 from pe_stream.model.prompts import LabelEmbeddings, label_embeddings
 from pe_stream.serving.client import remote_engine
 from pe_stream.serving.connection import EngineConnection, settings_for
+from pe_stream.serving.route import EngineAway
 from pe_stream.serving.serve_config import ReplicaSettings, configuration, environment
 
 SESSIONS = 32
@@ -61,13 +62,20 @@ def tell_environment(_: EngineOptions) -> int:
 
 
 def status(options: EngineOptions) -> int:
-    """Print a line for each engine behind the address; raises UnavailableError."""
+    """Print a line for each engine behind the address.
+
+    Raises UnavailableError where one gives no answer, once those that do are told.
+    """
     connect = EngineConnection.factory(_settings(options))
     found: dict[str, dict[str, Any]] = {}
+    failures: dict[str, EngineAway] = {}
     for number in range(SESSIONS):
         connection = connect(f"status-{number}")
         try:
             about = connection.get("/v1/about")
+        except EngineAway as error:
+            failures[str(error)] = error
+            continue
         finally:
             connection.close()
         found[visible(str(about.get("replica")))] = about
@@ -81,6 +89,8 @@ def status(options: EngineOptions) -> int:
             f"whole, {done.get('refused')} refused"
         )
         print(visible(told))
+    for away in failures.values():  # of some sessions; which replica they would have had is unknown
+        raise away
     return 0
 
 
@@ -156,6 +166,8 @@ def _load(
                         heard_to[each.source] = asked_at[each.source]
     finally:
         engine.close()
+    if failures:
+        raise failures[0]
     return waits_s, failed
 
 

@@ -56,9 +56,9 @@ class Notifications(Listener):
     """All notifications of a daemon.
 
     Raises ConfigError or UnavailableError where one can never be sent.
-    after_s: seconds of sound that a clip has after its event. has_opinion: whether events of a
-    label get a second opinion. on_failure: called with what ended a thread, if that was an error of
-    ours.
+    after_s: seconds of sound that a clip has after its event. on_failure: called with what ended a
+    thread, if that was an error of ours.
+    awaits_opinion: whether a second opinion on an event is still to come; set before any event.
     """
 
     def __init__(
@@ -67,13 +67,20 @@ class Notifications(Listener):
         local: LocalTime,
         *,
         after_s: float = 0.0,
-        has_opinion: Callable[[str], bool] = lambda _: False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = local_time.now,
         on_failure: Callable[[BaseException], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing is sent before `start`."""
-        around = _Surroundings(local, after_s + CLIP_S, has_opinion, clock, now, on_failure)
+        self.awaits_opinion: Callable[[Event], bool] = lambda _: False
+        around = _Surroundings(
+            local,
+            after_s + CLIP_S,
+            lambda event: self.awaits_opinion(event),  # noqa: PLW0108 - as it is then
+            clock,
+            now,
+            on_failure,
+        )
         self._notifiers = {
             name: _Notifier(name, each, service(name, each), around)
             for name, each in settings.items()
@@ -112,6 +119,10 @@ class Notifications(Listener):
         for notifier in self._notifiers.values():
             notifier.opinion(event)
 
+    def opinion_given_up(self, event: Event) -> None:
+        """Tell of an event that was held for an opinion that does not come. Never waits."""
+        self.opinion(event)
+
     def clip(self, event_id: str, path: Path | None) -> None:
         """Learn that the clip of an event is complete, or that there is none. Never waits."""
         for notifier in self._notifiers.values():
@@ -124,7 +135,7 @@ class _Surroundings:
 
     local: LocalTime
     clip_s: float
-    has_opinion: Callable[[str], bool]
+    awaits_opinion: Callable[[Event], bool]
     clock: Callable[[], float]
     now: Callable[[], datetime]
     on_failure: Callable[[BaseException], None]
@@ -200,23 +211,22 @@ class _Notifier:
         settings = self._settings
         if settings.min_opinion is None or event.label in settings.except_quiet:
             return False
-        return (
-            event.second_opinion is None
-            and not event.late
-            and self._around.has_opinion(event.label)
-        )
+        return not event.late and self._around.awaits_opinion(event)
 
     def _is_told_at_last(self, event: Event) -> bool:
         """Whether it is, by its opinion, if it has one, and what was told meanwhile; notes that."""
-        least, opinion = self._settings.min_opinion, event.second_opinion
-        if least is not None and opinion is not None:
-            score = main_score(opinion)
-            if score is not None and score < least:
-                return False
-        if self._cools_down(event):
+        if self._falls_short(event) or self._cools_down(event):
             return False
         self._last_s[event.source, event.label] = self._around.clock()
         return True
+
+    def _falls_short(self, event: Event) -> bool:
+        """Whether its opinion, if it has one, is against it; nothing keeps back what is urgent."""
+        least, opinion = self._settings.min_opinion, event.second_opinion
+        if least is None or opinion is None or event.label in self._settings.except_quiet:
+            return False
+        score = main_score(opinion)
+        return score is not None and score < least
 
     def _cools_down(self, event: Event) -> bool:
         last_s = self._last_s.get((event.source, event.label))

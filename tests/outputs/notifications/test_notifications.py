@@ -75,10 +75,10 @@ def telling(clock: Clock | None = None, **entries: dict[str, Any]) -> Iterator[N
     made = Notifications(
         {name: NotificationSettings.model_validate(each) for name, each in entries.items()},
         LOCAL,
-        has_opinion=lambda label: label != "loud",
         clock=clock,
         now=clock.now,
     )
+    made.awaits_opinion = lambda event: event.label != "loud" and event.second_opinion is None
     made.start()
     try:
         yield made
@@ -171,6 +171,20 @@ class TestOpinions:
                 told.event(event(number, Phase.END, second_opinion=opinion(score)))
             settled(told, 1)
         assert self.told_of(house) == ["id-0002"]
+
+    def test_nothing_keeps_back_what_is_urgent(self, house: House) -> None:
+        hook = {"webhook": house.url(), **self.HOOK, "phase": "end", "except_quiet": ["siren"]}
+        with telling(hook=hook) as told:
+            told.event(event(1, label="siren"))
+            told.event(event(1, Phase.END, label="siren", second_opinion=opinion(0.05)))
+            settled(told, 1)
+
+    def test_one_that_does_not_come_is_waited_for_no_longer(self, house: House) -> None:
+        with telling(hook={"webhook": house.url(), **self.HOOK}) as told:
+            told.event(event(1))
+            told.opinion_given_up(event(1, Phase.UPDATE, peak=0.9))
+            settled(told, 1)
+        assert house.received[0].json["peak"] == 0.9
 
     @pytest.mark.parametrize("clip_first", [True, False])
     def test_waits_for_a_clip_too(self, house: House, tmp_path: Path, *, clip_first: bool) -> None:
