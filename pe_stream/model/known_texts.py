@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ MOST_RECORDS = 8
 
 _MOST_BYTES = 2**25
 """Of a file; 1000 texts of 1024 values have 4 MB."""
+
+_PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+"""How a record is opened: a link is refused, a pipe does not wait for a writer."""
 
 _FORMAT = 1
 
@@ -104,12 +107,8 @@ class KnownTexts:
         """The record of a checkpoint on a device; a damaged one is logged, and counts as none."""
         path = self._path(key, device)
         try:
-            found = path.lstat()
-            if found.st_uid != os.geteuid() or found.st_mode & 0o077 or path.is_symlink():
-                raise ValueError("others can read or change it")  # noqa: TRY301 - as what is damaged
-            if found.st_size > _MOST_BYTES:
-                raise ValueError(f"it has {found.st_size} bytes")  # noqa: TRY301 - as what is damaged
-            record = _read(path, _made_for(key, device))
+            with os.fdopen(os.open(path, _PLAIN), "rb") as file:
+                record = _read(file, _made_for(key, device))
         except FileNotFoundError:
             return None
         except Exception as error:  # noqa: BLE001 - numpy and zipfile raise anything on damage
@@ -185,9 +184,14 @@ def _made_for(key: str, device: torch.device) -> list[object]:
     return [_FORMAT, key, device.type, "float32", *libraries]
 
 
-def _read(path: Path, made_for: list[object]) -> TextRecord | None:
+def _read(file: BinaryIO, made_for: list[object]) -> TextRecord | None:
     """The record of a file; None where it is for other libraries. Raises on a damaged one."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as saved:
+    found = os.fstat(file.fileno())
+    if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise ValueError("others can read or change it")
+    if found.st_size > _MOST_BYTES:
+        raise ValueError(f"it has {found.st_size} bytes")
+    with np.load(file, allow_pickle=False) as saved:
         about: dict[str, Any] = json.loads(saved["about"].astype(np.uint8).tobytes())
         if about["for"] != made_for:
             return None

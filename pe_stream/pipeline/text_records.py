@@ -71,6 +71,7 @@ def _make(threads: int | None, folder: Path, device: str, texts: Sequence[str]) 
     except (OSError, subprocess.SubprocessError) as error:
         log.debug("prompts are embedded here: %s", error)
         return
-    # Whatever went wrong is told by whoever loads the checkpoint now.
+    # An error is told by whoever loads the checkpoint now; else its audio side is of another kind.
     if made.returncode:
-        log.debug("prompts are embedded here: %s", made.stderr)
+        log.info("no vectors of prompts can be kept of this checkpoint: it is loaded whole")
+        log.debug("the process that makes them: %s", made.stderr)

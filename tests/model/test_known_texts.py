@@ -187,6 +187,11 @@ def a_link(file: Path) -> None:
     file.symlink_to(file.with_suffix(".other"))
 
 
+def a_pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file, 0o600)
+
+
 def too_large(file: Path) -> None:
     os.truncate(file, known_texts._MOST_BYTES + 1)
 
@@ -232,6 +237,7 @@ def heard_less(file: Path) -> None:
         empty,
         open_to_others,
         a_link,
+        a_pipe,
         too_large,
         no_numbers,
         too_few_rows,
