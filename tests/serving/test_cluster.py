@@ -28,8 +28,6 @@ from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import Asked
 from pe_stream.serving.client import RemoteEngine, remote_engine
 
-pytest.importorskip("ray", reason="the extra cluster is not installed")
-
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 FRAMES, SOURCES = 900, 20
@@ -39,6 +37,7 @@ RULES = [LabelRule("dog", 0.6, 0.5, min_on=2), LabelRule("bell", 0.6, 0.5, min_o
 
 @pytest.fixture(scope="module")
 def cluster(level: Path) -> Iterator[RayCluster]:
+    pytest.importorskip("ray", reason="the extra cluster is not installed")
     made = RayCluster(level)
     try:
         made.start(2)
