@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,14 +130,20 @@ class EventStore:
         Only events among the messages are kept; states are sent as they are then. Waits for WAIT_S
         at most, all calls of a second together.
         """
-        return self._recorded(partial(self._disk.record, event=event), messages)
+        return self._recorded(
+            lambda database, kept: self._disk.record(database, event, kept), messages
+        )
 
     def record_opinion(self, event: Event, messages: Sequence[Message]) -> list[Message]:
         """Write an event's second opinion, and messages; all else of it stays. As `record`."""
-        return self._recorded(partial(self._disk.record_opinion, event=event), messages)
+        return self._recorded(
+            lambda database, kept: self._disk.record_opinion(database, event, kept), messages
+        )
 
     def _recorded(
-        self, record: Callable[..., dict[int, int]], messages: Sequence[Message]
+        self,
+        record: Callable[[sqlite3.Connection, Sequence[Message]], dict[int, int]],
+        messages: Sequence[Message],
     ) -> list[Message]:
         begun_s = time.monotonic()
         patience_s = self._patience_s(begun_s)
@@ -148,7 +153,7 @@ class EventStore:
         ]
         kept = [message for message in numbered if message.row is not None]
         write = self._soon(
-            lambda database: record(database, messages=kept),
+            lambda database: record(database, kept),
             size=sum(len(message.payload) for message in kept) * 2,
             patience_s=patience_s,
         )

@@ -206,7 +206,7 @@ def test_the_engine_is_timed_on_hops_of_which_it_knows_the_rest(checkpoint: Chec
 def test_growth_leaves_the_labels_as_they_were(checkpoint: Checkpoint) -> None:
     labels = random_weights.labels(checkpoint, 3)
     engine = Engine(checkpoint, labels)
-    told = hops.growth(engine, checkpoint, FRAMING, 1)
+    told = hops.growth(engine, checkpoint, FRAMING, 5)  # medians
     assert engine.labels is labels
     assert told["streams"]["8"] > told["streams"]["1"]
     assert told["window_s"]["20"] > told["window_s"]["2.5"]
