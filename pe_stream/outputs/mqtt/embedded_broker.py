@@ -201,6 +201,9 @@ async def _serve_client(
             await broker.external_connected(rest, BoundedWriter(writer), _LISTENER)
     except (asyncio.IncompleteReadError, ConnectionError, TimeoutError):
         _log.debug("a client of the embedded MQTT broker left in the middle of a packet")
+    except asyncio.CancelledError:  # at the end, which waits for nobody to take what is unsent
+        writer.transport.abort()
+        raise
     finally:
         writer.close()
 
