@@ -152,3 +152,16 @@ def test_what_was_heard_last_stands_for_a_peak_whose_sound_is_gone(house: House)
     assert [(each.event_id, each.span_s) for each in house.asked] == [("id-0001", (53.0, 61.0))]
     house.answer(OPINION)
     assert [each.id for each in house.told] == ["id-0001"]
+
+
+def test_only_labels_that_are_asked_about_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else other words of any other label would have the process begin again."""
+    given: list[Any] = []
+
+    def service(*those: Any) -> SimpleNamespace:
+        given.extend(those)
+        return SimpleNamespace(ask=None)
+
+    monkeypatch.setattr(live_opinions, "OpinionService", service)
+    House()
+    assert list(given[1]()) == ["dog"], "not cat, which is left out, nor bang, which has no words"
