@@ -207,6 +207,7 @@ def _check_state(entity: Mapping[str, Any], payload: str, before: str | None) ->
                 assert float(state) >= float(_rendered(template, before))
 
 
+@pytest.mark.timeout(300)  # a day's events go through it
 def test_field_case_21_a_day_of_all_that_is_published_agrees_with_what_describes_it(
     tmp_path: Path,
 ) -> None:

@@ -38,12 +38,12 @@ LOAD_S = 6 * 3600.0
 KILL_S = 1.0
 """How long a killed process may take to die."""
 
-_NICENESS = 19
-"""It has what nobody else wants."""
+LEAST_NICENESS, MOST_NICENESS = 0, 19
+"""It has its share of a busy machine, or what nobody else wants."""
 
-_PROGRAM = f"""import contextlib, os
+_PROGRAM = """import contextlib, os
 with contextlib.suppress(OSError):  # not allowed here
-    os.nice({_NICENESS})  # before any library starts a thread
+    os.nice(int(sys.argv[1]))  # before any library starts a thread
 out = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)  # libraries may print, already when they are imported
 from pe_stream.pipeline.opinion_child import start
@@ -64,13 +64,18 @@ class OpinionCost:
 class OpinionProcess:
     """One such process; for one thread, but for `kill`."""
 
-    def __init__(self, settings: SecondOpinionSettings, texts: Mapping[str, OpinionTexts]) -> None:
+    def __init__(
+        self,
+        settings: SecondOpinionSettings,
+        texts: Mapping[str, OpinionTexts],
+        niceness: int = MOST_NICENESS,
+    ) -> None:
         """Start it. texts: by label, what will be asked about. Raises UnavailableError."""
         kept = {k: v for k, v in os.environ.items() if k != PASSWORD_VARIABLE}
         threads = {"OMP_NUM_THREADS": str(settings.threads)}
         try:
             self._process = subprocess.Popen(
-                python(_PROGRAM),
+                python(_PROGRAM, str(niceness)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 bufsize=0,

@@ -75,6 +75,7 @@ def test_without_a_compiler_it_runs_as_it_is(
     assert module(torch.zeros(2, 5), 3).shape == (2, 3)
 
 
+@pytest.mark.timeout(400)  # the compiler has a C++ compiler make each kernel
 def test_a_compiled_engine_scores_the_same(small: Checkpoint, tmp_path: Path) -> None:
     """With the real compiler, on the shapes of every hop."""
     labels = embed_labels(small, {"speech": LabelPrompts(("speech",))})

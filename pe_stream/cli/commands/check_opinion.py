@@ -11,21 +11,24 @@ from pe_stream.config.second_opinion import SecondOpinionSettings, texts_of
 from pe_stream.core.opinion_requests import EventExcerpt
 from pe_stream.core.types import SAMPLE_RATE
 from pe_stream.errors import UnavailableError
-from pe_stream.pipeline.opinion_process import OpinionProcess
+from pe_stream.pipeline.opinion_process import LEAST_NICENESS, OpinionProcess
 
 LONGEST_S = 600.0
 """An opinion that takes longer is of no use, and not waited for (s)."""
 
 
 def check_opinions(settings: Settings, second: SecondOpinionSettings) -> str:
-    """Have an opinion given by a process as the daemon's; raises UnavailableError."""
+    """Have an opinion given by a process as the daemon's; raises UnavailableError.
+
+    It has its share of a busy machine, as someone waits for it.
+    """
     texts = {name: texts_of(label) for name, label in settings.asked_labels.items()}
     if not texts:
         raise UnavailableError("no label that has words is asked about: see second_opinion.labels")
     seconds = second.before_s + second.after_s
     noise = np.random.default_rng(0).normal(0, 0.01, round(seconds * SAMPLE_RATE))
     excerpt = EventExcerpt("", next(iter(texts)), noise.astype(np.float32), (0.0, seconds))
-    process = OpinionProcess(second, texts)
+    process = OpinionProcess(second, texts, LEAST_NICENESS)
     try:
         process.load()
         process.opinion_on(excerpt, LONGEST_S)  # the first allocates
