@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import av
 import av.error
+from av.container import InputContainer
 
-from pe_stream.audio.container_options import common_options, formats_that_stay
-from pe_stream.audio.decode import Decoder, NoTrackError, reason
+from pe_stream.audio.container_options import common_options, formats_that_stay, picture_options
+from pe_stream.audio.decode import Decoder, NoTrackError, OtherTracks, reason
 from pe_stream.audio.limits import SilenceLimits
 from pe_stream.audio.rtsp import (
     FinalError,
@@ -46,14 +48,27 @@ class Camera:
     name: str
     timeout_s: float
     closed: threading.Event | None
-    spend: Callable[[float, float], None]
-    track: int | None
+    spend: Callable[[float, float], None] = lambda _cpu_s, _audio_s: None
+    track: int | None = None
+    others: OtherTracks | None = None
 
     def open(self, way: RtspWay) -> Decoder:
         """Its sound, once there is some. Raises UnavailableError, without the camera's name."""
-        try:
-            decoder = self._opened(way)
+        with self._explained():
+            decoder = self._decoder(way)
             decoder.wait_for_sound()
+        return decoder
+
+    def open_picture(self, way: RtspWay) -> InputContainer:
+        """Its picture; raises as `open`."""
+        with self._explained():
+            return self._container(way, picture_options())
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise what an error means for other ways."""
+        try:
+            yield
         except _REFUSALS as error:
             raise RefusedError(reason(error)) from None
         except av.error.HTTPClientError as error:
@@ -63,18 +78,18 @@ class Camera:
         except UnavailableError as error:
             kind = FinalError if isinstance(error, NoTrackError) else type(error)
             raise kind(str(error).removeprefix(f"{self.name}: ")) from None
-        return decoder
 
-    def _opened(self, way: RtspWay) -> Decoder:
+    def _container(self, way: RtspWay, options: dict[str, str]) -> InputContainer:
         if self.closed is not None and self.closed.is_set():
             raise FinalError("it is no longer wanted")
-        options = {
-            **common_options(),
-            **way.options,
+        options |= way.options | {
             "protocol_whitelist": way.protocols,
             "format_whitelist": formats_that_stay(),
         }
-        container = av.open(self.url, options=options, timeout=(self.timeout_s, self.timeout_s))
+        return av.open(self.url, options=options, timeout=(self.timeout_s, self.timeout_s))
+
+    def _decoder(self, way: RtspWay) -> Decoder:
+        container = self._container(way, common_options())
         silence = SilenceLimits(self.timeout_s, self.closed)
         return Decoder(
             container,
@@ -83,6 +98,7 @@ class Camera:
             heard=silence.heard,
             came=silence.spend,
             track=self.track,
+            others=self.others,
         )
 
     def _failure(self, error: Exception) -> UnavailableError:

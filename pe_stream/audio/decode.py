@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any, Protocol
 
 import av.error
 import numpy as np
 from av.audio.frame import AudioFrame, format_dtypes
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from numpy.typing import NDArray
 
 from pe_stream.audio.hls import HlsTimes
@@ -58,6 +60,22 @@ class Block:
         return float(self.planes.shape[1] / self.rate)
 
 
+class OtherTracks(Protocol):
+    """Who wants what comes beside the sound, in the same container; on the decoder's thread.
+
+    Nothing raises because of what is in it.
+    """
+
+    def begin(self, container: InputContainer) -> None:
+        """It was opened; what came of another one before is over."""
+
+    def hear(self, heard_s: float, stamp_s: float | None) -> None:
+        """So much sound has come in all (s); stamp_s: of its end, on the container's clock."""
+
+    def take(self, packet: Packet[Any]) -> None:
+        """A packet of another track has come."""
+
+
 class Decoder:
     """An open container and the audio track that FFmpeg takes for the best one.
 
@@ -78,6 +96,7 @@ class Decoder:
         recorded: bool = False,
         times: HlsTimes | None = None,
         track: int | None = None,
+        others: OtherTracks | None = None,
     ) -> None:
         """spend: told of CPU time and the audio it brought (s), after every packet and frame.
 
@@ -85,7 +104,7 @@ class Decoder:
         told of the bytes of every packet, whatever is in it. All three may raise UnavailableError,
         also for what FFmpeg does not tell of. recorded: known also where no duration is stated.
         times: of the segments that it consists of. track: the audio track to take, from 0, instead
-        of the best one.
+        of the best one. others: told of what else is in the container; default: it is thrown away.
 
         Raises UnavailableError without that audio track, and for a format that is not taken.
         """
@@ -104,6 +123,9 @@ class Decoder:
         self.duration_s = _duration_s(container, stream)
         self.recorded = recorded or bool(self.duration_s)
         self.picture_start_s = _picture_start_s(container)
+        self._others, self._read_s = others, 0.0
+        if others is not None:
+            others.begin(container)
 
     @property
     def batch_s(self) -> float:
@@ -190,6 +212,8 @@ class Decoder:
                 raise UnavailableError(reason(error)) from None
             self._came(packet.size)
             if packet.stream.index != self.stream.index:
+                if self._others is not None:
+                    self._others.take(packet)
                 yield None
                 continue
             try:
@@ -233,7 +257,11 @@ class Decoder:
             piece = array[:, start : start + size]
             at_s = None if time_s is None else time_s + start / rate
             sent_s = None if at_s is None or self._times is None else self._times.utc_of(at_s)
-            yield Block(to_float(piece), rate, at_s, sent_s)
+            block = Block(to_float(piece), rate, at_s, sent_s)
+            if self._others is not None:
+                self._read_s += block.duration_s
+                self._others.hear(self._read_s, None if at_s is None else at_s + block.duration_s)
+            yield block
 
 
 _END = object()

@@ -58,16 +58,17 @@ class Fetcher:
         timeout_s: float,
         other_hosts: Collection[str] = (),
         closed: threading.Event | None = None,
+        what: str = "audio",
     ) -> None:
         """url: where the stream is said to be. timeout_s: of opening and of every read.
 
         other_hosts: names or addresses, with a port or without, of servers that it may lead to, or
         `*.` and a name.
-        closed: once it is set, nothing more is fetched.
+        closed: once it is set, nothing more is fetched. what: is waited for.
         """
         self.error: UnavailableError | None = None
         self._timeout_s = timeout_s
-        self._silence = SilenceLimits(timeout_s, closed)
+        self._silence = SilenceLimits(timeout_s, closed, what)
         self._url = url
         self._servers = AllowedServers(url, other_hosts)
 

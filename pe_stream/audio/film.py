@@ -16,29 +16,22 @@ import av.error
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pe_stream.audio.container_options import PICTURE_CODECS, picture_options
+from pe_stream.audio.container_options import picture_options
 from pe_stream.audio.decode import reason
 from pe_stream.audio.limits import FileLimits
 from pe_stream.audio.opening import open_container
+from pe_stream.audio.picture_track import MOST_PIXELS, NoPictureError, moving_picture
 from pe_stream.errors import UnavailableError
-
-MOST_PIXELS = 8192 * 4352
-"""Of a picture (8K). As colours they take three bytes each."""
 
 _LONGEST_STEP_S = 10.0
 """A longer step between two pictures is no time in which decoding may be paid for."""
 
 _BACK_S = (0.0, 2.0, 10.0, 60.0, math.inf)
 """How far before a stretch is looked for a picture to begin with, one after the other (s)."""
-
-
-class NoPictureError(UnavailableError):
-    """There is no moving picture in it, or none that can be read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,21 +115,11 @@ class Film:
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
         container = open_container(self.path, None, picture_options(), self._limits.spend_cpu)
-        cover = Disposition.attached_pic | Disposition.timed_thumbnails
-        streams = [each for each in container.streams.video if not each.disposition & cover]
-        # one of an unknown codec has no context, and so no size
-        films = [each for each in streams if each.codec_context is not None]
-        if not films:
+        try:
+            stream = moving_picture(container)
+        except NoPictureError as error:
             container.close()
-            raise NoPictureError(f"{self.path}: it has no moving picture")
-        stream = max(films, key=lambda each: each.width * each.height)
-        found = stream.codec_context
-        if found.name not in PICTURE_CODECS or found.width * found.height > MOST_PIXELS:
-            container.close()
-            what = f"{found.name}, {found.width} x {found.height}"
-            raise NoPictureError(f"{self.path}: its picture ({what}) is of a kind that is not read")
-        found.thread_count = 1  # the caller's own, whose CPU time is counted
-        found.options = {"max_pixels": str(MOST_PIXELS)}
+            raise NoPictureError(f"{self.path}: {error}") from None
         return container, stream
 
     def _seek(self, time_s: float | None) -> None:

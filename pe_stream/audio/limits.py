@@ -56,6 +56,14 @@ FILE_CPU_BURST_S = 30.0
 FILE_CPU_PER_S = 3.0
 """The same for a recording: CPU time (s), and more of it for every second that it plays."""
 
+PICTURE_CPU_BURST_S = 5.0
+PICTURE_CPU_SHARE = 0.5
+"""The same for a live source's picture, beside its sound: what decoding takes at once (s), and the
+part of a core after that."""
+
+PICTURE_REST_S = 30.0
+"""A picture that takes more is left alone for so long (s)."""
+
 BREAKS = 20
 BREAKS_PER_S = 2.0
 """New segments at once, and in a second: each closes events, and is scored on its own."""
@@ -92,11 +100,38 @@ class LiveLimits:
             raise TooCostlyError("its formats change again and again")
 
 
+class PictureLimits:
+    """What the picture of a live source has left, over all its connections; one at a time."""
+
+    def __init__(self) -> None:
+        """Begin with everything left."""
+        self._cpu = TokenBucket(PICTURE_CPU_BURST_S, PICTURE_CPU_SHARE, time.monotonic())
+        self._until_s = 0.0
+
+    def reason(self, now_s: float) -> str | None:
+        """Why nothing may be decoded at present (monotonic), in words; None where it may."""
+        if now_s >= self._until_s:
+            return None
+        return (
+            f"too expensive to decode: it takes more than {PICTURE_CPU_SHARE:.0%} of a processor "
+            "core; a smaller one as picture.url, or picture.keyframes, takes less"
+        )
+
+    def spend(self, cpu_s: float, now_s: float) -> None:
+        """Count CPU time (s); where that is more than there is, nothing is left for a while."""
+        wait_s = self._cpu.spend(cpu_s, now_s)
+        if wait_s:
+            self._until_s = now_s + max(PICTURE_REST_S, wait_s)
+
+
 class SilenceLimits:
     """What a connection may send, and how long, with no audio in it. One thread's, but `closed`."""
 
-    def __init__(self, timeout_s: float, closed: threading.Event | None = None) -> None:
-        """timeout_s: of every read. closed: set where nobody waits for audio any more."""
+    def __init__(
+        self, timeout_s: float, closed: threading.Event | None = None, what: str = "audio"
+    ) -> None:
+        """timeout_s: of every read. closed: set where nobody waits any more. what: is awaited."""
+        self._what = what
         self._timeout_s = timeout_s
         self._closed = closed
         self.heard()
@@ -114,9 +149,9 @@ class SilenceLimits:
         """
         self._bytes += size
         if self._bytes > MOST_SILENT_BYTES:
-            raise TooCostlyError(f"no audio in {MOST_SILENT_BYTES >> 20} MB of it")
+            raise TooCostlyError(f"no {self._what} in {MOST_SILENT_BYTES >> 20} MB of it")
         if time.monotonic() > self._due_s or (self._closed is not None and self._closed.is_set()):
-            raise UnavailableError("no audio within the time limit")
+            raise UnavailableError(f"no {self._what} within the time limit")
 
 
 class FileLimits:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pe_stream.audio.decode import Block, Decoder
 from pe_stream.audio.limits import LiveLimits, TooCostlyError
@@ -27,6 +27,9 @@ from pe_stream.config.worker import Worker
 from pe_stream.core.stream_clock import Arrival
 from pe_stream.core.types import AudioChunk, Samples
 from pe_stream.errors import UnavailableError
+
+if TYPE_CHECKING:  # nothing of pictures is imported where none are wanted
+    from pe_stream.audio.camera_pictures import CameraPictures
 
 TIMEOUT_S = 10.0
 """For opening, and for every read (s)."""
@@ -51,6 +54,7 @@ class NetworkStream:
     timeout_s: for opening, and for every read. other_hosts: see `open_network`. limits: what the
     source has left of them from its connections before; default: everything. track: the audio
     track, from 0, instead of the best one. ways: in which a camera is asked; what is known of them.
+    pictures: where the picture that comes with the sound is kept; default: it is thrown away.
 
     describe: says, too, how a camera is asked, once it is heard.
 
@@ -74,6 +78,7 @@ class NetworkStream:
         other_hosts: Collection[str] = (),
         limits: LiveLimits | None = None,
         ways: RtspWays | None = None,
+        pictures: CameraPictures | None = None,
     ) -> None:
         self.describe = self._name = masked_url(url)
         self._url = url
@@ -89,6 +94,8 @@ class NetworkStream:
         self._chunks: deque[AudioChunk] = deque()
         self._ended: BaseException | None = None
         self._cpu_s = 0.0
+        self._pictures = pictures
+        self._beside = None if pictures is None else pictures.beside_sound()
         # Full where nobody takes: the receiver then waits.
         self._received = ReceivedQueue(_WAITING_S)
         Worker(f"receive {self._name}", self._receive, self._received.put).start()
@@ -101,7 +108,12 @@ class NetworkStream:
             if self._ended is not None:
                 raise self._ended
             self._chunks.extend(self._next_chunks())
-        return self._chunks.popleft()
+            if self._beside is not None:
+                self._beside.place(self._numbering)
+        chunk = self._chunks.popleft()
+        if self._pictures is not None:
+            self._pictures.hear(chunk.end, chunk.captured_s)
+        return chunk
 
     def close(self) -> None:
         """End the iteration."""
@@ -134,6 +146,9 @@ class NetworkStream:
         except UnavailableError:
             self._charge()  # a stream may be expensive and broken, too
             raise
+        finally:
+            if self._beside is not None:
+                self._beside.end()
 
     def _read(self) -> None:
         if is_network(self._url):
@@ -146,6 +161,7 @@ class NetworkStream:
                 ways=self._ways,
                 track=self._track,
                 again=self._again,
+                others=self._beside,
             )
         else:
             decoder = open_pipe(self._url, spend=self._spend, track=self._track)
@@ -168,9 +184,11 @@ class NetworkStream:
     def _spend(self, _cpu_s: float = 0.0, _audio_s: float = 0.0) -> None:
         """Count the CPU time since it was last counted; raises TooCostlyError.
 
-        All of it, not what decoding took alone, which is given.
+        All of it, not what decoding took alone, which is given; but for a picture, which has
+        limits of its own.
         """
-        before_s, self._cpu_s = self._cpu_s, time.thread_time()
+        picture_s = 0.0 if self._beside is None else self._beside.spent_s
+        before_s, self._cpu_s = self._cpu_s, time.thread_time() - picture_s
         self._limits.spend_cpu(self._cpu_s - before_s)
 
     def _charge(self) -> None:

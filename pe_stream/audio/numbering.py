@@ -44,6 +44,16 @@ class Numbering:
         """When to call `settle` if nothing comes (monotonic); None where nothing waits for it."""
         return self._clock.due_s
 
+    @property
+    def numbered(self) -> int:
+        """Position, in samples since the first that came, before which all is numbered."""
+        return self._waiting[0][0] if self._waiting else self._end
+
+    def sample_at(self, position: int) -> int | None:
+        """Absolute index of what came at a position; None where that is before the segment."""
+        before = self._stretch
+        return None if position < before.position else before.sample + position - before.position
+
     def waits(self, since_s: float) -> None:
         """Nothing has come since then (monotonic), if nothing has come at all: that is lost."""
         self._clock.waits(since_s)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,8 +20,12 @@ import av.error
 from av.container import InputContainer
 
 from pe_stream.audio.camera import RTSP, Camera
-from pe_stream.audio.container_options import common_options, formats_that_stay
-from pe_stream.audio.decode import Decoder, reason
+from pe_stream.audio.container_options import (
+    common_options,
+    formats_that_stay,
+    picture_options,
+)
+from pe_stream.audio.decode import Decoder, OtherTracks, reason
 from pe_stream.audio.fetch import Fetcher, HttpBody
 from pe_stream.audio.hls import HlsTimes, WatchedBody
 from pe_stream.audio.limits import PATIENCE, FileLimits, SilenceLimits
@@ -131,13 +137,14 @@ def open_network(
     ways: RtspWays | None = None,
     track: int | None = None,
     again: bool = False,
+    others: OtherTracks | None = None,
 ) -> Decoder:
     """A stream by its URL; `timeout_s` bounds opening, and every read after it.
 
     other_hosts: servers that an HTTP stream may lead to, besides its own: names or addresses, with
-    a port or without. closed: set where nobody waits for it any more. spend, track: see `Decoder`.
-    ways: in which a camera is asked, and what is known of them; default: all. again: it was heard
-    before, so that of what a server has stored, what came meanwhile is wanted.
+    a port or without. closed: set where nobody waits for it any more. spend, track, others: see
+    `Decoder`. ways: in which a camera is asked, and what is known of them; default: all. again: it
+    was heard before, so that of what a server has stored, what came meanwhile is wanted.
 
     Raises UnavailableError. Its message has the URL masked, and FFmpeg's own error, which has
     not, is kept out of the traceback.
@@ -145,57 +152,109 @@ def open_network(
     name = masked_url(url)
     url = encoded_url(url)
     scheme = url.partition(":")[0].lower()
-    recorded = False
-    times: HlsTimes | None = None
-    came: Callable[[int], None]
-    try:
+    with _explained(name, "audio"):
         if scheme in RTSP:
             ways = ways or RtspWays(secure=scheme == "rtsps")
-            camera = Camera(url, name, timeout_s, closed, spend, track)
+            camera = Camera(url, name, timeout_s, closed, spend, track, others)
             decoder, way = ways.open(name, camera.open)
             decoder.way = way
             return decoder
-        if scheme in {"http", "https"}:
-            fetcher = Fetcher(url, timeout_s=timeout_s, other_hosts=other_hosts, closed=closed)
-            times = HlsTimes()
-            container, recorded = _open_http(fetcher, timeout_s, times, again=again)
-            heard, came = fetcher.heard, fetcher.check
-        else:
-            container = _open_other(url, scheme, timeout_s)
-            silence = SilenceLimits(timeout_s, closed)
-            heard, came = silence.heard, silence.spend
+        found = _open_anything(url, timeout_s, other_hosts, closed, common_options(), again=again)
+    return Decoder(
+        found.container,
+        name,
+        spend=spend,
+        heard=found.heard,
+        came=found.came,
+        recorded=found.recorded,
+        times=found.times,
+        track=track,
+        others=others,
+    )
+
+
+def open_picture(
+    url: str,
+    *,
+    timeout_s: float,
+    other_hosts: Collection[str] = (),
+    closed: threading.Event | None = None,
+    ways: RtspWays | None = None,
+) -> OpenedStream:
+    """The picture of a stream; as `open_network`, and raises as that."""
+    name = masked_url(url)
+    url = encoded_url(url)
+    scheme = url.partition(":")[0].lower()
+    with _explained(name, "picture"):
+        if scheme in RTSP:
+            ways = ways or RtspWays(streams="picture", secure=scheme == "rtsps")
+            camera = Camera(url, name, timeout_s, closed)
+            container, _ = ways.open(name, camera.open_picture)
+            return OpenedStream(container)
+        options = picture_options()
+        return _open_anything(url, timeout_s, other_hosts, closed, options, what="picture")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStream:
+    """What is at an address. heard, came, recorded, times: see `Decoder`."""
+
+    container: InputContainer
+    heard: Callable[[], None] = lambda: None
+    came: Callable[[int], None] = lambda _size: None
+    recorded: bool = False
+    times: HlsTimes | None = None
+
+
+@contextmanager
+def _explained(name: str, what: str) -> Iterator[None]:
+    """Raise what went wrong as an UnavailableError about `name`. what: is looked for there."""
+    try:
+        yield
     except av.error.HTTPClientError as error:  # of RTSP too
         raise RefusedError(f"{name}: {reason(error)}") from None
     except av.error.InvalidDataError:
         raise UnavailableError(
-            f"{name}: this is no audio that FFmpeg can read; of a page, or a list of addresses "
+            f"{name}: this is no {what} that FFmpeg can read; of a page, or a list of addresses "
             "(.m3u, .pls), give the address in it"
         ) from None
     except (av.error.FFmpegError, UnicodeError) as error:
         raise UnavailableError(f"{name}: {reason(error)}") from None
     except UnavailableError as error:
         raise type(error)(f"{name}: {error}") from None
-    return Decoder(
-        container,
-        name,
-        spend=spend,
-        heard=heard,
-        came=came,
-        recorded=recorded,
-        times=times,
-        track=track,
-    )
+
+
+def _open_anything(
+    url: str,
+    timeout_s: float,
+    other_hosts: Collection[str],
+    closed: threading.Event | None,
+    options: dict[str, str],
+    *,
+    what: str = "audio",
+    again: bool = False,
+) -> OpenedStream:
+    """What is at an address, but a camera's. options: for FFmpeg. what: is waited for."""
+    scheme = url.partition(":")[0].lower()
+    if scheme in {"http", "https"}:
+        hosts = other_hosts
+        fetcher = Fetcher(url, timeout_s=timeout_s, other_hosts=hosts, closed=closed, what=what)
+        times = HlsTimes()
+        container, recorded = _open_http(fetcher, timeout_s, times, options, again=again)
+        return OpenedStream(container, fetcher.heard, fetcher.check, recorded, times)
+    silence = SilenceLimits(timeout_s, closed, what)
+    container = _open_other(url, scheme, timeout_s, options)
+    return OpenedStream(container, silence.heard, silence.spend)
 
 
 def _open_http(
-    fetcher: Fetcher, timeout_s: float, times: HlsTimes, *, again: bool
+    fetcher: Fetcher, timeout_s: float, times: HlsTimes, options: dict[str, str], *, again: bool
 ) -> tuple[InputContainer, bool]:
     """What is at the fetcher's address, and whether that is known to have an end."""
     limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
     body = fetcher.main()
     playlist = _is_playlist(body)
-    options = {
-        **common_options(),
+    options |= {
         # Every address is opened by `nested` then, none on a connection that is kept.
         "http_persistent": "0",
         "http_multiple": "0",
@@ -233,16 +292,12 @@ def _is_playlist(body: HttpBody) -> bool:
     return False
 
 
-def _open_other(url: str, scheme: str, timeout_s: float) -> InputContainer:
+def _open_other(url: str, scheme: str, timeout_s: float, options: dict[str, str]) -> InputContainer:
     protocols = _PROTOCOLS.get(scheme)
     if protocols is None:
         kinds = ", ".join(sorted({"http", "https", *RTSP, *_PROTOCOLS}))
         raise UnavailableError(f"addresses of the kind {scheme}:// are not taken; {kinds} are")
-    options = {
-        **common_options(),
-        "protocol_whitelist": protocols,
-        "format_whitelist": formats_that_stay(),
-    }
+    options |= {"protocol_whitelist": protocols, "format_whitelist": formats_that_stay()}
     return av.open(url, options=options, timeout=(timeout_s, timeout_s))
 
 

@@ -17,10 +17,16 @@ from pe_stream.errors import RefusedError, UnavailableError
 log = logging.getLogger(__name__)
 
 Transport = Literal["auto", "tcp", "udp", "http"]
-Streams = Literal["auto", "audio", "all"]
+Streams = Literal["auto", "audio", "all", "picture"]
 
 _TRANSPORTS: dict[Transport, tuple[Transport, ...]] = {"auto": ("tcp", "udp")}
 _STREAMS: dict[Streams, tuple[Streams, ...]] = {"auto": ("audio", "all")}
+_MEDIA: dict[Streams, str] = {"audio": "audio", "all": "audio+video", "picture": "video"}
+_WORDS: dict[Streams, str] = {
+    "audio": "audio alone",
+    "all": "the whole stream",
+    "picture": "the picture alone",
+}
 
 SHORT_S = 30.0
 """A connection that brought less sound (s) may have ended because of how it was asked for."""
@@ -76,15 +82,14 @@ class RtspWay:
     streams: Streams
 
     def __str__(self) -> str:
-        what = "audio alone" if self.streams == "audio" else "the whole stream"
-        return f"{what} over {self.transport.upper()}"
+        return f"{_WORDS[self.streams]} over {self.transport.upper()}"
 
     @property
     def options(self) -> dict[str, str]:
         """For FFmpeg's demuxer."""
         return {
             "rtsp_transport": self.transport,
-            "allowed_media_types": "audio" if self.streams == "audio" else "audio+video",
+            "allowed_media_types": _MEDIA[self.streams],
             "analyzeduration": str(_ANALYSED_US),
         }
 
@@ -98,13 +103,21 @@ class RtspWays:
     """What is known of one camera, over all its connections; used by one connection at a time."""
 
     def __init__(
-        self, transport: Transport = "auto", streams: Streams = "auto", *, secure: bool = False
+        self,
+        transport: Transport = "auto",
+        streams: Streams = "auto",
+        *,
+        secure: bool = False,
+        pictures: bool = False,
     ) -> None:
-        """Begin with what is usual. secure: `rtsps`, which goes over TCP alone."""
+        """Begin with what is usual. secure: `rtsps`, which goes over TCP alone.
+
+        pictures: they are wanted with the sound, so all is asked for before audio alone is.
+        """
         transports = ("tcp",) if secure else _TRANSPORTS.get(transport, (transport,))
-        self._ways = [
-            RtspWay(each, what) for each in transports for what in _STREAMS.get(streams, (streams,))
-        ]
+        asked = _STREAMS.get(streams, (streams,))
+        order = asked[::-1] if pictures else asked
+        self._ways = [RtspWay(each, what) for each in transports for what in order]
         self._longest_s: dict[RtspWay, float] = {}
         self._short = 0
         self._told = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from pe_stream.audio.filtering import FilterSpec, SoundFilter
 from pe_stream.audio.limits import LiveLimits
@@ -15,6 +15,9 @@ from pe_stream.audio.rtsp import RtspSpec, RtspWays
 from pe_stream.config.addresses import is_network, is_rtsp, is_secure_rtsp
 from pe_stream.core.types import AudioChunk
 from pe_stream.errors import ConfigError
+
+if TYPE_CHECKING:  # nothing of pictures is imported where none are wanted
+    from pe_stream.audio.camera_pictures import CameraPictures
 
 
 class SourceSpec(FilterSpec, Protocol):
@@ -110,16 +113,18 @@ def open_source(
     limits: LiveLimits | None = None,
     ways: RtspWays | None = None,
     sound_filter: SoundFilter | None = None,
+    pictures: CameraPictures | None = None,
 ) -> Source:
     """The source that `spec` describes; its first sample gets the index `first_sample`.
 
     at_s: when the sample before `first_sample` was made (monotonic), for a source that is opened
     again: the index advances by what has been lost since. limits, ways: what a stream has left of
     them, and what is known of a camera, over all its connections. sound_filter: filters and gain,
-    which may be set otherwise later; by default they are as the settings say. Raises
-    UnavailableError for a file that cannot be read; what may be absent raises it while iterating.
+    which may be set otherwise later; by default they are as the settings say. pictures: where those
+    of a stream are kept; default: none are decoded. Raises UnavailableError for a file that cannot
+    be read; what may be absent raises it while iterating.
     """
-    source = _open(spec, first_sample, at_s, limits, ways)
+    source = _open(spec, first_sample, at_s, limits, ways, pictures=pictures)
     if sound_filter is None:
         sound_filter = SoundFilter(source.describe, spec)
         if not str(sound_filter):
@@ -133,6 +138,8 @@ def _open(
     at_s: float | None,
     limits: LiveLimits | None,
     ways: RtspWays | None,
+    *,
+    pictures: CameraPictures | None,
 ) -> Source:
     if spec.microphone is not None:
         return Microphone(
@@ -159,10 +166,14 @@ def _open(
         other_hosts=spec.other_hosts,
         limits=limits,
         ways=ways or (ways_of(spec) if camera else None),
+        pictures=pictures,
     )
 
 
-def ways_of(spec: SourceSpec) -> RtspWays:
-    """Nothing known of a camera yet, but how it may be asked."""
+def ways_of(spec: SourceSpec, *, pictures: bool = False) -> RtspWays:
+    """Nothing known of a camera yet, but how it may be asked.
+
+    pictures: they are wanted in the same connection.
+    """
     secure = spec.url is not None and is_secure_rtsp(spec.url)
-    return RtspWays(spec.rtsp.transport, spec.rtsp.streams, secure=secure)
+    return RtspWays(spec.rtsp.transport, spec.rtsp.streams, secure=secure, pictures=pictures)

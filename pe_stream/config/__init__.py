@@ -13,6 +13,7 @@ from pe_stream.config.metrics import MetricsSettings
 from pe_stream.config.model import ModelSettings
 from pe_stream.config.mqtt import PASSWORD_VARIABLE, MqttSettings, TlsSettings
 from pe_stream.config.notifications import SIGNATURE, NotificationSettings, shown
+from pe_stream.config.pictures import PictureSettings
 from pe_stream.config.search import SearchSettings
 from pe_stream.config.second_opinion import SecondOpinionSettings
 from pe_stream.config.settings import Settings, config_schema, default_node
@@ -37,6 +38,7 @@ __all__ = [
     "ModelSettings",
     "MqttSettings",
     "NotificationSettings",
+    "PictureSettings",
     "ScheduleSettings",
     "SearchSettings",
     "SecondOpinionSettings",

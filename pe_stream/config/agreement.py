@@ -12,8 +12,12 @@ from typing import Any
 from pydantic import ValidationInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from pe_stream.config.second_opinion import SecondOpinionSettings
 from pe_stream.config.sources import SourceSettings
 from pe_stream.core.messages import slug
+
+SPARE_S = 2.0
+"""Pictures are looked for so long (s) after the last of them has come."""
 
 
 def slug_clashes(sections: object) -> list[InitErrorDetails]:
@@ -136,6 +140,28 @@ def opinionless(sections: object, info: ValidationInfo) -> list[InitErrorDetails
         for name, section in (sections.items() if isinstance(sections, Mapping) else ())
         if (value := _get(section, "min_opinion")) is not None
     ]
+
+
+def unlooked_at(
+    sources: Mapping[str, SourceSettings], second: SecondOpinionSettings | None
+) -> list[InitErrorDetails]:
+    """Pictures that nobody would look at, or that are gone before anybody does."""
+    problems: list[InitErrorDetails] = []
+    for name, source in sources.items():
+        picture = source.picture
+        if picture is None:
+            continue
+        if second is None:
+            said = "pictures are for second opinions: set second_opinion.checkpoint"
+            loc: tuple[str, ...] = ("sources", name, "picture")
+        elif (least_s := second.before_s + second.after_s + SPARE_S) > picture.keep_s:
+            said = f"second opinions look at pictures of {least_s:g} s: keep as many, or more"
+            loc = ("sources", name, "picture", "keep_s")
+        else:
+            continue
+        error = PydanticCustomError("pictures", "{said}", {"said": said})
+        problems.append(InitErrorDetails(type=error, loc=loc, input=None))
+    return problems
 
 
 def _lists(sections: object, key: str) -> Iterator[tuple[str, list[Any] | tuple[Any, ...]]]:

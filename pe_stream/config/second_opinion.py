@@ -51,8 +51,7 @@ class SecondOpinionSettings(Section):
     """Seconds after it."""
 
     pictures: Annotated[int, Field(ge=1, le=16)] = 8
-    """Pictures of them that are looked at, at most, where a source has pictures: so far, live
-    sources have none."""
+    """Pictures of them that are looked at, at most, where a source has a `picture`."""
 
     wait_s: Annotated[float, Field(ge=1, le=3600)] = 60.0
     """Seconds after which an opinion that is not there yet is given up."""

@@ -13,6 +13,7 @@ from pydantic import (
     ValidationInfo,
     ValidatorFunctionWrapHandler,
     field_validator,
+    model_validator,
 )
 from pydantic_core import InitErrorDetails
 
@@ -255,6 +256,13 @@ class Settings(Section):
             if labels is not None:
                 _require_labels(key, names, labels)
         return value
+
+    @model_validator(mode="after")
+    def _pictures_are_looked_at(self) -> Self:
+        problems = agreement.unlooked_at(self.sources, self.second_opinion)
+        if problems:
+            raise ValidationError.from_exception_data("settings", problems, hide_input=True)
+        return self
 
 
 def config_schema() -> dict[str, Any]:

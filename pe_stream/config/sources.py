@@ -24,6 +24,7 @@ from pe_stream.config.addresses import (
     is_secure_rtsp,
     masked_url,
 )
+from pe_stream.config.pictures import PictureSettings
 from pe_stream.config.values import Matching, Microphone, PathText, Section, none_is_empty
 
 OtherHost = Annotated[
@@ -48,8 +49,9 @@ class RtspSettings(Section):
     udp where the camera refuses that."""
 
     streams: Literal["auto", "audio", "all"] = "auto"
-    """What the camera is asked for: audio alone, or all, of which the picture is thrown away; auto:
-    audio, and all where nothing comes of it or the camera hangs up."""
+    """What the camera is asked for: audio alone, or all, of which the picture is thrown away unless
+    `picture` is set; auto: audio, and all where nothing comes of it or the camera hangs up, or
+    where the picture is wanted."""
 
     timeout_s: Annotated[float, Field(ge=1, le=120)] = 10.0
     """How long opening may take, and every silence after it."""
@@ -90,6 +92,9 @@ class SourceSettings(Section):
         BeforeValidator(none_is_empty, json_schema_input_type=RtspSettings | None),
     ] = RtspSettings()
     """RTSP only: how the camera is asked."""
+
+    picture: PictureSettings | None = None
+    """Live streams only: the camera's picture, for second opinions; default: none is decoded."""
 
     gain_db: Annotated[float, Field(ge=-60, le=60)] = 0.0
     """How much louder the sound is made, in dB; negative is quieter. What that takes beyond full
@@ -148,6 +153,23 @@ class SourceSettings(Section):
             raise ValueError("rtsp is for addresses that begin with rtsp:// or rtsps://")
         if is_secure_rtsp(url) and value.transport in {"udp", "http"}:
             raise ValueError("rtsps goes over TCP alone: leave out rtsp.transport")
+        return value
+
+    @field_validator("picture")
+    @classmethod
+    def _picture_of_a_camera(
+        cls, value: PictureSettings | None, info: ValidationInfo
+    ) -> PictureSettings | None:
+        if value is None:
+            return None
+        url, asked = info.data.get("url") or "", info.data.get("rtsp")
+        if not is_network(url):
+            raise ValueError("picture is for live streams, such as a camera's, given as `url`")
+        if value.url is None and asked is not None and asked.streams == "audio":
+            raise ValueError(
+                "rtsp.streams: audio leaves out the picture: set picture.url, or rtsp.streams to "
+                "all or auto"
+            )
         return value
 
     @field_validator("lowpass_hz")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from pe_stream.core.detector import Heard
-from pe_stream.core.opinion import excerpt
+from pe_stream.core.opinion import choose, excerpt
+from pe_stream.core.picture_ring import CameraPicture
 from pe_stream.core.ring import Ring
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase, Samples
 
@@ -20,13 +21,19 @@ sound is gone, what has just been heard stands for it."""
 class EventExcerpt:
     """The sound around an event's peak. samples: (n,); none where it is gone.
 
-    span_s: from its first to its last second, counted as the event's `onset_s`.
+    span_s: from its first to its last second, counted as the event's `onset_s`. pictures: JPEGs
+    of that time, in order; none where there were none.
     """
 
     event_id: str
     label: str
     samples: Samples
     span_s: tuple[float, float]
+    pictures: tuple[bytes, ...] = ()
+
+
+PicturesBetween = Callable[[int, int], Sequence[CameraPicture]]
+"""The pictures of a source from one absolute sample up to another, in their order."""
 
 
 class EventExcerpts:
@@ -36,9 +43,16 @@ class EventExcerpts:
     its highest score so far, once so much has been heard after that, or the segment ends.
     """
 
-    def __init__(self, before: int, after: int) -> None:
-        """before, after: samples around a peak."""
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        pictures: PicturesBetween = lambda _begin, _end: (),
+        most: int = 0,
+    ) -> None:
+        """before, after: samples around a peak. pictures: of the source; most: that are taken."""
         self._before, self._after = before, after
+        self._pictures, self._most = pictures, most
         self._ring = Ring(before + after + LATEST)
         self._segment = -1
         self._waiting: dict[str, Event] = {}
@@ -68,15 +82,27 @@ class EventExcerpts:
             begin, end = max(begin, self._ring.start), min(end, self._ring.end)
             end = max(begin, end)  # all of it may be gone
             span_s = self._seconds(begin), self._seconds(end)
-            found.append(EventExcerpt(event.id, event.label, self._ring.read(begin, end), span_s))
+            samples = self._ring.read(begin, end)
+            seen = self._seen(begin, end, self._peak(event))
+            found.append(EventExcerpt(event.id, event.label, samples, span_s, seen))
         return found
+
+    def _seen(self, begin: int, end: int, peak: int) -> tuple[bytes, ...]:
+        """The pictures that stand for these samples: the one nearest to the peak is among them."""
+        there = self._pictures(begin, end)
+        chosen = choose([each.sample for each in there], self._most, peak)
+        return tuple(there[i].jpeg for i in chosen)
+
+    def _peak(self, event: Event) -> int:
+        """Absolute sample."""
+        peak = self._segment + round(event.peak_s * SAMPLE_RATE)
+        if peak < self._ring.start:  # of a pattern, which may take minutes
+            peak = self._ring.end - self._after
+        return peak
 
     def _span(self, event: Event) -> tuple[int, int]:
         """First and last sample (exclusive), absolute."""
-        peak = round(event.peak_s * SAMPLE_RATE)
-        if self._segment + peak < self._ring.start:  # of a pattern, which may take minutes
-            peak = self._ring.end - self._after - self._segment
-        begin, end = excerpt(peak, self._before, self._after)
+        begin, end = excerpt(self._peak(event) - self._segment, self._before, self._after)
         return self._segment + begin, self._segment + end
 
     def _seconds(self, sample: int) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pe_stream.core.ledger import Account
 from pe_stream.core.level_meter import SoundLevel
+from pe_stream.core.picture_ring import PictureStatus
 
 OFTEN = 1.0
 """More breaks a minute are told in words."""
@@ -22,6 +23,7 @@ class SourceStatus:
     level: of the last second, None while there is none, or where it is not measured.
     engine_reason: why the engine gives no scores at present, in words, None while it does or is
     here; engine_away_s: for how long (s); waits: how often it was seen to wait for the engine.
+    picture: how its picture does; None where it is not looked at.
     """
 
     account: Account
@@ -35,6 +37,7 @@ class SourceStatus:
     engine_reason: str | None = None
     engine_away_s: float = 0.0
     waits: int = 0
+    picture: PictureStatus | None = None
 
     @property
     def reason(self) -> str | None:

@@ -43,7 +43,8 @@ class Health:
         untaken_reason: what the broker does not take. opinions: None where nobody gives any.
         """
         why = status.reason, unavailable_reason, shortage, untaken_reason, status.engine_reason
-        now = (status.account.state, *why, None if opinions is None else opinions.reason)
+        picture = None if status.picture is None else status.picture.reason
+        now = status.account.state, *why, None if opinions is None else opinions.reason, picture
         if now == self._told and now_s < self._next_s:
             return None
         self._told, self._next_s = now, now_s + HEALTH_S
@@ -83,4 +84,5 @@ class Health:
             "engine": "ok" if status.engine_reason is None else redacted(status.engine_reason),
             "engine_away_s": status.engine_away_s,
             "second_opinion": opinions and ("ok" if opinions.reason is None else opinions.reason),
+            "picture": status.picture and redacted(status.picture.reason or "ok"),
         }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pe_stream.config import SecondOpinionSettings
 from pe_stream.core.detector import Heard
 from pe_stream.core.listener import Listener
 from pe_stream.core.opinion import OpinionStatus
-from pe_stream.core.opinion_requests import EventExcerpts
+from pe_stream.core.opinion_requests import EventExcerpts, PicturesBetween
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase, SecondOpinion
 from pe_stream.daemon.active_labels import ActiveLabels
 from pe_stream.pipeline.live import Live
@@ -30,16 +30,23 @@ class LiveOpinions(Listener):
         live: Live,
         listeners: Listener,
         on_failure: Callable[[BaseException], None],
+        *,
+        pictures: Mapping[str, PicturesBetween],
     ) -> None:
         """Prepare; nothing is asked before `start`.
 
         labels: those in force. live: has the scoring thread. listeners: told of opinions, on that.
-        on_failure: see OpinionService.
+        on_failure: see OpinionService. pictures: by source, of those that have any.
         """
+        self._pictures, self._most = pictures, settings.pictures
         self._labels, self._live, self._listeners = labels, live, listeners
         self._around = round(settings.before_s * SAMPLE_RATE), round(settings.after_s * SAMPLE_RATE)
         self._service = OpinionService(
-            settings, lambda: labels.settings.asked_labels, self._answered, on_failure
+            settings,
+            lambda: labels.settings.asked_labels,
+            self._answered,
+            on_failure,
+            sees=bool(pictures),
         )
         self._excerpts: dict[str, EventExcerpts] = {}
         # Events that go on, or are being asked about; as they were last told.
@@ -88,7 +95,8 @@ class LiveOpinions(Listener):
 
     def _of(self, source: str) -> EventExcerpts:
         if source not in self._excerpts:
-            self._excerpts[source] = EventExcerpts(*self._around)
+            seen = (self._pictures[source], self._most) if source in self._pictures else ()
+            self._excerpts[source] = EventExcerpts(*self._around, *seen)
         return self._excerpts[source]
 
     def _answered(self, event_id: str, opinion: SecondOpinion | None) -> None:

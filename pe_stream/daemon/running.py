@@ -20,9 +20,11 @@ from pe_stream.config.edit import ConfigFile
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.messages import Topics
 from pe_stream.core.opinion import OpinionStatus
+from pe_stream.core.source_status import SourceStatus
 from pe_stream.daemon.active_labels import ActiveLabels, labels_by_source
 from pe_stream.daemon.breaks import Breaks
 from pe_stream.daemon.calibrations import Calibrations
+from pe_stream.daemon.event_store import open_store
 from pe_stream.daemon.health import Health
 from pe_stream.daemon.lateness import Lateness
 from pe_stream.daemon.listeners import EventLog, Listeners
@@ -37,6 +39,7 @@ from pe_stream.outputs.metrics import Metrics, Readings
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 from pe_stream.outputs.notifications import Notifications
 from pe_stream.pipeline.live import Live
+from pe_stream.pipeline.live_pictures import LivePictures
 from pe_stream.pipeline.openers import filters_of, openers, refilter
 from pe_stream.pipeline.scorer import Scorer, live_engine
 from pe_stream.storage import clips as clips_module
@@ -44,7 +47,6 @@ from pe_stream.storage import events as events_module
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embeddings import EmbeddingStore
 from pe_stream.storage.event_queries import EventQueries
-from pe_stream.storage.events import EventStore
 from pe_stream.storage.scores import ScoreStore
 from pe_stream.web.daemon_view import Broker, DaemonView
 from pe_stream.web.recent_embeddings import RecentEmbeddings
@@ -99,14 +101,15 @@ class Running:
         self._notifications = given.notifications
         self._recent = RecentEmbeddings()
         self._metrics = Metrics(settings.metrics, on_failure=died)
-        self._store = _open_store(stack, settings, died)
+        self._store = open_store(stack, settings, died)
         self._clips = Clips(
             settings.clips, on_failure=died, on_done=self._clip_done, judged=self._judged
         )
         self._listeners = Listeners(given.failed, self._clips.named)
         filters = filters_of(settings)
+        self._pictures = LivePictures(settings, died)
         self._live = Live(
-            openers(settings, filters),
+            openers(settings, filters, self._pictures.of),
             scorer,
             self._listeners,
             node=settings.node,
@@ -139,6 +142,7 @@ class Running:
             self._live,
             self._listeners,
             notifications=self._notifications,
+            pictures=self._pictures,
             on_failure=died,
         )
         self._mqtt = self._connect(stack, died)
@@ -184,7 +188,7 @@ class Running:
 
     def tick(self, now_s: float) -> None:
         """See to what is due, about once a second. now_s: monotonic."""
-        statuses = self._live.statuses
+        statuses = self._statuses
         self._watchdog.check(statuses)
         self._lateness.check(statuses, now_s)
         self._breaks.check(statuses, now_s)
@@ -205,7 +209,7 @@ class Running:
         """Tell the health of sources where it is time. now_s: monotonic; `inf` is always."""
         store, resources = self._unavailable_reason, self._resources.shortage
         untaken = self._mqtt.publisher.untaken_reason
-        for source, status in self._live.statuses.items():
+        for source, status in self._statuses.items():
             told = self._health[source].due(
                 status, store, resources, now_s, untaken, opinions=self._opinion_status
             )
@@ -216,6 +220,11 @@ class Running:
         """Tell everybody how the last run's open events end, as soon as the store knows them."""
         if unfinished := self._mqtt.go_on():
             self._live.tell(unfinished)
+
+    @property
+    def _statuses(self) -> Mapping[str, SourceStatus]:
+        """How each source does; on any thread."""
+        return self._pictures.added_to(self._live.statuses)
 
     @property
     def _opinion_status(self) -> OpinionStatus | None:
@@ -291,7 +300,7 @@ class Running:
         if settings.search.enabled:
             kept["heard"] = self._embeddings.status
         readings = Readings(
-            sources=lambda: self._live.statuses,
+            sources=lambda: self._statuses,
             publisher=self._mqtt.publisher,
             notifications=self._notifications,
             clips=self._clips.counts,
@@ -321,7 +330,7 @@ class Running:
                 status, store, resources, untaken, opinions=self._opinion_status
             )
             | {"sound_level": status.level and status.level.to_dict()}
-            for source, status in self._live.statuses.items()
+            for source, status in self._statuses.items()
         }
 
     def _clip_done(self, event_id: str, path: Path | None) -> None:
@@ -333,18 +342,3 @@ class Running:
     def _judged(self) -> Collection[str] | None:
         """Events whose clips are kept for good; on the thread that writes clips."""
         return () if self._store is None else self._store.judged()
-
-
-def _open_store(
-    stack: ExitStack, settings: Settings, on_failure: Callable[[BaseException], None]
-) -> EventStore | None:
-    if not settings.store.enabled:
-        return None
-    store = EventStore(
-        events_module.path_of(settings.store),
-        keep_days=settings.store.keep_days,
-        limit=settings.mqtt.queue,
-        on_failure=on_failure,
-    )
-    stack.callback(store.close)
-    return store

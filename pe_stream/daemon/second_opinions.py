@@ -11,6 +11,7 @@ from pe_stream.daemon.active_labels import ActiveLabels
 from pe_stream.daemon.listeners import Listeners
 from pe_stream.outputs.notifications.notifications import Notifications
 from pe_stream.pipeline.live import Live
+from pe_stream.pipeline.live_pictures import LivePictures
 
 if TYPE_CHECKING:
     from pe_stream.daemon.live_opinions import LiveOpinions
@@ -24,20 +25,24 @@ def second_opinions(
     listeners: Listeners,
     *,
     notifications: Notifications,
+    pictures: LivePictures,
     on_failure: Callable[[BaseException], None],
 ) -> LiveOpinions | None:
     """Begin to load what gives them, which `stack` ends; None without settings.
 
-    It is to be one of the listeners, before `notifications`, which wait for it. on_failure: called
-    with what ended its thread, if that was an error of ours.
+    It is to be one of the listeners, before `notifications`, which wait for it. pictures: begin to
+    be fetched, too. on_failure: called with what ended its thread, if that was an error of ours.
     """
     if settings is None:
         return None
     from pe_stream.daemon.live_opinions import LiveOpinions
 
-    made = LiveOpinions(settings, labels, live, listeners, on_failure)
+    seen = {source: each.between for source, each in pictures.of.items()}
+    made = LiveOpinions(settings, labels, live, listeners, on_failure, pictures=seen)
     listeners.complete_by(made.completed)
     notifications.awaits_opinion = made.awaits
     made.start()
     stack.callback(made.stop)
+    pictures.start()
+    stack.callback(pictures.stop)
     return made

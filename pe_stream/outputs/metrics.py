@@ -220,6 +220,12 @@ class _Now(Collector):
             labels=["source"],
         )
         away = _gauge("engine_away_seconds", "How long an engine elsewhere has not answered.")
+        picture_ok = _gauge("picture_ok", "1 while pictures of a camera come.")
+        pictures = CounterMetricFamily(
+            "pe_stream_pictures",
+            "Pictures of a camera that were kept, and packets of it that could not be decoded.",
+            labels=["source", "fate"],
+        )
         breaking = _gauge("breaks_per_minute", "The same of the last five minutes, a minute.")
         for source, status in statuses.items():
             account = status.account
@@ -242,7 +248,12 @@ class _Now(Collector):
             away.add_metric([source], status.engine_away_s)
             breaks.add_metric([source], account.breaks)
             breaking.add_metric([source], account.breaks_per_minute)
+            if status.picture is not None:
+                picture_ok.add_metric([source], status.picture.reason is None)
+                pictures.add_metric([source, "kept"], status.picture.kept)
+                pictures.add_metric([source, "damaged"], status.picture.damaged)
         yield from (audio, state, level, sound, rtf, waiting, stretched, away, breaks, breaking)
+        yield from (picture_ok, pictures)
 
     def _rising(self, source: str, fate: str, samples: int) -> int:
         """A counter must not fall, as what was heard does where it is dropped later."""

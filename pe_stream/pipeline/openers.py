@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from pe_stream.audio.devices import list_devices
 from pe_stream.audio.feed import Feed, Opener
@@ -14,6 +15,9 @@ from pe_stream.audio.limits import LiveLimits
 from pe_stream.audio.source import open_source, ways_of
 from pe_stream.config import Settings, SourceSettings
 from pe_stream.errors import UnavailableError
+
+if TYPE_CHECKING:  # nothing of pictures is imported where none are wanted
+    from pe_stream.audio.camera_pictures import CameraPictures
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +38,17 @@ def refilter(filters: Mapping[str, SoundFilter], sources: Mapping[str, SourceSet
 
 
 def openers(
-    settings: Settings, filters: Mapping[str, SoundFilter] | None = None
+    settings: Settings,
+    filters: Mapping[str, SoundFilter] | None = None,
+    pictures: Mapping[str, CameraPictures] | None = None,
 ) -> dict[str, Opener]:
     """The opener of each source of the settings.
 
-    filters: of each source, where they may be set otherwise later; see `filters_of`. An index of a
-    microphone is what it is now: once one is open, PortAudio counts again.
+    filters: of each source, where they may be set otherwise later; see `filters_of`. pictures:
+    where those of a source are kept; default: none are decoded. An index of a microphone is what
+    it is now: once one is open, PortAudio counts again.
     """
+    seen = pictures or {}
     sound_filters = filters_of(settings) if filters is None else filters
     ids: dict[int, str] = {}
     if any(isinstance(spec.microphone, int) for spec in settings.sources.values()):
@@ -51,7 +59,10 @@ def openers(
         if isinstance(spec.microphone, int):
             known = ids.get(spec.microphone, spec.microphone)
             spec = spec.model_copy(update={"microphone": known})
-        limits, ways = LiveLimits(), ways_of(spec)  # they outlive its connections
+        kept = seen.get(name)
+        beside = kept is not None and spec.picture is not None and spec.picture.url is None
+        # They outlive its connections.
+        limits, ways = LiveLimits(), ways_of(spec, pictures=beside)
         return lambda sample, at_s: open_source(
             spec,
             first_sample=sample,
@@ -59,6 +70,7 @@ def openers(
             limits=limits,
             ways=ways,
             sound_filter=sound_filters[name],
+            pictures=kept,
         )
 
     return {name: opener(name, spec) for name, spec in settings.sources.items()}

@@ -5,6 +5,8 @@ It ends with its standard input.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import json
 import logging
 import os
@@ -24,7 +26,7 @@ from pe_stream.core.opinion import OpinionTexts
 from pe_stream.core.pipe_messages import MessageReader, message
 from pe_stream.core.types import FRAME
 from pe_stream.errors import PeStreamError
-from pe_stream.model.second_opinion import OpinionModel, load_opinion_model
+from pe_stream.model.second_opinion import OpinionModel, SquarePicture, load_opinion_model
 from pe_stream.pipeline.opinion_process import FAILED, LOG, OPINION, READY
 
 _MOST_AT_ONCE = 1 << 20
@@ -59,30 +61,44 @@ class _OpinionGiver:
         """Load it. Raises UnavailableError and ConfigError, as `load_opinion_model`."""
         told = setup.pop("texts")
         self._texts = {label: OpinionTexts(*map(tuple, texts)) for label, texts in told.items()}
-        cache = setup.pop("cache")
+        cache, sees = setup.pop("cache"), setup.pop("sees")
         self._model: OpinionModel = load_opinion_model(
             setup.pop("checkpoint"),
             [text for each in self._texts.values() for text in each.every],
             cache=None if cache is None else Path(cache),
             **setup,
         )
+        self._sees = sees and self._model.sees
+        if self._sees:
+            self._model.see()  # read now, which is no part of what an opinion takes
 
     def about(self) -> dict[str, Any]:
         """What was loaded."""
-        return {"bytes_on_disk": self._model.bytes_on_disk, "memory": _memory()}
+        on_disk = self._model.bytes_on_disk
+        return {"bytes_on_disk": on_disk, "memory": _memory(), "sees": self._sees}
 
     def of(self, asked: bytes) -> dict[str, Any]:
         """The answer to a request."""
-        head, _, sound = asked.partition(b"\n")
+        head, _, body = asked.partition(b"\n")
         about = json.loads(head)
+        ends = [*itertools.accumulate(about["sizes"])]
+        sound, *jpegs = (body[begin:end] for begin, end in itertools.pairwise([0, *ends]))
         begin_s, end_s = about["span_s"]
         begun_s = time.monotonic()
         samples = np.frombuffer(sound, np.float32)
         samples = np.pad(samples, (0, -len(samples) % FRAME))
-        scores = self._model.judge(self._model.embed(samples), self._texts[about["label"]])
+        pictures = [self._square(each) for each in jpegs]
+        vectors = self._model.embed(samples, pictures)
+        scores = self._model.judge(vectors, self._texts[about["label"]])
         took_s = time.monotonic() - begun_s
-        opinion = scores.opinion(0, (begin_s, end_s), self._model.name, took_s)
+        opinion = scores.opinion(len(pictures), (begin_s, end_s), self._model.name, took_s)
         return {"opinion": opinion.to_dict(), "memory": _memory()}
+
+    def _square(self, jpeg: bytes) -> SquarePicture:
+        """A picture as the model takes it; one that was asked about before costs nothing again."""
+        from pe_stream.audio.still import from_jpeg
+
+        return self._model.square(from_jpeg(jpeg), hashlib.sha256(jpeg).digest())
 
 
 class _ToParent(logging.Handler):

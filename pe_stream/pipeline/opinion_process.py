@@ -1,9 +1,10 @@
 """The process that gives second opinions (`pipeline.opinion_child`), as whoever starts it sees it.
 
 Messages (`core.pipe_messages`) go both ways. To it SETUP, a JSON object: what to load, and the
-texts of all labels; and ASK: a line of JSON, `label` and `span_s`, then float32 samples. From it
-LOG, a JSON object: what is logged there; READY, a JSON object, once it is loaded, or FAILED, why it
-cannot be; and OPINION, a JSON object, for each ASK.
+texts of all labels; and ASK: a line of JSON, `label`, `span_s` and `sizes`, then float32 samples
+and JPEGs, each of which has its size there (bytes). From it LOG, a JSON object: what is logged
+there; READY, a JSON object, once it is loaded, or FAILED, why it cannot be; and OPINION, a JSON
+object, for each ASK.
 """
 
 from __future__ import annotations
@@ -62,15 +63,23 @@ class OpinionCost:
 
 
 class OpinionProcess:
-    """One such process; for one thread, but for `kill`."""
+    """One such process; for one thread, but for `kill`.
+
+    sees: whether pictures are of use to it; known once it is loaded.
+    """
 
     def __init__(
         self,
         settings: SecondOpinionSettings,
         texts: Mapping[str, OpinionTexts],
         niceness: int = MOST_NICENESS,
+        *,
+        sees: bool = False,
     ) -> None:
-        """Start it. texts: by label, what will be asked about. Raises UnavailableError."""
+        """Start it. texts: by label, what will be asked about. sees: whether with pictures.
+
+        Raises UnavailableError.
+        """
         kept = {k: v for k, v in os.environ.items() if k != PASSWORD_VARIABLE}
         threads = {"OMP_NUM_THREADS": str(settings.threads)}
         try:
@@ -92,6 +101,8 @@ class OpinionProcess:
         self._setup = settings.model_dump(
             include={"checkpoint", "revision", "cache", "device", "dtype", "threads"}
         ) | {"texts": {label: [t.heard, t.seen, t.negatives] for label, t in texts.items()}}
+        self._setup["sees"] = sees
+        self.sees = False
         self.cost = OpinionCost(0, 0)
 
     def load(self) -> None:
@@ -100,6 +111,7 @@ class OpinionProcess:
         self._send(SETUP, json.dumps(self._setup).encode(), until_s=until_s)
         with _understanding():
             told = json.loads(self._answer(READY, until_s))
+            self.sees = bool(told["sees"])
             self.cost = OpinionCost(told["bytes_on_disk"], told["memory"])
 
     def opinion_on(self, excerpt: EventExcerpt, patience_s: float) -> SecondOpinion:
@@ -108,9 +120,11 @@ class OpinionProcess:
         The process is of no use after that.
         """
         until_s = time.monotonic() + patience_s
-        asked = {"label": excerpt.label, "span_s": excerpt.span_s}
+        pictures = excerpt.pictures if self.sees else ()
+        sizes = [len(each) for each in (excerpt.samples.tobytes(), *pictures)]
+        asked = {"label": excerpt.label, "span_s": excerpt.span_s, "sizes": sizes}
         head = json.dumps(asked).encode() + b"\n"
-        self._send(ASK, head, excerpt.samples.tobytes(), until_s=until_s)
+        self._send(ASK, head, excerpt.samples.tobytes(), *pictures, until_s=until_s)
         with _understanding():
             told = json.loads(self._answer(OPINION, until_s))
             self.cost = OpinionCost(self.cost.on_disk, told["memory"])

@@ -46,7 +46,8 @@ class OpinionService:
 
     labels: those in force that are asked about, by name. told: called with an event's id and the
     opinion on it, None where there will be none; on the thread, or on that of who asks. on_failure:
-    called with what ended the thread, if that was an error of ours.
+    called with what ended the thread, if that was an error of ours. sees: whether there may be
+    pictures.
     """
 
     def __init__(
@@ -55,9 +56,12 @@ class OpinionService:
         labels: Callable[[], Mapping[str, LabelSettings]],
         told: Callable[[str, SecondOpinion | None], None],
         on_failure: Callable[[BaseException], None],
+        *,
+        sees: bool = False,
     ) -> None:
         """Prepare; no process is started before `start`."""
         self._settings, self._labels, self._told = settings, labels, told
+        self._sees = sees
         # Full (MOST_WAITING) when many events come at once: the oldest is given up, and counted.
         self._queue = OpinionQueue(MOST_WAITING, settings.wait_s)
         self._changed = threading.Condition()  # guards the queue, the status and the process
@@ -120,7 +124,7 @@ class OpinionService:
         Returns where it has to be told of other labels, raises UnavailableError where it fails.
         """
         texts = _texts_of(self._labels())
-        process = OpinionProcess(self._settings, texts)
+        process = OpinionProcess(self._settings, texts, sees=self._sees)
         try:
             with self._changed:
                 self._process = process
@@ -128,6 +132,10 @@ class OpinionService:
                     return
             process.load()
             log.info("second opinions by %s", self._settings.checkpoint)
+            if self._sees and not process.sees:
+                log.warning(
+                    "%s hears and does not see: pictures are of no use", self._settings.checkpoint
+                )
             self._note(reason=None)
             while not self._stopping:
                 self._wait(lambda: len(self._queue) > 0, _TURN_S)

@@ -14,7 +14,8 @@ import numpy as np
 
 from pe_stream.audio import media
 from pe_stream.audio.decode import NoTrackError
-from pe_stream.audio.film import Film, NoPictureError
+from pe_stream.audio.film import Film
+from pe_stream.audio.picture_track import NoPictureError
 from pe_stream.config import ModelSettings
 from pe_stream.core.opinion import OpinionTexts, choose, excerpt
 from pe_stream.core.ring import Ring

@@ -134,6 +134,7 @@ class SourceHealth(BaseModel):
 
     sound_level: of the last second; null while there is none, or where it is not measured.
     second_opinion: "ok", or why there are none at present; null where nobody is asked.
+    picture: "ok", or why there is none at present; null where it is not looked at.
     """
 
     name: str
@@ -149,6 +150,7 @@ class SourceHealth(BaseModel):
     engine: str
     engine_away_s: float
     second_opinion: str | None
+    picture: str | None
     labels: list[str]
     gain_db: float
     highpass_hz: float | None

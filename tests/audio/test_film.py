@@ -11,8 +11,9 @@ from audio.films import Drawn
 from sounds import noise, write_float_wav
 
 from pe_stream.audio import film, media
-from pe_stream.audio.film import Film, FilmPicture, NoPictureError
+from pe_stream.audio.film import Film, FilmPicture
 from pe_stream.audio.limits import TooCostlyError
+from pe_stream.audio.picture_track import NoPictureError
 from pe_stream.errors import UnavailableError
 
 
