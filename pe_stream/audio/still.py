@@ -43,6 +43,11 @@ def to_jpeg(frame: VideoFrame) -> bytes:
     return b"".join(bytes(each) for each in (*encoder.encode(small), *encoder.encode(None)))
 
 
+def encode_rgb(rgb: NDArray[np.uint8]) -> bytes:
+    """A picture (height, width, 3), red first, likewise."""
+    return to_jpeg(VideoFrame.from_ndarray(rgb, format="rgb24"))
+
+
 def from_jpeg(jpeg: bytes) -> NDArray[np.uint8]:
     """What `to_jpeg` made: (height, width, 3), red first. Raises ValueError where it is not."""
     try:

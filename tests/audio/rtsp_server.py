@@ -1,6 +1,8 @@
 """A live RTSP server, GStreamer's: run by the system's Python, which has its bindings.
 
 python3 rtsp_server.py PORT     rtsp://127.0.0.1:PORT/live: a tone of 1 kHz in Opus, for ever
+python3 rtsp_server.py PORT FILM     likewise a film (.mkv, H.264 and MP2) from its beginning, which
+                                     all see that ask for it meanwhile
 """
 
 from __future__ import annotations
@@ -18,14 +20,20 @@ LAUNCH = (
     "! opusenc ! rtpopuspay name=pay0 pt=96 )"
 )
 
+FILM = (
+    "( filesrc location={} ! matroskademux name=film "
+    "film. ! queue ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=1 "
+    "film. ! queue ! mpegaudioparse ! rtpmpapay name=pay1 pt=14 )"
+)
 
-def main(port: str) -> None:
+
+def main(port: str, film: str = "") -> None:
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(port)
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(LAUNCH)
+    factory.set_launch(FILM.format(film) if film else LAUNCH)
     factory.set_shared(True)
     server.get_mount_points().add_factory("/live", factory)
     if not server.attach(None):
@@ -34,4 +42,4 @@ def main(port: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

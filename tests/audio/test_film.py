@@ -10,7 +10,7 @@ import pytest
 from audio.films import Drawn
 from sounds import noise, write_float_wav
 
-from pe_stream.audio import film, media
+from pe_stream.audio import media
 from pe_stream.audio.film import Film, FilmPicture
 from pe_stream.audio.limits import TooCostlyError
 from pe_stream.audio.picture_track import NoPictureError
@@ -148,7 +148,7 @@ def test_what_has_no_picture_says_so(case: str, tmp_path: Path) -> None:
 
 def test_large_pictures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Drawn(sound=False, seconds=1.0, flash_s=0.5).save(tmp_path / "a.mp4")
-    monkeypatch.setattr(film, "MOST_PIXELS", 96 * 64 - 1)
+    monkeypatch.setattr("pe_stream.audio.picture_track.MOST_PIXELS", 96 * 64 - 1)
     with pytest.raises(NoPictureError, match="h264, 96 x 64"):
         Film(str(path))
 

@@ -11,14 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from audio.camera_films import CameraFilm, shown_s
 from mosquitto import wait_until
 from ports import free_port
 from timing import within
 
 from pe_stream.audio.feed import Feed, Mark
 from pe_stream.audio.source import Source, open_source
-from pe_stream.config import SourceSettings
+from pe_stream.audio.still import from_jpeg
+from pe_stream.config import Settings, SourceSettings
 from pe_stream.core.types import AudioChunk
+from pe_stream.pipeline.live_pictures import LivePictures
+from pe_stream.pipeline.openers import openers
 
 pytestmark = pytest.mark.realtime
 
@@ -37,9 +41,9 @@ class Camera:
         self.url = f"rtsp://127.0.0.1:{self.port}/live"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *film: Path) -> None:
         script = Path(__file__).parent / "rtsp_server.py"
-        self._process = subprocess.Popen([PYTHON, str(script), str(self.port)])
+        self._process = subprocess.Popen([PYTHON, str(script), str(self.port), *map(str, film)])
 
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -135,3 +139,53 @@ def test_a_camera_that_stops_freezes_and_comes_back(camera: Camera) -> None:
         listener.feed.stop()
         listener.feed.join(5)
     assert listener.failures == []
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_pictures_of_a_camera_lie_where_its_sound_does(
+    camera: Camera, tmp_path: Path, *, own: bool
+) -> None:
+    """In the same session, and in one of their own."""
+    film = CameraFilm(seconds=10.0, container="matroska", loud=5.0)
+    film.save(tmp_path / "film.mkv")
+    camera.start(tmp_path / "film.mkv")
+    picture = {"fps": 5.0} | ({"url": camera.url} if own else {})
+    settings = Settings.model_validate(
+        {
+            "sources": {"porch": {"url": camera.url, "picture": picture}},
+            "labels": {"dog": {}},
+            "second_opinion": {"checkpoint": "a/b"},
+        }
+    )
+    failures: list[BaseException] = []
+    pictures = LivePictures(settings, failures.append)
+    seen = pictures.of["porch"]
+    opener = openers(settings, pictures=pictures.of)["porch"]
+    feed = Feed("porch", opener, arrived=lambda: None, failed=failures.append)
+    pictures.start()
+    feed.start()
+    chunks: list[AudioChunk] = []
+
+    def click() -> int | None:
+        """Absolute sample of the loud second's first."""
+        chunks.extend(each for each in feed.take() if isinstance(each, AudioChunk))
+        loud = ((each, np.flatnonzero(np.abs(each.samples) > 0.1)) for each in chunks)
+        return next((each.start + int(at[0]) for each, at in loud if len(at)), None)
+
+    try:
+        wait_until(lambda: click() is not None, "the loud second", 30)
+        peak = click()
+        assert peak is not None
+        wait_until(lambda: len(seen.between(peak, peak + 96_000)) >= 8, "pictures of it", 15)
+        status = seen.status
+    finally:
+        feed.stop()
+        pictures.stop()
+        feed.join(5)
+    assert failures == []
+    assert (status.reason, status.codec, status.width, status.height) == (None, "h264", 480, 64)
+    found = seen.between(peak - 96_000, peak + 96_000)
+    assert len(found) >= 12
+    for each in found:
+        shown = peak + (shown_s(from_jpeg(each.jpeg)) - film.loud) * 48_000
+        assert abs(each.sample - shown) / 48_000 < (0.3 if not own else within(0.6))

@@ -7,16 +7,14 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import numpy as np
 
-from pe_stream.audio.microphone import Absent
-from pe_stream.audio.source import Source, SourceSpec, open_source
 from pe_stream.cli.commands.check_opinion import check_opinions
+from pe_stream.cli.commands.check_source import check_source
 from pe_stream.config import (
     LabelSettings,
     MetricsSettings,
@@ -27,8 +25,6 @@ from pe_stream.config import (
 from pe_stream.config.edit import ConfigFile
 from pe_stream.config.file import load
 from pe_stream.config.redaction import redacted
-from pe_stream.config.worker import Worker
-from pe_stream.core.ledger import Ledger
 from pe_stream.core.types import FRAME, SAMPLE_RATE, Recommended, Samples, Window
 from pe_stream.core.words import visible
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, not_installed
@@ -43,12 +39,6 @@ from pe_stream.pipeline.scorer import Scorer, prepare
 from pe_stream.serving.connection import EngineConnection
 from pe_stream.serving.heads import VERSION
 from pe_stream.storage import clips, embeddings, events, scores
-
-LISTEN_S = 1.5
-"""How much of each source is listened to (s)."""
-
-OPEN_S = 10.0
-"""A source that is not open by then is told as one that cannot be opened."""
 
 ANSWER_S = 2.0
 """Whoever has our port gets this long to say who it is."""
@@ -86,8 +76,8 @@ def run(path: Path) -> int:
     if settings.second_opinion is not None:
         opinions = partial(check_opinions, settings, settings.second_opinion)
         checks.append(("second opinion", opinions))
-    for name, spec in settings.sources.items():
-        checks.append((f"source {name}", partial(_source, spec)))
+    for name in settings.sources:
+        checks.append((f"source {name}", partial(check_source, settings, name)))
     checks.append(("broker", partial(_broker, settings)))
     checks += [(what, partial(_folder, folder)) for what, folder in _folders(settings)]
     for name, each in settings.notifications.items():
@@ -223,51 +213,6 @@ def _weak(labels: Mapping[str, LabelSettings], recommended: Mapping[str, Recomme
                 f" {false_alarms:g} false alarms an hour on background"
             )
     return told
-
-
-def _source(spec: SourceSpec) -> str:
-    ledger, heard = Ledger(), 0
-    source = _opened(spec)
-    try:
-        for chunk in source:
-            if isinstance(chunk, Absent):
-                raise UnavailableError(chunk.reason)
-            ledger.hear(chunk.samples)
-            heard += len(chunk.samples)
-            if heard >= LISTEN_S * SAMPLE_RATE:
-                break
-    finally:
-        source.close()
-    ledger.settle()
-    account = ledger.account
-    if account.flat == heard:
-        if spec.microphone is None:
-            return f"{source.describe}: only silence in the first {LISTEN_S:g} s"
-        raise UnavailableError(
-            f"{source.describe}: delivers one single value: muted, or not a microphone?"
-        )
-    level = "silent" if account.level_dbfs is None else f"{account.level_dbfs} dBFS"
-    clipped = f", {account.clipped} samples clipped" if account.clipped else ""
-    if clipped and spec.gain_db > 0:
-        clipped += f": is gain_db {spec.gain_db:g} too much?"
-    return f"{source.describe}: level {level}{clipped}"
-
-
-def _opened(spec: SourceSpec) -> Source:
-    """The source; raises UnavailableError where it takes too long."""
-    opening: Future[Source] = Future()
-
-    def attempt() -> None:
-        try:
-            opening.set_result(open_source(spec))
-        except BaseException as error:  # noqa: BLE001 - handed on
-            opening.set_exception(error)
-
-    Worker("opening", attempt, lambda _: None).start()
-    try:
-        return opening.result(OPEN_S)
-    except TimeoutError:
-        raise UnavailableError(f"not open within {OPEN_S:g} s") from None
 
 
 def _folder(folder: Path) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,22 +28,38 @@ def check_opinions(settings: Settings, second: SecondOpinionSettings) -> str:
     if not texts:
         raise UnavailableError("no label that has words is asked about: see second_opinion.labels")
     seconds = second.before_s + second.after_s
-    noise = np.random.default_rng(0).normal(0, 0.01, round(seconds * SAMPLE_RATE))
+    numbers = np.random.default_rng(0)
+    noise = numbers.normal(0, 0.01, round(seconds * SAMPLE_RATE))
     excerpt = EventExcerpt("", next(iter(texts)), noise.astype(np.float32), (0.0, seconds))
-    process = OpinionProcess(second, texts, LEAST_NICENESS)
+    wanted = any(source.picture is not None for source in settings.sources.values())
+    process = OpinionProcess(second, texts, LEAST_NICENESS, sees=wanted)
     try:
         process.load()
         process.opinion_on(excerpt, LONGEST_S)  # the first allocates
+        count = second.pictures if process.sees else 0
+        excerpt = replace(excerpt, pictures=tuple(_pictures(numbers, count)))
         begun_s = time.monotonic()
         process.opinion_on(excerpt, LONGEST_S)
         took_s = time.monotonic() - begun_s
     finally:
         process.close()
     cost = process.cost
+    looked_at = f" and {count} pictures" if count else ""
     told = (
         f"{second.checkpoint}: {cost.on_disk / 1e9:.2g} GB on disk, {cost.memory / 1e9:.2g} GB of "
-        f"memory; an opinion on {seconds:g} s of sound takes {took_s:.2g} s (uncalibrated)"
+        f"memory; an opinion on {seconds:g} s of sound{looked_at} takes {took_s:.2g} s "
+        "(uncalibrated)"
     )
+    if wanted and not count:
+        told += "; warning: it hears and does not see: `picture` of sources is of no use"
     if took_s > second.wait_s:
         told += f"; warning: longer than wait_s ({second.wait_s:g}): each will be given up"
     return told
+
+
+def _pictures(numbers: np.random.Generator, count: int) -> Iterator[bytes]:
+    """Pictures, each another one, as the tower sees each once."""
+    from pe_stream.audio.still import encode_rgb  # nothing of pictures where there are none
+
+    for _ in range(count):
+        yield encode_rgb(numbers.integers(0, 256, (360, 640, 3), np.uint8))
