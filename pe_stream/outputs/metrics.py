@@ -17,6 +17,7 @@ from pe_stream.config.addresses import authority
 from pe_stream.core.ledger import SourceState
 from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.opinion import OpinionStatus
+from pe_stream.core.picture_ring import PictureStatus
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase
@@ -220,12 +221,6 @@ class _Now(Collector):
             labels=["source"],
         )
         away = _gauge("engine_away_seconds", "How long an engine elsewhere has not answered.")
-        picture_ok = _gauge("picture_ok", "1 while pictures of a camera come.")
-        pictures = CounterMetricFamily(
-            "pe_stream_pictures",
-            "Pictures of a camera that were kept, and packets of it that could not be decoded.",
-            labels=["source", "fate"],
-        )
         breaking = _gauge("breaks_per_minute", "The same of the last five minutes, a minute.")
         for source, status in statuses.items():
             account = status.account
@@ -248,12 +243,8 @@ class _Now(Collector):
             away.add_metric([source], status.engine_away_s)
             breaks.add_metric([source], account.breaks)
             breaking.add_metric([source], account.breaks_per_minute)
-            if status.picture is not None:
-                picture_ok.add_metric([source], status.picture.reason is None)
-                pictures.add_metric([source, "kept"], status.picture.kept)
-                pictures.add_metric([source, "damaged"], status.picture.damaged)
         yield from (audio, state, level, sound, rtf, waiting, stretched, away, breaks, breaking)
-        yield from (picture_ok, pictures)
+        yield from _of_pictures({k: v.picture for k, v in statuses.items() if v.picture})
 
     def _rising(self, source: str, fate: str, samples: int) -> int:
         """A counter must not fall, as what was heard does where it is dropped later."""
@@ -314,6 +305,19 @@ class _Now(Collector):
             working.add_metric([what], status.unavailable_reason is None)
             lost.add_metric([what], status.lost)
         yield from (working, lost)
+
+
+def _of_pictures(statuses: Mapping[str, PictureStatus]) -> Iterator[Metric]:
+    working = _gauge("picture_ok", "1 while pictures of a camera come.")
+    pictures = CounterMetricFamily(
+        "pe_stream_pictures", "Pictures kept; damaged packets.", labels=["source", "fate"]
+    )
+    for source, status in statuses.items():
+        working.add_metric([source], status.reason is None)
+        pictures.add_metric([source, "kept"], status.kept)
+        pictures.add_metric([source, "damaged"], status.damaged)
+    if statuses:
+        yield from (working, pictures)
 
 
 def _of_opinions(status: OpinionStatus | None) -> Iterator[Metric]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from timing import within
 from pe_stream.audio.feed import Feed, Mark
 from pe_stream.audio.source import Source, open_source
 from pe_stream.audio.still import from_jpeg
+from pe_stream.cli.commands.check_source import check_source
 from pe_stream.config import Settings, SourceSettings
 from pe_stream.core.types import AudioChunk
 from pe_stream.pipeline.live_pictures import LivePictures
@@ -146,7 +148,7 @@ def test_pictures_of_a_camera_lie_where_its_sound_does(
     camera: Camera, tmp_path: Path, *, own: bool
 ) -> None:
     """In the same session, and in one of their own."""
-    film = CameraFilm(seconds=10.0, container="matroska", loud=5.0)
+    film = CameraFilm(seconds=18.0, container="matroska", loud=5.0)
     film.save(tmp_path / "film.mkv")
     camera.start(tmp_path / "film.mkv")
     picture = {"fps": 5.0} | ({"url": camera.url} if own else {})
@@ -178,11 +180,15 @@ def test_pictures_of_a_camera_lie_where_its_sound_does(
         assert peak is not None
         wait_until(lambda: len(seen.between(peak, peak + 96_000)) >= 8, "pictures of it", 15)
         status = seen.status
+        checked = check_source(settings, "porch")
     finally:
         feed.stop()
         pictures.stop()
         feed.join(5)
     assert failures == []
+    assert re.fullmatch(
+        r".*: level -?[\d.]+ dBFS; picture: h264, 480 x 64, \d+(\.\d)? pictures a second", checked
+    )
     assert (status.reason, status.codec, status.width, status.height) == (None, "h264", 480, 64)
     found = seen.between(peak - 96_000, peak + 96_000)
     assert len(found) >= 12

@@ -698,6 +698,9 @@ class TestSchema:
             {"sources": {"a": {}}},
             {"sources": {"a": {"microphone": 0, "url": "x"}}},
             {"sources": {"a": {"microphone": -1}}},
+            {"sources": {"a": {"url": "rtsp://a/b", "picture": {"fps": 6}}}},
+            {"sources": {"a": {"url": "rtsp://a/b", "picture": {"keep_s": 5.0}}}},
+            {"sources": {"a": {"url": "rtsp://a/b", "picture": {"size": 1}}}},
             {"labels": {}},
             {"labels": None},
             {"labels": {"a": {"prompts": []}}},
@@ -752,6 +755,13 @@ class TestSchema:
             {"labels": {"a": {"loud": True}, "b": {"loud": {"above_db": 6}}, "c": {"loud": False}}},
             {"labels": {"a": {"loud": {"above_db": -20, "of": "full_scale"}, "least_db": -60}}},
             {"labels": {"a": {"loud": None, "prompts": "a dog", "least_db": None}}},
+            {
+                "second_opinion": {"checkpoint": "a/b"},
+                "sources": {
+                    "a": {"url": "rtsp://a/b", "picture": {"fps": 2, "keyframes": True}},
+                    "b": {"url": "rtsp://a/b", "picture": {"url": "rtsp://a/c", "keep_s": 20}},
+                },
+            },
             {"second_opinion": None},
             {"second_opinion": {"checkpoint": "a/b", "wait_s": 5, "labels": ["dog_bark"]}},
             {

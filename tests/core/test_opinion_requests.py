@@ -15,6 +15,7 @@ from pe_stream.core.opinion_requests import (
     OpinionQueue,
     OpinionRequest,
 )
+from pe_stream.core.picture_ring import CameraPicture
 from pe_stream.core.types import FRAME, Event, Phase, Reason
 
 S = 48_000
@@ -67,6 +68,24 @@ def test_an_event_that_nobody_saw_begin_has_none() -> None:
     """As the last run's, which a restart closes."""
     excerpts = EventExcerpts(S, S)
     assert told(excerpts, heard(0, 9 * S, bark(2.0, Phase.END, reason=Reason.RESTART))) == []
+
+
+def test_pictures_are_spread_over_it_and_the_nearest_to_the_peak_is_among_them() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def between(begin: int, end: int) -> list[CameraPicture]:
+        asked.append((begin, end))
+        return [CameraPicture(at, b"%d" % at) for at in range(begin, end, S // 2)]
+
+    excerpts = EventExcerpts(4 * S, 4 * S, between, 4)
+    told(excerpts, heard(0, 104 * S))
+    (found,) = told(excerpts, heard(104 * S, 108 * S, bark(103.5)))
+    assert asked == [(round(99.48 * S), round(107.52 * S))]
+    places_s = [int(each) / S for each in found.pictures]
+    assert places_s == [99.48, 101.98, 103.48, 107.48]
+    told(excerpts, heard(200 * S, 202 * S, segment=200 * S))
+    (found,) = told(excerpts, heard(202 * S, 207 * S, bark(2.0), segment=200 * S))
+    assert asked[-1] == (200 * S, 206 * S), "absolute, in a later segment too"
 
 
 def test_where_the_segment_ends_it_is_shorter() -> None:

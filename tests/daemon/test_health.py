@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from pe_stream.core.ledger import Account, SourceState
 from pe_stream.core.opinion import OpinionStatus
+from pe_stream.core.picture_ring import PictureStatus
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.daemon.health import HEALTH_S, Health
 
@@ -100,3 +101,19 @@ def test_second_opinions_are_told_on_change_where_there_are_any() -> None:
     assert told is not None
     assert told["second_opinion"] == "ok"
     assert health.shown(here, None, None)["second_opinion"] is None
+
+
+def test_a_picture_is_told_on_change_where_there_is_one() -> None:
+    health = Health()
+    here = status(SourceState.HEARING)
+    assert health.shown(here, None, None)["picture"] is None
+    seen = replace(here, picture=PictureStatus(None, "h264", 640, 360, 15.0, 1, 0))
+    for at_s, each, said in (
+        (0.0, seen, "ok"),
+        (1.0, replace(here, picture=PictureStatus("it has no moving picture")), "it has no moving"),
+    ):
+        told = health.due(each, None, None, at_s)
+        assert told is not None
+        assert told["picture"].startswith(said)
+        assert told["reason"] is None, "the sound is there"
+        assert health.due(each, None, None, at_s + 0.5) is None

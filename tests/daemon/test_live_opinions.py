@@ -15,6 +15,7 @@ from pe_stream.config import Settings
 from pe_stream.core.detector import Heard
 from pe_stream.core.listener import Listener
 from pe_stream.core.opinion_requests import EventExcerpt
+from pe_stream.core.picture_ring import CameraPicture
 from pe_stream.core.types import Event, Phase, Reason, SecondOpinion
 from pe_stream.daemon import live_opinions
 from pe_stream.daemon.live_opinions import LiveOpinions
@@ -43,7 +44,13 @@ class House(Listener):
         assert SETTINGS.second_opinion is not None
         labels = cast("Any", SimpleNamespace(settings=SETTINGS))
         live = cast("Any", SimpleNamespace(between_scorings=self.waiting.append))
-        self.made = LiveOpinions(SETTINGS.second_opinion, labels, live, self, self.failed)
+        self.made = LiveOpinions(
+            SETTINGS.second_opinion, labels, live, self, self.failed, pictures={"yard": self.seen}
+        )
+
+    def seen(self, begin: int, end: int) -> list[CameraPicture]:
+        """One a second, whose bytes say when."""
+        return [CameraPicture(at, b"%d" % (at // S)) for at in range(begin, end, S)]
 
     def failed(self, error: BaseException) -> None:
         raise error
@@ -61,13 +68,13 @@ class House(Listener):
             self.made.event(each)
         return completed
 
-    def hear(self, *events: Event, seconds: int = 1) -> list[Event]:
+    def hear(self, *events: Event, seconds: int = 1, source: str = "kitchen") -> list[Event]:
         """A second is heard, and what events there are by then."""
         told = self.tell(*events)
         start, self.heard_s = self.heard_s, self.heard_s + seconds
         samples = np.ones(seconds * S, np.float32)
         heard = Heard(start * S, 0, np.zeros((0, 1), np.float32), list(events), samples)
-        self.made.scores("kitchen", [], heard)
+        self.made.scores(source, [], heard)
         return told
 
     def answer(self, opinion: SecondOpinion | None) -> None:
@@ -82,7 +89,7 @@ class House(Listener):
 def house(monkeypatch: pytest.MonkeyPatch) -> House:
     asked: list[EventExcerpt] = []
     service = SimpleNamespace(ask=asked.append)
-    monkeypatch.setattr(live_opinions, "OpinionService", lambda *_: service)
+    monkeypatch.setattr(live_opinions, "OpinionService", lambda *_, **__: service)
     return House(asked=asked)
 
 
@@ -98,6 +105,17 @@ def test_an_opinion_is_told_with_the_event_as_it_was_told_last(house: House) -> 
     house.answer(OPINION)
     assert house.told == [replace(ended, second_opinion=OPINION)]
     assert house.made._events == {}
+
+
+def test_a_source_with_pictures_has_some_looked_at(house: House) -> None:
+    for source in ("yard", "kitchen"):
+        house.heard_s = 0
+        house.hear(seconds=10, source=source)
+        house.hear(event(1, source=source, label="dog", peak_s=9.0), seconds=5, source=source)
+    yard, kitchen = house.asked
+    assert yard.span_s == kitchen.span_s == (5.0, 13.0)
+    assert yard.pictures == (b"5", b"6", b"7", b"8", b"9", b"10", b"11", b"12")
+    assert kitchen.pictures == ()
 
 
 def test_it_is_awaited_until_it_is_there_or_given_up(house: House) -> None:
@@ -158,7 +176,8 @@ def test_only_labels_that_are_asked_about_are_told(monkeypatch: pytest.MonkeyPat
     """Else other words of any other label would have the process begin again."""
     given: list[Any] = []
 
-    def service(*those: Any) -> SimpleNamespace:
+    def service(*those: Any, sees: bool) -> SimpleNamespace:
+        assert sees, "one source has pictures"
         given.extend(those)
         return SimpleNamespace(ask=None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+from audio.camera_films import CameraFilm
+from audio.stream_servers import http_file
 from house import House
 from mosquitto import Mosquitto, wait_until
 from ports import HOST, free_port
@@ -118,6 +121,34 @@ notifications:
         assert waiting == 0
         # One whose opinion is good enough for it.
         assert [(each.path, each.json) for each in house.received] == [("/hook", judged)]
+
+
+def test_a_camera_is_looked_at(tmp_path: Path, level: Path, pe_av: Path, broker: Mosquitto) -> None:
+    data = CameraFilm(seconds=8.0, loud=3.0).save(tmp_path / "film.ts")
+    with http_file(data, live=True) as url, MosquittoSub(broker.port) as subscriber:
+        text = level_config(
+            level,
+            broker.port,
+            f"{{url: '{url}', picture: {{fps: 5}}}}",
+            f"""
+second_opinion:
+  {{checkpoint: {pe_av}, wait_s: 3600, before_s: 1, after_s: 2, pictures: 4, device: cpu}}
+metrics: {{enabled: true, port: {(port := free_port())}}}
+""",
+        )
+        with Daemon(tmp_path, text) as daemon:
+            subscriber.wait_for(topic("kitchen", "second_opinion"), '"id"', LOADED_S)
+            figures = httpx.get(f"http://{HOST}:{port}/metrics", timeout=within(20)).text
+            daemon.send(signal.SIGTERM)
+            assert daemon.exit_code() == 143
+    opinion = subscriber.events(topic("kitchen", "second_opinion"))[0]["second_opinion"]
+    assert opinion["pictures"] == 4
+    for key in ("sound", "picture", "both", "together"):
+        assert 0 < opinion[key] < 1, key
+    health = {each["picture"] for each in subscriber.events(topic("kitchen", "health"))}
+    assert health & {"ok", "there is no connection", "there is no connection yet"} == health
+    (kept,) = re.findall(r'pictures_total\{fate="kept",source="kitchen"\} (\S+)', figures)
+    assert float(kept) >= 40
 
 
 def test_killed_again_and_again_it_costs_opinions_alone(

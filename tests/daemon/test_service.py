@@ -649,6 +649,7 @@ def test_health_counts_every_second(tmp_path: Path, level: Path, broker: Mosquit
         "engine",
         "engine_away_s",
         "second_opinion",
+        "picture",
     ]
     assert [h["state"] for h in health if h["state"] != "starting"][:2] == ["hearing", "flat"]
     flat = health[-1]

@@ -28,7 +28,9 @@ from timing import within
 from pe_stream.config import LocationSettings, MetricsSettings, MqttSettings
 from pe_stream.config.local_time import LocalTime
 from pe_stream.core.messages import Topics
+from pe_stream.core.ledger import Account, SourceState
 from pe_stream.core.opinion import OpinionStatus
+from pe_stream.core.picture_ring import PictureStatus
 from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.store_status import StoreStatus
 from pe_stream.errors import UnavailableError
@@ -157,6 +159,30 @@ def readings() -> Iterator[Readings]:
 def metrics_at(port: int, failures: list[BaseException] | None = None) -> Metrics:
     told = [] if failures is None else failures
     return Metrics(MetricsSettings(enabled=True, port=port), on_failure=told.append)
+
+
+def test_pictures_are_counted_where_there_are_any(readings: Readings) -> None:
+    here = SourceStatus(Account(SourceState.HEARING, 0, 0, 0, 0, None), 0, 0, 0, 0, None)
+    seen = replace(here, picture=PictureStatus(None, kept=7, damaged=2))
+    blind = replace(here, picture=PictureStatus("it has no moving picture"))
+    port = free_port()
+    metrics = metrics_at(port)
+    metrics.serve(replace(readings, sources=lambda: {"a": seen, "b": blind, "c": here}))
+    found = {key: value for key, value in scrape(port).items() if "picture" in key[0]}
+    metrics.stop()
+    assert {key: value for key, value in found.items() if not key[0].endswith("_created")} == {
+        ("pe_stream_picture_ok", "a"): 1,
+        ("pe_stream_picture_ok", "b"): 0,
+        ("pe_stream_pictures_total", "kept", "a"): 7,
+        ("pe_stream_pictures_total", "damaged", "a"): 2,
+        ("pe_stream_pictures_total", "kept", "b"): 0,
+        ("pe_stream_pictures_total", "damaged", "b"): 0,
+    }
+    port = free_port()
+    metrics = metrics_at(port)
+    metrics.serve(replace(readings, sources=lambda: {"c": here}))
+    assert not [key for key in scrape(port) if "picture" in key[0]]
+    metrics.stop()
 
 
 def test_second_opinions_are_counted_where_there_are_any(readings: Readings) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,9 +20,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkpoints import make_checkpoint
 from mosquitto import wait_until
 from timing import within
 
+from pe_stream.audio.still import encode_rgb, from_jpeg
 from pe_stream.config import LabelSettings, SecondOpinionSettings
 from pe_stream.config.second_opinion import texts_of
 from pe_stream.core.opinion import OpinionTexts
@@ -61,8 +64,15 @@ class Asked:
     failed: list[BaseException] = field(default_factory=list)
     processes: list[OpinionProcess] = field(default_factory=list)
 
-    def ask(self, name: str, seconds: float = 1.0, label: str = "dog") -> EventExcerpt:
-        asked = EventExcerpt(name, label, noise(round(seconds * 48_000)), (2.0, 2.0 + seconds))
+    def ask(
+        self,
+        name: str,
+        seconds: float = 1.0,
+        label: str = "dog",
+        pictures: tuple[bytes, ...] = (),
+    ) -> EventExcerpt:
+        samples, span_s = noise(round(seconds * 48_000)), (2.0, 2.0 + seconds)
+        asked = EventExcerpt(name, label, samples, span_s, pictures)
         self.made.ask(asked)
         return asked
 
@@ -89,16 +99,20 @@ def noise(count: int) -> Samples:
 @pytest.fixture
 def service_of(monkeypatch: pytest.MonkeyPatch) -> ServiceOf:
     @contextmanager
-    def service(checkpoint: Path, **keys: Any) -> Iterator[Asked]:
+    def service(checkpoint: Path, *, sees: bool = False, **keys: Any) -> Iterator[Asked]:
         around = Asked(DOG)
 
         class Noted(OpinionProcess):
             """Has its share of a busy machine."""
 
             def __init__(
-                self, settings: SecondOpinionSettings, texts: Mapping[str, OpinionTexts]
+                self,
+                settings: SecondOpinionSettings,
+                texts: Mapping[str, OpinionTexts],
+                *,
+                sees: bool,
             ) -> None:
-                super().__init__(settings, texts, LEAST_NICENESS)
+                super().__init__(settings, texts, LEAST_NICENESS, sees=sees)
                 around.processes.append(self)
 
         monkeypatch.setattr(opinion_service, "OpinionProcess", Noted)
@@ -108,6 +122,7 @@ def service_of(monkeypatch: pytest.MonkeyPatch) -> ServiceOf:
             lambda: around.labels,
             lambda *told: around.told.append(told),
             around.failed.append,
+            sees=sees,
         )
         around.made.start()
         try:
@@ -162,6 +177,48 @@ def test_what_is_asked_is_answered(service_of: ServiceOf, pe_av: Path) -> None:
     assert 0 < opinion.sound < 1
     assert (status.asked, status.answered, status.given_up, status.restarts) == (1, 1, 0, 0)
     assert status.seconds >= opinion.took_ms / 1000 > 0
+
+
+def jpegs(*numbers: int) -> tuple[bytes, ...]:
+    """Pictures of coarse noise, each another one."""
+    made = [np.random.default_rng(each).integers(0, 256, (9, 16, 3), np.uint8) for each in numbers]
+    return tuple(encode_rgb(np.kron(each, np.ones((8, 8, 1), np.uint8))) for each in made)
+
+
+def test_what_was_seen_meanwhile_is_looked_at(service_of: ServiceOf, pe_av: Path) -> None:
+    with service_of(pe_av, sees=True) as service:
+        asked = service.ask("a", 2.0, pictures=jpegs(1, 2, 3, 2))
+        service.has_told("a")
+        service.ask("b", 2.0)
+        service.has_told("a", "b")
+    (_, seen), (_, unseen) = service.told
+    assert seen is not None
+    assert unseen is not None
+    assert (seen.pictures, unseen.pictures) == (4, 0)
+    texts = texts_of(DOG["dog"])
+    model = load_opinion_model(str(pe_av), texts.every, device="cpu", threads=1)
+    squares = [model.square(from_jpeg(each), each) for each in asked.pictures]
+    scores = model.judge(model.embed(asked.samples, squares), texts)
+    for name in ("sound", "picture", "both", "together"):
+        assert getattr(seen, name) == pytest.approx(getattr(scores, name), abs=1e-4), name
+    assert (unseen.picture, unseen.both, unseen.together) == (None, None, None)
+    assert unseen.sound == seen.sound
+
+
+def test_a_checkpoint_that_only_hears_is_shown_nothing(
+    service_of: ServiceOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_checkpoint(tmp_path / "ears")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["architectures"] = ["PeAudioModel"]
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    with service_of(folder, sees=True) as service:
+        service.ask("a", pictures=jpegs(1, 2))
+        service.has_told("a")
+    (_, opinion) = service.told[0]
+    assert opinion is not None
+    assert (opinion.picture, opinion.pictures) == (None, 0)
+    assert "hears and does not see: pictures are of no use" in caplog.text
 
 
 def test_a_killed_process_costs_one_opinion_at_most(service_of: ServiceOf, pe_av: Path) -> None:

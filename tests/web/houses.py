@@ -197,6 +197,7 @@ def source_state() -> dict[str, Any]:
         "engine": "ok",
         "engine_away_s": 0.0,
         "second_opinion": None,
+        "picture": None,
         "flat_s": 0.0,
         "clipped_s": 0.0,
         "level_dbfs": -40.5,
