@@ -179,7 +179,8 @@ def test_pictures_of_a_camera_lie_where_its_sound_does(
         peak = click()
         assert peak is not None
         wait_until(lambda: len(seen.between(peak, peak + 96_000)) >= 8, "pictures of it", 15)
-        status = seen.status
+        status, found = seen.status, seen.between(peak - 96_000, peak + 96_000)
+        # Whoever asks again has the film begin again.
         checked = check_source(settings, "porch")
     finally:
         feed.stop()
@@ -190,7 +191,6 @@ def test_pictures_of_a_camera_lie_where_its_sound_does(
         r".*: level -?[\d.]+ dBFS; picture: h264, 480 x 64, \d+(\.\d)? pictures a second", checked
     )
     assert (status.reason, status.codec, status.width, status.height) == (None, "h264", 480, 64)
-    found = seen.between(peak - 96_000, peak + 96_000)
     assert len(found) >= 12
     for each in found:
         shown = peak + (shown_s(from_jpeg(each.jpeg)) - film.loud) * 48_000

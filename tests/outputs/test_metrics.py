@@ -27,8 +27,8 @@ from timing import within
 
 from pe_stream.config import LocationSettings, MetricsSettings, MqttSettings
 from pe_stream.config.local_time import LocalTime
-from pe_stream.core.messages import Topics
 from pe_stream.core.ledger import Account, SourceState
+from pe_stream.core.messages import Topics
 from pe_stream.core.opinion import OpinionStatus
 from pe_stream.core.picture_ring import PictureStatus
 from pe_stream.core.source_status import SourceStatus

@@ -25,7 +25,7 @@ from pe_stream.config import (
 from pe_stream.config.edit import ConfigFile
 from pe_stream.config.file import load
 from pe_stream.config.redaction import redacted
-from pe_stream.core.types import FRAME, SAMPLE_RATE, Recommended, Samples, Window
+from pe_stream.core.types import FRAME, Recommended, Samples, Window
 from pe_stream.core.words import visible
 from pe_stream.errors import ConfigError, PeStreamError, UnavailableError, not_installed
 from pe_stream.labels.learn import lesson
@@ -76,8 +76,9 @@ def run(path: Path) -> int:
     if settings.second_opinion is not None:
         opinions = partial(check_opinions, settings, settings.second_opinion)
         checks.append(("second opinion", opinions))
-    for name in settings.sources:
-        checks.append((f"source {name}", partial(check_source, settings, name)))
+    checks += [
+        (f"source {name}", partial(check_source, settings, name)) for name in settings.sources
+    ]
     checks.append(("broker", partial(_broker, settings)))
     checks += [(what, partial(_folder, folder)) for what, folder in _folders(settings)]
     for name, each in settings.notifications.items():

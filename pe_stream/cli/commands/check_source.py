@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future
 
 from pe_stream.audio.microphone import Absent
@@ -12,7 +13,7 @@ from pe_stream.config.redaction import redacted
 from pe_stream.config.worker import Worker
 from pe_stream.core.ledger import Account, Ledger
 from pe_stream.core.picture_ring import PictureStatus
-from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.core.types import SAMPLE_RATE, AudioChunk
 from pe_stream.errors import UnavailableError
 from pe_stream.pipeline.live_pictures import LivePictures
 from pe_stream.pipeline.openers import openers
@@ -48,9 +49,7 @@ def _heard(settings: Settings, name: str, pictures: LivePictures) -> str:
     seen, until_s = pictures.of.get(name), time.monotonic() + LOOK_S
     status: PictureStatus | None = None
     try:
-        for chunk in source:
-            if isinstance(chunk, Absent):
-                raise UnavailableError(chunk.reason)
+        for chunk in _present(source):
             if heard < LISTEN_S * SAMPLE_RATE:
                 ledger.hear(chunk.samples)
                 heard += len(chunk.samples)
@@ -74,6 +73,14 @@ def _heard(settings: Settings, name: str, pictures: LivePictures) -> str:
             f"{source.describe}: delivers one single value: muted, or not a microphone?"
         )
     return f"{source.describe}: {_level(account, spec.gain_db)}{picture}"
+
+
+def _present(source: Source) -> Iterator[AudioChunk]:
+    """Its chunks; raises UnavailableError where nothing comes."""
+    for item in source:
+        if isinstance(item, Absent):
+            raise UnavailableError(item.reason)
+        yield item
 
 
 def _level(account: Account, gain_db: float) -> str:
