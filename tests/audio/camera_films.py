@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -93,7 +93,7 @@ class CameraFilm:
             at_s, width, height = self.resized
             if time_s >= at_s and size != (width, height):
                 size = width, height
-                encoder = av.CodecContext.create(self.codec, "w")
+                encoder = cast("Any", av.CodecContext.create(self.codec, "w"))
                 encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
                 encoder.time_base = encoder.framerate = Fraction(1, self.fps)
                 encoder.framerate = Fraction(self.fps)

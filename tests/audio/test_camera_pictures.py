@@ -239,6 +239,7 @@ def play(path: Path, pictures: CameraPictures) -> None:
         if packet.stream.type == "video":
             beside.take(packet)
         for frame in packet.decode() if packet.stream.type == "audio" else ():
+            assert isinstance(frame, av.AudioFrame)
             assert frame.time is not None
             beside.hear(frame.time, frame.time)
         beside.place(numbering)

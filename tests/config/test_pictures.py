@@ -12,7 +12,7 @@ SECOND = {"checkpoint": "a/b"}
 
 
 def settings(source: dict[str, Any], second: dict[str, Any] | None = SECOND) -> Settings:
-    parts = {"labels": {"dog": {}}, "second_opinion": second}
+    parts: dict[str, Any] = {"labels": {"dog": {}}, "second_opinion": second}
     return Settings.model_validate({"sources": {"porch": source}} | parts)
 
 
