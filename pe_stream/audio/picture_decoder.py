@@ -138,8 +138,11 @@ class PictureDecoder:
                 context.flush_buffers()
             frames = context.decode(packet)
             if self._keyframes:  # else each would come with the next one
-                frames += context.decode(None)
+                late = context.decode(None)
                 context.flush_buffers()
+                for each in late:
+                    each.time_base = packet.time_base  # they have none
+                frames += late
         except (av.error.FFmpegError, ValueError, MemoryError):
             self.damaged += 1
             return []

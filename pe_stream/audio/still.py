@@ -10,7 +10,7 @@ import av.error
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import Colorspace, Interpolation
 from numpy.typing import NDArray
 
 MOST_KEPT_PIXELS = 1280 * 720
@@ -32,7 +32,6 @@ def to_jpeg(frame: VideoFrame) -> bytes:
         height,
         "yuvj420p",
         dst_colorspace=Colorspace.ITU601,  # as JPEG has it
-        dst_color_range=ColorRange.JPEG,
         interpolation=Interpolation.AREA,
     )
     encoder = _context("w")

@@ -27,7 +27,7 @@ class CameraFilm:
 
     sound, picture: whether there are any. stands_still: from then on (s). resized: (at, width,
     height). stamp_s: that a picture at a time gets. damages: chance that a packet is changed.
-    loud: when the loud second begins (s).
+    reorders: whether pictures are sent out of order. loud: when the loud second begins (s).
     """
 
     seconds: float = 12.0
@@ -43,6 +43,7 @@ class CameraFilm:
     resized: tuple[float, int, int] = (1e9, 0, 0)
     stamp_s: Callable[[float], float] = lambda time_s: time_s
     damages: float = 0.0
+    reorders: bool = False
     loud: float = 6.0
 
     def save(self, path: Path) -> bytes:
@@ -78,7 +79,10 @@ class CameraFilm:
     def _set(self, context: Any) -> None:
         context.gop_size = self.key
         if self.codec == "libx264":
-            context.options = {"preset": "ultrafast", "tune": "zerolatency", "sc_threshold": "0"}
+            context.options = {"preset": "ultrafast", "sc_threshold": "0"}
+            context.options = (
+                context.options | {"bf": "2"} if self.reorders else {"tune": "zerolatency"}
+            )
         elif self.codec == "libx265":
             context.options = {"preset": "ultrafast", "x265-params": "log-level=0:bframes=0"}
 

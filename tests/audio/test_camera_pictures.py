@@ -18,7 +18,7 @@ from pe_stream.audio import camera_pictures, limits
 from pe_stream.audio.camera_pictures import CameraPictures
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.numbering import Numbering
-from pe_stream.audio.picture_decoder import NO_KEY
+from pe_stream.audio.picture_decoder import NO_KEY, PictureDecoder
 from pe_stream.audio.still import MOST_KEPT_PIXELS, encode_rgb, from_jpeg
 from pe_stream.config import PictureSettings
 from pe_stream.core.picture_ring import FROZEN_S, PictureStatus
@@ -105,11 +105,20 @@ def test_so_many_seconds_and_so_many_a_second_are_kept(tmp_path: Path) -> None:
     assert [at_s for _, at_s in found] == pytest.approx([0.0, 5.0, 10.0], abs=0.11)
 
 
-def test_key_frames_alone_come_at_once(tmp_path: Path) -> None:
-    film = CameraFilm(key=20)
+def test_key_frames_alone_come_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Any] = []
+    decode = PictureDecoder._decoded
+
+    def noted(*those: Any) -> list[av.VideoFrame]:
+        decoded.append(those)
+        return decode(*those)
+
+    monkeypatch.setattr(PictureDecoder, "_decoded", noted)
+    film = CameraFilm(key=20, reorders=True)
     found = seen_of(film, tmp_path / "a.ts", keyframes=True, fps=5.0)
     assert_in_time(found)
     assert [at_s for _, at_s in found] == pytest.approx([0, 2, 4, 6, 8, 10], abs=0.06)
+    assert len(decoded) == 6
 
 
 FAULTS: dict[str, tuple[CameraFilm, list[float]]] = {
