@@ -79,10 +79,8 @@ class CameraFilm:
     def _set(self, context: Any) -> None:
         context.gop_size = self.key
         if self.codec == "libx264":
-            context.options = {"preset": "ultrafast", "sc_threshold": "0"}
-            context.options = (
-                context.options | {"bf": "2"} if self.reorders else {"tune": "zerolatency"}
-            )
+            order = {"bf": "2"} if self.reorders else {"tune": "zerolatency"}
+            context.options = {"preset": "ultrafast", "sc_threshold": "0", **order}
         elif self.codec == "libx265":
             context.options = {"preset": "ultrafast", "x265-params": "log-level=0:bframes=0"}
 
