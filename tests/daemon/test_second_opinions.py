@@ -217,3 +217,9 @@ def test_without_it_there_is_no_import_and_no_process(
         "pe_stream.core.opinion",
         "pe_stream.daemon.second_opinions",
     }
+    seeing = {name for name in modules if name.startswith("pe_stream.") and "picture" in name}
+    assert seeing == {
+        "pe_stream.config.pictures",  # settings, and how pictures do
+        "pe_stream.core.picture_ring",
+        "pe_stream.pipeline.live_pictures",
+    }
