@@ -10,6 +10,7 @@ from pe_stream.core.detector import Heard
 from pe_stream.core.listener import Listener
 from pe_stream.core.opinion import OpinionStatus
 from pe_stream.core.opinion_requests import EventExcerpts
+from pe_stream.core.opinion_vectors import OpinionProbe, OpinionVectors
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase, SecondOpinion
 from pe_stream.daemon.active_labels import ActiveLabels
 from pe_stream.pipeline.live import Live
@@ -30,16 +31,18 @@ class LiveOpinions(Listener):
         live: Live,
         listeners: Listener,
         on_failure: Callable[[BaseException], None],
+        *,
+        keep: Callable[[str, OpinionVectors], None] | None = None,
     ) -> None:
         """Prepare; nothing is asked before `start`.
 
         labels: those in force. live: has the scoring thread. listeners: told of opinions, on that.
-        on_failure: see OpinionService.
+        on_failure, keep: see OpinionService.
         """
         self._labels, self._live, self._listeners = labels, live, listeners
         self._around = round(settings.before_s * SAMPLE_RATE), round(settings.after_s * SAMPLE_RATE)
         self._service = OpinionService(
-            settings, lambda: labels.settings.asked_labels, self._answered, on_failure
+            settings, lambda: labels.settings.asked_labels, self._answered, on_failure, keep
         )
         self._excerpts: dict[str, EventExcerpts] = {}
         # Events that go on, or are being asked about; as they were last told.
@@ -57,6 +60,10 @@ class LiveOpinions(Listener):
     def stop(self) -> None:
         """Ask no more; what is not answered yet is left."""
         self._service.stop()
+
+    def probe(self, text: str) -> OpinionProbe:
+        """A text to search by; on any thread. As of OpinionService."""
+        return self._service.probe(text)
 
     def completed(self, event: Event) -> Event:
         """An event with the opinion on it, where there is one by now."""

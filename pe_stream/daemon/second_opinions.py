@@ -11,6 +11,7 @@ from pe_stream.daemon.active_labels import ActiveLabels
 from pe_stream.daemon.listeners import Listeners
 from pe_stream.outputs.notifications.notifications import Notifications
 from pe_stream.pipeline.live import Live
+from pe_stream.storage.events import EventStore
 
 if TYPE_CHECKING:
     from pe_stream.daemon.live_opinions import LiveOpinions
@@ -25,17 +26,20 @@ def second_opinions(
     *,
     notifications: Notifications,
     on_failure: Callable[[BaseException], None],
+    store: EventStore | None,
 ) -> LiveOpinions | None:
     """Begin to load what gives them, which `stack` ends; None without settings.
 
     It is to be one of the listeners, before `notifications`, which wait for it. on_failure: called
-    with what ended its thread, if that was an error of ours.
+    with what ended its thread, if that was an error of ours. store: keeps what events are searched
+    by; None where no events are kept.
     """
     if settings is None:
         return None
     from pe_stream.daemon.live_opinions import LiveOpinions
 
-    made = LiveOpinions(settings, labels, live, listeners, on_failure)
+    keep = None if store is None else store.record_vectors
+    made = LiveOpinions(settings, labels, live, listeners, on_failure, keep=keep)
     listeners.complete_by(made.completed)
     notifications.awaits_opinion = made.awaits
     made.start()
