@@ -33,7 +33,7 @@ class FoundEvent:
     scores: Mapping[VectorKind, float | None]
 
     @property
-    def rounded(self) -> dict[VectorKind, float | None]:
+    def rounded(self) -> dict[str, float | None]:
         """The scores as they are told."""
         return {
             kind: None if score is None else round(score, 4) for kind, score in self.scores.items()
