@@ -304,6 +304,9 @@ class SearchOptions:
     text: str = field(
         metadata=positional(metavar="TEXT", help='a sound in words: "kettle whistling"')
     )
+    events: bool = field(
+        default=False, metadata=switch("search events instead, by second opinions on them")
+    )
     since: str = field(
         default="24h", metadata=option(metavar="WHEN", help="as for `events`; default: 24h")
     )
@@ -311,7 +314,7 @@ class SearchOptions:
     source: str | None = field(default=None, metadata=option())
     limit: int = field(
         default=20,
-        metadata=option(type=types.between(1, 200), metavar="N", help="moments; default: 20"),
+        metadata=option(type=types.between(1, 200), metavar="N", help="results; default: 20"),
     )
     format: SearchFormat = field(default="table", metadata=option(choices=get_args(SearchFormat)))
     config: Path | None = field(default=None, metadata=config_option())

@@ -10,6 +10,7 @@ from pe_stream.core.detector import Heard
 from pe_stream.core.listener import Listener
 from pe_stream.core.opinion import OpinionStatus
 from pe_stream.core.opinion_requests import EventExcerpts, PicturesBetween
+from pe_stream.core.opinion_vectors import OpinionProbe, OpinionVectors
 from pe_stream.core.types import SAMPLE_RATE, Event, Phase, SecondOpinion
 from pe_stream.daemon.active_labels import ActiveLabels
 from pe_stream.pipeline.live import Live
@@ -32,11 +33,12 @@ class LiveOpinions(Listener):
         on_failure: Callable[[BaseException], None],
         *,
         pictures: Mapping[str, PicturesBetween],
+        keep: Callable[[str, OpinionVectors], None] | None = None,
     ) -> None:
         """Prepare; nothing is asked before `start`.
 
         labels: those in force. live: has the scoring thread. listeners: told of opinions, on that.
-        on_failure: see OpinionService. pictures: by source, of those that have any.
+        on_failure, keep: see OpinionService. pictures: by source, of those that have any.
         """
         self._pictures, self._most = pictures, settings.pictures
         self._labels, self._live, self._listeners = labels, live, listeners
@@ -46,6 +48,7 @@ class LiveOpinions(Listener):
             lambda: labels.settings.asked_labels,
             self._answered,
             on_failure,
+            keep,
             sees=bool(pictures),
         )
         self._excerpts: dict[str, EventExcerpts] = {}
@@ -64,6 +67,10 @@ class LiveOpinions(Listener):
     def stop(self) -> None:
         """Ask no more; what is not answered yet is left."""
         self._service.stop()
+
+    def probe(self, text: str) -> OpinionProbe:
+        """A text to search by; on any thread. As of OpinionService."""
+        return self._service.probe(text)
 
     def completed(self, event: Event) -> Event:
         """An event with the opinion on it, where there is one by now."""

@@ -144,6 +144,7 @@ class Running:
             notifications=self._notifications,
             pictures=self._pictures,
             on_failure=died,
+            store=self._store,
         )
         self._mqtt = self._connect(stack, died)
         self._mqtt.start()
@@ -162,10 +163,9 @@ class Running:
         self._page = self._serve_page(stack, given)
         self._serve_metrics(stack)
         stack.callback(self._live.stop)
-        opinions = () if self._opinions is None else (self._opinions,)
         self._listeners.set(
             self._mqtt.delivery,  # first: in the database before anybody is told
-            *opinions,  # before those that wait for them
+            *(() if self._opinions is None else (self._opinions,)),  # before those that wait
             self._metrics,
             self._mqtt.home,
             self._notifications,
@@ -251,8 +251,8 @@ class Running:
     def _serve_page(self, stack: ExitStack, given: RunContext) -> Server | None:
         if not self._settings.web.enabled:
             return None
-        settings, live = self._settings, self._live
-        labels, publisher = self.labels, self._mqtt.publisher
+        settings, live, labels = self._settings, self._live, self.labels
+        publisher = self._mqtt.publisher
         checkpoint = self._scorer.checkpoint
         stored = settings.store.enabled
         calibrations = Calibrations(
@@ -274,6 +274,7 @@ class Running:
             change=labels.edit,
             compare=self._scorer.compare,
             probe=self._scorer.probe,
+            event_probe=None if self._opinions is None else self._opinions.probe,
             hints=labels.hints,
             report=lambda name: list(report(self._scorer.loaded, labels.settings.labels, name)),
             calibrations=calibrations,
@@ -294,9 +295,7 @@ class Running:
         settings, viewed = self._settings, self._page
         if not settings.metrics.enabled:
             return
-        kept = {}
-        if settings.history.enabled:
-            kept["scores"] = self._scores.status
+        kept = {"scores": self._scores.status} if settings.history.enabled else {}
         if settings.search.enabled:
             kept["heard"] = self._embeddings.status
         readings = Readings(

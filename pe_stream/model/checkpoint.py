@@ -187,6 +187,15 @@ def load(
     )
 
 
+def text_tower(checkpoint: Checkpoint, folder: Path) -> TextTower:
+    """A checkpoint's text tower, not kept with it: read from its folder whenever it is asked for.
+
+    Asking raises UnavailableError where the folder has another by now, or the device no room.
+    """
+    key = key_of(folder, checkpoint.identity)
+    return TextTower(partial(_read_text_side, checkpoint.name, folder, key, checkpoint.device))
+
+
 def _audio_side(
     name: str, folder: Path, record: TextRecord, device: torch.device
 ) -> AudioSide | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,23 @@ import torch
 from torch import Tensor
 
 from pe_stream.core.opinion import OpinionTexts, spread
+from pe_stream.core.opinion_vectors import (
+    STORED,
+    VECTOR_KINDS,
+    OpinionProbe,
+    OpinionVectors,
+    VectorKind,
+)
 from pe_stream.core.types import Samples, SecondOpinion, Window
 from pe_stream.errors import UnavailableError
-from pe_stream.model.checkpoint import Checkpoint, load
+from pe_stream.model.checkpoint import Checkpoint, load, text_tower
 from pe_stream.model.codec import Codec, Stream
 from pe_stream.model.encoder import Encoder
 from pe_stream.model.files import CLIP_KINDS, find, kind_of
 from pe_stream.model.preprocessing import Rgb, squeeze
 from pe_stream.model.prompts import text_states
 from pe_stream.model.reading import OFFER, unavailable
-from pe_stream.model.sight import Sight, SightFiles
+from pe_stream.model.sight import Sight, SightFiles, TextHeads
 
 _MOST_FEATURES = 2000
 """Pictures whose features are kept (4 kB each)."""
@@ -78,7 +85,7 @@ class OpinionScores:
 class OpinionModel:
     """Gives opinions; single-threaded. name: of the checkpoint, as it was asked for.
 
-    bytes_on_disk: of its weights.
+    identity: as of Checkpoint. bytes_on_disk: of its weights.
     """
 
     def __init__(self, checkpoint: Checkpoint, folder: Path, texts: Iterable[str]) -> None:
@@ -89,6 +96,9 @@ class OpinionModel:
         self.name = checkpoint.name
         self.bytes_on_disk = sum(each.stat().st_size for each in folder.glob("*.safetensors"))
         self._device, self._dtype = checkpoint.device, checkpoint.dtype
+        self.identity = checkpoint.identity
+        # For texts that are new later: the model's own text tower is let go.
+        self._later = replace(checkpoint, model=None, tower=text_tower(checkpoint, folder))
         self._states = text_states(checkpoint, list(dict.fromkeys(texts)))
         model: Any = checkpoint.model
         self._text_head, self._head = model.text_audio_head, model.audio_head
@@ -106,6 +116,7 @@ class OpinionModel:
         if self.sees:
             self._files.check()
         self._sight: Sight | None = None
+        self._text_heads: TextHeads | None = None
         self._features: OrderedDict[Hashable, Tensor] = OrderedDict()
 
     def see(self) -> Sight:
@@ -156,6 +167,57 @@ class OpinionModel:
         if clip.sound is not None and clip.picture is not None:
             together = _score(self.see().of_sound(clip.sound[None], clip.picture[None])[0])
         return OpinionScores(sound, picture, both, together)
+
+    def kept(self, clip: ClipVectors) -> OpinionVectors:
+        """The vectors as they are kept, so that they can be searched."""
+        of = {kind: getattr(clip, kind) for kind in VECTOR_KINDS}
+        vectors = {
+            kind: vector.float().cpu().numpy().astype(STORED)
+            for kind, vector in of.items()
+            if vector is not None
+        }
+        return OpinionVectors(self.name, self.identity, vectors)
+
+    @torch.inference_mode()
+    def probe(self, text: str) -> OpinionProbe:
+        """A text to search kept vectors by: their scores are those of `judge`.
+
+        A text that is new has the text tower read, which takes seconds; see `rest`. Raises
+        ConfigError as `prompts.embed`, UnavailableError where the checkpoint was changed meanwhile.
+        """
+        state = self._states.get(text)
+        if state is None:
+            with _of_opinion():
+                state = text_states(self._later, [text])[text]
+        compared: dict[VectorKind, tuple[Any, Tensor, Tensor]] = {
+            "sound": (self._text_head, self._scale, self._bias)
+        }
+        if self.sees:
+            heads = self._heads()
+            for_picture, for_both = heads.of_text, heads.of_both
+            compared |= {
+                "picture": (heads.text_head, for_picture.logit_scale, for_picture.logit_bias),
+                "both": (heads.text_both_head, for_both.logit_scale, for_both.logit_bias),
+            }
+        rows = {
+            kind: (head(state) * scale).float().cpu().numpy()
+            for kind, (head, scale, _) in compared.items()
+        }
+        biases = {kind: float(bias) for kind, (_, _, bias) in compared.items()}
+        return OpinionProbe(self.identity, rows, biases)
+
+    def rest(self, now_s: float) -> None:
+        """Let go of a text tower that was read for a text, after a while. now_s: monotonic."""
+        self._later.tower.rest(now_s)
+
+    def _heads(self) -> Sight | TextHeads:
+        """What texts are compared by, of the seeing half: all of it may not be needed."""
+        if self._sight is not None:
+            return self._sight
+        if self._text_heads is None:
+            with _of_opinion():
+                self._text_heads = self._files.load_text_heads(self._device, self._dtype)
+        return self._text_heads
 
     def _features_of(self, pictures: Sequence[SquarePicture], sight: Sight) -> Tensor:
         """Features (T, outputs); the tower sees each picture once, as long as they are kept."""

@@ -59,6 +59,18 @@ class Logits(nn.Module):
         return vectors @ others.T * self.logit_scale + self.logit_bias
 
 
+class TextHeads(nn.Module):
+    """Of the seeing half, what texts are compared with kept vectors by: as of Sight."""
+
+    def __init__(self, width: int) -> None:
+        """Build on torch's default device, without numbers. width: of a text's state."""
+        super().__init__()
+        self.text_head = ContrastiveHead(width, width)
+        self.of_text = Logits()
+        self.text_both_head = ContrastiveHead(width, width)
+        self.of_both = Logits()
+
+
 class Sight(nn.Module):
     """Sees; single-threaded. form: how pictures are handed to it.
 
@@ -195,24 +207,44 @@ class SightFiles:
 
         Raises UnavailableError as `checkpoint.load`.
         """
-        wide = torch.float64 if dtype == torch.float64 else torch.float32
         with stored(self.name, self.folder) as tensors:
             sight = self._built(tensors)
-            named = _named(tensors)
-            with refusing(self.name, "its weights cannot be read"):
-                state = {
-                    key: named[key][...].to(device, _type(key, dtype, wide), copy=True)
-                    for key, _ in sight.named_parameters()
-                }
-                sight.load_state_dict(state, strict=True, assign=True)
-                sight.to(device)
+            self._fill(sight, tensors, device, dtype)
+        sight.settle()
+        return sight
+
+    def load_text_heads(self, device: torch.device, dtype: torch.dtype) -> TextHeads:
+        """Read what texts need of it, and no more; as `load`."""
+        with stored(self.name, self.folder) as tensors:
+            with torch.device("meta"):
+                heads = TextHeads(self.text_width)
+            _compare(self.name, dict(heads.named_parameters()), _named(tensors))
+            self._fill(heads, tensors, device, dtype)
+        return heads
+
+    def _fill(
+        self,
+        module: nn.Module,
+        tensors: Mapping[str, Any],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        """Give a module its numbers, all of which are stored."""
+        wide = torch.float64 if dtype == torch.float64 else torch.float32
+        named = _named(tensors)
+        with refusing(self.name, "its weights cannot be read"):
+            state = {
+                key: named[key][...].to(device, _type(key, dtype, wide), copy=True)
+                for key, _ in module.named_parameters()
+            }
+            module.load_state_dict(state, strict=True, assign=True)
+            module.to(device)
         strange = [key for key, each in state.items() if not bool(each.isfinite().all())]
         if strange:
             raise unavailable(self.name, f"{strange[0]} of its weights has what is no number")
-        for weight in sight.parameters():
+        for weight in module.parameters():
             weight.requires_grad = False
-        sight.eval().settle()
-        return sight
+        module.eval()
 
     def _built(self, tensors: Mapping[str, Any]) -> Sight:
         """As the configuration has it, without numbers: there is one stored for each."""

@@ -25,11 +25,21 @@ import numpy as np
 from pe_stream.core.opinion import OpinionTexts
 from pe_stream.core.pipe_messages import MessageReader, message
 from pe_stream.core.types import FRAME
-from pe_stream.errors import PeStreamError
+from pe_stream.errors import ConfigError, PeStreamError
 from pe_stream.model.second_opinion import OpinionModel, SquarePicture, load_opinion_model
-from pe_stream.pipeline.opinion_process import FAILED, LOG, OPINION, READY
+from pe_stream.pipeline.opinion_process import (
+    ASK,
+    FAILED,
+    LOG,
+    OPINION,
+    PROBE,
+    READY,
+    REFUSED,
+    put_together,
+)
 
 _MOST_AT_ONCE = 1 << 20
+_REST_S = 5.0
 
 
 def start(out: BinaryIO) -> None:
@@ -50,8 +60,13 @@ def start(out: BinaryIO) -> None:
         sys.exit(error.exit_code)
     _tell(out, READY, json.dumps(giver.about()).encode())
     while True:
-        _, asked = messages.get()
-        _tell(out, OPINION, json.dumps(giver.of(asked)).encode())
+        with suppress(queue.Empty):
+            kind, asked = messages.get(timeout=_REST_S)
+            if kind == ASK:
+                _tell(out, OPINION, giver.of(asked))
+            else:
+                _tell(out, *giver.compared(json.loads(asked)))
+        giver.rest()
 
 
 class _OpinionGiver:
@@ -74,10 +89,14 @@ class _OpinionGiver:
 
     def about(self) -> dict[str, Any]:
         """What was loaded."""
-        on_disk = self._model.bytes_on_disk
-        return {"bytes_on_disk": on_disk, "memory": _memory(), "sees": self._sees}
+        return {
+            "bytes_on_disk": self._model.bytes_on_disk,
+            "memory": _memory(),
+            "sees": self._sees,
+            "identity": self._model.identity,
+        }
 
-    def of(self, asked: bytes) -> dict[str, Any]:
+    def of(self, asked: bytes) -> bytes:
         """The answer to a request."""
         head, _, body = asked.partition(b"\n")
         about = json.loads(head)
@@ -88,11 +107,26 @@ class _OpinionGiver:
         samples = np.frombuffer(sound, np.float32)
         samples = np.pad(samples, (0, -len(samples) % FRAME))
         pictures = [self._square(each) for each in jpegs]
-        vectors = self._model.embed(samples, pictures)
-        scores = self._model.judge(vectors, self._texts[about["label"]])
+        clip = self._model.embed(samples, pictures)
+        scores = self._model.judge(clip, self._texts[about["label"]])
         took_s = time.monotonic() - begun_s
         opinion = scores.opinion(len(pictures), (begin_s, end_s), self._model.name, took_s)
-        return {"opinion": opinion.to_dict(), "memory": _memory()}
+        told = {"opinion": opinion.to_dict(), "memory": _memory()}
+        return put_together(told, self._model.kept(clip).vectors)
+
+    def compared(self, text: str) -> tuple[bytes, bytes]:
+        """The answer to a text to search by: its kind and body."""
+        try:
+            probe = self._model.probe(text)
+        except ConfigError as error:
+            return REFUSED, str(error).encode()
+        except PeStreamError as error:
+            return FAILED, str(error).encode()
+        return PROBE, put_together({"biases": probe.biases}, probe.rows)
+
+    def rest(self) -> None:
+        """Let go of what is not needed any more."""
+        self._model.rest(time.monotonic())
 
     def _square(self, jpeg: bytes) -> SquarePicture:
         """A picture as the model takes it; one that was asked about before costs nothing again."""

@@ -1,10 +1,12 @@
 """The process that gives second opinions (`pipeline.opinion_child`), as whoever starts it sees it.
 
 Messages (`core.pipe_messages`) go both ways. To it SETUP, a JSON object: what to load, and the
-texts of all labels; and ASK: a line of JSON, `label`, `span_s` and `sizes`, then float32 samples
-and JPEGs, each of which has its size there (bytes). From it LOG, a JSON object: what is logged
-there; READY, a JSON object, once it is loaded, or FAILED, why it cannot be; and OPINION, a JSON
-object, for each ASK.
+texts of all labels; ASK: a line of JSON, `label`, `span_s` and `sizes`, then float32 samples and
+JPEGs, each of which has its size there (bytes); and TEXT, in JSON: a text to search by. From it
+LOG, a JSON object: what is logged there; READY, a JSON object, once it is loaded; for each ASK
+OPINION: a line of JSON, then the vectors as they are to be kept; for each TEXT PROBE: a line of
+JSON, then float32 vectors, or REFUSED, what is wrong with the text. Instead of READY and PROBE may
+come FAILED: why it is of no use.
 """
 
 from __future__ import annotations
@@ -20,18 +22,30 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pe_stream.config import PASSWORD_VARIABLE, SecondOpinionSettings
 from pe_stream.config.child_process import python
 from pe_stream.core.opinion import OpinionTexts
 from pe_stream.core.opinion_requests import EventExcerpt
+from pe_stream.core.opinion_vectors import (
+    STORED,
+    OpinionProbe,
+    OpinionVectors,
+    VectorKind,
+    pack,
+    unpack,
+)
 from pe_stream.core.pipe_messages import MessageReader, message
 from pe_stream.core.types import SecondOpinion
-from pe_stream.errors import UnavailableError
+from pe_stream.errors import ConfigError, UnavailableError
 
 log = logging.getLogger(__name__)
 
-SETUP, ASK = b"S", b"A"
+SETUP, ASK, TEXT = b"S", b"A", b"T"
 READY, OPINION, FAILED, LOG = b"R", b"O", b"F", b"L"
+PROBE, REFUSED = b"P", b"N"
 
 LOAD_S = 6 * 3600.0
 """Loading takes no longer than this (s): the largest checkpoint is a download of 9 GB."""
@@ -104,6 +118,7 @@ class OpinionProcess:
         self._setup["sees"] = sees
         self.sees = False
         self.cost = OpinionCost(0, 0)
+        self._identity = ""
 
     def load(self) -> None:
         """Return once it is loaded; raises UnavailableError where that cannot be."""
@@ -113,11 +128,14 @@ class OpinionProcess:
             told = json.loads(self._answer(READY, until_s))
             self.sees = bool(told["sees"])
             self.cost = OpinionCost(told["bytes_on_disk"], told["memory"])
+            self._identity = told["identity"]
 
-    def opinion_on(self, excerpt: EventExcerpt, patience_s: float) -> SecondOpinion:
-        """The opinion on what was heard; raises UnavailableError where there is none in time.
+    def opinion_on(
+        self, excerpt: EventExcerpt, patience_s: float
+    ) -> tuple[SecondOpinion, OpinionVectors]:
+        """The opinion on what was heard, and what is kept of it.
 
-        The process is of no use after that.
+        Raises UnavailableError where there is none in time; the process is of no use after that.
         """
         until_s = time.monotonic() + patience_s
         pictures = excerpt.pictures if self.sees else ()
@@ -126,9 +144,18 @@ class OpinionProcess:
         head = json.dumps(asked).encode() + b"\n"
         self._send(ASK, head, excerpt.samples.tobytes(), *pictures, until_s=until_s)
         with _understanding():
-            told = json.loads(self._answer(OPINION, until_s))
+            told, vectors = _taken_apart(self._answer(OPINION, until_s), STORED)
             self.cost = OpinionCost(self.cost.on_disk, told["memory"])
-            return SecondOpinion.from_dict(told["opinion"])
+            opinion = SecondOpinion.from_dict(told["opinion"])
+            return opinion, OpinionVectors(opinion.checkpoint, self._identity, vectors)
+
+    def probe(self, text: str, patience_s: float) -> OpinionProbe:
+        """A text to search by; raises ConfigError on one that cannot be, else as `opinion_on`."""
+        until_s = time.monotonic() + patience_s
+        self._send(TEXT, json.dumps(text).encode(), until_s=until_s)
+        with _understanding():
+            told, rows = _taken_apart(self._answer(PROBE, until_s), np.dtype(np.float32))
+            return OpinionProbe(self._identity, rows, told["biases"])
 
     @property
     def ended(self) -> bool:
@@ -170,6 +197,8 @@ class OpinionProcess:
                     _log(json.loads(body))
                 elif kind == FAILED:
                     raise UnavailableError(body.decode().removeprefix("second opinion: "))
+                elif kind == REFUSED:
+                    raise ConfigError(body.decode())
                 elif kind == wanted:
                     return body
 
@@ -183,6 +212,20 @@ class OpinionProcess:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(KILL_S)
         return UnavailableError(f"its process has died ({self._process.returncode})")
+
+
+def put_together(head: Mapping[str, Any], vectors: Mapping[VectorKind, NDArray[Any]]) -> bytes:
+    """The body of a message: a line of JSON, then vectors."""
+    kinds, packed = pack(vectors)
+    return json.dumps({**head, "kinds": kinds}).encode() + b"\n" + packed
+
+
+def _taken_apart(
+    body: bytes, number: np.dtype[Any]
+) -> tuple[dict[str, Any], dict[VectorKind, NDArray[Any]]]:
+    head, _, packed = body.partition(b"\n")
+    told = json.loads(head)
+    return told, unpack(told["kinds"], packed, number)
 
 
 @contextmanager

@@ -10,7 +10,10 @@ import logging
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,14 +23,22 @@ from pe_stream.config.worker import Worker
 from pe_stream.core.backoff import delay_s
 from pe_stream.core.opinion import OpinionStatus, OpinionTexts
 from pe_stream.core.opinion_requests import EventExcerpt, OpinionQueue, OpinionRequest
+from pe_stream.core.opinion_vectors import OpinionProbe, OpinionVectors
 from pe_stream.core.types import SecondOpinion
-from pe_stream.errors import UnavailableError
+from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.pipeline.opinion_process import OpinionProcess
 
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 16
 """Requests that may wait: 25 MB by default. When there are more, the oldest is given up."""
+
+MOST_TEXTS = 4
+"""Texts to search by that may wait; whoever asks then is sent away."""
+
+TEXT_S = 30.0
+"""A text is waited for so long: the process may have an opinion to finish, and the text tower to
+read."""
 
 HUNG_S = 600.0
 """A process that has not answered so much later than it was to (s) hangs."""
@@ -46,8 +57,9 @@ class OpinionService:
 
     labels: those in force that are asked about, by name. told: called with an event's id and the
     opinion on it, None where there will be none; on the thread, or on that of who asks. on_failure:
-    called with what ended the thread, if that was an error of ours. sees: whether there may be
-    pictures.
+    called with what ended the thread, if that was an error of ours. keep: called before an opinion
+    is told, on the thread, with the event's id and what is to be kept; None: nothing is. sees:
+    whether there may be pictures.
     """
 
     def __init__(
@@ -56,15 +68,18 @@ class OpinionService:
         labels: Callable[[], Mapping[str, LabelSettings]],
         told: Callable[[str, SecondOpinion | None], None],
         on_failure: Callable[[BaseException], None],
+        keep: Callable[[str, OpinionVectors], None] | None = None,
         *,
         sees: bool = False,
     ) -> None:
         """Prepare; no process is started before `start`."""
         self._settings, self._labels, self._told = settings, labels, told
-        self._sees = sees
+        self._keep, self._sees = keep, sees
         # Full (MOST_WAITING) when many events come at once: the oldest is given up, and counted.
         self._queue = OpinionQueue(MOST_WAITING, settings.wait_s)
-        self._changed = threading.Condition()  # guards the queue, the status and the process
+        # Full (MOST_TEXTS) while the process is busy: who asks then is told so.
+        self._texts: deque[tuple[str, Future[OpinionProbe]]] = deque()
+        self._changed = threading.Condition()  # guards both queues, the status and the process
         self._status = OpinionStatus(f"loading {settings.checkpoint}")
         self._process: OpinionProcess | None = None
         self._asked_s: float | None = None  # when the process was asked what it has not answered
@@ -100,6 +115,31 @@ class OpinionService:
             gone += self._queue.expired(time.monotonic())  # the thread may be loading
             self._changed.notify()
         self._give_up(gone)
+
+    def probe(self, text: str) -> OpinionProbe:
+        """A text to search by, embedded by the process; waits for TEXT_S at most.
+
+        Raises ConfigError on a text that cannot be used, UnavailableError where the process is not
+        there, or does not answer in time.
+        """
+        asked = text, Future[OpinionProbe]()
+        with self._changed:
+            if self._status.reason is not None or self._process is None:
+                reason = self._status.reason or "their process begins again"
+                raise UnavailableError(f"no second opinions at present: {reason}")
+            if len(self._texts) >= MOST_TEXTS:
+                raise UnavailableError("too many texts wait for the process of second opinions")
+            self._texts.append(asked)
+            self._changed.notify()
+        try:
+            return asked[1].result(TEXT_S)
+        except TimeoutError:
+            with self._changed, suppress(ValueError):  # the process may be at work on it
+                self._texts.remove(asked)
+            raise UnavailableError(
+                f"the process of second opinions has not read the text in {TEXT_S:g} s: it may be "
+                "busy with an opinion, or loading what reads texts; try again in a while"
+            ) from None
 
     def _work(self) -> None:
         failed = 0  # times in a row
@@ -138,13 +178,14 @@ class OpinionService:
                 )
             self._note(reason=None)
             while not self._stopping:
-                self._wait(lambda: len(self._queue) > 0, _TURN_S)
+                self._wait(lambda: len(self._queue) > 0 or len(self._texts) > 0, _TURN_S)
                 if process.ended:
                     raise UnavailableError("its process has died")
                 if texts != _texts_of(self._labels()):
                     log.info("second opinions: labels have changed, beginning again")
                     self._note(reason=f"loading {self._settings.checkpoint}")
                     return
+                self._compare(process)
                 request = self._next(texts)
                 if request is not None:
                     self._answer(process, request)
@@ -152,14 +193,32 @@ class OpinionService:
         finally:
             with self._changed:
                 self._process = None
+                left, self._texts = self._texts, deque()
+            for _, asked in left:
+                asked.set_exception(UnavailableError("the process of second opinions has ended"))
             process.close()
+
+    def _compare(self, process: OpinionProcess) -> None:
+        """Have the texts embedded that wait: somebody waits for each."""
+        while True:
+            with self._changed:
+                if not self._texts:
+                    return
+                text, asked = self._texts.popleft()
+            try:
+                asked.set_result(process.probe(text, TEXT_S + HUNG_S))
+            except ConfigError as error:
+                asked.set_exception(error)
+            except UnavailableError as error:
+                asked.set_exception(error)
+                raise
 
     def _answer(self, process: OpinionProcess, request: OpinionRequest) -> None:
         self._asked_s = begun_s = time.monotonic()
         opinion = None
         try:
             patience_s = self._settings.wait_s + HUNG_S
-            opinion = process.opinion_on(request.excerpt, patience_s)
+            opinion, made = process.opinion_on(request.excerpt, patience_s)
         finally:
             now_s, self._asked_s = time.monotonic(), None
             if opinion is None:
@@ -174,6 +233,8 @@ class OpinionService:
                 with self._changed:
                     answered, seconds = self._status.answered + 1, self._status.seconds
                     self._note(answered=answered, seconds=seconds + now_s - begun_s)
+                if self._keep is not None:
+                    self._keep(request.excerpt.event_id, made)
                 self._told(request.excerpt.event_id, opinion)
 
     def _next(self, labels: Collection[str]) -> OpinionRequest | None:

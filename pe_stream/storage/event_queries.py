@@ -61,6 +61,19 @@ class EventCount:
     labels: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class StoredVectors:
+    """Vectors of an event's second opinion: bytes, in the order of VECTOR_KINDS; None of some.
+
+    checkpoint, identity: as of OpinionVectors.
+    """
+
+    event_id: str
+    checkpoint: str
+    identity: str
+    vectors: tuple[bytes | None, ...]
+
+
 class EventQueries:
     """Queries to one database of events.
 
@@ -155,11 +168,24 @@ class EventQueries:
                 found[starts[start]][label] += count
         return [EventCount(start, dict(labels)) for start, labels in found.items()]
 
+    def vectors(self, asked: EventFilter) -> Iterator[StoredVectors]:
+        """Of all such events that have some; in no order."""
+        with self._database() as database:
+            if not database.execute(_HAS.format("vectors")).fetchone():  # of a daemon of before
+                return
+            clauses, values = _where(database, asked)
+            query = (
+                f"SELECT id, checkpoint, identity, sound, picture, both FROM "  # noqa: S608 - ours
+                f"{_tables(database, asked)} JOIN vectors USING (id) {clauses}"
+            )
+            for event_id, checkpoint, identity, *found in database.execute(query, values):
+                yield StoredVectors(event_id, checkpoint, identity, tuple(found))
+
     def _database(self) -> AbstractContextManager[sqlite3.Connection]:
         return reading(self._path, "events")
 
 
-_HAS_VERDICTS = "SELECT 1 FROM sqlite_master WHERE name = 'verdicts'"
+_HAS = "SELECT 1 FROM sqlite_master WHERE name = '{}'"
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -174,7 +200,7 @@ def _cursor(before: str | None) -> tuple[str, str] | None:
 
 
 def _tables(database: sqlite3.Connection, asked: EventFilter) -> str:
-    if not database.execute(_HAS_VERDICTS).fetchone():  # of a daemon of before
+    if not database.execute(_HAS.format("verdicts")).fetchone():  # of a daemon of before
         return "(SELECT *, NULL AS verdict, NULL AS note FROM events)"
     if asked.verdict in ("right", "wrong", "any"):
         # The few that were judged first: else all events would be looked at for them.

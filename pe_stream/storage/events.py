@@ -24,6 +24,7 @@ from typing import Any
 from pe_stream.config import StoreSettings
 from pe_stream.config.paths import state_folder
 from pe_stream.core.messages import Message
+from pe_stream.core.opinion_vectors import OpinionVectors
 from pe_stream.core.store_status import StoreStatus
 from pe_stream.core.types import Event
 from pe_stream.storage.events_db import EventsDb, probe, unfinished, waiting
@@ -138,6 +139,17 @@ class EventStore:
         """Write an event's second opinion, and messages; all else of it stays. As `record`."""
         return self._recorded(
             lambda database, kept: self._disk.record_opinion(database, event, kept), messages
+        )
+
+    def record_vectors(self, event_id: str, made: OpinionVectors) -> None:
+        """Write the vectors of the second opinion on an event that was told; does not wait.
+
+        They are kept as long as the event is.
+        """
+        self._soon(
+            lambda database: self._disk.record_vectors(database, event_id, made),
+            size=sum(each.nbytes for each in made.vectors.values()),
+            patience_s=0.0,
         )
 
     def _recorded(

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pe_stream.core.messages import Message
+from pe_stream.core.opinion_vectors import STORED, VECTOR_KINDS, OpinionVectors
 from pe_stream.core.types import Event, Phase, Reason, SecondOpinion
 from pe_stream.core.utc import utc_text
 from pe_stream.storage.database import Database, Kind, Write
+from pe_stream.storage.events_schema import MIGRATIONS
 from pe_stream.storage.retained import RetainedTopics
 
 log = logging.getLogger(__name__)
@@ -28,78 +30,11 @@ _WARNING_S = 10.0
 
 T = TypeVar("T")
 
-_MIGRATIONS = (
-    """
-    CREATE TABLE events (
-        id TEXT PRIMARY KEY,
-        source TEXT NOT NULL,
-        label TEXT NOT NULL,
-        onset TEXT NOT NULL,
-        ended INTEGER NOT NULL,
-        event TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX events_by_onset ON events (onset);
-    CREATE INDEX events_open ON events (ended) WHERE ended = 0;
-    CREATE TABLE outbox (
-        row INTEGER PRIMARY KEY AUTOINCREMENT,
-        topic TEXT NOT NULL,
-        payload TEXT NOT NULL,
-        stored REAL NOT NULL
-    );
-    -- Rows of a database that was begun again differ from those of the one before.
-    INSERT INTO sqlite_sequence
-        VALUES ('outbox', CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER));
-    """,
-    """
-    CREATE INDEX events_by_source ON events (source, onset);
-    CREATE INDEX events_by_label ON events (label, onset);
-    CREATE INDEX events_by_both ON events (source, label, onset);
-    CREATE TABLE verdicts (
-        id TEXT PRIMARY KEY,
-        verdict TEXT NOT NULL,
-        note TEXT NOT NULL,
-        given TEXT NOT NULL
-    ) WITHOUT ROWID;
-    -- How many events began in each quarter of an hour: every time zone differs by whole quarters.
-    CREATE TABLE quarters (
-        start TEXT NOT NULL,
-        source TEXT NOT NULL,
-        label TEXT NOT NULL,
-        events INTEGER NOT NULL,
-        PRIMARY KEY (start, label, source)
-    ) WITHOUT ROWID;
-    INSERT INTO quarters
-        SELECT substr(onset, 1, 14) || substr('00153045', substr(onset, 15, 2) / 15 * 2 + 1, 2),
-            source, label, count(*) FROM events GROUP BY 1, 2, 3;
-    CREATE TRIGGER event_counted AFTER INSERT ON events BEGIN
-        INSERT INTO quarters VALUES (
-            substr(new.onset, 1, 14)
-                || substr('00153045', substr(new.onset, 15, 2) / 15 * 2 + 1, 2),
-            new.source, new.label, 1
-        ) ON CONFLICT DO UPDATE SET events = events + 1;
-    END;
-    CREATE TRIGGER event_forgotten AFTER DELETE ON events BEGIN
-        UPDATE quarters SET events = events - 1
-            WHERE source = old.source AND label = old.label AND start = substr(old.onset, 1, 14)
-                || substr('00153045', substr(old.onset, 15, 2) / 15 * 2 + 1, 2);
-    END;
-    """,
-    """
-    -- Topics on which brokers retain what was published; see `storage.retained`.
-    CREATE TABLE retained (
-        host TEXT NOT NULL,
-        port INTEGER NOT NULL,
-        topic TEXT NOT NULL,
-        PRIMARY KEY (host, port, topic)
-    ) WITHOUT ROWID;
-    """,
-)
-
 _KIND = Kind(
     what="events",
     meanwhile="events are only in memory",
     key="store.path",  # two daemons on one would send each other's messages
-    migrations=_MIGRATIONS,
+    migrations=MIGRATIONS,
 )
 
 
@@ -178,6 +113,19 @@ class EventsDb(Database):
                 (json.dumps(event.second_opinion.to_dict()), event.id),
             )
         return self._kept(database, messages)
+
+    def record_vectors(
+        self, database: sqlite3.Connection, event_id: str, made: OpinionVectors
+    ) -> None:
+        """Write the vectors of an event's second opinion, where the event is still there."""
+        blobs = [
+            None if kind not in made.vectors else made.vectors[kind].astype(STORED).tobytes()
+            for kind in VECTOR_KINDS
+        ]
+        database.execute(
+            "INSERT OR REPLACE INTO vectors SELECT id, ?, ?, ?, ?, ? FROM events WHERE id = ?",
+            (made.checkpoint, made.identity, *blobs, event_id),
+        )
 
     def delivered(self, database: sqlite3.Connection, row: int) -> None:
         """The broker has the message kept in `row`."""
@@ -259,13 +207,17 @@ class EventsDb(Database):
             )
 
     def _carry(self, database: sqlite3.Connection) -> Write:
-        """Messages that the broker does not have, and events that are open."""
+        """Messages that the broker does not have, and events that are open, with their vectors."""
         messages = database.execute("SELECT * FROM outbox").fetchall()
         events = database.execute("SELECT * FROM events WHERE NOT ended").fetchall()
+        vectors = database.execute(
+            "SELECT * FROM vectors WHERE id IN (SELECT id FROM events WHERE NOT ended)"
+        ).fetchall()
 
         def write(new: sqlite3.Connection) -> None:
             new.executemany("INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?)", messages)
             new.executemany("INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
+            new.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?, ?, ?, ?)", vectors)
 
         return write
 

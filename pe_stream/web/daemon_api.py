@@ -66,6 +66,7 @@ def info(
         store=None if daemon.events is None else daemon.events.unavailable_reason or "ok",
         history=daemon.scores is not None,
         search=daemon.embeddings is not None,
+        event_search=daemon.event_probe is not None and daemon.event_queries is not None,
         clips=settings.clips.enabled,
         listen=refusal(settings) is None,
         broker=schemas.BrokerState(connected=broker.connected, waiting=broker.waiting),

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pe_stream.config import Settings
 from pe_stream.config.edit import ConfigFile, Edit
+from pe_stream.core.opinion_vectors import OpinionProbe
 from pe_stream.core.pooling import Probe
 from pe_stream.core.prompt_words import PromptHint
 from pe_stream.core.types import FrameEmbeddings, LabelRule, Recommended
@@ -50,6 +51,9 @@ class DaemonView:
         UnavailableError where nothing was changed, UnfinishedError where it is not yet in force.
     compare: scores (frames,) of frame embeddings for any text; raises ConfigError.
     probe: a text to search with; raises ConfigError.
+    event_probe: a text to search events with, by second opinions on them; waits for their process.
+        Raises ConfigError, and UnavailableError where that is not there, or takes too long. None
+        where nobody gives them.
     hints: what is odd about prompts.
     report: lines on what a label with examples hears; takes a while; raises UnavailableError.
     calibrations: of the labels, one at a time.
@@ -70,6 +74,7 @@ class DaemonView:
     change: Callable[[Edit, str], str]
     compare: Callable[[FrameEmbeddings, str], NDArray[np.float32]]
     probe: Callable[[str], Probe]
+    event_probe: Callable[[str], OpinionProbe] | None
     hints: Callable[[Sequence[str]], list[PromptHint]]
     report: Callable[[str], list[str]]
     calibrations: CalibrationDesk

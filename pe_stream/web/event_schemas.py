@@ -88,6 +88,37 @@ class Entry(_Event):
     has_clip: bool
 
 
+class EventMatch(BaseModel):
+    """How well an event goes with a text: `score` is the best of the others.
+
+    Uncalibrated: of its sound, its picture, and both together; null of what there was not.
+    """
+
+    score: float
+    sound: float | None
+    picture: float | None
+    both: float | None
+    event: Entry
+
+
+class UnsearchedEvents(BaseModel):
+    """Events with a second opinion of another checkpoint: texts do not compare with it."""
+
+    checkpoint: str
+    events: int
+
+
+class EventSearchResponse(BaseModel):
+    """Events that go with a text, the best first. searched: how many of that time could be."""
+
+    text: str
+    since: str
+    until: str
+    searched: int
+    left_out: list[UnsearchedEvents]
+    events: list[EventMatch]
+
+
 class OneEntry(Entry):
     """A single event. clip_start: UTC of its clip's first sample."""
 

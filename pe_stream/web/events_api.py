@@ -59,10 +59,10 @@ def events(
         verdict=verdict,
     )
     try:
-        found, following = _timeline(daemon).page(asked, limit=limit, before=before)
+        found, following = queries_of(daemon).page(asked, limit=limit, before=before)
     except ValueError as error:
         raise HTTPException(422, str(error)) from None
-    return event_schemas.Entries(events=[_entry(daemon, each) for each in found], next=following)
+    return event_schemas.Entries(events=[entry_of(daemon, each) for each in found], next=following)
 
 
 @router.get("/timeline")
@@ -88,7 +88,7 @@ def counts(
         event_schemas.Bucket(
             start=utc(b.start), total=sum(b.labels.values()), labels=dict(b.labels)
         )
-        for b in _timeline(daemon).counts(asked, by=by, zone=zone)
+        for b in queries_of(daemon).counts(asked, by=by, zone=zone)
     ]
     return event_schemas.Buckets(by=by, timezone=timezone, buckets=buckets)
 
@@ -97,8 +97,8 @@ def counts(
 def event(daemon: DaemonDep, event_id: EventId) -> event_schemas.OneEntry:
     """A single event."""
     entry = one(daemon, event_id)
-    previous, following = _timeline(daemon).beside(entry.event)
-    shown = _entry(daemon, entry).model_dump(by_alias=True)
+    previous, following = queries_of(daemon).beside(entry.event)
+    shown = entry_of(daemon, entry).model_dump(by_alias=True)
     return event_schemas.OneEntry(
         **shown,
         previous=previous,
@@ -128,7 +128,7 @@ def verdicts(
     """All events that somebody judged, with verdict and note, to tune with."""
     rows = [
         entry.event | {"verdict": entry.verdict, "note": entry.note}
-        for entry in _timeline(daemon).events(EventFilter(verdict="any"))
+        for entry in queries_of(daemon).events(EventFilter(verdict="any"))
     ]
     name = {"Content-Disposition": f"attachment; filename=verdicts.{form}"}
     if form == "csv":
@@ -161,7 +161,8 @@ def track(
     return _track(daemon, one(daemon, event_id).event, around_s)
 
 
-def _timeline(daemon: DaemonView) -> EventQueries:
+def queries_of(daemon: DaemonView) -> EventQueries:
+    """Stored events. Answers 409 where none are."""
     if daemon.event_queries is None:
         raise HTTPException(409, "no events are stored: store.enabled is false")
     return daemon.event_queries
@@ -169,13 +170,14 @@ def _timeline(daemon: DaemonView) -> EventQueries:
 
 def one(daemon: DaemonView, event_id: str) -> event_queries.EventRecord:
     """A stored event. Answers 404 where there is none."""
-    entry = _timeline(daemon).one(event_id)
+    entry = queries_of(daemon).one(event_id)
     if entry is None:
         raise HTTPException(404, "there is no such event")
     return entry
 
 
-def _entry(daemon: DaemonView, entry: event_queries.EventRecord) -> event_schemas.Entry:
+def entry_of(daemon: DaemonView, entry: event_queries.EventRecord) -> event_schemas.Entry:
+    """A stored event as the API tells it."""
     has_clip = daemon.clips.find(entry.event) is not None
     said = {"verdict": entry.verdict, "note": entry.note, "has_clip": has_clip}
     return event_schemas.Entry.model_validate(entry.event | said)
@@ -191,7 +193,7 @@ def _judged(
         raise HTTPException(
             503, f"it could not be stored: {unavailable_reason or 'the event has just gone'}"
         )
-    return _entry(daemon, one(daemon, event_id))
+    return entry_of(daemon, one(daemon, event_id))
 
 
 def clip_of(daemon: DaemonView, event: dict[str, Any]) -> Path:

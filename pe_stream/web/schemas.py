@@ -92,7 +92,7 @@ class ConfigState(BaseModel):
 
 
 class Info(BaseModel):
-    """What this is."""
+    """What this is. event_search: whether events can be searched by words."""
 
     node: str
     version: str
@@ -102,6 +102,7 @@ class Info(BaseModel):
     store: str | None
     history: bool
     search: bool
+    event_search: bool
     clips: bool
     listen: bool
     broker: BrokerState

@@ -58,8 +58,33 @@ def same(event: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in event.items() if key not in own}
 
 
+def found_by_words(api: str, found: list[dict[str, Any]]) -> bool:
+    """Search events; False where the process has not read the text in time."""
+    asked = {"text": "a bang", "since": "7d"}
+    answer = httpx.get(f"{api}/search/events", params=asked, timeout=within(60))
+    assert answer.status_code in (200, 503), answer.text
+    found += [answer.json()] * answer.is_success
+    return answer.is_success
+
+
+def is_found(search: dict[str, Any], config: Path, judged: dict[str, Any]) -> None:
+    """By its vectors, which are kept: by the daemon as by the command."""
+    assert (search["searched"], search["left_out"]) == (1, [])
+    (match,) = search["events"]
+    assert (match["event"]["id"], match["picture"]) == (judged["id"], None)
+    asked = ("search", "--events", "a bang", "--format", "jsonl", "--since", "7d")
+    done = pe_stream(*asked, "-c", config)
+    (line,) = [json.loads(each) for each in done.stdout.splitlines()]
+    assert line["event"] == judged["id"]
+    assert match["score"] == match["sound"] == pytest.approx(line["sound"], abs=2e-3)
+
+
 def test_an_opinion_goes_wherever_the_event_went(
-    tmp_path: Path, level: Path, pe_av: Path, broker: Mosquitto
+    tmp_path: Path,
+    level: Path,
+    pe_av: Path,
+    broker: Mosquitto,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sound = write_float_wav(tmp_path / "sound.wav", BARK)
     page = free_port()
@@ -86,9 +111,10 @@ notifications:
             wait_until(lambda: len(house.received) > 0, "the message")
             subscriber.wait_for(topic("kitchen", "health"), '"second_opinion": "ok"')
             told = subscriber.events(topic("kitchen", "events"))
-            shown = httpx.get(
-                f"http://{HOST}:{page}/api/v1/events/{told[0]['id']}", timeout=within(20)
-            ).json()
+            api = f"http://{HOST}:{page}/api/v1"
+            shown = httpx.get(f"{api}/events/{told[0]['id']}", timeout=within(20)).json()
+            found: list[dict[str, Any]] = []
+            wait_until(lambda: found_by_words(api, found), "events are searched", LOADED_S)
             for each in (daemon, without):
                 each.send(signal.SIGTERM)
             assert (daemon.exit_code(), without.exit_code()) == (143, 143)
@@ -119,6 +145,8 @@ notifications:
         assert json.loads(stored) == judged
         ((waiting,),) = sqlite3.connect(state).execute("SELECT count(*) FROM outbox").fetchall()
         assert waiting == 0
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        is_found(found[0], tmp_path / "config.yaml", judged)
         # One whose opinion is good enough for it.
         assert [(each.path, each.json) for each in house.received] == [("/hook", judged)]
 

@@ -241,6 +241,52 @@ def test_a_negative_that_scores_higher_leaves_nothing(
     assert model.judge(broken, OpinionTexts(TEXTS[:1], TEXTS[:1])).sound == 0.0
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_kept_vectors_score_against_a_text_as_the_clip_itself(pe_av: Path, *, known: bool) -> None:
+    """Also where the text is new, of which the text tower is read again, and let go."""
+    text = TEXTS[0]
+    model = load_opinion_model(str(pe_av), TEXTS, device="cpu", dtype="float32")
+    asked = load_opinion_model(str(pe_av), [text] * known, device="cpu", dtype="float32")
+    clip = model.embed(sounds(20), squares(model, 3))
+    kept = model.kept(clip)
+    assert (kept.checkpoint, kept.identity) == (str(pe_av), load(str(pe_av), clips=True).identity)
+    scores = model.judge(clip, OpinionTexts((text,), (text,)))
+    probe = asked.probe(text)
+    assert probe.identity == kept.identity
+    assert list(kept.vectors) == list(probe.rows) == ["sound", "picture", "both"]
+    for kind, vector in kept.vectors.items():
+        whole = getattr(clip, kind)
+        assert vector.dtype == np.float16
+        assert np.array_equal(vector, whole.half().numpy())
+        (logit,) = probe.logits(kind, vector[None])
+        assert 1 / (1 + np.exp(-logit)) == pytest.approx(getattr(scores, kind), abs=1e-3)
+    assert asked._sight is None, "the tower that sees is not needed for words"
+    tower = asked._later.tower
+    assert (tower._side is None) == known
+    asked.rest(tower._used_s + 59)
+    assert (tower._side is None) == known
+    asked.rest(tower._used_s + 61)
+    assert tower._side is None
+
+
+def test_what_hears_alone_has_vectors_of_sound_alone(tmp_path: Path, pe_av: Path) -> None:
+    seeing = load_opinion_model(str(pe_av), TEXTS[:1], device="cpu", dtype="float32")
+    assert list(seeing.kept(seeing.embed(sounds(5))).vectors) == ["sound"]
+    folder = make_checkpoint(tmp_path / "audio")
+    edit("config.json", lambda c: c.update(architectures=["PeAudioModel"]))(folder)
+    model = load_opinion_model(str(folder), [], device="cpu", dtype="float32")
+    assert list(model.probe("a dog").rows) == ["sound"]
+
+
+def test_a_text_for_a_checkpoint_that_was_changed_is_refused(folder: Path) -> None:
+    model = load_opinion_model(str(folder), TEXTS[:1], device="cpu", dtype="float32")
+    edit_weights(lambda w: w.pop(SCALE))(folder)
+    with pytest.raises(UnavailableError, match="it was changed since it was loaded"):
+        model.probe("a dog")
+    with pytest.raises(ConfigError, match="a prompt is empty"):
+        model.probe(" ")  # which needs nothing of the folder
+
+
 def test_in_bfloat16_it_sees_and_hears_nearly_the_same(pe_av: Path) -> None:
     clips = []
     for dtype in ("float32", "bfloat16"):

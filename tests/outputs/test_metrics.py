@@ -358,6 +358,7 @@ def test_the_dashboard_is_one_and_shows_what_there_is(
 metrics: {{enabled: true, port: {port}}}
 web: {{enabled: true, port: {free_port()}}}
 search: {{enabled: true}}
+second_opinion: {{checkpoint: {tmp_path / "none"}}}
 notifications: {{phone: {{webhook: "http://127.0.0.1:{free_port()}/", phase: end}}}}
 """
     with Daemon(tmp_path, level_config(level, broker.port, sound, more)) as daemon:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -29,8 +30,9 @@ from pe_stream.config import LabelSettings, SecondOpinionSettings
 from pe_stream.config.second_opinion import texts_of
 from pe_stream.core.opinion import OpinionTexts
 from pe_stream.core.opinion_requests import EventExcerpt
+from pe_stream.core.opinion_vectors import OpinionVectors
 from pe_stream.core.types import FRAME, Samples, SecondOpinion
-from pe_stream.errors import UnavailableError
+from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.model.second_opinion import load_opinion_model
 from pe_stream.pipeline import opinion_process, opinion_service
 from pe_stream.pipeline.opinion_process import LEAST_NICENESS, OpinionProcess
@@ -61,6 +63,7 @@ class Asked:
     labels: Mapping[str, LabelSettings]
     made: OpinionService = field(init=False)
     told: list[tuple[str, SecondOpinion | None]] = field(default_factory=list)
+    kept: list[tuple[str, OpinionVectors]] = field(default_factory=list)
     failed: list[BaseException] = field(default_factory=list)
     processes: list[OpinionProcess] = field(default_factory=list)
 
@@ -122,6 +125,7 @@ def service_of(monkeypatch: pytest.MonkeyPatch) -> ServiceOf:
             lambda: around.labels,
             lambda *told: around.told.append(told),
             around.failed.append,
+            lambda *kept: around.kept.append(kept),
             sees=sees,
         )
         around.made.start()
@@ -177,6 +181,61 @@ def test_what_is_asked_is_answered(service_of: ServiceOf, pe_av: Path) -> None:
     assert 0 < opinion.sound < 1
     assert (status.asked, status.answered, status.given_up, status.restarts) == (1, 1, 0, 0)
     assert status.seconds >= opinion.took_ms / 1000 > 0
+    ((event_id, kept),) = service.kept
+    own = model.kept(model.embed(whole))
+    assert (event_id, kept.checkpoint, kept.identity) == ("a", own.checkpoint, own.identity)
+    assert list(kept.vectors) == ["sound"]
+    assert kept.vectors["sound"].dtype == np.float16
+    assert kept.vectors["sound"] == pytest.approx(own.vectors["sound"], abs=1e-3)
+
+
+def test_texts_are_embedded_to_search_by(
+    service_of: ServiceOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the checkpoint here; one that cannot be used costs nothing."""
+    with service_of(pe_av) as service:
+        with pytest.raises(UnavailableError, match="at present: loading "):
+            service.made.probe("a kettle")
+        pid = service.loads()
+        monkeypatch.setattr(opinion_service, "TEXT_S", LOADED_S)
+        found = service.made.probe("a kettle")
+        with pytest.raises(ConfigError, match="is too long for checkpoint"):
+            service.made.probe("word " * 60)
+        with pytest.raises(ConfigError, match="a prompt is empty"):
+            service.made.probe(" ")
+        # While it is at something else, a bounded number waits, and none for ever.
+        monkeypatch.setattr(opinion_service, "TEXT_S", 0.2)
+        monkeypatch.setattr(opinion_service, "MOST_TEXTS", 1)
+        os.kill(pid, signal.SIGSTOP)
+        for _ in range(2):  # the first is what it is at
+            with pytest.raises(UnavailableError, match=r"has not read the text in 0\.2 s"):
+                service.made.probe("a bell")
+        monkeypatch.setattr(opinion_service, "TEXT_S", LOADED_S)
+        refused: list[UnavailableError] = []
+
+        def asks() -> None:
+            try:
+                service.made.probe("a horn")
+            except UnavailableError as error:
+                refused.append(error)
+
+        asking = threading.Thread(target=asks)
+        asking.start()
+        wait_until(lambda: len(service.made._texts) == 1, "it waits")
+        with pytest.raises(UnavailableError, match="too many texts wait"):
+            service.made.probe("a bell")
+        os.kill(pid, signal.SIGKILL)
+        asking.join(within(LOADED_S))
+        assert [str(each) for each in refused] == ["the process of second opinions has ended"]
+        service.loads(2)
+        assert service.made.status.restarts == 1
+    model = load_opinion_model(str(pe_av), ["a kettle"], device="cpu", threads=1)
+    own = model.probe("a kettle")
+    assert found.identity == own.identity
+    assert found.biases == own.biases
+    assert list(found.rows) == ["sound", "picture", "both"]
+    for kind, row in found.rows.items():
+        assert row == pytest.approx(own.rows[kind], abs=1e-5)
 
 
 def jpegs(*numbers: int) -> tuple[bytes, ...]:
@@ -290,7 +349,10 @@ def test_a_process_that_takes_too_long_is_said_meanwhile(
         wait_until(lambda: service.made.status.reason is None, "it goes on", LOADED_S)
 
 
-@pytest.mark.parametrize("said", [b"no json", b"{}", b"[1]", b'{"opinion": 3, "memory": 1}'])
+NO_OPINION = b'{"opinion": 3, "memory": 1, "kinds": ["sound"]}\n12'
+
+
+@pytest.mark.parametrize("said", [b"no json", b"{}", b"[1]", b'{"kinds": []}', NO_OPINION])
 def test_a_process_that_is_not_understood_costs_one_opinion(
     service_of: ServiceOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:

@@ -15,7 +15,7 @@ from pe_stream.core.utc import utc_text
 from pe_stream.errors import UnavailableError
 from pe_stream.storage.event_queries import EventFilter, EventQueries, EventRecord
 from pe_stream.storage.events import EventStore
-from pe_stream.storage.events_db import _MIGRATIONS
+from pe_stream.storage.events_schema import MIGRATIONS
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -204,7 +204,7 @@ def test_counts_are_of_the_events_there_are(store: EventStore, path: Path) -> No
 
 def test_a_database_of_before_is_brought_up(path: Path) -> None:
     with sqlite3.connect(path) as database:
-        database.executescript(_MIGRATIONS[0])
+        database.executescript(MIGRATIONS[0])
         database.execute("PRAGMA user_version = 1")
         for each in (event(1), event(2), at("2026-11-21T02:29:59.999Z", 3)):
             row = (each.id, each.source, each.label, each.onset, 0, each.to_json())
@@ -219,7 +219,7 @@ def test_a_database_of_before_is_brought_up(path: Path) -> None:
 
 def test_a_database_of_before_is_read_as_it_is(path: Path) -> None:
     with sqlite3.connect(path) as database:
-        database.executescript(_MIGRATIONS[0])
+        database.executescript(MIGRATIONS[0])
         each = event(1)
         row = (each.id, each.source, each.label, each.onset, 0, each.to_json())
         database.execute("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", row)

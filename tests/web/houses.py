@@ -18,11 +18,12 @@ from timing import within
 from pe_stream.config import ClipSettings, HistorySettings, SearchSettings, Settings
 from pe_stream.config.edit import ConfigFile, Edit
 from pe_stream.config.file import load
+from pe_stream.core.opinion_vectors import STORED, OpinionProbe, OpinionVectors, VectorKind
 from pe_stream.core.pooling import Probe
 from pe_stream.core.prompt_words import PromptHint, SoundWords
-from pe_stream.core.types import FrameEmbeddings, LabelRule, Recommended
+from pe_stream.core.types import Event, FrameEmbeddings, LabelRule, Recommended
 from pe_stream.daemon.calibrations import Calibrations
-from pe_stream.errors import ConfigError
+from pe_stream.errors import ConfigError, UnavailableError
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embeddings import EmbeddingStore
 from pe_stream.storage.event_queries import EventQueries
@@ -51,6 +52,19 @@ def hints_of(prompts: Sequence[str]) -> list[PromptHint]:
     """Hints of a checkpoint that knows two words."""
     words = SoundWords(["dog", "barking"])
     return [hint for prompt in prompts if (hint := words.hint(prompt))]
+
+
+def event_probe_of(text: str) -> OpinionProbe:
+    """Looks at the first dimension of what was heard, and the second of what was seen."""
+    if text == "away":
+        raise UnavailableError("no second opinions at present: loading")
+    if text == "refused":
+        raise ConfigError("prompt 'refused' is too long")
+    rows: dict[VectorKind, NDArray[np.float32]] = {
+        "sound": np.array([1, 0], np.float32),
+        "picture": np.array([0, 1], np.float32),
+    }
+    return OpinionProbe(IDENTITY, rows, {"sound": 0.0, "picture": 0.0})
 
 
 @dataclass
@@ -83,6 +97,17 @@ class Standing:
         self.settings = load(self.file.path)
         self.rules = rules_of(self.settings)
         self.server.labels({}, {})
+
+    def remember(
+        self, told: Event, sound: float, picture: float | None = None, identity: str = IDENTITY
+    ) -> None:
+        """An event and its vectors, with these logits; see `event_probe_of`."""
+        self.store.record(told, [])
+        vectors: dict[VectorKind, NDArray[np.float16]] = {"sound": np.array([sound, 9], STORED)}
+        if picture is not None:
+            vectors["picture"] = np.array([9, picture], STORED)
+        self.store.record_vectors(told.id, OpinionVectors("an old one", identity, vectors))
+        self.store.waiting()  # once it is written
 
     def client(self, **options: Any) -> httpx.Client:
         headers = {"content-type": "application/json"} | options.pop("headers", {})
@@ -151,6 +176,7 @@ def standing(
         change=change,
         compare=compare,
         probe=probe,
+        event_probe=event_probe_of,
         hints=hints_of,
         report=lambda label: [f"what {label} takes for itself:", "  0.70  a kettle"],
         calibrations=calibrations,

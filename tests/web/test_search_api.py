@@ -11,7 +11,7 @@ from stand_ins import ONSET, event
 from web.houses import Standing
 
 from pe_stream.core.pooling import POOL
-from pe_stream.core.types import FRAME_NS, FrameEmbeddings, Phase
+from pe_stream.core.types import FRAME_NS, Event, FrameEmbeddings, Phase
 from pe_stream.web import search_api
 from pe_stream.web.daemon_view import DaemonView
 
@@ -90,6 +90,56 @@ def test_what_another_checkpoint_heard_is_told(house: Standing) -> None:
     assert told["left_out"] == [{"checkpoint": "the old one", "heard_s": 4.0}]
 
 
+SPAN = {"since": "2026-11-21T00:00:00Z", "until": "2026-11-22T00:00:00Z"}
+
+
+def dog(number: int) -> Event:
+    return event(number, Phase.END, 2.0, label="dog")
+
+
+def test_events_are_found_by_what_was_heard_or_seen(house: Standing) -> None:
+    house.remember(dog(1), 1.0)
+    house.remember(dog(2), -3.0, 2.0)
+    house.remember(dog(3), 0.0)
+    house.remember(dog(4), 5.0, identity="cd" * 32)
+    with house.client() as client:
+        assert client.get("api/v1/info").json()["event_search"] is True
+        asked = {"text": " a van ", **SPAN}
+        told = client.get("api/v1/search/events", params={**asked, "limit": 2}).json()
+        best, second = told.pop("events")
+        assert told == {
+            "text": "a van",
+            "since": "2026-11-21T00:00:00.000Z",
+            "until": "2026-11-22T00:00:00.000Z",
+            "searched": 3,
+            "left_out": [{"checkpoint": "an old one", "events": 1}],
+        }
+        found = best.pop("event")
+        assert best == {"score": 0.8808, "sound": 0.0474, "picture": 0.8808, "both": None}
+        one = client.get("api/v1/events/id-0002").json()
+        assert found == {key: one[key] for key in found}
+        assert (found["id"], found["source"], found["label"]) == ("id-0002", "porch", "dog")
+        assert (second["event"]["id"], second["score"]) == ("id-0001", 0.7311)
+        kitchen = client.get("api/v1/search/events", params={**asked, "source": "kitchen"}).json()
+        assert [each["event"]["id"] for each in kitchen["events"]] == ["id-0001", "id-0003"]
+        later = client.get("api/v1/search/events", params={"text": "a van"}).json()
+        assert (later["searched"], later["events"]) == (0, [])
+
+
+def test_events_cannot_be_searched_without_who_reads_texts(house: Standing) -> None:
+    there: DaemonView = house.server._daemon
+    with house.client() as client:
+        answer = client.get("api/v1/search/events", params={"text": "away"})
+        assert answer.status_code == 503
+        assert answer.json()["detail"] == "no second opinions at present: loading"
+        object.__setattr__(there, "event_probe", None)
+        answer = client.get("api/v1/search/events", params={"text": "x"})
+        assert client.get("api/v1/info").json()["event_search"] is False
+    assert answer.status_code == 409
+    assert "set second_opinion.checkpoint in the configuration" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["api/v1/search", "api/v1/search/events"])
 @pytest.mark.parametrize(
     ("wrong", "status", "said"),
     [
@@ -111,17 +161,18 @@ def test_what_another_checkpoint_heard_is_told(house: Standing) -> None:
     ],
 )
 def test_what_cannot_be_searched(
-    house: Standing, wrong: dict[str, str | int], status: int, said: str
+    house: Standing, wrong: dict[str, str | int], status: int, said: str, path: str
 ) -> None:
     with house.client() as client:
-        answer = client.get("api/v1/search", params=wrong)
+        answer = client.get(path, params=wrong)
     assert answer.status_code == status
     assert said in answer.json()["detail"]
 
 
 def test_searching_has_its_limit(house: Standing) -> None:
     with house.client() as client:
-        answers = [client.get("api/v1/search", params={"text": "x"}) for _ in range(31)]
+        ways = ["api/v1/search", "api/v1/search/events"] * 16
+        answers = [client.get(way, params={"text": "x"}) for way in ways[:31]]
     assert [answer.status_code for answer in answers] == [200] * 30 + [429]
     assert answers[-1].headers["retry-after"] == "10"
 

@@ -1,4 +1,7 @@
-"""`pe-stream search`: when did it sound like that? From what was kept, without any audio."""
+"""`pe-stream search`: when did it sound like that? From what was kept, without any audio.
+
+For events, see `search_events`.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pe_stream.cli.columns import print_columns
+from pe_stream.cli.commands.search_events import events_like, print_events
 from pe_stream.cli.options import SearchOptions
 from pe_stream.config import (
     ClipSettings,
     LocationSettings,
     ModelSettings,
     SearchSettings,
+    SecondOpinionSettings,
     Settings,
     StoreSettings,
 )
@@ -32,7 +38,7 @@ from pe_stream.pipeline.scorer import configured_checkpoint
 from pe_stream.storage import embeddings, events, search
 from pe_stream.storage.clips import Clips
 from pe_stream.storage.embedding_files import EmbeddingRows, stored
-from pe_stream.storage.event_queries import EventQueries
+from pe_stream.storage.event_queries import EventFilter, EventQueries
 from pe_stream.storage.search import EventAtMoment, SearchResult
 
 log = logging.getLogger(__name__)
@@ -47,12 +53,13 @@ class _Sections:
     store: StoreSettings
     clips: ClipSettings
     location: LocationSettings
+    second_opinion: SecondOpinionSettings | None = None
 
 
 def run(options: SearchOptions) -> int:
-    """Print the best moments, the best first; returns the exit code.
+    """Print the best moments, or events, the best first; returns the exit code.
 
-    A daemon that runs keeps its last minute in memory: that is not seen here.
+    A daemon that runs keeps the last minute of what was heard in memory: that is not seen here.
 
     Raises UsageError on a time that is none and a text that cannot be used, UnavailableError where
     nothing is kept of that time, or only what another checkpoint heard.
@@ -67,12 +74,21 @@ def run(options: SearchOptions) -> int:
     if since_ns >= until_ns:
         raise UsageError("--until is not after --since")
     sections = _sections(options.config)
+    local = LocalTime(sections.location)
+    if options.events:
+        asked = EventFilter(
+            since=utc_text(utc_moment(since_ns)),
+            until=utc_text(utc_moment(until_ns)),
+            source=options.source,
+        )
+        found_events = events_like(sections.second_opinion, sections.store, asked, text, options)
+        print_events(found_events, Clips(sections.clips), local, options.format)
+        return 0
     pieces = _pieces(sections.search, since_ns, until_ns, options)
     found = _search(sections.model, pieces, text, options.limit)
     clips = Clips(sections.clips)
     queries = _queries(sections.store)
     told = [(each, search.overlap(each, queries, clips)) for each in found.moments]
-    local = LocalTime(sections.location)
     if options.format == "jsonl":
         for each, there in told:
             print(json.dumps(_line(each, there, clips, local), ensure_ascii=False))
@@ -161,7 +177,9 @@ def _line(
 def _print_table(
     told: Iterable[tuple[Moment, EventAtMoment | None]], clips: Clips, local: LocalTime
 ) -> None:
-    rows = [("score", "local time", "UTC", "length", "source", "event", "clip")]
+    rows: list[tuple[str, ...]] = [
+        ("score", "local time", "UTC", "length", "source", "event", "clip")
+    ]
     for moment, there in told:
         line = _line(moment, there, clips, local)
         start = utc_moment(moment.start_ns)
@@ -175,10 +193,7 @@ def _print_table(
             line["clip"] or "-",
         )
         rows.append(row)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  ".join(cells).rstrip())
+    print_columns(rows)
 
 
 def _sections(config: Path | None) -> _Sections:
@@ -192,7 +207,12 @@ def _sections(config: Path | None) -> _Sections:
             ModelSettings(), SearchSettings(), StoreSettings(), ClipSettings(), LocationSettings()
         )
     return _Sections(
-        settings.model, settings.search, settings.store, settings.clips, settings.location
+        settings.model,
+        settings.search,
+        settings.store,
+        settings.clips,
+        settings.location,
+        settings.second_opinion,
     )
 
 

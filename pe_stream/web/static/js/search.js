@@ -1,12 +1,14 @@
-// Search what was heard: when did it sound like that?
+// Search what was heard: when did it sound like that? Or events: which were like that?
 
 import { address, get } from "./api.js";
 import { el, fill, icon } from "./dom.js";
 import { daemon } from "./daemon.js";
 import { link } from "./router.js";
+import * as ofEvents from "./search_events.js";
 import { duration, fullMoment, many, moment, score, spoken } from "./words.js";
 
 const SPANS = [["1", "the last hour"], ["24", "the last day"], ["168", "the last week"]];
+const HINT = "The moments that come nearest, also where they are not near: look at the scores. Sounds shorter than half a second score lower here than as a label.";
 const HOUR_MS = 3_600_000;
 /** A recording is played from so long before the moment on. */
 const LEAD_S = 1;
@@ -16,10 +18,15 @@ export function view(box, { query }, ends) {
   const source = el("select", { id: "search-source", testid: "search-source" },
     el("option", { value: "" }, "everywhere"), [...daemon.sources.keys()].map((name) => el("option", { value: name }, name)));
   const span = el("select", { id: "search-span", testid: "search-span" }, SPANS.map(([hours, words]) => el("option", { value: hours, selected: hours === "24" }, words)));
+  const { search: heard, event_search: told } = daemon.info ?? {};
+  const kind = el("select", { id: "search-kind", testid: "search-kind", onchange: describe },
+    heard && el("option", { value: "heard" }, "sounds"), told && el("option", { value: "events" }, "events"));
+  const question = el("label", { for: "search-text" });
+  const hint = el("p.hint", { id: "search-hint" });
   const button = el("button.primary", { type: "submit", testid: "search-button" }, "Search");
   const problem = el("p.problem", { role: "alert", id: "search-problem", testid: "search-problem" });
   text.setAttribute("aria-describedby", "search-problem search-hint");
-  const told = el("p", { role: "status", testid: "search-told" });
+  const summed = el("p", { role: "status", testid: "search-told" });
   const more = el("div");
   const list = el("ol.stack", { testid: "search-results" });
 
@@ -32,12 +39,13 @@ export function view(box, { query }, ends) {
     button.textContent = "Searching …";
     try {
       const since = new Date(Date.now() - Number(span.value) * HOUR_MS).toISOString();
-      const found = await get("search", { text: text.value.trim(), source: source.value, since });
+      const ofMoments = kind.value === "heard";
+      const found = await get(ofMoments ? "search" : "search/events", { text: text.value.trim(), source: source.value, since });
       if (ends.ended) return;
-      told.textContent = summary(found);
-      fill(more, el("a.button", { href: link("label", { text: found.text }), testid: "search-label" }, "Make it a label"));
+      summed.textContent = ofMoments ? summary(found) : ofEvents.summary(found);
+      fill(more, ofMoments && el("a.button", { href: link("label", { text: found.text }), testid: "search-label" }, "Make it a label"));
       stopAll();
-      fill(list, found.moments.map(result));
+      fill(list, ofMoments ? found.moments.map(result) : found.events.map(ofEvents.result));
     } catch (error) {
       problem.textContent = error.status === 429 && error.retryAfterS ? `${error.message} Again in ${error.retryAfterS} s.` : error.message;
       text.setAttribute("aria-invalid", "true");
@@ -52,20 +60,29 @@ export function view(box, { query }, ends) {
   }
   ends.add(stopAll);
 
-  fill(box, el("h1", {}, "Search what was heard"));
-  if (!daemon.info?.search) {
+  /** Say what is searched, as chosen. */
+  function describe() {
+    const ofMoments = kind.value === "heard";
+    question.textContent = ofMoments ? "What did it sound like?" : "What was it like?";
+    hint.textContent = ofMoments ? HINT : ofEvents.HINT;
+  }
+  describe();
+
+  fill(box, el("h1", {}, told && !heard ? "Search events" : "Search what was heard"));
+  if (!heard && !told) {
     box.append(el("p.note", { testid: "search-off" }, "Nothing that was heard is kept. To search in it, set ",
-      el("code", {}, "search.enabled: true"), " in the configuration and restart pe_stream. No sound is kept for it."));
+      el("code", {}, "search.enabled: true"), " in the configuration and restart pe_stream. No sound is kept for it. With ",
+      el("code", {}, "second_opinion"), ", events can be searched."));
     return "Search";
   }
   box.append(
-    el("form.card.search-form", { onsubmit: submit, role: "search", "aria-label": "What was heard" },
-      el("div.labelled", {}, el("label", { for: "search-text" }, "What did it sound like?"), text),
+    el("form.card.search-form", { onsubmit: submit, role: "search", "aria-label": "What was heard", data: { kinds: heard && told ? "both" : "one" } },
+      el("div.labelled", {}, question, text),
+      heard && told && el("div.labelled", {}, el("label", { for: "search-kind" }, "Among"), kind),
       el("div.labelled", {}, el("label", { for: "search-source" }, "Heard at"), source),
       el("div.labelled", {}, el("label", { for: "search-span" }, "In"), span), button),
     problem,
-    el("p.hint", { id: "search-hint" }, "The moments that come nearest, also where they are not near: look at the scores. Sounds shorter than half a second score lower here than as a label."),
-    el("div.row.ends", {}, told, more), list);
+    hint, el("div.row.ends", {}, summed, more), list);
   return "Search";
 }
 
