@@ -299,6 +299,7 @@ class Running:
             opinions=lambda: self._opinion_status,
             kept=kept,
             viewers=None if viewed is None else lambda: viewed.viewers,
+            threads=self._scorer.scoring_threads,
         )
         url = self._metrics.serve(readings)
         stack.callback(self._metrics.stop)
