@@ -70,9 +70,7 @@ class ThreadCount:
 
     def _decide(self, free: float, elapsed_s: float) -> None:
         """free: cores that others left, on average over the time."""
-        kept = self._threads(free, _TO_KEEP)
-        if kept < self.threads:
-            self.threads = kept
+        self.threads = min(self.threads, self._threads(free, _TO_KEEP))
         more = self._threads(free, _TO_TAKE)
         if more <= self.threads:
             self._more_for_s, self._more = 0.0, self._most

@@ -6,22 +6,18 @@ One hop is scored after the other, so that the scheduler gives this process no m
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 
 from pe_stream.core.thread_count import UP_S
 from pe_stream.core.windows import Framing
-from pe_stream.errors import UnavailableError
 from pe_stream.model.cores import available
 from pe_stream.model.engine import Engine
 from pe_stream.model.live_threads import LiveThreads
+from pe_stream.workbench.bench.busy import busy
 from pe_stream.workbench.bench.figures import summary
 from pe_stream.workbench.bench.hops import endless_s
 
@@ -35,18 +31,8 @@ HOPS = 500
 LONGEST = 4
 """Times as long as a run in real time, each number of rivals takes at most."""
 
-_PERIOD = 20
+_PERIOD = 100
 _PATIENCE_S = 30.0
-
-_LOOP = """
-import os, sys, time
-parent, until = int(sys.argv[1]), time.monotonic() + float(sys.argv[2])
-print(flush=True)
-while os.getppid() == parent and time.monotonic() < until:
-    for _ in range(300_000):
-        pass
-"""
-"""Ends by itself where whoever began it is no more, whatever ended that."""
 
 
 def measure(
@@ -60,7 +46,9 @@ def measure(
     threads = LiveThreads() if follow else None
     hops = endless_s(engine, framing, 1, _PERIOD, lambda: threads.adjust() if threads else None)
     if follow:  # as after a while on an idle machine
-        _taken_ms(hops, UP_S + 1)
+        until_s = time.monotonic() + UP_S + 1
+        while time.monotonic() < until_s:
+            next(hops)
     else:
         next(hops)
     made: list[dict[str, Any]] = []
@@ -99,35 +87,6 @@ def as_table(made: Sequence[dict[str, Any]], name: str) -> str:
             f"{each['threads']} |"
         )
     return "\n".join(lines)
-
-
-@contextmanager
-def busy(count: int, limit_s: float) -> Iterator[list[int]]:
-    """So many processes that compute without a pause; yields their numbers.
-
-    They are ended with the block, however it ends, and by themselves after `limit_s` or with this
-    process.
-    """
-    command = [sys.executable, "-I", "-S", "-c", _LOOP, str(os.getpid()), f"{limit_s:f}"]
-    with ExitStack() as stack:
-        begun = []
-        for _ in range(count):
-            try:
-                rival = subprocess.Popen(command, stdout=subprocess.PIPE)
-            except OSError as error:
-                raise UnavailableError(f"no rival can be begun: {error}") from error
-            stack.callback(_end, rival)
-            begun.append(rival)
-        for rival in begun:
-            assert rival.stdout is not None  # noqa: S101 - it is a pipe
-            rival.stdout.readline()  # it runs
-        yield [rival.pid for rival in begun]
-
-
-def _end(rival: subprocess.Popen[bytes]) -> None:
-    rival.kill()
-    with rival:
-        rival.wait()
 
 
 def _taken_ms(hops: Iterator[float], limit_s: float) -> list[float]:
