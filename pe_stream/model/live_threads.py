@@ -28,9 +28,13 @@ class LiveThreads:
     kernel after it a tenth of a millisecond.
     """
 
-    def __init__(self, usage: Callable[[], CoreUsage | None] | None = None) -> None:
+    def __init__(
+        self,
+        usage: Callable[[], CoreUsage | None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Begin with half of the cores. usage: of now; None where it cannot be told."""
-        self._usage = core_usage if usage is None else usage
+        self._usage, self._clock = core_usage if usage is None else usage, clock
         self._count = ThreadCount(default_threads(), max(1, int(available())))
         self._due_s = -float("inf")
         self._set: int | None = None
@@ -42,7 +46,7 @@ class LiveThreads:
 
     def adjust(self) -> None:
         """Set what is right now; before each scoring."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         if now_s >= self._due_s:
             self._due_s = now_s + LEAST_S
             usage = self._usage()

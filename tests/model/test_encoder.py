@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,7 +56,8 @@ def test_weights_are_in_memory_once(small: Checkpoint) -> None:
     model = small.model.audio_encoder
     used = encoder(small)
     own = held(used.layers) | held(used.convolutions)
-    heads = {each.head_weight.untyped_storage().data_ptr() for each in used.layers}
+    layers: Any = used.layers
+    heads = {each.head_weight.untyped_storage().data_ptr() for each in layers}
     assert (
         held(model.layers)
         | {

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -28,6 +29,10 @@ with busy(2, 100) as numbers:
 """
 
 
+def used_s(process: psutil.Process, least_s: float) -> bool:
+    return bool(process.cpu_times().user > least_s)
+
+
 def gone(numbers: list[int]) -> bool:
     return not any(
         psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
@@ -42,7 +47,7 @@ def test_rivals_compute_while_the_block_lasts() -> None:
             for process in map(psutil.Process, numbers):
                 assert process.nice() == psutil.Process().nice()
                 least_s = process.cpu_times().user + 0.05
-                assert eventually(lambda p=process, s=least_s: p.cpu_times().user > s, 30)
+                assert eventually(partial(used_s, process, least_s), 30)
             raise KeyboardInterrupt
 
     begun: list[int] = []
