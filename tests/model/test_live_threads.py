@@ -7,12 +7,18 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pe_stream.core.thread_count import LEAST_S, UP_S, CoreUsage
+from pe_stream.core.types import FRAME, Window
 from pe_stream.model import live_threads
+from pe_stream.model.checkpoint import Checkpoint
+from pe_stream.model.engine import Engine
+from pe_stream.model.live_engine import Asked, LocalEngine
 from pe_stream.model.live_threads import LiveThreads, core_usage
+from pe_stream.model.no_model import no_words
 
 STAT = """cpu  1000 0 0 0 0 0 0 0 0 0
 cpu0 100 200 300 4000 500 1 2 3 90 9
@@ -107,6 +113,21 @@ def test_only_the_thread_that_scores_has_another_number() -> None:
     scoring.join()
     assert seen == [2, 2, 1, 4, 2]
     assert torch.get_num_threads() == 3
+
+
+@pytest.mark.usefixtures("_four_cores")
+def test_the_engine_of_live_sources_scores_with_them(small: Checkpoint) -> None:
+    """From the second scoring on: what was, is told by two readings."""
+    readings = iter([CoreUsage(0, 4, 0, 0, 0), CoreUsage(1, 4, 4, 0, 0)])
+    threads = LiveThreads(
+        lambda: next(readings), clock=lambda: 0.0 if threads._set is None else 1.0
+    )
+    engine = LocalEngine(Engine(small, no_words(small)), threads)
+    window = Window(0, np.zeros(2 * FRAME, np.float32))
+    for expected in (2, 1):
+        engine.ask([Asked("kitchen", engine.stream("kitchen"), window)], embed=False)
+        assert torch.get_num_threads() == expected
+        assert len(engine.answers()) == 1
 
 
 @pytest.mark.usefixtures("_four_cores")
