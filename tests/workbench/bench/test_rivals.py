@@ -23,9 +23,9 @@ pytestmark = pytest.mark.heavy
 _HOLDER = """
 import time
 from pe_stream.workbench.bench.busy import busy
-with busy(2, 100) as numbers:
+with busy(2, 600) as numbers:
     print(*numbers, flush=True)
-    time.sleep(100)
+    time.sleep(600)
 """
 
 
