@@ -214,7 +214,14 @@ def test_commands_and_their_options_exist(path: Path) -> None:
 def test_options_in_the_text_exist() -> None:
     known = {option for each in commands().values() for option in each._option_string_actions}
     known |= {"--version", "--only", "--faults", "--index-url", "--strict"}
-    known |= {"--device", "--gpus", "--group-add"}  # of podman and docker
+    known |= {
+        "--device",
+        "--gpus",
+        "--group-add",
+        "--cpu-shares",
+        "--cpuset-cpus",
+        "--cpus",
+    }  # of podman and docker
     known |= {"--node-ip-address"}  # of Ray
     for path in ALL:
         for code in inline_code(path):

@@ -50,6 +50,13 @@ def test_exposure_is_at_most_three(shipped: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_what_is_heard_does_not_wait_for_other_services() -> None:
+    """100 is what every service has; in the Quadlet's, the container is a part of the service."""
+    quadlet = UNIT.with_name("pe-stream.container").read_text("utf-8")
+    assert int(read_service(UNIT)["CPUWeight"]) > 100
+    assert "\nCPUWeight=200\n" in quadlet.partition("[Service]")[2]
+
+
 @each_unit
 def test_restarts_on_what_a_restart_can_mend(shipped: Path) -> None:
     service = read_service(shipped)

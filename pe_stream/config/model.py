@@ -95,7 +95,8 @@ class ModelSettings(Section):
     faster on a CPU, much on a GPU; takes minutes the first time, and a C++ compiler."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """CPU threads of the model; default: half of those it may use; others run there too."""
+    """CPU threads of the model; default: of live sources, as many as others leave cores free; of
+    recordings, half of the cores that the process may use."""
 
     engine: EngineAddresses = Field(default=("local",), json_schema_extra={"default": "local"})
     """`local`, or where an engine of the same checkpoint is (`pe-stream engine serve`): an address

@@ -307,10 +307,10 @@ class Running:
             opinions=lambda: self._opinion_status,
             kept=kept,
             viewers=None if viewed is None else lambda: viewed.viewers,
+            threads=self._scorer.scoring_threads,
         )
-        url = self._metrics.serve(readings)
+        log.info("metrics: %s", self._metrics.serve(readings))
         stack.callback(self._metrics.stop)
-        log.info("metrics: %s", url)
 
     def _announce(self, sources: Mapping[str, str]) -> None:
         log.info("checkpoint: %s", self._scorer.checkpoint.describe())

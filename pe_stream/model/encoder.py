@@ -2,9 +2,11 @@
 
 What `PeAudioEncoder` and the head of `PeAudioFrameLevelModel` compute, and likewise the encoders of
 `PeVideoModel` and `PeAudioVideoModel`, which are built alike, with the same weights, in
-fewer and larger steps: query, key and value in one product, gate and up in another; rotations as
-products of complex numbers; the convolutions as products over three neighbours. In bfloat16 only
-the products of matrices are: what is added up from layer to layer stays in float32.
+fewer and larger steps: query, key and value in one product, gate and up in another; queries and
+keys normed and turned together; rotations, kept from call to call, as products of complex numbers
+(with real ones, the same takes a processor two to three times as long); the convolutions as
+products over three neighbours. In bfloat16 only the products of matrices are: what is added up from
+layer to layer stays in float32.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ class Encoder(nn.Module):
         self.norm = _Norm(encoder.norm)
         self.output = encoder.output
         self.head = head
+        self._kept: tuple[tuple[int, torch.dtype, torch.device], Tensor] | None = None
 
     def forward(self, features: Tensor, count: int | None = None) -> Tensor:
         """Embed the last `count` frames of (B, T, D), all of them by default.
@@ -61,15 +64,30 @@ class Encoder(nn.Module):
         for convolution in self.convolutions:
             hidden = convolution(hidden)
         hidden = hidden + residual
-        positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
-        cos, sin = self.rotary(hidden, positions)
-        half = cos.shape[-1] // 2
-        turns = torch.complex(cos[:, None, :, :half], sin[:, None, :, :half])
+        turns = self._turns(hidden)
         *inner, last = list(self.layers)
         for layer in inner:
             hidden = layer(hidden, turns, hidden.shape[1])
         hidden = last(hidden, turns, count)
         return _linear(self.norm(hidden), self.output).to(wide)
+
+    def _turns(self, hidden: Tensor) -> Tensor:
+        """Rotations (1, T, 1, head / 2) of the positions in `hidden` (B, T, width), complex.
+
+        Those of the last call are kept: a live window always has the same length.
+        """
+        key = hidden.shape[1], hidden.dtype, hidden.device
+        if torch.compiler.is_compiling():
+            return self._new_turns(hidden)
+        if self._kept is None or self._kept[0] != key:
+            self._kept = key, self._new_turns(hidden)
+        return self._kept[1]
+
+    def _new_turns(self, hidden: Tensor) -> Tensor:
+        positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+        cos, sin = self.rotary(hidden, positions)
+        half = cos.shape[-1] // 2
+        return torch.complex(cos[:, :, None, :half], sin[:, :, None, :half])
 
 
 class _Norm(nn.Module):
@@ -81,10 +99,7 @@ class _Norm(nn.Module):
         self.eps = norm.variance_epsilon
 
     def forward(self, hidden: Tensor) -> Tensor:
-        x = hidden.float()
-        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
-        normed: Tensor = x.to(hidden.dtype) * self.weight
-        return normed
+        return _rms_norm(hidden, self.eps).to(hidden.dtype).mul_(self.weight)
 
 
 class _Convolution(nn.Module):
@@ -104,7 +119,8 @@ class _Convolution(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         wide = hidden.dtype
         x = F.layer_norm(hidden, hidden.shape[1:], eps=self.norm.eps)
-        x = F.silu(x * self.norm.weight.to(wide) + self.norm.bias.to(wide)).to(self.weight.dtype)
+        x = torch.addcmul(self.norm.bias.to(wide), x, self.norm.weight.to(wide))
+        x = F.silu(x, inplace=True).to(self.weight.dtype)
         padded = F.pad(x, (0, 0, 1, 1))
         near = torch.cat([padded[:, :-2], padded[:, 1:-1], padded[:, 2:]], dim=-1)
         return F.linear(near, self.weight, self.bias).to(wide)
@@ -113,7 +129,7 @@ class _Convolution(nn.Module):
 class _Layer(nn.Module):
     """A transformer layer: (B, T, width) to its last frames (B, count, width).
 
-    turns: (1, 1, T, head / 2) complex rotations.
+    turns: (1, T, 1, head / 2) complex rotations.
     """
 
     def __init__(self, layer: Any) -> None:
@@ -123,43 +139,74 @@ class _Layer(nn.Module):
             _Norm(layer.input_layernorm),
             _Norm(layer.post_attention_layernorm),
         )
-        self.query_norm, self.key_norm = _Norm(attention.q_norm), _Norm(attention.k_norm)
-        self.query = attention.q_proj
-        self.key_value = _joined([attention.k_proj, attention.v_proj])
         self.size, self.scaling = attention.head_dim, attention.scaling
-        self.grouped = len(attention.q_proj.weight) != len(attention.k_proj.weight)
+        self.queries, self.keys = (
+            len(each.weight) // self.size for each in (attention.q_proj, attention.k_proj)
+        )
+        # A row for each head, so that queries and keys are one tensor.
+        norms = attention.q_norm, attention.k_norm
+        rows = [
+            norm.weight.detach().expand(heads, -1)
+            for norm, heads in zip(norms, (self.queries, self.keys), strict=True)
+        ]
+        self.head_weight = nn.Parameter(torch.cat(rows), requires_grad=False)
+        self.head_eps = attention.q_norm.variance_epsilon
+        self.query_key_value = _joined([attention.q_proj, attention.k_proj, attention.v_proj])
         self.out = attention.o_proj
         self.gate_up = _joined([mlp.gate_proj, mlp.up_proj])
         self.act, self.down = mlp.act_fn, mlp.down_proj
 
     def forward(self, hidden: Tensor, turns: Tensor, count: int) -> Tensor:
-        normed = self.before(hidden)
-        first = hidden.shape[1] - count
-        query = self._heads(_linear(normed[:, first:], self.query))
-        key, value = self._heads(_linear(normed, self.key_value)).chunk(2, dim=1)
+        """May overwrite `hidden`."""
+        query, key, value = self._projected(self.before(hidden), turns, count)
         mixed = F.scaled_dot_product_attention(
-            _turned(self.query_norm(query), turns[:, :, first:]),
-            _turned(self.key_norm(key), turns),
-            value,
+            query.transpose(1, 2),
+            key.transpose(1, 2),
+            value.transpose(1, 2),
             scale=self.scaling,
-            enable_gqa=self.grouped,
+            enable_gqa=self.queries != self.keys,
         )
-        hidden = hidden[:, first:] + _linear(mixed.transpose(1, 2).flatten(2), self.out)
-        gate, up = _linear(self.between(hidden), self.gate_up).chunk(2, dim=-1)
-        made: Tensor = hidden + _linear(self.act(gate) * up, self.down)
-        return made
+        hidden = hidden[:, hidden.shape[1] - count :]
+        hidden.add_(_linear(mixed.transpose(1, 2).flatten(2), self.out))
+        gate_up = _linear(self.between(hidden), self.gate_up)
+        inner = gate_up.shape[-1] // 2
+        active = self.act(gate_up[..., :inner]) * gate_up[..., inner:]
+        return hidden.add_(_linear(active, self.down))
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, n, heads * size) to (B, heads, n, size)."""
-        heads: Tensor = x.unflatten(2, (-1, self.size))
-        return heads.transpose(1, 2)
+    def _projected(
+        self, normed: Tensor, turns: Tensor, count: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the last frames, keys and values of all: (B, n, heads, size) each."""
+        first, queries = normed.shape[1] - count, self.queries
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        if not first:
+            heads = self._heads(normed, weight, bias)
+            turned = self._turned(heads[:, :, : queries + self.keys], 0, turns)
+            value = heads[:, :, queries + self.keys :]
+            return turned[:, :, :queries], turned[:, :, queries:], value
+        rows = queries * self.size
+        biases = (None, None) if bias is None else (bias[:rows], bias[rows:])
+        query = self._heads(normed[:, first:], weight[:rows], biases[0])
+        heads = self._heads(normed, weight[rows:], biases[1])
+        key = self._turned(heads[:, :, : self.keys], queries, turns)
+        return self._turned(query, 0, turns[:, first:]), key, heads[:, :, self.keys :]
+
+    def _heads(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """(B, n, width) to (B, n, heads, size)."""
+        made = F.linear(x.to(weight.dtype), weight, bias)
+        return made.view(*made.shape[:2], len(weight) // self.size, self.size)
+
+    def _turned(self, heads: Tensor, first: int, turns: Tensor) -> Tensor:
+        """Heads from `first` on, normed, and each pair of components turned by its angle."""
+        weight = self.head_weight[first : first + heads.shape[2]]
+        normed = _rms_norm(heads, self.head_eps).to(turns.dtype.to_real()).mul_(weight)
+        pairs = torch.view_as_complex(normed.view(*heads.shape[:-1], self.size // 2, 2))
+        return torch.view_as_real(pairs * turns).flatten(-2).to(heads.dtype)
 
 
-def _turned(x: Tensor, turns: Tensor) -> Tensor:
-    """Each pair of components turned by its angle."""
-    wide = x.to(turns.real.dtype)
-    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
+def _rms_norm(x: Tensor, eps: float) -> Tensor:
+    """Without weights; in float32, whatever the type of `x`."""
+    return F.rms_norm(x.float(), x.shape[-1:], eps=eps)
 
 
 def _linear(x: Tensor, layer: nn.Linear) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pe_stream.core.types import FrameEmbeddings, FrameScores, Window
 from pe_stream.model.codec import Stream
+from pe_stream.model.live_threads import LiveThreads
 from pe_stream.model.prompts import LabelEmbeddings
 
 S = TypeVar("S")
@@ -82,9 +83,9 @@ class LiveEngine(Protocol[S]):
 class LocalEngine:
     """The engine of this process: what is asked is answered before `ask` returns."""
 
-    def __init__(self, engine: Any) -> None:
-        """engine: an Engine, or what hears as one does."""
-        self._engine = engine
+    def __init__(self, engine: Any, threads: LiveThreads | None = None) -> None:
+        """engine: an Engine, or what hears as one does. threads: None: as torch has them."""
+        self._engine, self._threads = engine, threads
         self._answers: list[Answered[Stream]] = []
         self.arrived: Callable[[], None] = lambda: None
 
@@ -117,6 +118,8 @@ class LocalEngine:
 
     def ask(self, asked: Sequence[Asked[Stream]], *, embed: bool) -> None:
         """Score them; raises what the engine does."""
+        if self._threads is not None:
+            self._threads.adjust()
         begun_s = time.monotonic()
         streams, windows = [each.stream for each in asked], [each.window for each in asked]
         found = self._engine.hear_and_embed(streams, windows, embed=embed)

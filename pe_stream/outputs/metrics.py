@@ -48,7 +48,8 @@ class Readings:
 
     sources: how each does. clips: how many had which fate. events: None where none are kept.
     opinions: None where nobody gives any. kept: what else is written minute by minute, by name.
-    viewers: pages that are open; None where there is no page.
+    viewers: pages that are open; None where there is no page. threads: of the CPU that score;
+    None where their number does not change.
     """
 
     sources: Callable[[], Mapping[str, SourceStatus]]
@@ -59,6 +60,7 @@ class Readings:
     opinions: Callable[[], OpinionStatus | None] = lambda: None
     kept: Mapping[str, Callable[[], StoreStatus]] = field(default_factory=dict)
     viewers: Callable[[], int] | None = None
+    threads: Callable[[], int | None] = lambda: None
 
 
 class Metrics(Listener):
@@ -189,6 +191,13 @@ class _Now(Collector):
         if readings.viewers is not None:
             yield GaugeMetricFamily(
                 "pe_stream_viewers", "Pages that are open.", value=readings.viewers()
+            )
+        threads = readings.threads()
+        if threads is not None:
+            yield GaugeMetricFamily(
+                "pe_stream_scoring_threads",
+                "CPU threads that score: fewer while others take the cores.",
+                value=threads,
             )
         about = GaugeMetricFamily("pe_stream_build", "1, for its labels.", labels=["version"])
         about.add_metric([__version__], 1)

@@ -80,7 +80,7 @@ class Live:
         engine: LiveEngine[Any] | None = None,
     ) -> None:
         self._embed = embed
-        self._engine = LocalEngine(scorer.engine) if engine is None else engine
+        self._engine = LocalEngine(scorer.engine, scorer.threads) if engine is None else engine
         self._waited_for = 0  # windows that were asked for
         self._scored, self._cut, self._ended = scored, cut, ended
         self._listener = listener

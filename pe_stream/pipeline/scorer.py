@@ -28,6 +28,7 @@ from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.model.compiled import use_cache
 from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import LiveEngine
+from pe_stream.model.live_threads import LiveThreads
 from pe_stream.model.no_model import NoCheckpoint, NoEngine
 from pe_stream.model.prompts import compare, probe
 from pe_stream.pipeline.text_records import known_texts
@@ -41,12 +42,15 @@ class Scorer:
     """Checkpoint, labels and engine: the same for files and live sources.
 
     Without a model where no label needs one; see `model.no_model`.
+
+    threads: that live sources are scored with; None: as many as files are.
     """
 
     checkpoint: Checkpoint | NoCheckpoint
     engine: Engine | NoEngine
     framing: Framing
     labels: PreparedLabels
+    threads: LiveThreads | None = None
 
     def compare(self, embeddings: FrameEmbeddings, text: str) -> NDArray[np.float32]:
         """Scores (frames,) of frame embeddings for any text; raises ConfigError."""
@@ -55,6 +59,10 @@ class Scorer:
     def probe(self, text: str) -> Probe:
         """A text to search with in what was heard; raises ConfigError."""
         return probe(self.loaded, text)
+
+    def scoring_threads(self) -> int | None:
+        """CPU threads that score live sources now; None where their number does not change."""
+        return None if self.threads is None else self.threads.threads
 
     def rest(self, now_s: float) -> None:
         """Let go of what is not needed any more, now and then. now_s: monotonic. Never waits."""
@@ -127,7 +135,9 @@ def prepare(
         log.info("compiling the model: minutes the first time, seconds later")
         use_cache(cache_folder() / "compiled")
         engine.warm(framing, engine.most_together if fast else streams)
-    return Scorer(checkpoint, engine, framing, prepared)
+    # What is compiled has the number of threads written into it.
+    follow = model.threads is None and not model.compile and engine.device.type == "cpu"
+    return Scorer(checkpoint, engine, framing, prepared, LiveThreads() if follow else None)
 
 
 def live_engine(

@@ -68,7 +68,7 @@ def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mo
     port = free_port()
     more = f"metrics: {{enabled: true, port: {port}}}\nsearch: {{enabled: true}}\n"
     more += f"web: {{enabled: true, port: {free_port()}}}"
-    text = level_config(level, broker.port, sound, more)
+    text = level_config(level, broker.port, sound, more).replace(", threads: 1", "")
     with Daemon(tmp_path, text) as daemon:
         daemon.wait_for_log("kitchen: receiving audio from")
         assert scrape(port)["pe_stream_events_total", "loud", "kitchen"] == 0  # not absent
@@ -81,6 +81,7 @@ def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mo
             assert now["pe_stream_kept_ok", what] == 1
             assert now["pe_stream_kept_lost_total", what] == 0
         assert now["pe_stream_viewers",] == 0
+        assert now["pe_stream_scoring_threads",] >= 1
         broker.kill()
         daemon.wait_for_log("loud end at", 30)
         wait_until(lambda: daemon.log.count("loud end") == 2, "the second event", 30)
@@ -324,7 +325,9 @@ def test_what_is_kept_and_who_looks_is_read_when_asked(readings: Readings) -> No
     full = StoreStatus("no space left", 7)
     events = StoreStatus(None, 3)
     kept = {"heard": lambda: full}
-    metrics.serve(replace(readings, events=lambda: events, kept=kept, viewers=lambda: 3))
+    metrics.serve(
+        replace(readings, events=lambda: events, kept=kept, viewers=lambda: 3, threads=lambda: 2)
+    )
     try:
         now = scrape(port)
     finally:
@@ -334,6 +337,7 @@ def test_what_is_kept_and_who_looks_is_read_when_asked(readings: Readings) -> No
     assert now["pe_stream_store_ok",] == 1
     assert now["pe_stream_events_dropped_total",] == 3
     assert now["pe_stream_viewers",] == 3
+    assert now["pe_stream_scoring_threads",] == 2
 
 
 @pytest.mark.realtime

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from pe_stream.config import LabelSettings
+from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.errors import ConfigError
 from pe_stream.labels.fingerprint import fingerprint
 from pe_stream.labels.prepare import labels_from_prompts, prepare_labels
 from pe_stream.model.checkpoint import load
+from pe_stream.model.cores import default_threads
 from pe_stream.model.prompts import embed
+from pe_stream.pipeline.scorer import prepare
 
 DOG = {"prompts": ["a dog", "barking"], "not": ["a wolf", "a fox"]}
 
@@ -74,3 +76,18 @@ def test_a_prompt_of_control_characters_is_refused(text: str) -> None:
         labels_from_prompts([text])
     with pytest.raises(ConfigError, match="control character"):
         embed(load("embedded", device="cpu", threads=1), [text])
+
+
+def test_threads_follow_the_load_unless_a_number_is_given() -> None:
+    """Nor where another machine scores."""
+    labels = {"dog": LabelSettings.model_validate(DOG)}
+    plain = prepare(ModelSettings(device="cpu"), labels)
+    assert plain.scoring_threads() == default_threads()
+    for settings in ({"threads": 1}, {"engine": "http://127.0.0.1:9"}):
+        model = ModelSettings.model_validate({"device": "cpu", **settings})
+        assert prepare(model, labels).scoring_threads() is None
+
+
+def test_what_is_only_loud_has_no_threads() -> None:
+    labels = {"loud": LabelSettings.model_validate({"loud": {}})}
+    assert prepare(ModelSettings(), labels).scoring_threads() is None

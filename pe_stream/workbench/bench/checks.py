@@ -15,6 +15,7 @@ def refuse_clashes(options: BenchOptions) -> None:
         "--second-opinion": options.second_opinion,
         "--bulk": options.bulk is not None,
         "--engine": options.engine,
+        "--rivals": options.rivals,
     }
     asked = [name for name, given in alone.items() if given]
     if len(asked) > 1:

@@ -39,6 +39,7 @@ from pe_stream.workbench.bench import (
     plain,
     random_weights,
     report,
+    rivals,
     roof,
     start,
     upkeep,
@@ -81,13 +82,14 @@ def run(options: BenchOptions) -> int:
         table = bulk.as_table(made)
     else:
         with _terminable(), _checkpoint(options) as checkpoint:
-            made, table = (_far if options.engine else _all)(options, settings, checkpoint)
-    told = json.dumps(made, indent=2, ensure_ascii=False)
-    print(told if options.json == STDOUT else table)
+            told = _far if options.engine else _beside_rivals if options.rivals else _all
+            made, table = told(options, settings, checkpoint)
+    text = json.dumps(made, indent=2, ensure_ascii=False)
+    print(text if options.json == STDOUT else table)
     if options.json not in (None, STDOUT):
         path = Path(str(options.json))
         with writing(path):
-            path.write_text(told + "\n", "utf-8")
+            path.write_text(text + "\n", "utf-8")
     if options.plot:
         from pe_stream.workbench.bench import picture
 
@@ -111,17 +113,32 @@ def _far(
     engine = Engine(checkpoint, random_weights.labels(checkpoint, options.labels))
     log.info("one hop, here and over the wire")
     found = far_engine.measure(checkpoint, engine, framing, 4 * options.runs)
-    model = _model(options, checkpoint, framing)
-    made = {
+    made = _head(options, checkpoint, framing) | {"far_engine": found}
+    return made, far_engine.as_table(found, made["model"]["description"])
+
+
+def _beside_rivals(
+    options: BenchOptions, settings: ModelSettings, checkpoint: Checkpoint
+) -> tuple[dict[str, Any], str]:
+    """What a hop takes on a busy machine, and the same as a table."""
+    framing = _framing(settings)
+    engine = Engine(checkpoint, random_weights.labels(checkpoint, options.labels))
+    follow = options.threads is None and checkpoint.device.type == "cpu"
+    found = rivals.measure(engine, framing, rivals.LONGEST * options.seconds, follow=follow)
+    made = _head(options, checkpoint, framing) | {"rivals": found}
+    return made, rivals.as_table(found, made["model"]["description"])
+
+
+def _head(options: BenchOptions, checkpoint: Checkpoint, framing: Framing) -> dict[str, Any]:
+    """What all figures begin with."""
+    return {
         "ratio_to_plain": None,
         "live_streams": None,
         "p99_latency_ms": None,
         "machine": report.machine(checkpoint),
         "command": shlex.join(sys.argv),
-        "model": model,
-        "far_engine": found,
+        "model": _model(options, checkpoint, framing),
     }
-    return made, far_engine.as_table(found, model["description"])
 
 
 def _framing(settings: ModelSettings) -> Framing:
@@ -133,13 +150,7 @@ def measure(
 ) -> dict[str, Any]:
     """Measure everything, one thing after another."""
     framing = _framing(settings)
-    made: dict[str, Any] = {
-        "ratio_to_plain": None,
-        "live_streams": None,
-        "p99_latency_ms": None,
-        "machine": report.machine(checkpoint),
-        "command": shlex.join(sys.argv),
-        "model": _model(options, checkpoint, framing),
+    made = _head(options, checkpoint, framing) | {
         "settings": {
             "window_s": settings.window_s,
             "hop_s": settings.hop_s,

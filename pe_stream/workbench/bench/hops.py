@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 import torch
 
@@ -30,17 +31,32 @@ WINDOWS_S = (2.5, 5.0, 10.0, 20.0)
 
 def times_s(engine: Engine, framing: Framing, count: int, runs: int) -> list[float]:
     """Times of `runs` calls, each of which scores the next hop of `count` streams together."""
-    hops = WARM + runs
+    return list(islice(endless_s(engine, framing, count, runs), runs))
+
+
+def endless_s(
+    engine: Engine,
+    framing: Framing,
+    count: int,
+    period: int,
+    before: Callable[[], None] = lambda: None,
+) -> Iterator[float]:
+    """As `times_s`, one call after the other without end. before: called before each.
+
+    period: hops after which the sound is the same again, heard anew.
+    """
+    hops = WARM + period
     audio = noise((framing.window + hops * framing.hop) * FRAME)
-    streams = [Stream() for _ in range(count)]
-    taken_s = []
-    for hop in range(-1, hops):
-        start = (hop + 1) * framing.hop * FRAME
-        window = _window(audio, start, framing)
-        begun_s = time.perf_counter()
-        engine.hear(streams, [window] * count)
-        taken_s.append(time.perf_counter() - begun_s)
-    return taken_s[1 + WARM :]
+    while True:
+        streams = [Stream() for _ in range(count)]
+        for hop in range(-1, hops):
+            window = _window(audio, (hop + 1) * framing.hop * FRAME, framing)
+            before()
+            begun_s = time.perf_counter()
+            engine.hear(streams, [window] * count)
+            taken_s = time.perf_counter() - begun_s
+            if hop >= WARM:
+                yield taken_s
 
 
 def _window(audio: Samples, start: int, framing: Framing) -> Window:

@@ -81,6 +81,12 @@ class BenchOptions:
             "only what an engine on another machine costs: a hop over HTTP on loopback"
         ),
     )
+    rivals: bool = field(
+        default=False,
+        metadata=switch(
+            "only a hop beside 0, 1, 2 and 4 busy processes a core; each 4 times --seconds at most"
+        ),
+    )
     json: str | None = field(
         default=None, metadata=option(metavar="FILE", help="all figures; - instead of the table")
     )
