@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 import fork_server
+import forked
 import pytest
 from hypothesis import settings
 from timing import IN_CI, within
@@ -147,6 +148,13 @@ def forks() -> Iterator[None]:
     """The server that daemons are forked from ends with the session."""
     yield
     fork_server.stop()
+
+
+@pytest.fixture
+def forked_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of a pool need not import torch; `cli/test_workers.py` starts real ones."""
+    context = forked.context()
+    monkeypatch.setattr("multiprocessing.get_context", lambda _: context)
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,11 @@ import csv
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
@@ -359,13 +361,13 @@ def test_a_bad_file_of_any_name_is_one_line(config: Path, tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], set[str]]:
-    """1,000 files, and which of them are bad."""
-    folder = tmp_path_factory.mktemp("thousand")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], set[str]]:
+    """240 files, and which of them are bad: nine of each kind."""
+    folder = tmp_path_factory.mktemp("many")
     good = write_float_wav(folder / "good", noise((0.3, 0.001), (0.5, 0.2), (0.3, 0.001)))
     head = good.read_bytes()[:44]
     files, bad = [], set()
-    for number in range(1000):
+    for number in range(240):
         path = folder / f"{number:04d}.wav"
         kind = number % 10
         if kind not in (1, 4, 7):
@@ -393,19 +395,30 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], set[s
     return files, bad
 
 
+@pytest.fixture
+def hardly_a_file_more() -> Iterator[None]:
+    """So few more can be open at a time than now that none of the good ones may stay open."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 64, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 @pytest.mark.heavy
+@pytest.mark.usefixtures("forked_pools", "hardly_a_file_more")
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_of_a_thousand_files_every_good_one_is_read_and_every_bad_one_named_once(
-    config: Path, thousand: tuple[list[str], set[str]], jobs: int
+def test_of_many_files_every_good_one_is_read_and_every_bad_one_named_once(
+    config: Path, many: tuple[list[str], set[str]], jobs: int
 ) -> None:
-    files, bad = thousand
-    assert len(bad) == 300
+    files, bad = many
+    assert len(bad) == 72
     done = pe_stream("detect", *files, "-c", config, "--jobs", str(jobs))
     assert done.returncode == 69
     sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
     assert sources == [file for file in files if file not in bad]
     head, *lines = done.stderr.splitlines()
-    assert head == "pe-stream: 300 of 1000 files could not be used:"
+    assert head == "pe-stream: 72 of 240 files could not be used:"
     named = [line.removeprefix("pe-stream: ").split(": ")[0] for line in lines]
     assert named == [file for file in files if file in bad]
 
@@ -432,10 +445,11 @@ def test_a_fault_of_ours_with_one_file_keeps_no_other_from_being_read(
     ]
 
 
+@pytest.mark.usefixtures("forked_pools")
 def test_files_side_by_side_are_told_in_order(config: Path, wav: Path, tmp_path: Path) -> None:
     files = [wav, tmp_path / "none.wav", wav, wav]
     alone = pe_stream("detect", *files, "-c", config, "--format", "tsv")
-    beside = pe_stream("detect", *files, "-c", config, "--format", "tsv", "--jobs", "2")
+    beside = pe_stream("detect", *files, "-c", config, "--format", "tsv", "--jobs", "3")
     assert (beside.stdout, beside.stderr, beside.returncode) == (
         alone.stdout,
         alone.stderr,
@@ -445,6 +459,7 @@ def test_files_side_by_side_are_told_in_order(config: Path, wav: Path, tmp_path:
         assert pe_stream("detect", wav, "--jobs", jobs).returncode == 2
 
 
+@pytest.mark.usefixtures("forked_pools")
 def test_side_by_side_what_keeps_all_from_being_read_is_one_line(wav: Path) -> None:
     done = pe_stream("detect", wav, wav, "--prompt", "x", "--checkpoint", "/none", "--jobs", "2")
     assert done.returncode == 69
@@ -465,6 +480,7 @@ def test_standard_input_is_a_file_too(config: Path, wav: Path) -> None:
     assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == ["/dev/stdin"] * 2
 
 
+@pytest.mark.usefixtures("forked_pools")
 def test_what_is_done_is_left_out_by_resume(config: Path, wav: Path, tmp_path: Path) -> None:
     journal = tmp_path / "done.jsonl"
     other = tmp_path / "other.wav"
