@@ -33,6 +33,8 @@ SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
 FIRST = (
     "faults/test_faults.py",
     "workbench/training/test_command.py",
+    "cli/commands/test_detect.py",
+    "pipeline/test_opinion_service.py",
     "daemon/test_service.py",
     "web/test_page.py",
     "audio/synthesis/test_random_sounds.py",
@@ -41,6 +43,8 @@ FIRST = (
     "audio/test_microphone.py",
     "audio/test_rtsp_ways.py",
     "workbench/bench/test_command.py",
+    "workbench/bench/test_start.py",
+    "test_contracts.py",
     "web/test_page_alone.py",
     "workbench/training/test_pipeline.py",
     "cli/commands/test_search.py",

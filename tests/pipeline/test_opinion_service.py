@@ -39,7 +39,7 @@ OPINIONS = int(os.environ.get("OPINIONS", "30"))
 
 DOG = {"dog": LabelSettings(prompts=("a dog barking", "a bark"))}
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(180)]
 
 
 LOADED_S = 60.0

@@ -19,7 +19,7 @@ import pytest
 from audio.films import Drawn
 from audio.hostile_servers import wav_head
 from PIL import Image
-from processes import pe_stream
+from processes import pe_stream, standard_input
 from sounds import noise, write_float_wav
 from timing import within
 
@@ -190,19 +190,13 @@ def test_second_opinions_that_cannot_be_had(
     assert (done.returncode, done.stdout) == (69, "")
     (line,) = done.stderr.splitlines()
     assert "second opinion: checkpoint 'embedded': it is a PeAudioFrameLevelModel" in line
-    command = [sys.executable, "-m", "pe_stream", "detect", "-", "-c", str(config)]
-    with subprocess.Popen(
-        [*command, "--second-opinion", str(pe_av)],
-        stdin=subprocess.PIPE,  # of which the end is not waited for
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as piped:
-        assert piped.stdout is not None
-        assert piped.stderr is not None
-        assert piped.wait(within(60)) == 69
-        assert piped.stdout.read() == ""
-        assert "reads a recording twice: give a file, no pipe" in piped.stderr.read()
+    pipe, end = os.pipe()  # of which the end is not waited for
+    with standard_input(pipe):
+        piped = pe_stream("detect", "-", "-c", config, "--second-opinion", pe_av)
+    os.close(end)
+    os.close(pipe)
+    assert (piped.returncode, piped.stdout) == (69, "")
+    assert "reads a recording twice: give a file, no pipe" in piped.stderr
 
 
 def test_second_opinions_count_for_resume(
@@ -445,6 +439,7 @@ def test_a_fault_of_ours_with_one_file_keeps_no_other_from_being_read(
     ]
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("forked_pools")
 def test_files_side_by_side_are_told_in_order(config: Path, wav: Path, tmp_path: Path) -> None:
     files = [wav, tmp_path / "none.wav", wav, wav]
@@ -459,6 +454,7 @@ def test_files_side_by_side_are_told_in_order(config: Path, wav: Path, tmp_path:
         assert pe_stream("detect", wav, "--jobs", jobs).returncode == 2
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("forked_pools")
 def test_side_by_side_what_keeps_all_from_being_read_is_one_line(wav: Path) -> None:
     done = pe_stream("detect", wav, wav, "--prompt", "x", "--checkpoint", "/none", "--jobs", "2")
@@ -469,17 +465,15 @@ def test_side_by_side_what_keeps_all_from_being_read_is_one_line(wav: Path) -> N
 
 
 def test_standard_input_is_a_file_too(config: Path, wav: Path) -> None:
-    done = subprocess.run(
-        f"cat {wav} | {sys.executable} -m pe_stream detect - -c {config}",
-        shell=True,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with subprocess.Popen(["cat", wav], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout is not None
+        with standard_input(cat.stdout.fileno()):
+            done = pe_stream("detect", "-", "-c", config)
     assert (done.returncode, done.stderr) == (0, "")
     assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == ["/dev/stdin"] * 2
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("forked_pools")
 def test_what_is_done_is_left_out_by_resume(config: Path, wav: Path, tmp_path: Path) -> None:
     journal = tmp_path / "done.jsonl"
