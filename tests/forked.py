@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from typing import Any
@@ -37,11 +37,12 @@ def context() -> ForkServerContext:
     return made
 
 
-def spawn(*given: Any, **more: Any) -> Any:
+def spawn(work: Callable[..., None], arguments: tuple[Any, ...], nprocs: int, *, join: bool) -> Any:
     """Start what `torch.multiprocessing.spawn.spawn` would."""
     from torch.multiprocessing.spawn import start_processes
 
-    return start_processes(*given, **more, start_method=context().get_start_method())
+    method = context().get_start_method()
+    return start_processes(work, arguments, nprocs, join, start_method=method)
 
 
 class ForkedProgram:
