@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import jsonschema
@@ -391,12 +392,16 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], set[str]]
 
 @pytest.fixture
 def hardly_a_file_more() -> Iterator[None]:
-    """So few more can be open at a time than now that none of the good ones may stay open."""
+    """64 more can be open at a time than now: none of the good ones may stay open."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 64, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with ExitStack() as between:  # numbers below the highest that are free
+        while (number := os.dup(0)) < highest:
+            between.callback(os.close, number)
+        os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 64, before[1]))
+        yield
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.heavy
