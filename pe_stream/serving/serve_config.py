@@ -18,6 +18,13 @@ MOST_REQUESTS = 1000
 """Requests that a replica takes at a time: more than there are lanes, so that all wait in its own
 queue, which is in the order of their age and never longer than the lanes are many."""
 
+_ONE_NODE = """# For one node: ways in don't reach replicas on others. With more:
+# --host 0.0.0.0 --tokens FILE.
+"""
+
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - who asks for it has to give tokens
+"""All addresses of a machine."""
+
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -50,9 +57,16 @@ def configuration(
 ) -> str:
     """The YAML for `serve deploy`.
 
-    host, port: where the ways in listen. gpus: of a replica. proxies: EveryNode or HeadOnly. Raises
-    ConfigError where anybody at all might ask.
+    host, port: where the ways in listen. Replicas have the same host, and ways in on other nodes
+    reach them by their nodes' addresses: it is all addresses, or a loopback one where there is one
+    node. gpus: of a replica. proxies: EveryNode or HeadOnly. Raises ConfigError where host is
+    another, or where anybody at all might ask.
     """
+    if not is_loopback(host) and host not in EVERYWHERE:
+        raise ConfigError(
+            f"--host {host} is one node's, and every node listens there: "
+            f"give {EVERYWHERE[0]}, or nothing where there is one node only"
+        )
     if replica.tokens is None and not is_loopback(host):
         raise ConfigError(
             f"on {host} the whole network reaches the engine: give --tokens, a file "
@@ -84,7 +98,7 @@ def configuration(
         ],
     }
     text: str = yaml.safe_dump(told, sort_keys=False)
-    return text
+    return f"{_ONE_NODE}{text}" if is_loopback(host) else text
 
 
 def environment() -> str:

@@ -83,7 +83,8 @@ class RayCluster:
         """As `pe-stream engine config` has it, with so many replicas; returns once they are up."""
         arguments = ["engine", "config", "--checkpoint", str(self.checkpoint), "--device", "cpu"]
         arguments += ["--dtype", "float32", "--port", str(self.port), "--proxies", "HeadOnly"]
-        arguments += ["--tokens", str(self.tokens), "--replicas", str(replicas)]
+        arguments += ["--host", "0.0.0.0", "--tokens", str(self.tokens)]
+        arguments += ["--replicas", str(replicas)]
         made = self._run(sys.executable, "-m", "pe_stream", *arguments)
         path = self.folder / "serve.yaml"
         path.write_text(made, "utf-8")
@@ -103,6 +104,17 @@ class RayCluster:
         return [
             each for each in self._processes() if "ServeReplica:pe_stream:engine" in _words(each)
         ]
+
+    def kill_other_node(self) -> None:
+        """End the node that isn't the head, with all that it runs, as if its power had gone."""
+        (raylet,) = [
+            each for each in self._processes() if f"--node_ip_address={OTHER}" in _words(each)
+        ]
+        gone = [raylet, *raylet.children(recursive=True)]
+        for each in gone:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(gone, 5)
 
     def ask(self, session: str, tenant: str = "house") -> dict[str, Any]:
         """What the engine of a session says of itself."""

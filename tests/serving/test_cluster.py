@@ -147,18 +147,23 @@ def hear_here(checkpoint: Checkpoint, ears: Ears) -> None:
 def test_a_replica_that_is_killed_costs_no_frame_and_no_event(
     cluster: RayCluster, checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
+    wait_for_replicas(cluster, 2)
     audio = {f"s{i}": noise(FRAMES, i) for i in range(SOURCES)}
-    engine = remote(cluster, checkpoint, tmp_path, engine_lane=4)
+    engine = remote(cluster, checkpoint, tmp_path, engine_lane=2)
     far, here = Ears(audio, engine.context), Ears(audio, 0)
-    used = {cluster.ask(f"n-{i + 1}")["replica"] for i in range(5)}
+    used = {cluster.ask(f"n-{i + 1}")["replica"] for i in range(SOURCES // 2)}
     assert len(used) == 2, "lanes are with both"
 
-    def kill() -> None:
-        cluster.replicas()[0].send_signal(signal.SIGKILL)
+    killed = []
 
-    reasons = hear_far(engine, far, {SOURCES * 37: kill})
+    def kill() -> None:
+        killed.append(cluster.replicas()[0])
+        killed[0].send_signal(signal.SIGKILL)
+        killed[0].wait(within(5))
+
+    hear_far(engine, far, {SOURCES * 37: kill})  # the way in may ask another before anybody notices
     engine.close()
-    assert reasons, "somebody noticed"
+    assert killed, "midway"
     hear_here(checkpoint, here)
     assert sum(len(far.scores(name)) for name in audio) == SOURCES * FRAMES == 18_000
     for name in audio:
@@ -258,3 +263,24 @@ def test_a_frozen_replica_is_left_within_seconds(
     assert 1 <= len(reasons) <= 2 * 6, "lanes that were with it, once or twice"
     assert sum(len(ears.scores(name)) for name in audio) == 12 * 300
     assert time.monotonic() - longest_s[0] < within(15)
+
+
+def test_a_node_that_is_killed_costs_no_frame(
+    cluster: RayCluster, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    """The last one: the node stays away."""
+    wait_for_replicas(cluster, 2)
+    audio = {f"s{i}": noise(300, i) for i in range(12)}
+    engine = remote(cluster, checkpoint, tmp_path, engine_lane=2, engine_timeout_s=within(2))
+    ears = Ears(audio, engine.context)
+    before = len(cluster.replicas())
+    after = []
+
+    def kill() -> None:
+        cluster.kill_other_node()
+        after.append(len(cluster.replicas()))
+
+    hear_far(engine, ears, {12 * 10: kill})
+    engine.close()
+    assert after[0] < before, "an engine was on it"
+    assert sum(len(ears.scores(name)) for name in audio) == 12 * 300

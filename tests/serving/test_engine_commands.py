@@ -33,7 +33,9 @@ def checkpoint(level: Path) -> Checkpoint:
 def test_the_configuration_is_what_serve_takes(capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--replicas", "3", "--gpus", "1", "--host", "0.0.0.0", "--tokens", "tokens"]
     assert main(["engine", "config", *given]) == 0
-    made = yaml.safe_load(capsys.readouterr().out)
+    printed = capsys.readouterr().out
+    assert "#" not in printed
+    made = yaml.safe_load(printed)
     assert made["http_options"]["host"] == "0.0.0.0"
     (application,) = made["applications"]
     assert application["import_path"] == IMPORT_PATH
@@ -43,7 +45,19 @@ def test_the_configuration_is_what_serve_takes(capsys: pytest.CaptureFixture[str
     assert deployment["ray_actor_options"]["num_gpus"] == 1
     assert deployment["max_ongoing_requests"] > 100
     assert main(["engine", "config"]) == 0
-    assert yaml.safe_load(capsys.readouterr().out)["http_options"]["host"] == HOST
+    printed = capsys.readouterr().out
+    assert printed.startswith("# For one node: ")
+    assert yaml.safe_load(printed)["http_options"]["host"] == HOST
+
+
+def test_an_address_that_one_node_has_is_not_configured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["--host", "10.0.0.1", "--tokens", "tokens"]
+    assert main(["engine", "config", *given]) == 78
+    said = capsys.readouterr()
+    assert "--host 10.0.0.1 is one node's, and every node listens there: give 0.0.0.0" in said.err
+    assert said.out == ""
 
 
 def test_a_cluster_that_anybody_could_ask_is_not_configured(
