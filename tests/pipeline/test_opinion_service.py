@@ -141,7 +141,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("given", "niceness"), [((), 19), ((LEAST_NICENESS,), os.nice(0))])
+@pytest.mark.parametrize(
+    ("given", "niceness"), [((), 19), ((LEAST_NICENESS,), os.nice(0))], ids=["rest", "share"]
+)
 def test_it_has_what_nobody_else_wants_or_its_share(
     pe_av: Path, given: tuple[int, ...], niceness: int
 ) -> None:
