@@ -22,6 +22,9 @@ INSTALL := $(PIP) --constraint constraints.txt
 NPM := $(shell command -v npm)
 LINT := tests/web/lint
 
+# Otherwise each of the workers and of the processes that tests start compiles all of it anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-fast coverage test-oldest test-container test-cluster test-gpu lint-js spelling faults fuzz attack attack-all api licences sbom \
   sound-words demo-recording demo-picture screenshots hooks constraints clean

@@ -7,14 +7,18 @@ the files that take longest begin first.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import sys
 from collections.abc import Generator, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 import fork_server
+import forked
 import pytest
 from hypothesis import settings
 from timing import IN_CI, within
@@ -29,6 +33,8 @@ SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ
 FIRST = (
     "faults/test_faults.py",
     "workbench/training/test_command.py",
+    "cli/commands/test_detect.py",
+    "pipeline/test_opinion_service.py",
     "daemon/test_service.py",
     "web/test_page.py",
     "audio/synthesis/test_random_sounds.py",
@@ -37,6 +43,8 @@ FIRST = (
     "audio/test_microphone.py",
     "audio/test_rtsp_ways.py",
     "workbench/bench/test_command.py",
+    "workbench/bench/test_start.py",
+    "test_contracts.py",
     "web/test_page_alone.py",
     "workbench/training/test_pipeline.py",
     "cli/commands/test_search.py",
@@ -53,6 +61,22 @@ FIRST = (
     "storage/test_clips.py",
 )
 """The files that take longest, which begin first where tests run side by side."""
+
+
+def _grammars_when_asked_for() -> ModuleType:
+    """Stands for rfc3987_syntax, which compiles grammars for seconds when jsonschema imports it."""
+
+    def is_valid_syntax(term: str, text: str) -> bool:
+        if sys.modules[stand_in.__name__] is stand_in:
+            del sys.modules[stand_in.__name__]
+        return bool(importlib.import_module(stand_in.__name__).is_valid_syntax(term, text))
+
+    stand_in = ModuleType("rfc3987_syntax")
+    vars(stand_in)[is_valid_syntax.__name__] = is_valid_syntax
+    return stand_in
+
+
+sys.modules.setdefault("rfc3987_syntax", _grammars_when_asked_for())
 
 if not IN_CI:  # there, Hypothesis has no deadline
     settings.register_profile("here", deadline=timedelta(seconds=within(0.2)))
@@ -128,6 +152,13 @@ def forks() -> Iterator[None]:
     """The server that daemons are forked from ends with the session."""
     yield
     fork_server.stop()
+
+
+@pytest.fixture
+def forked_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of a pool need not import torch; `cli/test_workers.py` starts real ones."""
+    context = forked.context()
+    monkeypatch.setattr("multiprocessing.get_context", lambda _: context)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -193,6 +193,18 @@ class Done:
     returncode: int
     stdout: str
     stderr: str
+
+
+@contextlib.contextmanager
+def standard_input(file: int) -> Iterator[None]:
+    """What a command that runs in this process reads from file descriptor 0."""
+    before = os.dup(0)
+    os.dup2(file, 0)
+    try:
+        yield
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
 
 
 def pe_stream(*arguments: str | Path, cwd: Path | None = None) -> Done:

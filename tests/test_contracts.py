@@ -20,7 +20,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 from jinja2 import Environment, Template
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator
 from web.houses import standing
 
 from pe_stream.config import HomeAssistantSettings

@@ -296,12 +296,13 @@ def test_keys_in_the_text_exist(path: Path) -> None:
 
 
 def snippets() -> Iterator[Any]:
+    sections = config_schema()["properties"]
     for path in ALL:
         for number, (info, code) in enumerate(blocks(path)):
             if info == "yaml":
                 yield pytest.param(code, id=f"{path.stem}-{number}")
         for code in inline_code(path):
-            if re.match(r"[a-z_]+: ", code) and code.split(":")[0] in config_schema()["properties"]:
+            if re.match(r"[a-z_]+: ", code) and code.split(":")[0] in sections:
                 yield pytest.param(code, id=f"{path.stem}-{code[:30]}")
 
 

@@ -35,7 +35,8 @@ from pe_stream.daemon.second_opinions import second_opinions
 from pe_stream.daemon.watchdog import Watchdog
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.enrolment_report import report
-from pe_stream.outputs.metrics import Metrics, Readings
+from pe_stream.outputs.current_figures import Readings
+from pe_stream.outputs.metrics import Metrics
 from pe_stream.outputs.mqtt.embedded_broker import EmbeddedBroker
 from pe_stream.outputs.notifications import Notifications
 from pe_stream.pipeline.live import Live

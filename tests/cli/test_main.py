@@ -104,6 +104,7 @@ def test_check_goes_on_after_what_fails(tmp_path: Path, level: Path) -> None:
     assert f"cannot listen on {HOST}:{port}: Address already in use" in metrics
 
 
+@pytest.mark.heavy
 def test_check_says_what_a_second_opinion_costs(
     tmp_path: Path, level: Path, wav: Path, pe_av: Path
 ) -> None:

@@ -35,7 +35,8 @@ from pe_stream.core.source_status import SourceStatus
 from pe_stream.core.store_status import StoreStatus
 from pe_stream.errors import UnavailableError
 from pe_stream.outputs import metrics as metrics_module
-from pe_stream.outputs.metrics import Metrics, Readings
+from pe_stream.outputs.current_figures import Readings
+from pe_stream.outputs.metrics import Metrics
 from pe_stream.outputs.mqtt import Publisher
 from pe_stream.outputs.notifications import Notifications
 

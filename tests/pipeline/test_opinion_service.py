@@ -17,11 +17,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from checkpoints import make_checkpoint
+from forked import ForkedProgram
 from mosquitto import wait_until
 from timing import within
 
@@ -42,7 +44,7 @@ OPINIONS = int(os.environ.get("OPINIONS", "30"))
 
 DOG = {"dog": LabelSettings(prompts=("a dog barking", "a bark"))}
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(180)]
 
 
 LOADED_S = 60.0
@@ -54,6 +56,16 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses after a failure are short."""
     monkeypatch.setattr(opinion_service, "LONGEST_PAUSE_S", 0.1)
     monkeypatch.setattr(opinion_service, "_TURN_S", 0.05)
+
+
+@pytest.fixture
+def forked_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that gives opinions need not import torch."""
+    program = SimpleNamespace(**vars(subprocess) | {"Popen": ForkedProgram})
+    monkeypatch.setattr(opinion_process, "subprocess", program)
+
+
+forked = pytest.mark.usefixtures("forked_process")
 
 
 @dataclass
@@ -148,7 +160,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("given", "niceness"), [((), 19), ((LEAST_NICENESS,), 0)])
+@pytest.mark.parametrize(
+    ("given", "niceness"), [((), 19), ((LEAST_NICENESS,), os.nice(0))], ids=["rest", "share"]
+)
 def test_it_has_what_nobody_else_wants_or_its_share(
     pe_av: Path, given: tuple[int, ...], niceness: int
 ) -> None:
@@ -280,6 +294,7 @@ def test_a_checkpoint_that_only_hears_is_shown_nothing(
     assert "hears and does not see: pictures are of no use" in caplog.text
 
 
+@forked
 def test_a_killed_process_costs_one_opinion_at_most(service_of: ServiceOf, pe_av: Path) -> None:
     with service_of(pe_av) as service:
         pid = service.loads()
@@ -301,6 +316,7 @@ def test_a_killed_process_costs_one_opinion_at_most(service_of: ServiceOf, pe_av
         assert service.made.status.given_up == 1
 
 
+@forked
 def test_one_that_hangs_is_ended(
     service_of: ServiceOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +331,7 @@ def test_one_that_hangs_is_ended(
         wait_until(lambda: len(service.processes) == 2, "another")
 
 
+@forked
 def test_what_comes_too_late_is_given_up(
     service_of: ServiceOf, pe_av: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -331,6 +348,7 @@ def test_what_comes_too_late_is_given_up(
     assert "longer than second_opinion.wait_s (1)" in caplog.text
 
 
+@forked
 def test_a_process_that_takes_too_long_is_said_meanwhile(
     service_of: ServiceOf, pe_av: Path
 ) -> None:
@@ -353,6 +371,8 @@ NO_OPINION = b'{"opinion": 3, "memory": 1, "kinds": ["sound"]}\n12'
 
 
 @pytest.mark.parametrize("said", [b"no json", b"{}", b"[1]", b'{"kinds": []}', NO_OPINION])
+@forked
+@pytest.mark.parametrize("said", [b"no json", b"{}", b"[1]", b'{"opinion": 3, "memory": 1}'])
 def test_a_process_that_is_not_understood_costs_one_opinion(
     service_of: ServiceOf, pe_av: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
@@ -375,6 +395,7 @@ def test_a_process_that_is_not_understood_costs_one_opinion(
         assert service.told[1][1] is not None
 
 
+@forked
 def test_many_at_once_are_bounded(service_of: ServiceOf, tmp_path: Path) -> None:
     """Whatever the process does: here it cannot load."""
     with service_of(tmp_path) as service:
@@ -383,6 +404,7 @@ def test_many_at_once_are_bounded(service_of: ServiceOf, tmp_path: Path) -> None
         assert service.told == [("0", None), ("1", None), ("2", None)]
 
 
+@forked
 def test_a_checkpoint_that_cannot_be_loaded_is_said(
     service_of: ServiceOf, level: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -397,6 +419,7 @@ def test_a_checkpoint_that_cannot_be_loaded_is_said(
     assert "Traceback" not in caplog.text
 
 
+@forked
 def test_other_labels_are_asked_about(service_of: ServiceOf, pe_av: Path) -> None:
     with service_of(pe_av) as service:
         service.loads()
@@ -450,6 +473,7 @@ os._exit(1)
     wait_until(lambda: not alive(pid), "it has ended")
 
 
+@forked
 def test_a_stop_waits_for_no_loading(service_of: ServiceOf, pe_av: Path) -> None:
     with service_of(pe_av) as service:
         wait_until(lambda: len(service.processes) == 1, "a process")

@@ -42,6 +42,7 @@ def start(cache: Path, how: str = "lasting") -> tuple[list[str], str]:
     return libraries, scores
 
 
+@pytest.mark.heavy
 def test_a_daemon_needs_no_transformers_and_scores_the_same(tmp_path: Path) -> None:
     """Neither at its first start, as another process embeds its prompts, nor later."""
     cache = tmp_path / "cache"

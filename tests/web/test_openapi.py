@@ -9,14 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from limits import parse as parse_rate
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-)
 from stand_ins import event
 from timing import within
 from web.houses import Standing, standing
@@ -46,12 +40,20 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 @pytest.fixture(scope="module")
 def document(house: Standing) -> Any:
+    import schemathesis  # takes seconds, and each worker reads this file
+
     schema = schemathesis.openapi.from_url(f"{house.url}api/v1/openapi.json")
     endless = ["/api/v1/live", "/api/v1/sources/{source}/audio"]
     return schema.exclude(path=endless)
 
 
 def test_every_answer_is_as_promised(document: Any) -> None:
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi.checks import (
+        content_type_conformance,
+        response_schema_conformance,
+    )
+
     seen = 0
     session = requests.Session()  # one address may not open so many connections a second
     for found in document.get_all_operations():

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.heavy
 
 SEEDS = range(25)
 HOP = SAMPLE_RATE // 200
+LONGEST = 10 * SAMPLE_RATE
+"""A sound is filled up to it before a transform: of a length that is a prime it takes ten times."""
 
 
 @pytest.mark.parametrize("label", SOUNDS)
@@ -43,8 +45,8 @@ def test_instances_differ_in_pitch_and_length_of_sound(label: str) -> None:
     centroids, seconds = [], []
     for seed in SEEDS:
         samples = made(label, seed)
-        power = np.abs(np.fft.rfft(samples)) ** 2
-        hz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
+        power = np.abs(np.fft.rfft(samples, LONGEST)) ** 2
+        hz = np.fft.rfftfreq(LONGEST, 1 / SAMPLE_RATE)
         centroids.append(float(np.sum(hz * power) / np.sum(power)))
         seconds.append(float(loud(samples).sum()) * HOP / SAMPLE_RATE)
     assert np.std(centroids) > 0.05 * np.mean(centroids)

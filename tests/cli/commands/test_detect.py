@@ -6,9 +6,12 @@ import csv
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import jsonschema
@@ -17,7 +20,7 @@ import pytest
 from audio.films import Drawn
 from audio.hostile_servers import wav_head
 from PIL import Image
-from processes import pe_stream
+from processes import pe_stream, standard_input
 from sounds import noise, write_float_wav
 from timing import within
 
@@ -188,19 +191,13 @@ def test_second_opinions_that_cannot_be_had(
     assert (done.returncode, done.stdout) == (69, "")
     (line,) = done.stderr.splitlines()
     assert "second opinion: checkpoint 'embedded': it is a PeAudioFrameLevelModel" in line
-    command = [sys.executable, "-m", "pe_stream", "detect", "-", "-c", str(config)]
-    with subprocess.Popen(
-        [*command, "--second-opinion", str(pe_av)],
-        stdin=subprocess.PIPE,  # of which the end is not waited for
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as piped:
-        assert piped.stdout is not None
-        assert piped.stderr is not None
-        assert piped.wait(within(60)) == 69
-        assert piped.stdout.read() == ""
-        assert "reads a recording twice: give a file, no pipe" in piped.stderr.read()
+    pipe, end = os.pipe()  # of which the end is not waited for
+    with standard_input(pipe):
+        piped = pe_stream("detect", "-", "-c", config, "--second-opinion", pe_av)
+    os.close(end)
+    os.close(pipe)
+    assert (piped.returncode, piped.stdout) == (69, "")
+    assert "reads a recording twice: give a file, no pipe" in piped.stderr
 
 
 def test_second_opinions_count_for_resume(
@@ -317,25 +314,30 @@ def test_files_of_any_name_are_told_of(
     config: Path, wav: Path, tmp_path: Path, locale: str
 ) -> None:
     names = odd_files(tmp_path, wav)
-    environment = os.environ | {"LC_ALL": locale}
-
-    def detect(*options: object) -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-m", "pe_stream", "detect", "-c", str(config)]
-        return subprocess.run(
-            [*map(os.fsencode, [*command, *map(str, options), "--"]), *ODD_NAMES],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            check=False,
-        )
-
-    done = detect("--plot", tmp_path / "p")
-    assert (done.returncode, done.stderr.decode()) == (0, "")
-    events = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
+    # Both in one process: importing torch takes longer than all that it reads.
+    program = """
+import sys
+from pe_stream.cli.main import program
+common = sys.argv[1:]
+for options in (["--plot", "p"], ["--format", "tsv"]):
+    sys.argv[1:] = ["detect", *options, *common]
+    print(end=f"\\0{program()}\\0")
+"""
+    done = subprocess.run(
+        [*map(os.fsencode, [sys.executable, "-c", program, "-c", str(config), "--"]), *ODD_NAMES],
+        cwd=tmp_path,
+        env=os.environ | {"LC_ALL": locale},
+        capture_output=True,
+        check=False,
+    )
+    assert done.stderr.decode() == ""
+    lines, code, table, *end = done.stdout.decode("utf-8").split("\0")
+    assert (code, end) == ("0", ["0", ""])
+    events = [json.loads(line) for line in lines.splitlines()]
     assert [e["source"] for e in events] == [name for name in names for _ in range(2)]
     pictures = set(os.listdir(tmp_path / "p"))  # noqa: PTH208 - names as they are
     assert pictures == {f"{Path(name).stem}.png" for name in names}
-    rows = detect("--format", "tsv").stdout.decode("utf-8").split("\n")
+    rows = table.split("\n")
     assert len(rows) == 1 + 2 * len(names) + 1
     told = [row.split("\t")[0] for row in rows[1:-1:2]]
     assert told[2:4] == ["new\\nline.wav", "latin1-\\xe4.wav"]
@@ -354,13 +356,13 @@ def test_a_bad_file_of_any_name_is_one_line(config: Path, tmp_path: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], set[str]]:
-    """1,000 files, and which of them are bad."""
-    folder = tmp_path_factory.mktemp("thousand")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], set[str]]:
+    """240 files, and which of them are bad: nine of each kind."""
+    folder = tmp_path_factory.mktemp("many")
     good = write_float_wav(folder / "good", noise((0.3, 0.001), (0.5, 0.2), (0.3, 0.001)))
     head = good.read_bytes()[:44]
     files, bad = [], set()
-    for number in range(1000):
+    for number in range(240):
         path = folder / f"{number:04d}.wav"
         kind = number % 10
         if kind not in (1, 4, 7):
@@ -388,19 +390,34 @@ def thousand(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], set[s
     return files, bad
 
 
+@pytest.fixture
+def hardly_a_file_more() -> Iterator[None]:
+    """64 more can be open at a time than now: none of the good ones may stay open."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    with ExitStack() as between:  # numbers below the highest that are free
+        while (number := os.dup(0)) < highest:
+            between.callback(os.close, number)
+        os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 64, before[1]))
+        yield
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 @pytest.mark.heavy
+@pytest.mark.usefixtures("forked_pools", "hardly_a_file_more")
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_of_a_thousand_files_every_good_one_is_read_and_every_bad_one_named_once(
-    config: Path, thousand: tuple[list[str], set[str]], jobs: int
+def test_of_many_files_every_good_one_is_read_and_every_bad_one_named_once(
+    config: Path, many: tuple[list[str], set[str]], jobs: int
 ) -> None:
-    files, bad = thousand
-    assert len(bad) == 300
+    files, bad = many
+    assert len(bad) == 72
     done = pe_stream("detect", *files, "-c", config, "--jobs", str(jobs))
     assert done.returncode == 69
     sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
     assert sources == [file for file in files if file not in bad]
     head, *lines = done.stderr.splitlines()
-    assert head == "pe-stream: 300 of 1000 files could not be used:"
+    assert head == "pe-stream: 72 of 240 files could not be used:"
     named = [line.removeprefix("pe-stream: ").split(": ")[0] for line in lines]
     assert named == [file for file in files if file in bad]
 
@@ -427,6 +444,8 @@ def test_a_fault_of_ours_with_one_file_keeps_no_other_from_being_read(
     ]
 
 
+@pytest.mark.heavy
+@pytest.mark.usefixtures("forked_pools")
 def test_files_side_by_side_are_told_in_order(config: Path, wav: Path, tmp_path: Path) -> None:
     files = [wav, tmp_path / "none.wav", wav, wav]
     alone = pe_stream("detect", *files, "-c", config, "--format", "tsv")
@@ -440,6 +459,8 @@ def test_files_side_by_side_are_told_in_order(config: Path, wav: Path, tmp_path:
         assert pe_stream("detect", wav, "--jobs", jobs).returncode == 2
 
 
+@pytest.mark.heavy
+@pytest.mark.usefixtures("forked_pools")
 def test_side_by_side_what_keeps_all_from_being_read_is_one_line(wav: Path) -> None:
     done = pe_stream("detect", wav, wav, "--prompt", "x", "--checkpoint", "/none", "--jobs", "2")
     assert done.returncode == 69
@@ -449,17 +470,16 @@ def test_side_by_side_what_keeps_all_from_being_read_is_one_line(wav: Path) -> N
 
 
 def test_standard_input_is_a_file_too(config: Path, wav: Path) -> None:
-    done = subprocess.run(
-        f"cat {wav} | {sys.executable} -m pe_stream detect - -c {config}",
-        shell=True,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with subprocess.Popen(["cat", wav], stdout=subprocess.PIPE) as cat:
+        assert cat.stdout is not None
+        with standard_input(cat.stdout.fileno()):
+            done = pe_stream("detect", "-", "-c", config)
     assert (done.returncode, done.stderr) == (0, "")
     assert [json.loads(line)["source"] for line in done.stdout.splitlines()] == ["/dev/stdin"] * 2
 
 
+@pytest.mark.heavy
+@pytest.mark.usefixtures("forked_pools")
 def test_what_is_done_is_left_out_by_resume(config: Path, wav: Path, tmp_path: Path) -> None:
     journal = tmp_path / "done.jsonl"
     other = tmp_path / "other.wav"

@@ -67,6 +67,8 @@ def test_a_checkpoint_that_goes_by_no_context_gives_the_same_events(
         assert (tmp_path / "fast" / f"{file.stem}.png").stat().st_size > 1000
 
 
+@pytest.mark.heavy
+@pytest.mark.usefixtures("forked_pools")
 def test_side_by_side_and_bad_files_are_told_as_one_by_one(
     config: Path, files: list[Path], tmp_path: Path
 ) -> None:

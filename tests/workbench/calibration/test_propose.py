@@ -140,7 +140,7 @@ def test_intervals_hold_the_true_rate_of_bursts_too() -> None:
 
 def test_a_rule_that_takes_longer_sounds_needs_a_lower_threshold() -> None:
     """The unit is an event under the label's rule: peaks here last ten frames."""
-    runs = [run(background(6, 2000))]
+    runs = [run(background(3, 2000))]
     long = propose([runs], replace(RULE, min_on=11, min_off=0), 100)
     assert long.threshold < propose([runs], RULE, 100).threshold
     quiet = propose([runs], replace(RULE, cooldown=HOUR), 4)
@@ -155,7 +155,7 @@ def test_sources_that_sound_at_once_share_the_days_false_alarms() -> None:
 
 
 def test_a_disabled_label_is_calibrated_all_the_same() -> None:
-    runs = [run(background(6, 2000))]
+    runs = [run(background(3, 2000))]
     off = propose([runs], replace(RULE, enabled=False), 100)
     assert off == propose([runs], RULE, 100)
 

@@ -6,12 +6,14 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import forked
 import group_work
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pe_stream.workbench.training import fit as fitting
+from pe_stream.workbench.training import group
 from pe_stream.workbench.training.fit import Average, Plan, fit
 from pe_stream.workbench.training.group import Group, run
 
@@ -203,8 +205,9 @@ def together(folder: Path, steps: int = 110, stop_at: int | None = None) -> list
 
 
 def test_two_processes_take_their_own_batches_and_end_with_the_same_weights(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(group, "spawn", forked.spawn)
     whole = together(tmp_path / "whole")
     first, second = whole
     assert first["seen"] == list(range(0, 110, 2))

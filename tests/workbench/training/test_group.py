@@ -8,16 +8,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import group_work
 import pytest
 import torch
 from stand_ins import eventually
 
+from pe_stream.workbench.training import group
 from pe_stream.workbench.training.group import EVERY, Group, run
 
 pytestmark = pytest.mark.heavy
 
 SIZE = 2
+
+
+@pytest.fixture(autouse=True)
+def forked_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other processes need not import torch; those of a killed one, and of `train`, do."""
+    monkeypatch.setattr(group, "spawn", forked.spawn)
 
 
 def test_two_processes_get_the_mean_of_both(tmp_path: Path) -> None:
@@ -80,13 +88,13 @@ def test_one_that_is_killed_leaves_no_other_behind(tmp_path: Path) -> None:
 def test_alone_nothing_is_started_or_changed(tmp_path: Path) -> None:
     seen: list[object] = []
     run(1, tmp_path / "no such folder" / "meet", lambda *given: seen.extend(given), "argument")
-    group, argument = seen
-    assert isinstance(group, Group)
+    alone, argument = seen
+    assert isinstance(alone, Group)
     assert argument == "argument"
-    assert group.first
-    assert group.every == 1
+    assert alone.first
+    assert alone.every == 1
     assert Group(1, 2).every == EVERY
     weights = torch.tensor([1.0, 2.0])
-    group.average([weights])
-    group.wait()
+    alone.average([weights])
+    alone.wait()
     assert weights.tolist() == [1, 2]

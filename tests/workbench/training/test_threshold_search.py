@@ -166,6 +166,7 @@ def test_a_label_keeps_its_choice_where_no_other_is_asked_for() -> None:
     assert threshold_search.with_off_threshold(files, scored, {}) == {}
 
 
+@pytest.mark.usefixtures("forked_pools")
 def test_processes_that_share_the_labels_choose_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     files = sounds(file("0", {"dog": [(2.0, 5.0)], "cat": [(1, 2), (6, 7)]}), file("1"))
