@@ -18,6 +18,7 @@ from stand_ins import event
 
 import pe_stream
 from pe_stream.audio import film, limits, media
+from pe_stream.audio.picture_track import NoPictureError
 from pe_stream.config import LabelSettings, ModelSettings
 from pe_stream.config.second_opinion import texts_of
 from pe_stream.core.opinion import OpinionTexts
@@ -144,7 +145,7 @@ def test_a_picture_that_fails_leaves_the_sound(
 
 
 def _fails(*_: object) -> None:
-    raise film.NoPictureError("it is broken")
+    raise NoPictureError("it is broken")
 
 
 def test_a_film_whose_picture_costs_too_much_leaves_the_sound(
