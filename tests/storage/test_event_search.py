@@ -57,7 +57,12 @@ def tell(
     store.record(event(number, Phase.END, label=label), [])
     if vectors is not None:
         store.record_vectors(f"id-{number:04}", vectors)
-    store.waiting()  # once what came before is written
+    written_by_now(store)
+
+
+def written_by_now(store: EventStore) -> None:
+    """Wait until all that was told is written, which happens in turn."""
+    store.no_clip("no event's")
 
 
 def ids(path: Path, asked: EventFilter | None = None, limit: int = 9) -> list[str]:
@@ -163,7 +168,7 @@ def test_vectors_of_an_event_that_goes_on_are_kept_where_the_file_is_begun_anew(
     tell(store, 1, made(sound=1))
     store.record(event(2), [])
     store.record_vectors("id-0002", made(sound=2))
-    store.waiting()
+    written_by_now(store)
     path.unlink()
     store.record(event(3, Phase.END), [])
     assert ids(path) == ["id-0002"]

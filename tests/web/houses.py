@@ -107,7 +107,7 @@ class Standing:
         if picture is not None:
             vectors["picture"] = np.array([9, picture], STORED)
         self.store.record_vectors(told.id, OpinionVectors("an old one", identity, vectors))
-        self.store.waiting()  # once it is written
+        self.store.no_clip("no event's")  # which waits until all before it is written
 
     def client(self, **options: Any) -> httpx.Client:
         headers = {"content-type": "application/json"} | options.pop("headers", {})
