@@ -240,13 +240,21 @@ def wait_for_replicas(cluster: RayCluster, count: int) -> None:
         time.sleep(0.5)
 
 
-def test_a_frozen_replica_is_left_within_seconds(
+@pytest.fixture
+def twelve(
     cluster: RayCluster, checkpoint: Checkpoint, tmp_path: Path
-) -> None:
+) -> Iterator[tuple[RemoteEngine, Ears]]:
+    """Sources of 12 s, and the engine that they are heard by, which is with two replicas."""
     wait_for_replicas(cluster, 2)
-    audio = {f"s{i}": noise(300, i) for i in range(12)}
     engine = remote(cluster, checkpoint, tmp_path, engine_lane=2, engine_timeout_s=within(2))
-    ears = Ears(audio, engine.context)
+    yield engine, Ears({f"s{i}": noise(300, i) for i in range(12)}, engine.context)
+    engine.close()
+
+
+def test_a_frozen_replica_is_left_within_seconds(
+    cluster: RayCluster, twelve: tuple[RemoteEngine, Ears]
+) -> None:
+    engine, ears = twelve
     frozen = cluster.replicas()[0]
     longest_s = [0.0]
 
@@ -258,21 +266,17 @@ def test_a_frozen_replica_is_left_within_seconds(
         reasons = hear_far(engine, ears, {12 * 10: freeze})
     finally:
         frozen.send_signal(signal.SIGCONT)
-        engine.close()
     assert all("no answer within" in reason for reason in reasons)
     assert 1 <= len(reasons) <= 2 * 6, "lanes that were with it, once or twice"
-    assert sum(len(ears.scores(name)) for name in audio) == 12 * 300
+    assert sum(len(ears.scores(name)) for name in ears.detectors) == 12 * 300
     assert time.monotonic() - longest_s[0] < within(15)
 
 
 def test_a_node_that_is_killed_costs_no_frame(
-    cluster: RayCluster, checkpoint: Checkpoint, tmp_path: Path
+    cluster: RayCluster, twelve: tuple[RemoteEngine, Ears]
 ) -> None:
     """The last one: the node stays away."""
-    wait_for_replicas(cluster, 2)
-    audio = {f"s{i}": noise(300, i) for i in range(12)}
-    engine = remote(cluster, checkpoint, tmp_path, engine_lane=2, engine_timeout_s=within(2))
-    ears = Ears(audio, engine.context)
+    engine, ears = twelve
     before = len(cluster.replicas())
     after = []
 
@@ -281,6 +285,5 @@ def test_a_node_that_is_killed_costs_no_frame(
         after.append(len(cluster.replicas()))
 
     hear_far(engine, ears, {12 * 10: kill})
-    engine.close()
     assert after[0] < before, "an engine was on it"
-    assert sum(len(ears.scores(name)) for name in audio) == 12 * 300
+    assert sum(len(ears.scores(name)) for name in ears.detectors) == 12 * 300

@@ -20,18 +20,6 @@ from pe_stream.storage.events_schema import MIGRATIONS
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "events.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[EventStore]:
-    opened = EventStore(path, keep_days=30, limit=5, clock=ONSET.timestamp)
-    yield opened
-    opened.close()
-
-
 def tell(store: EventStore, *events: Event) -> None:
     for each in events:
         store.record(each, [])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -29,18 +28,6 @@ ROWS: dict[VectorKind, np.ndarray[tuple[int], np.dtype[np.float32]]] = {
     "both": np.array([0, 0, 1], np.float32),
 }
 PROBE = OpinionProbe(IDENTITY, ROWS, {"sound": -1.0, "picture": 0.0, "both": 1.0})
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "events.db"
-
-
-@pytest.fixture
-def store(path: Path) -> Iterator[EventStore]:
-    opened = EventStore(path, keep_days=30, limit=5, clock=ONSET.timestamp)
-    yield opened
-    opened.close()
 
 
 def made(identity: str = IDENTITY, **logits: float) -> OpinionVectors:
