@@ -13,7 +13,7 @@ LEAST_S = 0.25
 """Less than that says little: the kernel counts in hundredths of a second."""
 
 UP_S = 5.0
-"""For so long must more cores be free before more threads are taken."""
+"""On average over so long must more cores be free before more threads are taken."""
 
 _TO_TAKE, _TO_KEEP = 0.75, 0.5
 """What must be free of a core for a thread more, and for it to stay."""
@@ -27,7 +27,7 @@ class CoreUsage:
     """Time (s) of the cores that we may use, up to a moment, as the kernel counts it.
 
     at_s: the moment (monotonic). cores: their number. busy_s, idle_s: all of them together,
-    whoever used them. own_s: this process's part.
+    whoever used them. own_s: the part of what scores.
     """
 
     at_s: float
@@ -48,8 +48,7 @@ class ThreadCount:
         self.threads = min(threads, most)
         self._most = most
         self._last: CoreUsage | None = None
-        self._more_for_s = 0.0
-        self._more = most
+        self._others_s = self._since_s = 0.0  # what others took, in so much time
 
     def update(self, usage: CoreUsage) -> int:
         """Take a reading, later than the last; returns what to score with now."""
@@ -64,22 +63,22 @@ class ThreadCount:
         busy_s, idle_s = usage.busy_s - last.busy_s, usage.idle_s - last.idle_s
         counted = busy_s + idle_s >= _BELIEVED * elapsed_s * usage.cores
         if usage.cores == last.cores and busy_s >= 0 and idle_s >= 0 and counted:
-            others_s = max(0.0, busy_s - (usage.own_s - last.own_s))
-            self._decide(usage.cores - others_s / elapsed_s, elapsed_s)
+            self._decide(max(0.0, busy_s - (usage.own_s - last.own_s)), elapsed_s, usage.cores)
         return self.threads
 
-    def _decide(self, free: float, elapsed_s: float) -> None:
-        """free: cores that others left, on average over the time."""
-        self.threads = min(self.threads, self._threads(free, _TO_KEEP))
-        more = self._threads(free, _TO_TAKE)
-        if more <= self.threads:
-            self._more_for_s, self._more = 0.0, self._most
+    def _decide(self, others_s: float, elapsed_s: float, cores: int) -> None:
+        """others_s: time of cores that others took meanwhile."""
+        kept = self._threads(cores - others_s / elapsed_s, _TO_KEEP)
+        if kept < self.threads:
+            self.threads = kept
+            self._others_s = self._since_s = 0.0
             return
-        self._more_for_s += elapsed_s
-        self._more = min(self._more, more)
-        if self._more_for_s >= UP_S:
-            self.threads = self._more
-            self._more_for_s, self._more = 0.0, self._most
+        self._others_s += others_s
+        self._since_s += elapsed_s
+        if self._since_s >= UP_S:
+            more = self._threads(cores - self._others_s / self._since_s, _TO_TAKE)
+            self.threads = max(self.threads, more)
+            self._others_s = self._since_s = 0.0
 
     def _threads(self, free: float, part: float) -> int:
         """How many cores are free to at least that part."""

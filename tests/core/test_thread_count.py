@@ -59,16 +59,36 @@ def test_free_cores_are_taken_after_a_while(others: float, expected: int) -> Non
     assert after(count, machine, 0.5, others) == expected
 
 
-def test_what_comes_between_begins_the_wait_anew() -> None:
+def test_what_comes_between_counts_as_much_as_it_took() -> None:
     machine = Machine()
     count = settled(machine, threads=1)
+    after(count, machine, UP_S - 0.5, others=0)
+    assert count.update(machine.run(0.5, others=4)) == 3, "0.4 of a core in the mean"
+    assert after(count, machine, UP_S, others=0) == 4
+
+
+def test_short_work_of_others_leaves_idle_cores_to_us() -> None:
+    """A fifth of a second every four: by hops of half a second, that is nearly half of a core."""
+    machine = Machine(cores=2)
+    count = settled(machine, threads=1)
+    seen = []
+    for hop in range(200):
+        count.update(machine.run(0.5, others=0.4 if hop % 8 == 7 else 0.0, own=0.5))
+        seen.append(count.threads)
+    assert set(seen[:9]) == {1}
+    assert set(seen[10:]) == {2}
+
+
+def test_after_a_core_was_left_the_wait_begins_anew() -> None:
+    machine = Machine()
+    count = settled(machine)
     after(count, machine, UP_S - 0.5, others=0)
     count.update(machine.run(0.5, others=4))
     assert after(count, machine, UP_S - 0.5, others=0) == 1
     assert after(count, machine, 0.5, others=0) == 4
 
 
-def test_no_more_are_taken_than_were_free_all_the_while() -> None:
+def test_no_more_are_taken_than_were_free_in_the_mean() -> None:
     machine = Machine()
     count = settled(machine, threads=1)
     after(count, machine, UP_S - 0.5, others=2)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mosquitto import wait_until
 
 from pe_stream.core.thread_count import LEAST_S, UP_S, CoreUsage
 from pe_stream.core.types import FRAME, Window
@@ -17,7 +19,7 @@ from pe_stream.model import live_threads
 from pe_stream.model.checkpoint import Checkpoint
 from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import Asked, LocalEngine
-from pe_stream.model.live_threads import LiveThreads, core_usage
+from pe_stream.model.live_threads import CoreMeter, LiveThreads
 from pe_stream.model.no_model import no_words
 
 STAT = """cpu  1000 0 0 0 0 0 0 0 0 0
@@ -46,7 +48,7 @@ def usage_of(
 ) -> CoreUsage | None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores, raising=False)
     (tmp_path / "stat").write_text(text)
-    return core_usage(tmp_path / "stat")
+    return CoreMeter(tmp_path / "stat").read()
 
 
 def test_only_cores_we_may_use_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -62,6 +64,43 @@ def test_only_cores_we_may_use_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_
     assert one.busy_s == pytest.approx(67 * tick_s)
 
 
+def test_a_container_may_number_its_cores_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found = usage_of(monkeypatch, tmp_path, {3, 7, 40}, STAT)
+    assert found is not None
+    assert found.cores == 3
+    assert usage_of(monkeypatch, tmp_path, {3, 7}, STAT) is None
+
+
+def test_what_our_other_threads_do_is_not_what_scores() -> None:
+    """Neither while they run nor once they have ended."""
+    meter = CoreMeter()
+    over = threading.Event()
+
+    def spins() -> None:
+        while not over.is_set():
+            sum(range(1000))
+
+    before = meter.read()
+    began_s = time.thread_time(), time.process_time()
+    spinning = threading.Thread(target=spins)
+    spinning.start()
+    wait_until(lambda: time.process_time() - began_s[1] > 0.5, "half a second of work")
+    between = meter.read()
+    over.set()
+    spinning.join()
+    after = meter.read()
+    own_s = time.thread_time() - began_s[0]
+    spent_s = time.process_time() - began_s[1]
+    assert before is not None
+    assert between is not None
+    assert after is not None
+    # What a thread does from the last reading to its end is missed.
+    assert own_s <= after.own_s - before.own_s < own_s + (spent_s - own_s) / 2
+    assert between.own_s <= after.own_s
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "cpu0 1 2 3 4 5\n", "cpu0 1 2 3 4 5\ncpu1 1 2\n", "cpu0 a b c d e\ncpu1 1 2 3 4 5\n"],
@@ -73,11 +112,12 @@ def test_where_the_kernel_does_not_say_nothing_is_known(
 
 
 def test_without_such_a_file_nothing_is_known(tmp_path: Path) -> None:
-    assert core_usage(tmp_path / "stat") is None
+    assert CoreMeter(tmp_path / "stat").read() is None
 
 
 def test_this_machine_says_it() -> None:
-    first, second = core_usage(), core_usage()
+    meter = CoreMeter()
+    first, second = meter.read(), meter.read()
     assert first is not None
     assert second is not None
     assert 0 < first.busy_s <= second.busy_s

@@ -366,7 +366,10 @@ search: {{enabled: true}}
 second_opinion: {{checkpoint: {tmp_path / "none"}}}
 notifications: {{phone: {{webhook: "http://127.0.0.1:{free_port()}/", phase: end}}}}
 """
-    with Daemon(tmp_path, level_config(level, broker.port, sound, more)) as daemon:
+    text = level_config(level, broker.port, sound, more).replace(", threads: 1", "")
+    porch = f"  porch: {{url: 'http://127.0.0.1:{free_port()}/', picture: {{fps: 2}}}}\n"
+    text = text.replace("sources:\n", f"sources:\n{porch}")
+    with Daemon(tmp_path, text) as daemon:
         daemon.wait_for_log("kitchen: loud end")
         there = families(port)
     samples = {sample.name for family in there for sample in family.samples}

@@ -4,9 +4,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
+import torch
 from stand_ins import LevelEngine, ScriptedSource, chunk, event, eventually, lost, scorer
 
 from pe_stream.audio import feed as feed_module
@@ -17,6 +19,7 @@ from pe_stream.core.listener import LabelsOf, Listener
 from pe_stream.core.types import Event, Follow, FrameEmbeddings, LabelRule, Phase, Reason
 from pe_stream.errors import UnavailableError
 from pe_stream.labels.prepare import PreparedLabels
+from pe_stream.model.live_threads import LiveThreads
 from pe_stream.pipeline.live import Live
 from pe_stream.pipeline.scorer import Scorer
 
@@ -154,6 +157,23 @@ def test_sources_are_scored_together_and_their_events_kept_apart() -> None:
         (Phase.END, 0.8, 1.6),
     ]
     assert told.frames == {"a": 40, "b": 40}
+
+
+def test_threads_follow_the_load_on_the_thread_that_scores() -> None:
+    adjusting: list[str] = []
+
+    def usage() -> None:
+        adjusting.append(threading.current_thread().name)
+
+    hears = replace(scorer([LOUD]), threads=LiveThreads(usage, clock=count().__next__))
+    source = ScriptedSource()
+    before = torch.get_num_threads()
+    with listening({"a": [source]}, hears) as (_, told):
+        source.give(chunk(0, 20, 0.9, anchor_ns=0), chunk(20, 20, 0.1), None)
+        assert eventually(lambda: told.end)
+    assert adjusting
+    assert set(adjusting) == {"scoring"}
+    assert torch.get_num_threads() == before
 
 
 def test_a_label_is_heard_only_where_it_is_wanted() -> None:

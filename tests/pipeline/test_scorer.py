@@ -78,12 +78,15 @@ def test_a_prompt_of_control_characters_is_refused(text: str) -> None:
         embed(load("embedded", device="cpu", threads=1), [text])
 
 
-def test_threads_follow_the_load_unless_a_number_is_given() -> None:
-    """Nor where another machine scores."""
+def test_threads_follow_the_load_unless_a_number_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor where another machine scores, or what is compiled."""
+    monkeypatch.setattr("pe_stream.model.engine.Engine.warm", lambda *_: None)
     labels = {"dog": LabelSettings.model_validate(DOG)}
     plain = prepare(ModelSettings(device="cpu"), labels)
     assert plain.scoring_threads() == default_threads()
-    for settings in ({"threads": 1}, {"engine": "http://127.0.0.1:9"}):
+    for settings in ({"threads": 1}, {"engine": "http://127.0.0.1:9"}, {"compile": True}):
         model = ModelSettings.model_validate({"device": "cpu", **settings})
         assert prepare(model, labels).scoring_threads() is None
 

@@ -405,8 +405,11 @@ def hardly_a_file_more() -> Iterator[None]:
 
 
 @pytest.mark.heavy
-@pytest.mark.usefixtures("forked_pools", "hardly_a_file_more")
-@pytest.mark.parametrize(("jobs", "count"), [(1, 1000), (2, 240)])
+@pytest.mark.usefixtures("forked_pools")
+@pytest.mark.parametrize(
+    ("jobs", "count"),
+    [pytest.param(1, 1000, marks=pytest.mark.usefixtures("hardly_a_file_more")), (2, 240)],
+)
 def test_of_many_files_every_good_one_is_read_and_every_bad_one_named_once(
     config: Path, many: tuple[list[str], set[str]], jobs: int, count: int
 ) -> None:
