@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
 from typing import Any, Protocol
 
 from av.container import InputContainer
@@ -14,9 +13,11 @@ from av.packet import Packet
 from pe_stream.audio.limits import PictureLimits
 from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.picture_decoder import PictureDecoder, TakenPicture
-from pe_stream.core.picture_clock import ArrivalClock, PictureClock
+from pe_stream.audio.picture_thread import PictureThread
+from pe_stream.core.picture_clock import ArrivalClock
 from pe_stream.core.picture_ring import FROZEN_S, CameraPicture, PictureRing, PictureStatus
 from pe_stream.core.types import SAMPLE_RATE
+from pe_stream.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,8 @@ LATE_S = 10.0
 LATE_KEY_S = 30.0
 """The same of those that stand for themselves."""
 
-_MOST_WAITING = 64
-"""Pictures that wait for their sound to be numbered; more are dropped, newest first."""
+_FINISH_S = 0.2
+"""At the end of a connection, pictures that have come may take so long (s): another one waits."""
 
 
 class PictureSpec(Protocol):
@@ -139,68 +140,61 @@ class CameraPictures:
 class BesideSound:
     """The picture that comes in one connection with the sound.
 
-    `begin`, `hear` and `take` are of the thread that decodes, see `decode.OtherTracks`; `place` is
-    of the one that numbers samples.
+    `begin`, `hear`, `take` and `end` are of the thread that decodes the sound, see
+    `decode.OtherTracks`, and nothing but `end` takes long; `place` is of the one that numbers
+    samples.
     """
 
     def __init__(self, pictures: CameraPictures) -> None:
         """Fill these."""
         self._pictures = pictures
         self._decoder: PictureDecoder | None = None
-        self._spent_s = 0.0
-        self._clock = PictureClock()
-        # Bounded by _MOST_WAITING: beyond, the newest is dropped.
-        self._waiting: deque[TakenPicture] = deque()
-
-    @property
-    def spent_s(self) -> float:
-        """CPU time for the picture so far (s)."""
-        return self._spent_s + (0.0 if self._decoder is None else self._decoder.spent_s)
+        self._thread: PictureThread | None = None
 
     def begin(self, container: InputContainer) -> None:
         """A container is open."""
-        self._let_go()
-        self._clock = PictureClock()
-        self._decoder = self._pictures.begin(container)
+        if self._thread is not None:
+            self._thread.leave()
+        self._thread = None
+        self._decoder = decoder = self._pictures.begin(container)
+        if decoder.codec is None:
+            return
+
+        def failed(error: BaseException) -> None:
+            # Whatever a picture has done, sound goes on; it is told, and looked into.
+            log.error("the picture is given up until the next connection", exc_info=error)
+            self._pictures.ended(decoder, f"it failed: {error!r}")
+
+        try:
+            self._thread = PictureThread(decoder, failed)
+        except UnavailableError as error:
+            self._pictures.ended(decoder, str(error))
 
     def hear(self, heard_s: float, stamp_s: float | None) -> None:
         """So much sound has come."""
-        self._clock.hear(heard_s, stamp_s)
+        if self._thread is not None:
+            self._thread.hear(heard_s, stamp_s)
 
     def take(self, packet: Packet[Any]) -> None:
         """What came beside it."""
-        decoder = self._decoder
-        if decoder is None or not decoder.owns(packet):
-            return
-        try:
-            for frame in decoder.frames(packet):
-                stamp_s = frame.time if frame.pts is not None else None
-                position_s = self._clock.position_s(stamp_s)
-                if position_s is None or len(self._waiting) >= _MOST_WAITING:
-                    continue
-                if (taken := decoder.taken(frame, position_s)) is not None:
-                    self._waiting.append(taken)
-        except Exception as error:
-            # Whatever a picture has done, sound goes on; it is told, and looked into.
-            log.exception("the picture is given up until the next connection")
-            self.end(f"it failed: {error!r}")
+        if self._thread is not None:
+            self._thread.take(packet)
 
     def place(self, numbering: Numbering) -> None:
         """Keep what waits, as far as its sound is numbered."""
-        while self._waiting:
-            position = round(self._waiting[0].time_s * SAMPLE_RATE)
+        taken = () if self._thread is None else self._thread.taken
+        while taken:
+            position = round(taken[0].time_s * SAMPLE_RATE)
             if position >= numbering.numbered:
                 return
-            picture = self._waiting.popleft()
+            picture = taken.popleft()
             sample = numbering.sample_at(position)
             if sample is not None:
                 self._pictures.add(sample, picture.jpeg)
 
-    def end(self, reason: str = "there is no connection") -> None:
+    def end(self) -> None:
         """No more comes."""
-        decoder = self._decoder
-        self._let_go()
-        self._pictures.ended(decoder, reason)
-
-    def _let_go(self) -> None:
-        self._spent_s, self._decoder = self.spent_s, None
+        if self._thread is not None:
+            self._thread.finish(_FINISH_S)
+            self._thread.leave()
+        self._pictures.ended(self._decoder, "there is no connection")

@@ -63,7 +63,7 @@ class Block:
 class OtherTracks(Protocol):
     """Who wants what comes beside the sound, in the same container; on the decoder's thread.
 
-    Nothing raises because of what is in it.
+    Nothing raises because of what is in it, and nothing takes long: the sound waits meanwhile.
     """
 
     def begin(self, container: InputContainer) -> None:

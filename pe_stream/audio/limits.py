@@ -61,8 +61,11 @@ PICTURE_CPU_SHARE = 0.5
 """The same for a live source's picture, beside its sound: what decoding takes at once (s), and the
 part of a core after that."""
 
+PICTURE_BEHIND_S = 5.0
+"""So long (s) a picture may wait to be decoded: on a busy machine CPU time alone says little."""
+
 PICTURE_REST_S = 30.0
-"""A picture that takes more is left alone for so long (s)."""
+"""A picture that takes more, or waits longer, is left alone for so long (s)."""
 
 BREAKS = 20
 BREAKS_PER_S = 2.0
@@ -101,27 +104,43 @@ class LiveLimits:
 
 
 class PictureLimits:
-    """What the picture of a live source has left, over all its connections; one at a time."""
+    """What the picture of a live source has left, over all its connections; from any thread."""
 
     def __init__(self) -> None:
         """Begin with everything left."""
+        self._lock = threading.Lock()  # guards what follows
         self._cpu = TokenBucket(PICTURE_CPU_BURST_S, PICTURE_CPU_SHARE, time.monotonic())
         self._until_s = 0.0
+        self._why = ""
 
     def reason(self, now_s: float) -> str | None:
         """Why nothing may be decoded at present (monotonic), in words; None where it may."""
-        if now_s >= self._until_s:
-            return None
-        return (
-            f"too expensive to decode: it takes more than {PICTURE_CPU_SHARE:.0%} of a processor "
-            "core; a smaller one as picture.url, or picture.keyframes, takes less"
-        )
+        with self._lock:
+            if now_s >= self._until_s:
+                return None
+            return (
+                f"too expensive to decode: {self._why}; a smaller one as picture.url, or "
+                "picture.keyframes, takes less"
+            )
 
     def spend(self, cpu_s: float, now_s: float) -> None:
         """Count CPU time (s); where that is more than there is, nothing is left for a while."""
-        wait_s = self._cpu.spend(cpu_s, now_s)
-        if wait_s:
-            self._until_s = now_s + max(PICTURE_REST_S, wait_s)
+        with self._lock:
+            wait_s = self._cpu.spend(cpu_s, now_s)
+            if wait_s:
+                self._rest(
+                    f"it takes more than {PICTURE_CPU_SHARE:.0%} of a processor core",
+                    now_s + max(PICTURE_REST_S, wait_s),
+                )
+
+    def fall_behind(self, now_s: float) -> None:
+        """Decoding is later than it may be: nothing is left for a while."""
+        with self._lock:
+            self._rest("it falls behind the sound", now_s + PICTURE_REST_S)
+
+    def _rest(self, why: str, until_s: float) -> None:
+        if until_s > self._until_s:
+            self._why, self._until_s = why, until_s
 
 
 class SilenceLimits:

@@ -149,6 +149,7 @@ class NetworkStream:
         finally:
             if self._beside is not None:
                 self._beside.end()
+        self._received.put(None)
 
     def _read(self) -> None:
         if is_network(self._url):
@@ -178,17 +179,16 @@ class NetworkStream:
         for received in self._resampled(self._arrivals(decoder)):
             if not self._received.put(received):
                 return
-        ended = UnavailableError(f"{self._name}: the stream ended")
-        self._received.put(None if decoder.recorded else ended)
+        if not decoder.recorded:
+            raise UnavailableError(f"{self._name}: the stream ended")
 
     def _spend(self, _cpu_s: float = 0.0, _audio_s: float = 0.0) -> None:
         """Count the CPU time since it was last counted; raises TooCostlyError.
 
-        All of it, not what decoding took alone, which is given; but for a picture, which has
-        limits of its own.
+        All of it, not what decoding took alone, which is given. A picture has a thread and limits
+        of its own.
         """
-        picture_s = 0.0 if self._beside is None else self._beside.spent_s
-        before_s, self._cpu_s = self._cpu_s, time.thread_time() - picture_s
+        before_s, self._cpu_s = self._cpu_s, time.thread_time()
         self._limits.spend_cpu(self._cpu_s - before_s)
 
     def _charge(self) -> None:

@@ -1,7 +1,8 @@
 """Opening with FFmpeg's libraries (PyAV): a file or an address becomes a decoder.
 
-Whoever made the file, or answers at the address, is not trusted: nothing but it is opened, only
-audio is decoded, and what it costs is counted. See `limits`, and `fetch` for HTTP.
+Whoever made the file, or answers at the address, is not trusted: nothing but it is opened,
+nothing is decoded but audio and, where somebody wants it, the picture, and what both cost is
+counted. See `limits`, and `fetch` for HTTP.
 """
 
 from __future__ import annotations

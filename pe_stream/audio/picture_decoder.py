@@ -53,10 +53,9 @@ class FrameRate:
 
 
 class PictureDecoder:
-    """The picture of one connection; single-threaded.
+    """The picture of one connection; one thread's, but what is said of it and `fall_behind`.
 
     damaged: packets that could not be decoded. size: (width, height) of the latest picture.
-    spent_s: CPU time so far.
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class PictureDecoder:
         self._reason: str | None = NO_KEY
         self.damaged = 0
         self.size: tuple[int, int] | None = None
-        self.spent_s = 0.0
         self._limits, self._keyframes = limits, keyframes
         self._pace = PicturePace(fps)
         self._rate = FrameRate()
@@ -118,6 +116,10 @@ class PictureDecoder:
             self._spend(begun_s)
         return [each for each in frames if self._is_picture(each)]
 
+    def fall_behind(self) -> None:
+        """Packets wait too long, or too many do: they are left alone; from any thread."""
+        self._limits.fall_behind(time.monotonic())
+
     def taken(self, frame: VideoFrame, time_s: float) -> TakenPicture | None:
         """A picture that was decoded, made at `time_s`, where it is to be kept."""
         if not self._pace.takes(time_s):
@@ -160,6 +162,4 @@ class PictureDecoder:
         return True
 
     def _spend(self, begun_s: float) -> None:
-        took_s = time.thread_time() - begun_s
-        self.spent_s += took_s
-        self._limits.spend(took_s, time.monotonic())
+        self._limits.spend(time.thread_time() - begun_s, time.monotonic())

@@ -104,8 +104,13 @@ def rtsp_camera(
 
 
 @contextlib.contextmanager
-def http_file(data: bytes, *, live: bool) -> Iterator[str]:
-    """A web server with one file: with its length, or without as a radio sends it."""
+def http_file(data: bytes, *, live: bool, lasts_s: float = 0.0) -> Iterator[str]:
+    """A web server with one file: with its length, or without as a radio sends it.
+
+    lasts_s: sent evenly over so long (s); default: at once.
+    """
+    pieces = max(1, round(lasts_s / 0.02))
+    size = -(-len(data) // pieces)
 
     class Web(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -115,7 +120,11 @@ def http_file(data: bytes, *, live: bool) -> Iterator[str]:
                 self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             with contextlib.suppress(OSError):
-                self.wfile.write(data)
+                began_s = time.monotonic()
+                for number in range(pieces):
+                    self.wfile.write(data[number * size : (number + 1) * size])
+                    due_s = began_s + (number + 1) * lasts_s / pieces
+                    time.sleep(max(0.0, due_s - time.monotonic()))
 
         def log_message(self, *_: Any) -> None:
             """Keep quiet."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,14 +15,16 @@ import numpy as np
 import pytest
 from audio.camera_films import CameraFilm, shown_s
 from audio.stream_servers import http_file
+from timing import within
 
-from pe_stream.audio import camera_pictures, limits
+from pe_stream.audio import camera_pictures, limits, picture_thread
 from pe_stream.audio.camera_pictures import CameraPictures
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.numbering import Numbering
 from pe_stream.audio.picture_decoder import NO_KEY, PictureDecoder
 from pe_stream.audio.still import MOST_KEPT_PIXELS, encode_rgb, from_jpeg
 from pe_stream.config import PictureSettings
+from pe_stream.config.worker import Worker
 from pe_stream.core.picture_ring import FROZEN_S, PictureStatus
 from pe_stream.core.types import AudioChunk, Samples
 from pe_stream.errors import UnavailableError
@@ -29,12 +33,24 @@ EVER = 1 << 60
 S = 48_000
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A film that comes at once ends before its pictures are decoded."""
+    monkeypatch.setattr(camera_pictures, "_FINISH_S", within(20))
+
+
 def receive(
-    data: bytes, pictures: CameraPictures | None = None, first_sample: int = 0
+    data: bytes,
+    pictures: CameraPictures | None = None,
+    first_sample: int = 0,
+    lasts_s: float = 0.0,
 ) -> list[AudioChunk]:
-    """What is heard of a stream until it ends; it comes at once, and its own clock is the time."""
+    """What is heard of a stream until it ends; it comes at once, and its own clock is the time.
+
+    lasts_s: or it comes live.
+    """
     chunks: list[AudioChunk] = []
-    with http_file(data, live=True) as url:
+    with http_file(data, live=True, lasts_s=lasts_s) as url:
         stream = NetworkStream(url, pictures=pictures, first_sample=first_sample)
         with pytest.raises(UnavailableError, match="the stream ended"):
             chunks.extend(stream)
@@ -202,6 +218,122 @@ def test_a_picture_that_costs_too_much_is_left_alone(
     assert_in_time(found)
 
 
+def wait(seconds: float) -> None:
+    """On a machine that is busy: no CPU time is taken."""
+    time.sleep(seconds)
+
+
+def compute(seconds: float) -> None:
+    """As a decoder does, which leaves Python to others."""
+    until_s = time.thread_time() + seconds
+    while time.thread_time() < until_s:
+        hashlib.pbkdf2_hmac("sha256", b"picture", b"camera", 5000)
+
+
+def dearly(spend: Callable[[float], None], seconds: float) -> Callable[..., list[av.VideoFrame]]:
+    """`PictureDecoder._decoded` that takes so long for each picture (s)."""
+    decode = PictureDecoder._decoded
+
+    def decoded(*those: Any) -> list[av.VideoFrame]:
+        spend(seconds)
+        return decode(*those)
+
+    return decoded
+
+
+@pytest.mark.realtime
+@pytest.mark.parametrize(
+    ("spend", "seconds", "said"),
+    [
+        (wait, 0.3, "it falls behind the sound"),
+        (wait, 2.0, "it falls behind the sound"),
+        (compute, 0.3, "it takes more than 50% of a processor core"),
+    ],
+)
+def test_a_picture_that_is_dear_leaves_the_sound_in_time(
+    spend: Callable[[float], None],
+    seconds: float,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    film = CameraFilm()
+    data = film.save(tmp_path / "a.ts")
+    whole = sound(receive(data))
+    monkeypatch.setattr(PictureDecoder, "_decoded", dearly(spend, seconds))
+    pictures = CameraPictures(PictureSettings())
+    chunks: list[AudioChunk] = []
+    reasons = set()
+    with http_file(data, live=True, lasts_s=film.seconds) as url:
+        stream = NetworkStream(url, pictures=pictures)
+        with pytest.raises(UnavailableError, match="the stream ended"):
+            for chunk in stream:
+                chunks.append(chunk)
+                reasons.add(pictures.status.reason)
+    assert np.array_equal(sound(chunks), whole)
+    assert [each.start for each in chunks if each.anchor_ns is not None] == [0]
+    assert [each.start for each in chunks[1:]] == [each.end for each in chunks[:-1]]
+    late_s = np.array([each.captured_s - each.end / S for each in chunks])
+    assert np.ptp(late_s) < within(0.25)
+    assert len(seen(pictures)) >= 1
+    assert any(f"too expensive to decode: {said};" in (reason or "") for reason in reasons)
+
+
+def test_too_many_packets_that_wait_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And pictures begin again with one that stands for itself."""
+    monkeypatch.setattr(picture_thread, "_MOST_BYTES", 2000)
+    monkeypatch.setattr(limits, "PICTURE_REST_S", 0.2)
+    monkeypatch.setattr(PictureDecoder, "_decoded", dearly(wait, 0.05))
+    pictures = CameraPictures(PictureSettings(fps=5.0))
+    film = CameraFilm(seconds=4.0, loud=1.0, size=(480, 270))
+    heard = receive(film.save(tmp_path / "a.ts"), pictures, lasts_s=film.seconds)
+    assert len(sound(heard)) >= film.seconds * S
+    found = seen(pictures)
+    assert 0 < len(found) < 20
+    assert_in_time(found)
+    assert pictures.status.damaged == 0
+
+
+def test_where_no_thread_can_be_had_there_is_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Worker.start
+
+    def none_left(worker: Worker) -> None:
+        if worker._thread.name == "picture":
+            raise UnavailableError("no thread can be started")
+        start(worker)
+
+    monkeypatch.setattr(Worker, "start", none_left)
+    assert seen_of(CameraFilm(seconds=7.0), tmp_path / "a.ts") == []
+
+
+def test_a_connection_that_is_left_is_of_no_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same stream is opened again, in another way, while a picture is being decoded."""
+    monkeypatch.setattr(PictureDecoder, "_decoded", dearly(wait, 0.2))
+    CameraFilm(seconds=3.0, loud=1.0).save(tmp_path / "a.ts")
+    beside = CameraPictures(PictureSettings()).beside_sound()
+    assert beside is not None
+    with av.open(str(tmp_path / "a.ts")) as container:
+        beside.begin(container)
+        beside.hear(0.0, 0.0)
+        for packet in container.demux(container.streams.video[0]):
+            beside.take(packet)
+        before = beside._thread
+    assert before is not None
+    with av.open(str(tmp_path / "a.ts")) as container:
+        beside.begin(container)
+        assert before._worker.join(within(5))
+        assert len(before.taken) <= 1
+        assert beside._thread is not before
+        assert beside._thread is not None
+        beside._thread.leave()
+
+
 def test_what_a_picture_takes_is_not_the_sounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +357,7 @@ def test_what_a_picture_takes_is_not_the_sounds(
 def test_pictures_that_nobody_numbers_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(camera_pictures, "_MOST_WAITING", 3)
+    monkeypatch.setattr(picture_thread, "_MOST_TAKEN", 3)
     data = CameraFilm(seconds=7.0).save(tmp_path / "a.ts")
     pictures = CameraPictures(PictureSettings())
     beside = pictures.beside_sound()
@@ -233,7 +365,8 @@ def test_pictures_that_nobody_numbers_are_bounded(
     monkeypatch.setattr(pictures, "beside_sound", lambda: beside)
     monkeypatch.setattr(beside, "place", lambda _: None)
     receive(data, pictures)
-    assert len(beside._waiting) == 3
+    assert beside._thread is not None
+    assert len(beside._thread.taken) == 3
     assert seen(pictures) == []
 
 
@@ -251,7 +384,9 @@ def play(path: Path, pictures: CameraPictures) -> None:
             assert isinstance(frame, av.AudioFrame)
             assert frame.time is not None
             beside.hear(frame.time, frame.time)
-        beside.place(numbering)
+    if beside._thread is not None:
+        beside._thread.finish(within(20))
+    beside.place(numbering)
 
 
 def test_how_it_does_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pe_stream.audio import limits
 from pe_stream.audio.limits import (
     FileLimits,
     LiveLimits,
+    PictureLimits,
     TooCostlyError,
     bound_allocations,
     check_format,
@@ -46,6 +47,35 @@ def test_cpu_time_over_connections_is_what_counts(clock: list[float]) -> None:
     for _ in range(1000):
         clock[0] += 1.0
         source.spend_cpu(limits.CPU_SHARE)
+
+
+def test_a_picture_that_takes_too_much_is_left_alone_for_a_while(clock: list[float]) -> None:
+    picture = PictureLimits()
+    picture.spend(limits.PICTURE_CPU_BURST_S, clock[0])
+    assert picture.reason(clock[0]) is None
+    picture.spend(0.1, clock[0])
+    assert "50% of a processor core; a smaller one as picture.url" in str(picture.reason(clock[0]))
+    assert picture.reason(clock[0] + limits.PICTURE_REST_S - 0.1) is not None
+    assert picture.reason(clock[0] + limits.PICTURE_REST_S) is None
+    for _ in range(1000):
+        clock[0] += 1.0
+        picture.spend(limits.PICTURE_CPU_SHARE, clock[0])
+    assert picture.reason(clock[0]) is None
+
+
+def test_a_picture_that_falls_behind_is_left_alone_whatever_it_takes(clock: list[float]) -> None:
+    picture = PictureLimits()
+    picture.fall_behind(clock[0])
+    assert "too expensive to decode: it falls behind the sound;" in str(picture.reason(clock[0]))
+    assert picture.reason(clock[0] + limits.PICTURE_REST_S) is None
+
+
+def test_the_longer_rest_of_a_picture_counts(clock: list[float]) -> None:
+    picture = PictureLimits()
+    picture.spend(limits.PICTURE_CPU_BURST_S + 60, clock[0])
+    picture.fall_behind(clock[0])
+    assert "processor core" in str(picture.reason(clock[0] + 119))
+    assert picture.reason(clock[0] + 120) is None
 
 
 def test_a_source_may_break_off_now_and_then(clock: list[float]) -> None:
