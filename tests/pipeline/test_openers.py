@@ -159,7 +159,7 @@ def test_check_goes_on_after_what_does_not_open(
         may_open.wait(60)
         return ScriptedSource().give(None)
 
-    monkeypatch.setattr("pe_stream.cli.commands.check.OPEN_S", 0.3)
+    monkeypatch.setattr("pe_stream.cli.commands.check_source.OPEN_S", 0.3)
     monkeypatch.setattr("pe_stream.cli.commands.check.open_source", opened)
     config = tmp_path / "config.yaml"
     config.write_text(level_config(level, broker.port, "{url: far.wav}"))
