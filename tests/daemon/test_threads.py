@@ -43,9 +43,6 @@ WITH_ALL = ALWAYS | {
 }
 """Names on the architecture page, and in a daemon for which everything is turned on."""
 
-OF_PICTURES = {"picture", "picture NAME"}
-"""Threads of sources with a picture; see the tests of those."""
-
 PASSING = {"calibration", "reload", "probe"}
 """Threads that are there only while something is done."""
 
@@ -109,14 +106,8 @@ def test_the_page_lists_these_threads_and_no_other() -> None:
     text = (files("pe_stream") / "docs" / "architecture.md").read_text("utf-8")
     section = text.split("\n## Threads\n")[1].split("\n## ")[0]
     listed = re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)
-<<<<<<< HEAD
-    assert sorted(listed) == sorted(
-        [*WITH_ALL, "receive ADDRESS", "lane N", *OF_PICTURES, *PASSING]
-    )
-=======
-    others = ["receive ADDRESS", "picture NAME", "lane N"]
+    others = ["receive ADDRESS", "picture", "picture NAME", "lane N"]
     assert sorted(listed) == sorted([*WITH_ALL, *others, *PASSING])
->>>>>>> m
 
 
 @pytest.mark.realtime
