@@ -243,6 +243,7 @@ def test_without_it_there_is_no_import_and_no_process(
     assert ours == {
         "pe_stream.config.second_opinion",  # settings alone
         "pe_stream.core.opinion",
+        "pe_stream.core.opinion_vectors",  # what the store keeps
         "pe_stream.daemon.second_opinions",
     }
     seeing = {name for name in modules if name.startswith("pe_stream.") and "picture" in name}
