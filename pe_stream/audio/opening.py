@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -181,7 +181,10 @@ def open_picture(
     closed: threading.Event | None = None,
     ways: RtspWays | None = None,
 ) -> OpenedStream:
-    """The picture of a stream; as `open_network`, and raises as that."""
+    """The picture of a stream; as `open_network`, and raises as that.
+
+    `recorded` is what has an end, but for RTSP, where a server sends at its own pace.
+    """
     name = masked_url(url)
     url = encoded_url(url)
     scheme = url.partition(":")[0].lower()
@@ -190,9 +193,11 @@ def open_picture(
             ways = ways or RtspWays(streams="picture", secure=scheme == "rtsps")
             camera = Camera(url, name, timeout_s, closed)
             container, _ = ways.open(name, camera.open_picture)
-            return OpenedStream(container)
+            silence = SilenceLimits(timeout_s, closed, "picture")
+            return OpenedStream(container, silence.heard, silence.spend)
         options = picture_options()
-        return _open_anything(url, timeout_s, other_hosts, closed, options, what="picture")
+        found = _open_anything(url, timeout_s, other_hosts, closed, options, what="picture")
+        return replace(found, recorded=found.recorded or bool(found.container.duration))
 
 
 @dataclass(frozen=True, slots=True)
