@@ -202,13 +202,20 @@ def open_picture(
 
 @dataclass(frozen=True, slots=True)
 class OpenedStream:
-    """What is at an address. heard, came, recorded, times: see `Decoder`."""
+    """What is at an address. heard, came, recorded, times: see `Decoder`; body: where it is in."""
 
     container: InputContainer
     heard: Callable[[], None] = lambda: None
     came: Callable[[int], None] = lambda _size: None
     recorded: bool = False
     times: HlsTimes | None = None
+    body: HttpBody | None = None
+
+    def close(self) -> None:
+        """Hang up now, not when all that refers to it is gone."""
+        self.container.close()
+        if self.body is not None:
+            self.body.close()
 
 
 @contextmanager
@@ -245,8 +252,7 @@ def _open_anything(
         hosts = other_hosts
         fetcher = Fetcher(url, timeout_s=timeout_s, other_hosts=hosts, closed=closed, what=what)
         times = HlsTimes()
-        container, recorded = _open_http(fetcher, timeout_s, times, options, again=again)
-        return OpenedStream(container, fetcher.heard, fetcher.check, recorded, times)
+        return _open_http(fetcher, timeout_s, times, options, again=again)
     silence = SilenceLimits(timeout_s, closed, what)
     container = _open_other(url, scheme, timeout_s, options)
     return OpenedStream(container, silence.heard, silence.spend)
@@ -254,8 +260,8 @@ def _open_anything(
 
 def _open_http(
     fetcher: Fetcher, timeout_s: float, times: HlsTimes, options: dict[str, str], *, again: bool
-) -> tuple[InputContainer, bool]:
-    """What is at the fetcher's address, and whether that is known to have an end."""
+) -> OpenedStream:
+    """What is at the fetcher's address."""
     limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
     body = fetcher.main()
     playlist = _is_playlist(body)
@@ -281,7 +287,8 @@ def _open_http(
         if fetcher.error is not None:  # which FFmpeg did not pass on
             raise fetcher.error from None
         raise
-    return container, not playlist and body.length > 0
+    recorded = not playlist and body.length > 0
+    return OpenedStream(container, fetcher.heard, fetcher.check, recorded, times, body)
 
 
 def _is_playlist(body: HttpBody) -> bool:

@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import closing
 from typing import Any
 
 import av.error
@@ -37,6 +38,8 @@ LONGEST_PAUSE_S = 60.0
 
 GOOD_S = 30.0
 """A connection that lasts so long (s) was a good one."""
+
+NO_LIVE_STREAM = "it has an end, as a recording or a single picture has, and is no live stream"
 
 _LEAST_STEP_S, _MOST_STEP_S = 1 / 120, 10.0
 """What a picture may have moved on by (s), whatever its stamp says."""
@@ -133,7 +136,7 @@ class PictureStream:
             )
         finally:
             self._count()
-        with opened.container:
+        with closing(opened):
             try:
                 self._keep(opened)
             except av.error.FFmpegError as error:
@@ -144,7 +147,9 @@ class PictureStream:
     def _keep(self, opened: OpenedStream) -> None:
         """Likewise; raises FFmpeg's errors too, and leaves out the address."""
         if opened.recorded:
-            raise TooCostlyError("it has an end, as a recording or a single picture has: no live stream")
+            raise TooCostlyError(
+                "it has an end, as a recording has, or a single picture: no live stream"
+            )
         pictures = self._pictures
         decoder = pictures.begin(opened.container)
         try:

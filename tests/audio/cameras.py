@@ -55,7 +55,8 @@ class Camera:
     """What a camera sends and how.
 
     samples: at 8 kHz, (n,), sent over and over. needs_picture: says nothing unless the picture is
-    set up too; only_alone: says nothing if it is. burst_s: without the picture, hangs up after so much. udp_only: refuses TCP.
+    set up too; only_alone: says nothing if it is. burst_s: without the picture, hangs up after so
+    much. udp_only: refuses TCP.
     refuses_alone: answers this request so where the picture is not set up: (method, code). sound:
     whether it has any. login: user and password. backchannel: has a track to talk to it, the first.
     stamp: of a packet by its number, in samples. speed: of its sound card. stall: (at, length) in s
