@@ -40,6 +40,7 @@ GOOD_S = 30.0
 """A connection that lasts so long (s) was a good one."""
 
 NO_LIVE_STREAM = "it has an end, as a recording or a single picture has, and is no live stream"
+"""Why a recording is refused."""
 
 _LEAST_STEP_S, _MOST_STEP_S = 1 / 120, 10.0
 """What a picture may have moved on by (s), whatever its stamp says."""
@@ -147,9 +148,7 @@ class PictureStream:
     def _keep(self, opened: OpenedStream) -> None:
         """Likewise; raises FFmpeg's errors too, and leaves out the address."""
         if opened.recorded:
-            raise TooCostlyError(
-                "it has an end, as a recording has, or a single picture: no live stream"
-            )
+            raise TooCostlyError(NO_LIVE_STREAM)
         pictures = self._pictures
         decoder = pictures.begin(opened.container)
         try:
