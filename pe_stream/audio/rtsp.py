@@ -203,15 +203,15 @@ class RtspWays:
     def _next_of_all(self, way: RtspWay) -> RtspWay:
         """What to begin with after short connections over this way, where pictures are wanted.
 
-        All, over a transport that was not begun with; else audio alone, which is for once.
+        All, over a transport that was not begun with; else audio alone, which is for once, and
+        nothing new where it may not be asked for.
         """
         for each in self._ways:
             if each.streams != "audio" and each not in self._begun:
                 self._begun.add(each)
                 return each
         self._begun.clear()
-        alone = RtspWay(way.transport, "audio")
-        return alone if alone in self._ways else way
+        return RtspWay(way.transport, "audio")
 
     def _prefer(self, way: RtspWay) -> None:
         """Begin with this one from now on."""

@@ -235,7 +235,10 @@ def test_what_comes_faster_than_it_plays_is_read_as_it_plays(
         begun_s, before = time.monotonic(), len(read)
         time.sleep(2.0)
         passed_s, after = time.monotonic() - begun_s, len(read)
-    assert 0 < after - before <= 1.25 * passed_s * most_per_s + 2  # all of the burst is spent
+    least_per_s = 0 if kind == "stamps" else 40  # a camera that sends as many is not held up
+    assert (
+        least_per_s * passed_s < after - before <= 1.25 * passed_s * most_per_s + 2
+    )  # all of the burst is spent
 
 
 @pytest.fixture

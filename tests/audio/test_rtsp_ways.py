@@ -315,6 +315,14 @@ def test_where_pictures_are_wanted_short_connections_change_the_transport_first(
     assert tried[:8] == [*once, ALL_UDP, ALL_TCP, ALL_TCP]
 
 
+def test_after_a_good_connection_every_transport_is_tried_again() -> None:
+    ways = RtspWays(pictures=True)
+    tried, attempt = attempts(*["ok"] * 6)
+    for heard_s in (3.0, 3.0, rtsp.SHORT_S, 3.0, 3.0, 3.0):
+        ways.ended(ways.open("cam", attempt)[1], heard_s)
+    assert tried == [ALL_TCP, ALL_TCP, ALL_UDP, ALL_UDP, ALL_UDP, ALL_TCP]
+
+
 def test_sound_alone_is_for_one_connection_where_pictures_are_wanted() -> None:
     ways = RtspWays("tcp", pictures=True)
     tried, attempt = attempts(*["ok"] * 6)
