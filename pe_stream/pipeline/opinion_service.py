@@ -31,7 +31,8 @@ from pe_stream.pipeline.opinion_process import OpinionProcess
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 16
-"""Requests that may wait: 25 MB by default. When there are more, the oldest is given up."""
+"""Requests that may wait: 25 MB of sound by default, and the pictures of each. When there are more,
+the oldest is given up."""
 
 MOST_TEXTS = 4
 """Texts to search by that may wait; whoever asks then is sent away."""
@@ -41,7 +42,10 @@ TEXT_S = 30.0
 read."""
 
 HUNG_S = 600.0
-"""A process that has not answered so much later than it was to (s) hangs."""
+"""A process that has not given an opinion so much later than it was to (s) hangs."""
+
+HUNG_TEXT_S = 90.0
+"""The same of a text."""
 
 LONGEST_PAUSE_S = 300.0
 """The process is begun again after so long at most (s)."""
@@ -92,7 +96,7 @@ class OpinionService:
         status, since_s = self._status, self._asked_s
         if status.reason or since_s is None or time.monotonic() - since_s <= self._settings.wait_s:
             return status
-        return replace(status, reason="an opinion takes longer than second_opinion.wait_s")
+        return replace(status, reason="its process has not answered within second_opinion.wait_s")
 
     def start(self) -> None:
         """Begin; does not wait until the checkpoint is loaded."""
@@ -205,13 +209,16 @@ class OpinionService:
                 if not self._texts:
                     return
                 text, asked = self._texts.popleft()
+            self._asked_s = time.monotonic()
             try:
-                asked.set_result(process.probe(text, TEXT_S + HUNG_S))
+                asked.set_result(process.probe(text, TEXT_S + HUNG_TEXT_S))
             except ConfigError as error:
                 asked.set_exception(error)
             except UnavailableError as error:
                 asked.set_exception(error)
                 raise
+            finally:
+                self._asked_s = None
 
     def _answer(self, process: OpinionProcess, request: OpinionRequest) -> None:
         self._asked_s = begun_s = time.monotonic()

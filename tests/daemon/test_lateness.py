@@ -77,4 +77,4 @@ def test_a_burst_is_no_lateness(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_daemon_looks_every_second() -> None:
     running = Mock()
     Running.tick(running, 5.0)
-    running._lateness.check.assert_called_once_with(running._live.statuses, 5.0)
+    running._lateness.check.assert_called_once_with(running._statuses, 5.0)

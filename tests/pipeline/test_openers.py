@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -155,12 +156,15 @@ def test_check_goes_on_after_what_does_not_open(
     """As a file on a server that does not answer."""
     may_open = threading.Event()
 
-    def opened(_: object) -> Source:
+    def open_first(_first: int, _at_s: float | None) -> Source:
         may_open.wait(60)
         return ScriptedSource().give(None)
 
-    monkeypatch.setattr("pe_stream.cli.commands.check.OPEN_S", 0.3)
-    monkeypatch.setattr("pe_stream.cli.commands.check.open_source", opened)
+    def opening(*_: object, **__: object) -> dict[str, Callable[[int, float | None], Source]]:
+        return {"kitchen": open_first}
+
+    monkeypatch.setattr("pe_stream.cli.commands.check_source.OPEN_S", 0.3)
+    monkeypatch.setattr("pe_stream.cli.commands.check_source.openers", opening)
     config = tmp_path / "config.yaml"
     config.write_text(level_config(level, broker.port, "{url: far.wav}"))
     begun_s = time.monotonic()

@@ -8,13 +8,15 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from checkpoints import make_checkpoint
 from processes import pe_stream
-from stand_ins import eventually
+from stand_ins import LevelEngine, eventually
 
+from pe_stream.core.windows import Framing
 from pe_stream.errors import UnavailableError
 from pe_stream.workbench.bench import busy, rivals
 
@@ -106,6 +108,26 @@ def test_a_hop_is_told_beside_each_number_of_them(tmp_path: Path) -> None:
         for each in psutil.process_iter(["create_time", "cmdline"])
         if each.info["create_time"] > begun_s and busy._LOOP in (each.info["cmdline"] or [])
     ]
+
+
+class Noted:
+    """Threads that note when they are adjusted."""
+
+    threads = 7
+    adjusted = 0
+
+    def adjust(self) -> None:
+        Noted.adjusted += 1
+
+
+def test_where_no_number_is_given_threads_follow_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "LiveThreads", Noted)
+    monkeypatch.setattr(rivals, "UP_S", -0.99)
+    monkeypatch.setattr(rivals, "PER_CORE", (0,))
+    engine: Any = LevelEngine(["loud"])
+    (row,) = rivals.measure(engine, Framing(50, 5, 5), 0.01, follow=True)
+    assert row["threads"] == 7
+    assert Noted.adjusted > row["hop_ms"]["n"]
 
 
 @pytest.mark.parametrize(
