@@ -350,7 +350,7 @@ def test_a_picture_that_was_missed_once_is_back_with_the_next_connection() -> No
     said = "its sound alone was asked for, as the whole stream"
 
     def connected(url: str) -> tuple[str, str | None]:
-        stream = NetworkStream(url, ways=ways, pictures=pictures, timeout_s=1.0)
+        stream = NetworkStream(url, ways=ways, pictures=pictures, timeout_s=2.0)
         next(stream)
         found = stream.describe.partition(" (")[2], pictures.status.reason
         stream.close()
