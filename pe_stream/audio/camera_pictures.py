@@ -66,6 +66,7 @@ class CameraPictures:
         self._clock = ArrivalClock()
         self._decoder: PictureDecoder | None = None
         self._reason: str | None = "there is no connection yet"
+        self._alone: str | None = None
         self._frozen = False
         self._kept = self._damaged = 0
         self._kept_s = time.monotonic()
@@ -75,11 +76,12 @@ class CameraPictures:
         """How it does."""
         with self._lock:
             decoder, kept, damaged = self._decoder, self._kept, self._damaged
+            alone = self._alone
             reason, frozen, late_s = self._reason, self._frozen, time.monotonic() - self._kept_s
         if decoder is None:
             return PictureStatus(reason, kept=kept, damaged=damaged)
         most_s = LATE_KEY_S if self._spec.keyframes else max(LATE_S, 3 / self._spec.fps)
-        reason = decoder.reason
+        reason = alone or decoder.reason
         if reason is None and frozen:
             reason = f"it has stood still for {FROZEN_S:g} s, to the last bit"
         elif reason is None and late_s > most_s:
@@ -87,6 +89,11 @@ class CameraPictures:
         width, height = decoder.size or (None, None)
         damaged += decoder.damaged
         return PictureStatus(reason, decoder.codec, width, height, decoder.fps, kept, damaged)
+
+    @property
+    def limits(self) -> PictureLimits:
+        """What they have left, for the one thread that decodes."""
+        return self._limits
 
     def between(self, begin: int, end: int) -> list[CameraPicture]:
         """The pictures of the absolute samples `begin` up to `end`, in their order."""
@@ -105,6 +112,11 @@ class CameraPictures:
             self._let_go("")
             self._decoder = decoder
         return decoder
+
+    def not_asked_for(self, reason: str) -> None:
+        """The connection that has begun is one without picture, and why."""
+        with self._lock:
+            self._alone = reason
 
     def ended(self, decoder: PictureDecoder | None, reason: str) -> None:
         """A connection is over, or could not be had, and why; not where another one has begun."""
@@ -134,7 +146,7 @@ class CameraPictures:
     def _let_go(self, reason: str) -> None:
         if self._decoder is not None:
             self._damaged += self._decoder.damaged
-        self._decoder, self._reason = None, reason
+        self._decoder, self._reason, self._alone = None, reason, None
 
 
 class BesideSound:

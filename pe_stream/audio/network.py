@@ -168,6 +168,8 @@ class NetworkStream:
             decoder = open_pipe(self._url, spend=self._spend, track=self._track)
         if decoder.way is not None:
             self.describe = f"{self._name} ({decoder.way})"
+        if self._pictures is not None and self._ways is not None and self._ways.alone is not None:
+            self._pictures.not_asked_for(self._ways.alone)
         try:
             self._hand_over(decoder)
         finally:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -182,7 +182,10 @@ def open_picture(
     closed: threading.Event | None = None,
     ways: RtspWays | None = None,
 ) -> OpenedStream:
-    """The picture of a stream; as `open_network`, and raises as that."""
+    """The picture of a stream; as `open_network`, and raises as that.
+
+    `recorded` is what has an end, but for RTSP, where a server sends at its own pace.
+    """
     name = masked_url(url)
     url = encoded_url(url)
     scheme = url.partition(":")[0].lower()
@@ -191,20 +194,29 @@ def open_picture(
             ways = ways or RtspWays(streams="picture", secure=scheme == "rtsps")
             camera = Camera(url, name, timeout_s, closed)
             container, _ = ways.open(name, camera.open_picture)
-            return OpenedStream(container)
+            silence = SilenceLimits(timeout_s, closed, "picture")
+            return OpenedStream(container, silence.heard, silence.spend)
         options = picture_options()
-        return _open_anything(url, timeout_s, other_hosts, closed, options, what="picture")
+        found = _open_anything(url, timeout_s, other_hosts, closed, options, what="picture")
+        return replace(found, recorded=found.recorded or bool(found.container.duration))
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedStream:
-    """What is at an address. heard, came, recorded, times: see `Decoder`."""
+    """What is at an address. heard, came, recorded, times: see `Decoder`; body: where it is in."""
 
     container: InputContainer
     heard: Callable[[], None] = lambda: None
     came: Callable[[int], None] = lambda _size: None
     recorded: bool = False
     times: HlsTimes | None = None
+    body: HttpBody | None = None
+
+    def close(self) -> None:
+        """Hang up now, not when all that refers to it is gone."""
+        self.container.close()
+        if self.body is not None:
+            self.body.close()
 
 
 @contextmanager
@@ -241,8 +253,7 @@ def _open_anything(
         hosts = other_hosts
         fetcher = Fetcher(url, timeout_s=timeout_s, other_hosts=hosts, closed=closed, what=what)
         times = HlsTimes()
-        container, recorded = _open_http(fetcher, timeout_s, times, options, again=again)
-        return OpenedStream(container, fetcher.heard, fetcher.check, recorded, times)
+        return _open_http(fetcher, timeout_s, times, options, again=again)
     silence = SilenceLimits(timeout_s, closed, what)
     container = _open_other(url, scheme, timeout_s, options)
     return OpenedStream(container, silence.heard, silence.spend)
@@ -250,8 +261,8 @@ def _open_anything(
 
 def _open_http(
     fetcher: Fetcher, timeout_s: float, times: HlsTimes, options: dict[str, str], *, again: bool
-) -> tuple[InputContainer, bool]:
-    """What is at the fetcher's address, and whether that is known to have an end."""
+) -> OpenedStream:
+    """What is at the fetcher's address."""
     limits = (PATIENCE * timeout_s, PATIENCE * timeout_s)
     body = fetcher.main()
     playlist = _is_playlist(body)
@@ -277,7 +288,8 @@ def _open_http(
         if fetcher.error is not None:  # which FFmpeg did not pass on
             raise fetcher.error from None
         raise
-    return container, not playlist and body.length > 0
+    recorded = not playlist and body.length > 0
+    return OpenedStream(container, fetcher.heard, fetcher.check, recorded, times, body)
 
 
 def _is_playlist(body: HttpBody) -> bool:

@@ -1,6 +1,9 @@
 """A camera's picture in a connection of its own, such as its small stream.
 
 Its clock is not the sound's: a picture lies where it came, which is right to about half a second.
+Whoever answers at the address is not trusted: all that reading takes is counted, beside what
+decoding does, and it is read no faster than it plays. Where it takes too much, the connection is
+given up: what would have piled up in it by the end of the pause is old.
 """
 
 from __future__ import annotations
@@ -10,11 +13,16 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import closing
+from typing import Any
 
 import av.error
+from av.packet import Packet
 
 from pe_stream.audio.camera_pictures import CameraPictures
 from pe_stream.audio.decode import reason
+from pe_stream.audio.feed import COSTLY_FIRST_S, COSTLY_S
+from pe_stream.audio.limits import LiveLimits, TooCostlyError
 from pe_stream.audio.opening import OpenedStream, open_picture
 from pe_stream.audio.rtsp import RtspWays
 from pe_stream.config.addresses import masked_url
@@ -30,6 +38,18 @@ LONGEST_PAUSE_S = 60.0
 
 GOOD_S = 30.0
 """A connection that lasts so long (s) was a good one."""
+
+NO_LIVE_STREAM = "it has an end, as a recording or a single picture has, and is no live stream"
+"""Why a recording is refused."""
+
+_LEAST_STEP_S, _MOST_STEP_S = 1 / 120, 10.0
+"""What a picture may have moved on by (s), whatever its stamp says."""
+
+_WITHOUT_STAMPS = {"h264", "hevc", "m4v", "mjpeg", "mjpeg_2000", "mpjpeg"}
+"""FFmpeg's formats whose stamps are its own, at 25 pictures a second."""
+
+_LOOK_S = 1.0
+"""So often (s) it is looked whether enough is left again."""
 
 
 class PictureStream:
@@ -52,6 +72,9 @@ class PictureStream:
         """Prepare. name: of the source; the rest as of `open_picture`, and `CameraPictures`."""
         self._name, self._url, self._pictures = name, url, pictures
         self._timeout_s, self._other_hosts, self._ways = timeout_s, other_hosts, ways
+        self._pace = LiveLimits()
+        self._counted_s = 0.0
+        self._stamp_s: float | None = None
         self._closed = threading.Event()
         self._worker = Worker(f"picture {name}", self._work, on_failure)
 
@@ -67,9 +90,12 @@ class PictureStream:
         failed, said = 0, ""
         while not self._closed.is_set():
             begun_s = time.monotonic()
+            longest_s, first_s = LONGEST_PAUSE_S, 1.0
             try:
                 self._read()
                 why = f"{masked_url(self._url)}: the stream ended"
+            except TooCostlyError as error:
+                why, longest_s, first_s = str(error), COSTLY_S, COSTLY_FIRST_S
             except UnavailableError as error:
                 why = str(error)
             except Exception as error:
@@ -79,43 +105,90 @@ class PictureStream:
             if self._closed.is_set():
                 return
             self._pictures.ended(None, redacted(why))
-            failed = 1 if time.monotonic() - begun_s > GOOD_S else failed + 1
             if why != said:
                 log.warning("%s: no picture: %s; trying again", self._name, why)
             said = why
+            if self._rests():
+                continue
+            failed = 1 if time.monotonic() - begun_s > GOOD_S else failed + 1
             chance = random.random()  # noqa: S311 - no secret is made of it
-            self._closed.wait(delay_s(failed, LONGEST_PAUSE_S, chance))
+            self._closed.wait(delay_s(failed, longest_s, chance, first_s=first_s))
+
+    def _rests(self) -> bool:
+        """Whether nothing was left to decode with; returns once there is, or when closed."""
+        rested = False
+        while self._too_costly() is not None and not self._closed.wait(_LOOK_S):
+            rested = True
+        return rested
+
+    def _too_costly(self) -> str | None:
+        return self._pictures.limits.reason(time.monotonic())
 
     def _read(self) -> None:
         """Keep pictures until the connection ends; raises UnavailableError where that is amiss."""
-        opened = open_picture(
-            self._url,
-            timeout_s=self._timeout_s,
-            other_hosts=self._other_hosts,
-            closed=self._closed,
-            ways=self._ways,
-        )
-        with opened.container:
-            self._keep(opened)
+        self._counted_s = time.thread_time()
+        try:
+            opened = open_picture(
+                self._url,
+                timeout_s=self._timeout_s,
+                other_hosts=self._other_hosts,
+                closed=self._closed,
+                ways=self._ways,
+            )
+        finally:
+            self._count()
+        with closing(opened):
+            try:
+                self._keep(opened)
+            except av.error.FFmpegError as error:
+                raise UnavailableError(f"{masked_url(self._url)}: {reason(error)}") from None
+            except UnavailableError as error:
+                raise type(error)(f"{masked_url(self._url)}: {error}") from None
 
     def _keep(self, opened: OpenedStream) -> None:
+        """Likewise; raises FFmpeg's errors too, and leaves out the address."""
+        if opened.recorded:
+            raise TooCostlyError(NO_LIVE_STREAM)
         pictures = self._pictures
         decoder = pictures.begin(opened.container)
-        if decoder.codec is None:
-            pictures.ended(decoder, "")
-            raise UnavailableError(f"{masked_url(self._url)}: {decoder.reason}")
         try:
+            if decoder.codec is None:
+                raise UnavailableError(decoder.reason)
+            self._stamp_s = None
             for packet in opened.container.demux():
                 opened.came(packet.size)
+                self._count()
                 if self._closed.is_set():
                     return
+                if (why := self._too_costly()) is not None:
+                    raise UnavailableError(why)
                 if not decoder.owns(packet):
                     continue
-                opened.heard()
                 for frame in decoder.frames(packet):
                     if (taken := decoder.taken(frame, time.monotonic())) is not None:
                         pictures.add_arrived(taken)
-        except av.error.FFmpegError as error:
-            raise UnavailableError(f"{masked_url(self._url)}: {reason(error)}") from None
+                self._counted_s = time.thread_time()  # the decoder has counted that
+                self._closed.wait(self._ahead_s(opened, packet))
+                opened.heard()
+            opened.heard()  # raises what FFmpeg did not pass on
         finally:
             pictures.ended(decoder, f"{masked_url(self._url)}: the stream ended")
+
+    def _count(self) -> None:
+        """Count the CPU time since it was last counted."""
+        before_s, self._counted_s = self._counted_s, time.thread_time()
+        self._pictures.limits.spend(self._counted_s - before_s, time.monotonic())
+
+    def _ahead_s(self, opened: OpenedStream, packet: Packet[Any]) -> float:
+        """How long (s) to wait after this packet of the picture, before more of it is read."""
+        before_s, self._stamp_s = self._stamp_s, self._stamp(opened, packet)
+        step_s = _LEAST_STEP_S
+        if before_s is not None and self._stamp_s is not None:
+            step_s = min(max(self._stamp_s - before_s, _LEAST_STEP_S), _MOST_STEP_S)
+        return self._pace.ahead_s(step_s)
+
+    @staticmethod
+    def _stamp(opened: OpenedStream, packet: Packet[Any]) -> float | None:
+        if opened.container.format.name in _WITHOUT_STAMPS or packet.dts is None:
+            return None
+        return float(packet.dts * packet.time_base)

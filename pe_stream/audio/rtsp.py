@@ -1,13 +1,14 @@
 """Ways in which a camera is asked for its sound over RTSP, and what is known of them.
 
 Most cameras send their sound alone, within the RTSP connection. Some refuse that connection for
-sound, some send nothing, or hang up, unless their picture is wanted too.
+sound, some send nothing, or hang up, unless their picture is wanted too. Where it is, all is asked
+for with every connection, and sound alone only for one at a time.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
@@ -100,7 +101,11 @@ class RtspWay:
 
 
 class RtspWays:
-    """What is known of one camera, over all its connections; used by one connection at a time."""
+    """What is known of one camera, over all its connections; used by one connection at a time.
+
+    alone: why the latest connection is one for sound alone, in words, where its picture is wanted;
+    None where it brings that, or nobody wants it.
+    """
 
     def __init__(
         self,
@@ -112,8 +117,11 @@ class RtspWays:
     ) -> None:
         """Begin with what is usual. secure: `rtsps`, which goes over TCP alone.
 
-        pictures: they are wanted with the sound, so all is asked for before audio alone is.
+        pictures: they are wanted with the sound. Every connection then begins with asking for all;
+        audio alone is asked for where that fails, for this connection only, or once where all has
+        brought nothing but short connections.
         """
+        self.alone: str | None = None
         transports = ("tcp",) if secure else _TRANSPORTS.get(transport, (transport,))
         asked = _STREAMS.get(streams, (streams,))
         order = asked[::-1] if pictures else asked
@@ -121,6 +129,8 @@ class RtspWays:
         self._longest_s: dict[RtspWay, float] = {}
         self._short = 0
         self._told = False
+        self._pictures = pictures
+        self._begun: set[RtspWay] = set()  # with pictures: since the last good connection
 
     def open(self, name: str, attempt: Callable[[RtspWay], Opened]) -> tuple[Opened, RtspWay]:
         """The first way that brings sound, and what `attempt` made of it.
@@ -149,7 +159,7 @@ class RtspWays:
                 if not self._told:
                     log.info("%s: %s: %s; trying another way", name, way, error)
             else:
-                self._prefer(way)
+                self._worked(way, failures)
                 self._told = False
                 return opened, way
         self._told = True
@@ -161,12 +171,47 @@ class RtspWays:
         """A connection over this way is over, which brought so much sound (s)."""
         self._longest_s[way] = max(heard_s, self._longest_s.get(way, 0.0))
         self._short = 0 if heard_s >= SHORT_S else self._short + 1
+        if not self._short:
+            self._begun.clear()
         if self._short < _SHORT_ROW:
             return
         self._short = 0
+        if self._pictures:
+            self._begun.add(way)
+            self._prefer(self._next_of_all(way))
+            return
         others = [each for each in self._ways if each not in self._longest_s]
         best = max(self._longest_s, key=lambda each: self._longest_s[each])
         self._prefer(others[0] if others else best)
+
+    def _worked(self, way: RtspWay, failures: Mapping[RtspWay, UnavailableError]) -> None:
+        """Keep in mind that a way has brought sound, after those that failed."""
+        if not self._pictures:
+            self._prefer(way)
+            return
+        self.alone = None
+        if way.streams == "audio":
+            wanted = [
+                f"{each} failed: {error}"
+                for each, error in failures.items()
+                if each.streams != "audio"
+            ]
+            why = ", ".join(wanted) or f"{_WORDS['all']} broke off again and again"
+            self.alone = f"its sound alone was asked for, as {why}"
+        self._ways.sort(key=lambda each: (each.transport != way.transport, each.streams == "audio"))
+
+    def _next_of_all(self, way: RtspWay) -> RtspWay:
+        """What to begin with after short connections over this way, where pictures are wanted.
+
+        All, over a transport that was not begun with; else audio alone, which is for once, and
+        nothing new where it may not be asked for.
+        """
+        for each in self._ways:
+            if each.streams != "audio" and each not in self._begun:
+                self._begun.add(each)
+                return each
+        self._begun.clear()
+        return RtspWay(way.transport, "audio")
 
     def _prefer(self, way: RtspWay) -> None:
         """Begin with this one from now on."""

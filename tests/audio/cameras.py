@@ -55,7 +55,8 @@ class Camera:
     """What a camera sends and how.
 
     samples: at 8 kHz, (n,), sent over and over. needs_picture: says nothing unless the picture is
-    set up too. burst_s: without the picture, hangs up after so much. udp_only: refuses TCP.
+    set up too; only_alone: says nothing if it is. burst_s: without the picture, hangs up after so
+    much. udp_only: refuses TCP.
     refuses_alone: answers this request so where the picture is not set up: (method, code). sound:
     whether it has any. login: user and password. backchannel: has a track to talk to it, the first.
     stamp: of a packet by its number, in samples. speed: of its sound card. stall: (at, length) in s
@@ -69,6 +70,7 @@ class Camera:
 
     samples: Samples
     needs_picture: bool = False
+    only_alone: bool = False
     burst_s: float | None = None
     udp_only: bool = False
     refuses_alone: tuple[str, str] | None = None
@@ -214,6 +216,8 @@ class _Connection(socketserver.StreamRequestHandler):
         camera = self.camera
         send, picture = self._tracks.get("sound"), self._tracks.get("picture")
         if send is None or (camera.needs_picture and picture is None):
+            return
+        if camera.only_alone and picture is not None:
             return
         burst_s = camera.burst_s if picture is None and camera.burst_s else camera.hang_up_s
         begun_s, number = time.monotonic(), 0

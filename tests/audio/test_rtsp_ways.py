@@ -16,8 +16,10 @@ from ports import free_port
 from timing import within
 
 from pe_stream.audio import rtsp
+from pe_stream.audio.camera_pictures import CameraPictures
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.rtsp import FinalError, RtspWay, RtspWays, UnsupportedTransportError
+from pe_stream.config import PictureSettings
 from pe_stream.errors import RefusedError, UnavailableError
 
 pytestmark = pytest.mark.realtime
@@ -290,6 +292,79 @@ def test_short_connections_make_another_way_be_tried_and_the_longest_is_kept() -
     ways.ended(AUDIO_TCP, rtsp.SHORT_S)
     ways.ended(AUDIO_TCP, 3.0)
     assert ways.open("cam", attempt)[1] == AUDIO_TCP
+
+
+def test_where_pictures_are_wanted_every_connection_begins_with_all() -> None:
+    ways = RtspWays(pictures=True)
+    tried, attempt = attempts("silent", "ok", "461", "ok", "ok")
+    assert ways.open("cam", attempt) == ("ok", AUDIO_TCP)
+    said = "its sound alone was asked for, as the whole stream over TCP failed: "
+    assert ways.alone == f"{said}silent"
+    assert ways.open("cam", attempt) == ("ok", ALL_UDP)
+    assert ways.alone is None
+    assert ways.open("cam", attempt) == ("ok", ALL_UDP)
+    assert tried == [ALL_TCP, AUDIO_TCP, ALL_TCP, ALL_UDP, ALL_UDP]
+
+
+def test_where_pictures_are_wanted_short_connections_change_the_transport_first() -> None:
+    ways = RtspWays(pictures=True)
+    tried, attempt = attempts(*["ok"] * 9)
+    for _ in range(9):
+        ways.ended(ways.open("cam", attempt)[1], 3.0)
+    once = [ALL_TCP, ALL_TCP, ALL_UDP, ALL_UDP, AUDIO_UDP]
+    assert tried[:8] == [*once, ALL_UDP, ALL_TCP, ALL_TCP]
+
+
+def test_after_a_good_connection_every_transport_is_tried_again() -> None:
+    ways = RtspWays(pictures=True)
+    tried, attempt = attempts(*["ok"] * 6)
+    for heard_s in (3.0, 3.0, rtsp.SHORT_S, 3.0, 3.0, 3.0):
+        ways.ended(ways.open("cam", attempt)[1], heard_s)
+    assert tried == [ALL_TCP, ALL_TCP, ALL_UDP, ALL_UDP, ALL_UDP, ALL_TCP]
+
+
+def test_sound_alone_is_for_one_connection_where_pictures_are_wanted() -> None:
+    ways = RtspWays("tcp", pictures=True)
+    tried, attempt = attempts(*["ok"] * 6)
+    for heard_s in (3.0, 3.0, 1e6, 3.0, rtsp.SHORT_S):
+        ways.ended(ways.open("cam", attempt)[1], heard_s)
+        if tried[-1] == AUDIO_TCP:
+            assert ways.alone == (
+                "its sound alone was asked for, as the whole stream broke off again and again"
+            )
+    assert tried == [ALL_TCP, ALL_TCP, AUDIO_TCP, ALL_TCP, ALL_TCP]
+    ways.ended(ALL_TCP, 3.0)
+    assert ways.open("cam", attempt)[1] == ALL_TCP  # one after a good one may be chance
+
+
+def test_where_only_all_is_to_be_asked_for_it_is() -> None:
+    ways = RtspWays("tcp", "all", pictures=True)
+    tried, attempt = attempts(*["ok"] * 5)
+    for _ in range(5):
+        ways.ended(ways.open("cam", attempt)[1], 3.0)
+    assert tried == [ALL_TCP] * 5
+
+
+def test_a_picture_that_was_missed_once_is_back_with_the_next_connection() -> None:
+    pictures, ways = CameraPictures(PictureSettings()), RtspWays(pictures=True)
+    said = "its sound alone was asked for, as the whole stream"
+
+    def connected(url: str) -> tuple[str, str | None]:
+        stream = NetworkStream(url, ways=ways, pictures=pictures, timeout_s=2.0)
+        next(stream)
+        found = stream.describe.partition(" (")[2], pictures.status.reason
+        stream.close()
+        return found
+
+    with serving(Camera(ticks(5), only_alone=True)) as camera:
+        assert connected(camera.url()) == (
+            "audio alone over TCP)",
+            f"{said} over TCP failed: no answer within the time limit",
+        )
+        camera.only_alone = False
+        described, why = connected(camera.url())
+    assert described == "the whole stream over TCP)"
+    assert why is None or "alone" not in why
 
 
 def test_over_tls_there_is_one_transport() -> None:
