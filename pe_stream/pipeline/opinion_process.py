@@ -50,8 +50,8 @@ PROBE, REFUSED = b"P", b"N"
 LOAD_S = 6 * 3600.0
 """Loading takes no longer than this (s): the largest checkpoint is a download of 9 GB."""
 
-KILL_S = 1.0
-"""How long a killed process may take to die."""
+KILL_S = 5.0
+"""How long a killed process may take to die: on a busy machine it gets hardly any time for it."""
 
 LEAST_NICENESS, MOST_NICENESS = 0, 19
 """It has its share of a busy machine, or what nobody else wants."""

@@ -240,7 +240,7 @@ class TestTheEnd:
             wait_until(connected(house, 2), "another listens")
             monkeypatch.setattr(passwords, "SESSION_S", -1)
             expiring.join()
-            assert connected(house, 1)()
+            wait_until(connected(house, 1), "the daemon knows of it, too")
             assert not staying.ended
 
     @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import jsonschema
@@ -390,7 +390,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], set[str]]
     return files, bad
 
 
-@pytest.fixture
+@contextmanager
 def hardly_a_file_more() -> Iterator[None]:
     """64 more can be open at a time than now: none of the good ones may stay open."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -406,17 +406,16 @@ def hardly_a_file_more() -> Iterator[None]:
 
 @pytest.mark.heavy
 @pytest.mark.usefixtures("forked_pools")
-@pytest.mark.parametrize(
-    ("jobs", "count"),
-    [pytest.param(1, 1000, marks=pytest.mark.usefixtures("hardly_a_file_more")), (2, 240)],
-)
+@pytest.mark.parametrize(("jobs", "count"), [(1, 1000), (2, 240)])
 def test_of_many_files_every_good_one_is_read_and_every_bad_one_named_once(
     config: Path, many: tuple[list[str], set[str]], jobs: int, count: int
 ) -> None:
     files = many[0][:count]
     bad = many[1].intersection(files)
     assert len(bad) == 0.3 * count
-    done = pe_stream("detect", *files, "-c", config, "--jobs", str(jobs))
+    # Processes of a pool may have begun before: they would not have the limit, or keep it.
+    with hardly_a_file_more() if jobs == 1 else nullcontext():
+        done = pe_stream("detect", *files, "-c", config, "--jobs", str(jobs))
     assert done.returncode == 69
     sources = [json.loads(line)["source"] for line in done.stdout.splitlines()]
     assert sources == [file for file in files if file not in bad]
