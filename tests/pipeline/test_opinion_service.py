@@ -473,7 +473,7 @@ def test_no_growth(service_of: ServiceOf, pe_av: Path) -> None:
     # opinion, one after the other.
     most = list(accumulate(used, max))[OPINIONS // 2 :]
     assert sum(after > before for before, after in pairwise(most)) <= 2, used
-    assert most[-1] - most[0] < 64 * 2**20, used
+    assert most[-1] - most[0] < 32 * 2**20, used
 
 
 def test_it_ends_with_who_has_started_it(pe_av: Path) -> None:
