@@ -52,6 +52,10 @@ _LOOK_S = 1.0
 """So often (s) it is looked whether enough is left again."""
 
 
+class _RestError(UnavailableError):
+    """Nothing is left to decode with at present."""
+
+
 class PictureStream:
     """Keeps the pictures of an address, connecting again whenever that breaks.
 
@@ -90,12 +94,14 @@ class PictureStream:
         failed, said = 0, ""
         while not self._closed.is_set():
             begun_s = time.monotonic()
-            longest_s, first_s = LONGEST_PAUSE_S, 1.0
+            longest_s, first_s, rested = LONGEST_PAUSE_S, 1.0, False
             try:
                 self._read()
                 why = f"{masked_url(self._url)}: the stream ended"
             except TooCostlyError as error:
                 why, longest_s, first_s = str(error), COSTLY_S, COSTLY_FIRST_S
+            except _RestError as error:
+                why, rested = str(error), True
             except UnavailableError as error:
                 why = str(error)
             except Exception as error:
@@ -108,7 +114,7 @@ class PictureStream:
             if why != said:
                 log.warning("%s: no picture: %s; trying again", self._name, why)
             said = why
-            if self._rests():
+            if self._rests() or rested:
                 continue
             failed = 1 if time.monotonic() - begun_s > GOOD_S else failed + 1
             chance = random.random()  # noqa: S311 - no secret is made of it
@@ -161,7 +167,7 @@ class PictureStream:
                 if self._closed.is_set():
                     return
                 if (why := self._too_costly()) is not None:
-                    raise UnavailableError(why)
+                    raise _RestError(why)
                 if not decoder.owns(packet):
                     continue
                 for frame in decoder.frames(packet):

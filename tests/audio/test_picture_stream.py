@@ -263,11 +263,20 @@ def test_what_reading_takes_counts_and_ends_the_connection(
         assert fetched.pauses == []
 
 
+@pytest.mark.parametrize("closing_s", [0.0, 0.5], ids=["at once", "longer than the rest"])
 @pytest.mark.usefixtures("costly")
 def test_after_a_rest_it_is_opened_again(
-    fetch: Fetch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    closing_s: float, fetch: Fetch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """However long closing the connection takes: on a busy machine the rest is over by then."""
     monkeypatch.setattr(limits, "PICTURE_REST_S", 0.3)
+    ended = CameraPictures.ended
+
+    def ends(*args: Any) -> None:
+        time.sleep(closing_s)
+        ended(*args)
+
+    monkeypatch.setattr(CameraPictures, "ended", ends)
     monkeypatch.setattr(picture_stream, "_LOOK_S", 0.05)
     begun_s = time.monotonic()
     with serving(endless(film(tmp_path))) as server, fetch(server.url()) as fetched:
