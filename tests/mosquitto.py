@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -186,25 +185,26 @@ class Subscriber:
     ) -> None:
         """Name the topic filter and, where the broker asks for it, user and password."""
         self.received: list[Received] = []
-        self._subscribed = threading.Event()
+        self._subscribed = 0
         self._port = port
         self._topic = topic
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
         if login is not None:
             self._client.username_pw_set(*login)
         self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_disconnect = lambda *_: self._subscribed.clear()
+        self._client.on_subscribe = self._count
         self._client.on_message = self._keep
         self._client.reconnect_delay_set(1, 1)
 
     def publish(self, topic: str, payload: str | bytes, *, retain: bool = False) -> None:
         """Publish at QoS 1; returns when the broker has it."""
-        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(10)
+        made = self._client.publish(topic, payload, qos=1, retain=retain)
+        made.wait_for_publish(within(30))
+        assert made.is_published()
 
-    def wait_subscribed(self) -> None:
-        """Return once the broker will send what comes, the first time or after a restart."""
-        wait_until(self._subscribed.is_set, f"subscribed to {self._topic}")
+    def wait_subscribed(self, times: int = 1) -> None:
+        """Return once the broker will send what comes; after its first restart, the second time."""
+        wait_until(lambda: self._subscribed >= times, f"subscribed to {self._topic}")
 
     def payloads(self, topic: str) -> list[str]:
         """What came on one topic so far."""
@@ -228,6 +228,9 @@ class Subscriber:
     ) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+    def _count(self, *_: object) -> None:
+        self._subscribed += 1
 
     def _keep(self, _: mqtt.Client, __: object, message: mqtt.MQTTMessage) -> None:
         self.received.append(

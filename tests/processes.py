@@ -93,6 +93,8 @@ class Process:
     def wait_for_log(self, text: str, timeout_s: float = 60.0) -> None:
         try:
             wait_until(lambda: text in self.log or self.process.poll() is not None, text, timeout_s)
+            if self.process.poll() is not None:
+                self._err.join()  # what it said last may not be read yet
         finally:
             if text not in self.log:
                 print(self.log)
@@ -140,36 +142,44 @@ mqtt: {{host: 127.0.0.1, port: {port}}}
 
 
 class MosquittoSub:
-    """`mosquitto_sub` on every topic; keeps (UTC seconds of arrival, topic, payload)."""
+    """`mosquitto_sub` on every topic; keeps (UTC seconds of arrival, topic, payload).
+
+    In the context it has subscribed: it hears whatever is published from then on.
+    """
 
     def __init__(self, port: int, *arguments: str) -> None:
         program = shutil.which("mosquitto_sub")
         if program is None:
             pytest.skip("needs mosquitto_sub: apt-get install mosquitto-clients")
         self._command = [program, "-h", HOST, "-p", str(port), "-t", "#", "-q", "1"]
-        self._command += ["-F", "%U\t%r\t%t\t%p", *arguments]
+        self._command += ["-d", "-F", "%U\t%r\t%t\t%p", *arguments]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self._reading = _Reading(self._process.stdout)
+        wait_until(lambda: any("received SUBACK" in line for line in self._lines), "subscribed")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(within(10))
         self._reading.join()
 
     @property
     def received(self) -> list[tuple[str, str]]:
         """(topic, payload) in the order of arrival."""
-        return [(t, p) for _, _, t, p in (line.split("\t", 3) for line in self._reading.lines)]
+        return [(topic, payload) for _, topic, payload in self.timed]
 
     @property
     def timed(self) -> list[tuple[float, str, str]]:
         """(UTC seconds of arrival, topic, payload) in the order of arrival."""
-        split = (line.split("\t", 3) for line in self._reading.lines)
-        return [(float(at), topic, payload) for at, _, topic, payload in split]
+        split = [line.split("\t", 3) for line in self._lines]  # what -d tells has no tabs
+        return [(float(each[0]), each[2], each[3]) for each in split if len(each) > 1]
+
+    @property
+    def _lines(self) -> list[str]:
+        return list(self._reading.lines)
 
     def payloads(self, topic: str) -> list[str]:
         return [payload for name, payload in self.received if name == topic]

@@ -92,7 +92,7 @@ class Desk:
         self.go_on.clear()
         self.begun.clear()
         self.source.give(chunk(0, 20, 0.1, anchor_ns=0))
-        assert self.begun.wait(10)
+        assert self.begun.wait(within(10))
 
     @property
     def text(self) -> str:
@@ -108,11 +108,11 @@ class Desk:
 
     def _before(self) -> None:
         self.begun.set()
-        self.go_on.wait(20)
+        self.go_on.wait(within(20))
 
     def _read(self) -> Settings:
         self.reading.set()
-        assert self.read_on.wait(20)
+        assert self.read_on.wait(within(20))
         return load(self.path)
 
 
@@ -173,14 +173,15 @@ def test_odd_prompts_are_told_of_at_reloads_once(
 def test_what_scoring_does_not_take_is_refused_and_not_written(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(active_labels, "ADOPT_S", 0.2)
     before, version = desk.text, desk.file.version
     desk.hold()
     for number in range(1, 201):
         desk.active_labels.set("a", "dog", SetCommand(threshold=number / 400))
         desk.active_labels.set("a", "cat", SetCommand(threshold=number / 800))
-    with pytest.raises(UnavailableError, match="stands still; the change was not made") as refused:
-        desk.change(0.7)
+    with monkeypatch.context() as hasty:
+        hasty.setattr(active_labels, "ADOPT_S", 0.2)
+        with pytest.raises(UnavailableError, match="stands still; the change was not") as refused:
+            desk.change(0.7)
     assert not isinstance(refused.value, UnfinishedError)
     assert (desk.text, desk.active_labels.version) == (before, version)
     assert list(desk.path.parent.glob("*.bak")) == []
@@ -195,7 +196,6 @@ def test_an_example_stays_where_its_label_does_and_goes_where_it_does_not(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many changes wait: what the file names is there, what it does not name is not."""
-    monkeypatch.setattr(active_labels, "ADOPT_S", 0.2)
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     sound = enrol.ExampleAudio("id-1", noise((0.5, 0.001), (0.5, 0.2)).astype(np.float32))
 
@@ -212,8 +212,10 @@ def test_an_example_stays_where_its_label_does_and_goes_where_it_does_not(
     desk.hold()
     for number in range(1, 201):
         desk.active_labels.set("a", "dog", SetCommand(threshold=number / 400))
-    with pytest.raises(UnavailableError):
-        use()
+    with monkeypatch.context() as hasty:
+        hasty.setattr(active_labels, "ADOPT_S", 0.2)
+        with pytest.raises(UnavailableError):
+            use()
     assert list(tmp_path.rglob("*.flac")) == []
     assert "flac" not in desk.text
     desk.go_on.set()
@@ -246,15 +248,16 @@ def test_an_edit_waits_for_no_reload_for_long(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    monkeypatch.setattr(active_labels, "TURN_S", 0.1)
     before = desk.text
     desk.read_on.clear()
     desk.active_labels.reload()
-    assert desk.reading.wait(10)
+    assert desk.reading.wait(within(10))
     with ThreadPoolExecutor() as pool:
-        edit = pool.submit(desk.change, 0.7)
-        with pytest.raises(UnavailableError, match="just being changed or reloaded"):
-            edit.result(10)
+        with monkeypatch.context() as hasty:
+            hasty.setattr(active_labels, "TURN_S", 0.1)
+            edit = pool.submit(desk.change, 0.7)
+            with pytest.raises(UnavailableError, match="just being changed or reloaded"):
+                edit.result(within(10))
         assert desk.text == before
         desk.read_on.set()
         wait_until(lambda: "reloaded: 2 labels" in caplog.text, "the reload")
@@ -271,6 +274,7 @@ def test_reloads_wait_for_scoring_and_one_change_waits_at_most(
         desk.path.write_text(CONFIG.replace("0.5", str(threshold)), "utf-8")
         for _ in range(20):
             desk.active_labels.reload()
+            assert desk.reading.wait(within(10))  # the first is under way
             time.sleep(0.001)
         assert len(desk.live._mailbox._waiting) <= 1
     desk.go_on.set()

@@ -77,7 +77,7 @@ def test_a_store_that_cannot_be_written_is_told_and_stops_nothing(
     tmp_path: Path, level: Path, broker: Mosquitto
 ) -> None:
     (tmp_path / "blocked").write_text("a file where a folder should be")
-    sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (20, 0.001)))
+    sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (60, 0.001)))
     store = f"store: {{path: {tmp_path / 'blocked' / 'events.db'}}}"
     with (
         MosquittoSub(broker.port) as house,

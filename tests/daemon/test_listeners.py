@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from stand_ins import event
+from timing import within
 
 from pe_stream.core.detector import Heard
 from pe_stream.core.listener import LabelsOf, Listener
@@ -116,7 +117,7 @@ def test_two_that_fail_at_once_are_both_told_no_more() -> None:
     class Breaking(Note):
         def _note(self, what: str) -> None:
             super()._note(what)
-            both.wait(20)
+            both.wait(within(20))
             raise ValueError(self.name)
 
     class Careful(tuple[Listener, ...]):
@@ -140,7 +141,7 @@ def test_two_that_fail_at_once_are_both_told_no_more() -> None:
     other = threading.Thread(target=listeners.health, args=("kitchen", {}))
     other.start()
     listeners.event(event(1))
-    other.join(20)
+    other.join(within(20))
     assert sorted(map(str, failures)) == ["e", "h"]
     told.clear()
     listeners.event(event(2))

@@ -93,7 +93,7 @@ def test_home_assistant_is_told_of_a_threshold_that_follows(
     (tmp_path / "sitecustomize.py").write_text(
         "import pe_stream.core.adaptive_threshold as follow\nfollow.MINUTE = 25\n"
     )
-    wav = write_float_wav(tmp_path / "sound.wav", noise((1.0, 0.001), (60.0, 0.024)))
+    wav = write_float_wav(tmp_path / "sound.wav", noise((1.0, 0.001), (120.0, 0.024)))
     more = """
 labels: {loud: {threshold: 0.5, follow: {window_s: 60, quantile: 0.9, margin: 4, highest: 0.9}}}
 home_assistant: {enabled: true}

@@ -77,6 +77,18 @@ def threads(folder: Path, made: Daemon) -> list[str]:
     return names
 
 
+def become(expected: list[str], folder: Path, made: Daemon) -> None:
+    """Wait until its threads are these; fail with those there are."""
+    found: list[str] = []
+
+    def are() -> bool:
+        found[:] = threads(folder, made)
+        return found == expected
+
+    eventually(are)
+    assert found == expected
+
+
 class Files(SimpleHTTPRequestHandler):
     """Serves files, silently."""
 
@@ -114,7 +126,7 @@ def test_the_page_lists_these_threads_and_no_other() -> None:
 def test_a_daemon_with_everything_has_these_threads(
     tmp_path: Path, level: Path, pe_av: Path
 ) -> None:
-    sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (58, 0.001)))
+    sound = write_float_wav(tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (118, 0.001)))
     page, figures = free_port(), free_port()
     with House() as house, file_server(tmp_path) as address:
         url = f"{address}/{sound.name}"
@@ -147,8 +159,7 @@ notifications: {{hook: {{webhook: '{house.url()}'}}}}
                 next(line for line in live.iter_lines() if line == "event: past")
                 client.get("labels").raise_for_status()
                 expected = sorted([*WITH_ALL.values(), "source porch", f"receive {url}"])
-                eventually(lambda: threads(tmp_path, made) == expected)  # requests end soon
-                assert threads(tmp_path, made) == expected
+                become(expected, tmp_path, made)  # requests end soon
 
 
 @pytest.mark.realtime
@@ -165,4 +176,4 @@ history: {enabled: false}
     )
     with daemon(tmp_path, config) as made:
         made.wait_for_log("kitchen: receiving audio from")
-        assert threads(tmp_path, made) == sorted(ALWAYS.values())
+        become(sorted(ALWAYS.values()), tmp_path, made)  # scoring begins after its sources

@@ -26,7 +26,7 @@ from typing import Any, Self
 import psutil
 import pytest
 from level_checkpoint import make_level_checkpoint
-from mosquitto import Mosquitto, wait_until
+from mosquitto import Mosquitto, Subscriber, wait_until
 from processes import Daemon, MosquittoSub
 from sounds import noise, write_float_wav
 from timing import within
@@ -41,6 +41,8 @@ _RECOVERY_S = 60.0
 _JITTER_S = 0.3
 """Between the two health messages of one tick: chunks of 0.1 s, and PulseAudio's."""
 _NODE = "pe_stream/faults"
+_END = "faults/end"
+"""What is published here comes after all else."""
 
 _CONFIG = """
 node: faults
@@ -210,8 +212,7 @@ class Bench:
 
     def _told(self) -> list[dict[str, Any]]:
         """All that the house was told, once it is told no more."""
-        self._house.wait_for(f"{_NODE}/status", "offline")
-        time.sleep(1.0)
+        self._hears_the_end(self._house)
         return [
             json.loads(payload)
             for topic, payload in self._house.received
@@ -252,7 +253,7 @@ class Bench:
                 f"{later - earlier:+.2f} s not accounted for in the kitchen, "
                 f"between {before_s:.0f} and {after_s:.0f} s of a life"
                 for (before_s, earlier), (after_s, later) in pairwise(ahead_s)
-                if abs(later - earlier) > 0.1 + _JITTER_S
+                if abs(later - earlier) > 0.1 + within(_JITTER_S)
             ]
         return wrong
 
@@ -296,8 +297,7 @@ class Bench:
     def _on(self) -> list[str]:
         """What a newcomer sees: nothing is on."""
         with MosquittoSub(self._broker.port) as newcomer:
-            newcomer.wait_for(f"{_NODE}/status", "offline")
-            time.sleep(0.5)
+            self._hears_the_end(newcomer)
             return [
                 f"left on: {topic}"
                 for topic, payload in newcomer.received
@@ -306,6 +306,7 @@ class Bench:
 
     def _resources(self) -> tuple[int, int]:
         """File descriptors and threads, once nothing comes and goes."""
+        self._daemon.wait_for_log("connected to")
         process = psutil.Process(self._daemon.process.pid)
         seen: list[tuple[int, int]] = []
         until_s = time.monotonic() + within(10)
@@ -421,8 +422,22 @@ class Bench:
         return self._until(lambda: self._heard(source) > before, f"{source} hears again")
 
     def _recorder(self) -> psutil.Process:
-        (recorder,) = psutil.Process(self._daemon.process.pid).children()
-        return recorder
+        """The one there is, once those before it are gone."""
+        daemon = psutil.Process(self._daemon.process.pid)
+        found: list[psutil.Process] = []
+
+        def alone() -> bool:
+            found[:] = daemon.children()
+            return len(found) == 1
+
+        wait_until(alone, "one recording process")
+        return found[0]
+
+    def _hears_the_end(self, house: MosquittoSub) -> None:
+        """Return once it was told all that the broker has taken by now."""
+        with Subscriber(self._broker.port, _END) as last:
+            last.publish(_END, str(number := self._random.random()))
+            house.wait_for(_END, str(number))
 
     def _last(self, least_s: float, most_s: float) -> float:
         lasts_s = self._random.uniform(least_s, most_s)

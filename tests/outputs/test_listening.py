@@ -276,7 +276,7 @@ class Served:
     def __exit__(self, *_: object) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(within(10))
         assert not self._thread.is_alive()
 
     def ask(self, source: str = A, timeout_s: float = 10.0) -> bytes:
@@ -340,10 +340,11 @@ def test_without_descriptors_it_waits_and_goes_on(monkeypatch: pytest.MonkeyPatc
         port = listening.getsockname()[1]
         with socket.create_connection((HOST, port), within(5)) as outside:
             outside.sendall(b"hello\n")
-            wait_until(lambda: len(served.told) == 2, "it tries again")
+            began_s = time.monotonic()
+            wait_until(lambda: len(served.told) >= 2, "it tries again")
             none_left.clear()
             assert outside.recv(100) == b"hello\n"
-        assert len(served.told) <= 4
+        assert len(served.told) <= 4 + time.monotonic() - began_s
 
 
 @pytest.mark.parametrize(

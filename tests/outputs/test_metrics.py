@@ -64,7 +64,8 @@ def families(port: int) -> list[Metric]:
 @pytest.mark.realtime
 def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mosquitto) -> None:
     sound = write_float_wav(
-        tmp_path / "sound.wav", noise((1, 0.001), (1, 0.2), (2, 0), (1, 0.2), (60, 0.001))
+        tmp_path / "sound.wav",
+        noise((4, 0.001), (1, 0.2), (2, 0), (3, 0.001), (1, 0.2), (60, 0.001)),
     )
     port = free_port()
     more = f"metrics: {{enabled: true, port: {port}}}\nsearch: {{enabled: true}}\n"
@@ -74,6 +75,7 @@ def test_what_the_daemon_does_is_counted(tmp_path: Path, level: Path, broker: Mo
         daemon.wait_for_log("kitchen: receiving audio from")
         assert scrape(port)["pe_stream_events_total", "loud", "kitchen"] == 0  # not absent
         daemon.wait_for_log("kitchen: loud end")
+        daemon.wait_for_log("connected to")
         assert f"metrics: http://127.0.0.1:{port}/metrics" in daemon.log
         now = scrape(port)
         assert now["pe_stream_broker_connected",] == 1

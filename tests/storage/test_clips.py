@@ -37,6 +37,12 @@ def piece(fate: ClipOutcome = ClipOutcome.OPEN, seconds: float = 0.5, number: in
     return Piece(f"id-{number:04}", 0, noise((seconds, 0.1)), fate, onset=12_000)
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken is written when it has stopped, however slow the machine is."""
+    monkeypatch.setattr(clips_module, "STOP_S", within(10))
+
+
 def running(folder: Path, **settings: Any) -> Clips:
     clips = Clips(ClipSettings(enabled=True, folder=str(folder), **settings))
     clips.start()
@@ -352,6 +358,7 @@ def test_a_clip_holds_the_sound_where_the_event_says(
     )
     with MosquittoSub(broker.port) as house, Daemon(tmp_path, text) as daemon:
         assert daemon.exit_code() == 0
+        house.wait_for("pe_stream/test_node/status", "offline")
     told = house.events(EVENTS)
     starts = [each for each in told if each["phase"] == "start"]
     ends = [each for each in told if each["phase"] == "end"]
@@ -379,6 +386,7 @@ def test_no_audio_is_written_unless_it_is_asked_for(
         Daemon(tmp_path, level_config(level, broker.port, sound)) as daemon,
     ):
         assert daemon.exit_code() == 0
+        house.wait_for("pe_stream/test_node/status", "offline")
     assert {each["clip"] for each in house.events(EVENTS)} == {None}
     assert not list(tmp_path.rglob("*.flac*"))
 

@@ -243,7 +243,6 @@ def test_a_disk_that_stays_full_is_not_said_to_work_again(
     how: str, store: EventStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(events_db, "RETRY_S", 0.01)
-    monkeypatch.setattr(events_module, "WAIT_S", 0.2)
     caplog.set_level("INFO")
     tell(store, event(1))
     really_open = store._disk._open
@@ -259,11 +258,13 @@ def test_a_disk_that_stays_full_is_not_said_to_work_again(
 
     monkeypatch.setattr(store._disk, "_open", opening)
     store._disk._shut()
-    if how == "written":
-        assert broken(store)
-    else:
-        assert not store.judge("id-0001", "right")
-        store.retry()
+    with monkeypatch.context() as impatient:
+        impatient.setattr(events_module, "WAIT_S", 0.2)
+        if how == "written":
+            assert broken(store)
+        else:
+            assert not store.judge("id-0001", "right")
+            store.retry()
     for _ in range(3):
         assert opened.acquire(timeout=within(10))
         assert store.unavailable_reason is not None
@@ -347,7 +348,7 @@ def test_a_store_that_is_busy_is_not_lost_to_another_daemon(path: Path) -> None:
     second = again(path)
     try:
         assert "another pe-stream uses it" in str(second.unavailable_reason)
-        assert eventually(lambda: store.unavailable_reason is None)
+        assert eventually(lambda: store.unavailable_reason is None and not store._queue.waiting)
     finally:
         second.close()
     assert [told["id"] for told in read_all(store)] == ["id-0001", "id-0002"]
@@ -501,7 +502,8 @@ def test_what_the_last_run_left_is_told_once_the_store_can_be_read(path: Path) -
 
 
 @pytest.mark.usefixtures("impatient")
-def test_at_a_stop_a_busy_store_is_waited_for(path: Path) -> None:
+def test_at_a_stop_a_busy_store_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_queue, "STOP_S", within(5))
     store = again(path)
     with locked(path) as other:
         assert broken(store, 1)
@@ -513,10 +515,14 @@ def test_at_a_stop_a_busy_store_is_waited_for(path: Path) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_who_was_judged_is_not_known_while_it_is_busy(path: Path) -> None:
+def test_who_was_judged_is_not_known_while_it_is_busy(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = again(path)
-    tell(store, event(1))
-    assert store.judge("id-0001", "right")
+    with monkeypatch.context() as patient:
+        patient.setattr(events_module, "WAIT_S", 10.0)
+        tell(store, event(1))
+        assert store.judge("id-0001", "right")
     with locked(path):
         assert store.judged() is None
     assert store.judged() == {"id-0001"}

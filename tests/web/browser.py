@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 from processes import Process
 from timing import within
+from web.houses import ask
 
 expect.set_options(timeout=within(20_000))
 
@@ -80,7 +80,7 @@ def demo() -> Iterator[Demo]:
         where = re.search(r"publishing on (\S+):(\d+)", playing.log)
         assert url, playing.log
         assert where, playing.log
-        config = httpx.get(f"{url[1]}api/v1/info").json()["config"]["path"]
+        config = ask(f"{url[1]}api/v1/info").json()["config"]["path"]
         yield Demo(url[1], (where[1], int(where[2])), Path(config), lambda: playing.log)
         playing.send(signal.SIGTERM)
         playing.exit_code(20)

@@ -48,6 +48,11 @@ labels:
 IDENTITY = "ab" * 32
 
 
+def ask(url: str, **params: str) -> httpx.Response:
+    """Get it, however busy the machine is."""
+    return httpx.get(url, params=params, timeout=within(20))
+
+
 def hints_of(prompts: Sequence[str]) -> list[PromptHint]:
     """Hints of a checkpoint that knows two words."""
     words = SoundWords(["dog", "barking"])

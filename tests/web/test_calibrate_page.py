@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -97,7 +100,22 @@ def test_what_cannot_be_written_is_not_applied(
         expect(opened.get_by_test_id("apply")).to_be_disabled()
 
 
-def test_it_is_cancelled_and_goes_on_without_the_page(chromium: Browser, day: Standing) -> None:
+def standing_still(monkeypatch: pytest.MonkeyPatch, while_there: Path) -> None:
+    """Let processes do nothing for as long as a file is there."""
+    real = subprocess.Popen
+    waiting = 'while [ -e "$0" ]; do sleep 0.05; done; exec "$@"'
+
+    def begin(command: list[str], **options: Any) -> Any:
+        return real(["sh", "-c", waiting, str(while_there), *command], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", begin)
+
+
+def test_it_is_cancelled_and_goes_on_without_the_page(
+    chromium: Browser, day: Standing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    standing_still(monkeypatch, still := tmp_path / "still")
+    still.touch()
     with page(chromium, f"{day.url}#/calibrate") as opened:
         opened.get_by_test_id("calibrate").click()
         expect(opened.get_by_test_id("calibration-told")).to_contain_text("Calibrating since")
@@ -105,9 +123,11 @@ def test_it_is_cancelled_and_goes_on_without_the_page(chromium: Browser, day: St
         opened.goto(f"{day.url}#/labels")
         opened.get_by_test_id("calibrate-all").click()
         expect(opened.get_by_test_id("calibration-told")).to_contain_text("Calibrat")
+        still.unlink()
         with day.client() as client:
             wait_until(lambda: "done" in client.get("api/v1/calibration").text, "the end", 120)
         expect(opened.get_by_test_id("suggestion")).to_have_count(2)
+        still.touch()
         opened.get_by_test_id("calibrate").click()
         opened.get_by_test_id("cancel-calibration").click()
         expect(opened.get_by_test_id("calibration-told")).to_contain_text("Cancelled")

@@ -19,7 +19,7 @@ from processes import Daemon, level_config
 from sounds import noise, write_float_wav
 from stand_ins import event
 from timing import within
-from web.houses import Standing
+from web.houses import Standing, ask
 
 from pe_stream.audio import encode, media
 from pe_stream.core.clipper import ClipOutcome, Piece
@@ -278,12 +278,12 @@ def test_the_daemon_goes_on_with_what_it_learned(daemon: tuple[Daemon, str]) -> 
     found: list[dict[str, Any]] = []
 
     def heard() -> bool:
-        events = httpx.get(f"{api}events").json()["events"]
+        events = ask(f"{api}events").json()["events"]
         found[:] = [each for each in events if each["has_clip"] and each["phase"] == "end"]
         return bool(found)
 
     wait_until(heard, "an event with its clip", 60)
-    headers = {"if-match": f'"{httpx.get(f"{api}labels").json()["version"]}"'}
+    headers = {"if-match": f'"{ask(f"{api}labels").json()["version"]}"'}
     answer = httpx.post(
         f"{api}events/{found[0]['id']}/example",
         json={"label": "burst", "prompts": ["a burst of noise"]},
@@ -295,7 +295,5 @@ def test_the_daemon_goes_on_with_what_it_learned(daemon: tuple[Daemon, str]) -> 
     assert Path(path).is_file()
     assert answer.json()["label"]["now"].keys() == {"kitchen"}
     assert any("takes for itself" in line for line in answer.json()["report"])
-    wait_until(
-        lambda: "burst" in httpx.get(f"{api}sources").json()["sources"][0]["labels"], "it listens"
-    )
+    wait_until(lambda: "burst" in ask(f"{api}sources").json()["sources"][0]["labels"], "it listens")
     assert f"state/examples/burst/{found[0]['id']}.flac" in running.config.read_text("utf-8")

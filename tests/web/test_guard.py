@@ -34,7 +34,7 @@ def raw(house: Standing, request: bytes) -> bytes:
     """Send bytes as they are; returns what comes until the other end closes."""
     host, port = httpx.URL(house.url).host, httpx.URL(house.url).port
     assert port is not None
-    with socket.create_connection((host, port), 10) as connection:
+    with socket.create_connection((host, port), within(10)) as connection:
         connection.sendall(request)
         answer = b""
         while more := connection.recv(65536):
@@ -369,7 +369,7 @@ def test_a_proxy_shows_it_below_a_path(tmp_path: Path) -> None:
     with standing(tmp_path, web) as house:
         base = house.url.removesuffix("/sounds/")
         headers = {"host": "house.example", "content-type": "application/json"}
-        with httpx.Client(base_url=base, headers=headers) as client:
+        with httpx.Client(base_url=base, headers=headers, timeout=within(20)) as client:
             for prefix in ("/sounds", ""):  # a proxy may take the path off, or leave it
                 assert client.get(f"{prefix}/api/v1/info").is_success
                 assert client.get(f"{prefix}/").is_success
@@ -415,12 +415,16 @@ def test_a_port_that_is_taken_is_told() -> None:
 def test_a_connection_that_asks_nothing_is_closed(
     house: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "HEAD_S", 0.2)
     monkeypatch.setattr(http_server, "LOOK_S", 0.1)
     address = httpx.URL(house.url)
+    place = address.host, address.port or 0
     for said, answer in ((b"", b""), (b"GET / HTTP/1.1\r\nHost: loc", b"HTTP/1.1 408 ")):
-        with socket.create_connection((address.host, address.port or 0), 10) as connection:
+        with (
+            monkeypatch.context() as strict,
+            socket.create_connection(place, within(10)) as connection,
+        ):
             connection.sendall(said)
+            strict.setattr(http_server, "HEAD_S", 0.2)  # not while it is on its way
             said_back = connection.recv(100)
             assert said_back.startswith(answer)
             assert bool(said_back) == bool(answer), "closed by the other end"

@@ -464,9 +464,9 @@ def test_the_live_view_is_full_at_once(chromium: Browser, house: Standing) -> No
         expect(kitchen.get_by_test_id("level")).to_have_attribute(
             "aria-valuetext", re.compile("-23 dBFS")
         )
-        opened.wait_for_timeout(300)  # until it is painted
-        assert painted(track.locator("canvas"), 0.9) > 0.98  # of its width
-        assert painted(kitchen.get_by_test_id("spectrogram"), AT_1_KHZ) > 0.98
+        spectrogram = kitchen.get_by_test_id("spectrogram")
+        wait_until(lambda: painted(track.locator("canvas"), 0.9) > 0.98, "all of its width")
+        wait_until(lambda: painted(spectrogram, AT_1_KHZ) > 0.98, "all of its width")
         porch = opened.locator("[data-testid=source-panel][data-source=porch]")
         assert painted(porch.get_by_test_id("spectrogram"), AT_1_KHZ) == 0
         assert opened.evaluate(LAG) == 0  # all of it is shown, and none is still to roll in
@@ -538,6 +538,7 @@ def test_a_second_opinion_is_shown_when_it_comes(chromium: Browser, house: Stand
         facts = opened.get_by_test_id("facts")
         expect(facts).to_contain_text("Checkpoint")
         expect(opened.get_by_test_id("opinion")).to_have_count(0)
+        wait_until(lambda: house.server.viewers == 1, "it is told of what happens")
         other = replace(judged, id="another")
         for each in (other, judged):
             house.server.opinion(each)
@@ -776,7 +777,7 @@ def test_one_listens_to_a_source_and_stops(chromium: Browser, tmp_path: Path) ->
               analyser.fftSize = 8192;
               context.createMediaElementSource(window.players[0]).connect(analyser);
               const bins = new Float32Array(analyser.frequencyBinCount);
-              for (let n = 0; n < 100; n += 1) {
+              for (let n = 0; n < 600; n += 1) {
                 await new Promise((done) => setTimeout(done, 100));
                 analyser.getFloatFrequencyData(bins);
                 if (Math.max(...bins) > -40) break;

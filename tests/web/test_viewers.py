@@ -73,7 +73,7 @@ class Reader:
         return self.of(kind)
 
     def join(self) -> None:
-        self._thread.join(10)
+        self._thread.join(within(10))
         assert not self._thread.is_alive()
 
 
@@ -152,7 +152,8 @@ def test_a_viewer_that_does_not_read_is_dropped_and_nobody_else_notices(
         house.server.scores("kitchen", names, big)
         spent.append(time.perf_counter() - begun_s)
         if number % 20 == 0:  # as a daemon would, and not all at once
-            readers[0].wait("hop", number + 1)
+            for reader in readers:
+                reader.wait("hop", number + 1)
     house.server.event(event(1))
     for reader in readers:
         assert reader.wait("event") == [event(1).to_dict()]

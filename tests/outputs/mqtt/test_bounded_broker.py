@@ -290,7 +290,7 @@ def test_who_takes_nothing_costs_little_and_others_get_everything(
 def test_who_takes_nothing_for_long_is_cut_off(
     broker: EmbeddedBroker, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_streams, "PACKET_S", 0.5)
+    monkeypatch.setattr(bounded_streams, "PACKET_S", within(0.5))
     with ExitStack() as stack:
         stuck, good = Client(broker, b"stuck"), Client(broker, b"good")
         stack.callback(stuck.close)
@@ -389,7 +389,7 @@ def test_what_is_under_way_ends_with_its_connection_without_a_word(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(bounded_streams, "PACKET_S", 0.5)
+    monkeypatch.setattr(bounded_streams, "PACKET_S", within(0.5))
     for number in range(1, 6):
         stuck.send(packet(0x32, text(b"t") + number.to_bytes(2) + b"x"))
         stuck.send(packet(0x34, text(b"t") + (50 + number).to_bytes(2) + b"x"))

@@ -230,8 +230,8 @@ def test_every_packet_has_its_size(
 def test_who_is_connected_and_silent_stays(
     broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_broker, "CONNECT_S", 0.3)
-    monkeypatch.setattr(bounded_streams, "PACKET_S", 0.3)
+    monkeypatch.setattr(embedded_broker, "CONNECT_S", within(0.3))
+    monkeypatch.setattr(bounded_streams, "PACKET_S", within(0.3))
     assert not closes(broker.port, connect(keepalive_s=0), within_s=1.0)
     assert not closes(broker.port, connect(keepalive_s=10), within_s=1.0)
 

@@ -42,6 +42,7 @@ SOON = ONSET + timedelta(seconds=2)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifications, "FIRST_PAUSE_S", 0.01)
     monkeypatch.setattr(notifications, "_TURN_S", 0.02)
+    monkeypatch.setattr(notifications, "STOP_S", within(10))  # what waits is sent by then
 
 
 @pytest.fixture
@@ -317,6 +318,7 @@ class TestWebhook:
         with telling(hook={"webhook": house.url()}) as told:
             told.event(event(1))
             settled(told, 1, "failed")
+            wait_until(lambda: len(house.received) == 3, "the house has read all")
             house.hold.set()
         assert len(house.received) == 3
         assert "no answer within 0.1 s" in caplog.text
@@ -635,6 +637,7 @@ class TestWay:
                     told.event(event(number))
                 assert time.monotonic() - begun_s < within(1)
                 settled(told, 10)
+                wait_until(lambda: len(dead.received) > 0, "the first one for the dead")
                 assert len(dead.received) == 1
                 dead.hold.set()
                 settled(told, 10, name="dead")
@@ -769,7 +772,14 @@ metrics: {{enabled: true, port: {port}}}
         daemon.wait_for_log("notification phone: JSON through Apprise, json://********")
         wait_until(lambda: len(house.received) == 4, "two of each", 60)
         daemon.wait_for_log("notification dead: not sent")
-        now = scrape(port)
+        now: dict[tuple[str, ...], float] = {}
+
+        def counted() -> bool:
+            now.update(scrape(port))
+            outcomes = ("hook", "sent"), ("dead", "failed")
+            return sum(now["pe_stream_notifications_total", *each] for each in outcomes) >= 3
+
+        wait_until(counted, "it is counted")
         daemon.send(signal.SIGTERM)
         assert daemon.exit_code() == 143
     hooks = [each for each in house.received if each.path == "/hook"]
@@ -815,7 +825,7 @@ def test_a_schedule_switches_a_label_in_the_daemon(
         f"now = pathlib.Path({str(tmp_path / 'now')!r})\n"
         "local_time.now = lambda: datetime.datetime.fromisoformat(now.read_text())\n"
     )
-    sound = write_float_wav(tmp_path / "sound.wav", noise((60, 0.2)))
+    sound = write_float_wav(tmp_path / "sound.wav", noise((120, 0.2)))
     more = """
 location: {timezone: UTC}
 labels:
