@@ -172,12 +172,13 @@ def test_check_goes_on_after_what_does_not_open(
     may_open = threading.Event()
 
     def open_first(_first: int, _at_s: float | None) -> Source:
-        may_open.wait(60)
+        may_open.wait(within(90))
         return ScriptedSource().give(None)
 
     def opening(*_: object, **__: object) -> dict[str, Callable[[int, float | None], Source]]:
         return {"kitchen": open_first}
 
+    monkeypatch.setattr("pe_stream.outputs.mqtt.trial.ANSWER_S", within(30))
     monkeypatch.setattr("pe_stream.cli.commands.check_source.OPEN_S", 0.3)
     monkeypatch.setattr("pe_stream.cli.commands.check_source.openers", opening)
     config = tmp_path / "config.yaml"

@@ -559,7 +559,7 @@ print(process._process.pid, flush=True)
 os._exit(1)
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, check=False, timeout=within(60)
+        [sys.executable, "-c", program], capture_output=True, check=False, timeout=within(120)
     )
     pid = int(done.stdout)
     wait_until(lambda: not alive(pid), "it has ended")

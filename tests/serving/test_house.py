@@ -65,8 +65,13 @@ def test_the_house_goes_on_without_its_engine_and_hears_again_with_it(
 
 
 def test_check_says_what_the_engine_is_or_why_it_cannot_be_asked(
-    tmp_path: Path, level: Path, broker: Mosquitto, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    level: Path,
+    broker: Mosquitto,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("pe_stream.outputs.mqtt.trial.ANSWER_S", within(30))
     sound = write_float_wav(tmp_path / "sound.wav", noise((3, 0.1)))
     port = free_port()
     path = tmp_path / "config.yaml"
