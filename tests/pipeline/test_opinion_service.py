@@ -168,7 +168,7 @@ def service_of(monkeypatch: pytest.MonkeyPatch) -> ServiceOf:
                 super().load()
 
         monkeypatch.setattr(opinion_service, "OpinionProcess", Noted)
-        given = {"wait_s": HOUR_S} | keys  # loading counts, too
+        given: dict[str, Any] = {"wait_s": HOUR_S, **keys}  # loading counts, too
         settings = SecondOpinionSettings(checkpoint=str(checkpoint), device="cpu", **given)
         around.made = OpinionService(
             settings,
