@@ -157,7 +157,7 @@ class MosquittoSub:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(within(10))
         self._reading.join()
 
     @property
