@@ -153,7 +153,7 @@ class _Server:
 
     def stop(self) -> None:
         self._socket.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import subprocess
@@ -145,12 +146,16 @@ class Microphone:
             yield from reader.feed(more)
 
     def _read(self) -> bytes:
-        """The next bytes, none after `close`. Raises UnavailableError."""
+        """The next bytes, none after `close`. Raises UnavailableError.
+
+        Patience is a number of looks: where the whole machine has paused, no time was given.
+        """
         pipe = self._process.stdout
         assert pipe is not None  # noqa: S101 - we asked for pipes
-        until_s = time.monotonic() + self._patience_s
+        looks = math.ceil(self._patience_s / _POLL_S)
         more: bytes | None = None
-        while more is None and time.monotonic() < until_s:
+        while more is None and looks:
+            looks -= 1
             with self._reading:
                 if self._closed.is_set():
                     return b""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +19,7 @@ from audio.camera_films import CameraFilm, shown_s
 from audio.stream_servers import http_file
 from timing import within
 
-from pe_stream.audio import camera_pictures, limits, picture_thread
+from pe_stream.audio import camera_pictures, limits, network, picture_thread
 from pe_stream.audio.camera_pictures import CameraPictures
 from pe_stream.audio.network import NetworkStream
 from pe_stream.audio.numbering import Numbering
@@ -25,6 +27,7 @@ from pe_stream.audio.picture_decoder import NO_KEY, PictureDecoder
 from pe_stream.audio.still import MOST_KEPT_PIXELS, encode_rgb, from_jpeg
 from pe_stream.config import PictureSettings
 from pe_stream.config.worker import Worker
+from pe_stream.core import stream_clock
 from pe_stream.core.picture_ring import FROZEN_S, PictureStatus
 from pe_stream.core.types import AudioChunk, Samples
 from pe_stream.errors import UnavailableError
@@ -35,8 +38,23 @@ S = 48_000
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A film that comes at once ends before its pictures are decoded."""
+    """A film that comes at once ends before its pictures are decoded, and none of them is late."""
     monkeypatch.setattr(camera_pictures, "_FINISH_S", within(20))
+    monkeypatch.setattr(picture_thread, "PICTURE_BEHIND_S", 3600.0)
+    monkeypatch.setattr(picture_thread, "_MOST_TAKEN", 1000)
+
+
+@contextlib.contextmanager
+def coming_at_once() -> Iterator[None]:
+    """What is received meanwhile has come at one time, however long that takes a busy machine."""
+    at_s, utc_ns = time.monotonic(), time.time_ns()
+    stopped = SimpleNamespace(
+        monotonic=lambda: at_s, time_ns=lambda: utc_ns, thread_time=time.thread_time
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "time", stopped)
+        patch.setattr(stream_clock, "QUIET_S", 3600.0)
+        yield
 
 
 def receive(
@@ -50,8 +68,11 @@ def receive(
     lasts_s: or it comes live.
     """
     chunks: list[AudioChunk] = []
-    with http_file(data, live=True, lasts_s=lasts_s) as url:
-        stream = NetworkStream(url, pictures=pictures, first_sample=first_sample)
+    arriving = contextlib.nullcontext() if lasts_s else coming_at_once()
+    with http_file(data, live=True, lasts_s=lasts_s) as url, arriving:
+        stream = NetworkStream(
+            url, pictures=pictures, first_sample=first_sample, timeout_s=within(10)
+        )
         with pytest.raises(UnavailableError, match="the stream ended"):
             chunks.extend(stream)
     return chunks
@@ -260,6 +281,7 @@ def test_a_picture_that_is_dear_leaves_the_sound_in_time(
     film = CameraFilm()
     data = film.save(tmp_path / "a.ts")
     whole = sound(receive(data))
+    monkeypatch.setattr(picture_thread, "PICTURE_BEHIND_S", limits.PICTURE_BEHIND_S)
     monkeypatch.setattr(PictureDecoder, "_decoded", dearly(spend, seconds))
     pictures = CameraPictures(PictureSettings())
     reasons = set()
@@ -315,7 +337,13 @@ def test_a_connection_that_is_left_is_of_no_account(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same stream is opened again, in another way, while a picture is being decoded."""
-    monkeypatch.setattr(PictureDecoder, "_decoded", dearly(wait, 0.2))
+    decode, left = PictureDecoder._decoded, threading.Event()
+
+    def decoded(*those: Any) -> list[av.VideoFrame]:
+        left.wait(within(20))
+        return decode(*those)
+
+    monkeypatch.setattr(PictureDecoder, "_decoded", decoded)
     CameraFilm(seconds=3.0, loud=1.0).save(tmp_path / "a.ts")
     beside = CameraPictures(PictureSettings()).beside_sound()
     assert beside is not None
@@ -328,6 +356,7 @@ def test_a_connection_that_is_left_is_of_no_account(
     assert before is not None
     with av.open(str(tmp_path / "a.ts")) as container:
         beside.begin(container)
+        left.set()
         assert before._worker.join(within(5))
         assert len(before.taken) <= 1
         assert beside._thread is not before
@@ -390,7 +419,9 @@ def play(path: Path, pictures: CameraPictures) -> None:
     beside.place(numbering)
 
 
-def test_how_it_does_is_told(tmp_path: Path) -> None:
+def test_how_it_does_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(camera_pictures, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     pictures = CameraPictures(PictureSettings(fps=0.25))
     assert pictures.status == PictureStatus("there is no connection yet")
     CameraFilm(seconds=3.0, loud=1.0).save(tmp_path / "a.ts")
@@ -398,7 +429,7 @@ def test_how_it_does_is_told(tmp_path: Path) -> None:
     status = pictures.status
     assert replace(status, fps=None) == PictureStatus(None, "h264", 480, 64, None, 1, 0)
     for late_s, said in ((11.0, None), (13.0, "none has come for 12 s")):
-        pictures._kept_s = time.monotonic() - late_s
+        clock[0] = 1000.0 + late_s
         assert pictures.status.reason == said
 
 

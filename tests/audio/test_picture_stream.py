@@ -20,7 +20,7 @@ from audio.cameras import serving as serving_camera
 from audio.hostile_servers import Handler, head, serving
 from mosquitto import wait_until
 from ports import free_port
-from timing import slack, within
+from timing import within
 
 from pe_stream.audio import limits, picture_stream
 from pe_stream.audio.camera_pictures import CameraPictures
@@ -31,6 +31,7 @@ from pe_stream.audio.picture_decoder import PictureDecoder
 from pe_stream.audio.picture_stream import LONGEST_PAUSE_S, NO_LIVE_STREAM, PictureStream
 from pe_stream.audio.still import encode_rgb
 from pe_stream.config import PictureSettings
+from pe_stream.core import picture_clock
 
 LIVE = head("video/mp2t")
 
@@ -63,10 +64,15 @@ Fetch = Callable[..., "contextlib.AbstractContextManager[Fetched]"]
 
 @pytest.fixture
 def fetch(monkeypatch: pytest.MonkeyPatch) -> Fetch:
-    """Fetches an address; pauses between connections take `pause_s` (s)."""
+    """Fetches an address; pauses between connections take `pause_s` (s).
+
+    A server that is slow to answer, or sound that is old by the time a picture comes, is none of
+    what is tested.
+    """
+    monkeypatch.setattr(picture_clock, "OLD_S", 3600.0)
 
     @contextlib.contextmanager
-    def fetching(url: str, pause_s: float = 60.0, timeout_s: float = 2.0) -> Iterator[Fetched]:
+    def fetching(url: str, pause_s: float = 60.0, timeout_s: float = 60.0) -> Iterator[Fetched]:
         pictures = CameraPictures(PictureSettings(fps=5.0))
         pictures.hear(0, time.monotonic())
         failures: list[BaseException] = []
@@ -157,19 +163,25 @@ def test_no_password_is_told(fetch: Fetch, caplog: pytest.LogCaptureFixture) -> 
         assert secret not in caplog.text + said
 
 
+@pytest.mark.parametrize("silent", [False, True])
 def test_it_stops_while_it_reads(
-    fetch: Fetch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fetch: Fetch, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, silent: bool
 ) -> None:
+    """By the time limit at the latest, where nothing more comes."""
     ending = threading.Event()
     with (
         serving(sending(film(tmp_path, seconds=8.0), ending=ending)) as server,
-        fetch(server.url()) as fetched,
+        fetch(server.url(), timeout_s=within(2.0) if silent else 60.0) as fetched,
     ):
         wait_until(lambda: fetched.pictures.status.kept > 0, "a picture has come")
+        fetched.stream.stop()
+        said = caplog.messages[:], fetched.pauses[:]
+        if not silent:
+            assert said == ([], [])
+            ending.set()
         fetched.ends()
         ending.set()
-    assert fetched.pauses == []
-    assert caplog.messages == []
+    assert (caplog.messages, fetched.pauses) == said
 
 
 def test_it_stops_in_a_pause(fetch: Fetch) -> None:
@@ -230,14 +242,14 @@ def test_what_comes_faster_than_it_plays_is_read_as_it_plays(
 
     monkeypatch.setattr(PictureDecoder, "frames", counted)
     data = film(tmp_path, seconds=10.0) if kind == "stamps" else motion_jpeg(4.0)
+    begun_s = time.monotonic()
     with serving(endless(data)) as server, fetch(server.url()):
         wait_until(lambda: len(read) > 2 * most_per_s, "the first come at once")
-        begun_s, before = time.monotonic(), len(read)
+        more = len(read) + (0 if kind == "stamps" else 80)
+        wait_until(lambda: len(read) > more, "a camera that sends as many is not held up", 2.0)
         time.sleep(2.0)
-        passed_s, after = time.monotonic() - begun_s, len(read)
-    # A camera that sends as many is not held up.
-    least_per_s = 0 if kind == "stamps" else 40 / slack()
-    assert least_per_s * passed_s < after - before <= 1.25 * passed_s * most_per_s + 2
+        after, passed_s = len(read), time.monotonic() - begun_s
+    assert after <= (2.0 + 1.25 * passed_s) * most_per_s + 2
 
 
 @pytest.fixture
@@ -253,6 +265,7 @@ def test_what_reading_takes_counts_and_ends_the_connection(
     fetch: Fetch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "PICTURE_CPU_SHARE", 0.001)
+    monkeypatch.setattr(limits, "PICTURE_REST_S", 3600.0)
     hung_up = threading.Event()
     with serving(endless(film(tmp_path), hung_up)) as server, fetch(server.url()) as fetched:
         assert hung_up.wait(within(10.0))
@@ -270,6 +283,7 @@ def test_after_a_rest_it_is_opened_again(
 ) -> None:
     """However long closing the connection takes: on a busy machine the rest is over by then."""
     monkeypatch.setattr(limits, "PICTURE_REST_S", 0.3)
+    monkeypatch.setattr(limits, "PICTURE_CPU_SHARE", 0.05)  # less than a busy machine leaves it
     ended = CameraPictures.ended
 
     def ends(*args: Any) -> None:
@@ -280,7 +294,7 @@ def test_after_a_rest_it_is_opened_again(
     monkeypatch.setattr(picture_stream, "_LOOK_S", 0.05)
     begun_s = time.monotonic()
     with serving(endless(film(tmp_path))) as server, fetch(server.url()) as fetched:
-        wait_until(lambda: len(server.paths) == 3, "it is opened again")
+        wait_until(lambda: len(server.paths) >= 3, "it is opened again")
         assert time.monotonic() - begun_s >= 0.6
     assert fetched.pauses == []
 
@@ -300,6 +314,6 @@ def test_an_error_of_ours_is_told_and_it_is_opened_again(
 
 def test_a_camera_may_not_send_without_end_what_is_no_picture() -> None:
     with serving_camera(Camera(ticks(5))) as camera:
-        opened = open_picture(camera.url(), timeout_s=2.0)
+        opened = open_picture(camera.url(), timeout_s=within(2.0))
         with opened.container, pytest.raises(TooCostlyError, match="no picture in 64 MB"):
             opened.came(MOST_SILENT_BYTES + 1)

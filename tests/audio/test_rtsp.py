@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ import numpy as np
 import pytest
 from audio.camera_films import CameraFilm, shown_s
 from mosquitto import wait_until
-from ports import free_port
-from timing import within
+from ports import HOST, free_port
+from timing import slack, within
 
 from pe_stream.audio.feed import Feed, Mark
 from pe_stream.audio.source import Source, open_source
@@ -46,6 +47,14 @@ class Camera:
     def start(self, *film: Path) -> None:
         script = Path(__file__).parent / "rtsp_server.py"
         self._process = subprocess.Popen([PYTHON, str(script), str(self.port), *map(str, film)])
+
+    def wait(self) -> None:
+        """Until it answers."""
+        wait_until(self._answers, "the server answers", 30)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((HOST, self.port)) == 0
 
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None
@@ -136,7 +145,7 @@ def test_a_camera_that_stops_freezes_and_comes_back(camera: Camera) -> None:
         after = listener.chunks[-1]
         # What was lost meanwhile is counted.
         elapsed_s = after.captured_s - before.captured_s
-        assert (after.end - before.end) / 48_000 == pytest.approx(elapsed_s, abs=0.5)
+        assert (after.end - before.end) / 48_000 == pytest.approx(elapsed_s, abs=within(0.5))
     finally:
         listener.feed.stop()
         listener.feed.join(5)
@@ -148,9 +157,10 @@ def test_pictures_of_a_camera_lie_where_its_sound_does(
     camera: Camera, tmp_path: Path, *, own: bool
 ) -> None:
     """In the same session, and in one of their own."""
-    film = CameraFilm(seconds=18.0, container="matroska", loud=5.0)
+    film = CameraFilm(seconds=30.0, container="matroska", loud=5.0)
     film.save(tmp_path / "film.mkv")
     camera.start(tmp_path / "film.mkv")
+    camera.wait()  # the film begins with whoever asks first: the other must not be in a pause
     picture = {"fps": 5.0} | ({"url": camera.url} if own else {})
     settings = Settings.model_validate(
         {
@@ -178,7 +188,7 @@ def test_pictures_of_a_camera_lie_where_its_sound_does(
         wait_until(lambda: click() is not None, "the loud second", 30)
         peak = click()
         assert peak is not None
-        wait_until(lambda: len(seen.between(peak, peak + 96_000)) >= 8, "pictures of it", 15)
+        wait_until(lambda: bool(seen.between(peak + 96_000, 1 << 60)), "all pictures of it", 15)
         status, found = seen.status, seen.between(peak - 96_000, peak + 96_000)
         # Whoever asks again has the film begin again.
         checked = check_source(settings, "porch")
@@ -191,7 +201,10 @@ def test_pictures_of_a_camera_lie_where_its_sound_does(
         r".*: level -?[\d.]+ dBFS; picture: h264, 480 x 64, \d+(\.\d)? pictures a second", checked
     )
     assert (status.reason, status.codec, status.width, status.height) == (None, "h264", 480, 64)
-    assert len(found) >= 12
+    # In a session of their own they lie where they come: together, after a pause of the machine.
+    together = slack() if own else 1.0
+    assert len(found) >= 12 / together
+    assert sum(each.sample >= peak for each in found) >= 8 / together
     for each in found:
         shown = peak + (shown_s(from_jpeg(each.jpeg)) - film.loud) * 48_000
         assert abs(each.sample - shown) / 48_000 < (0.3 if not own else within(0.6))

@@ -28,8 +28,13 @@ AUDIO_TCP, ALL_TCP = RtspWay("tcp", "audio"), RtspWay("tcp", "all")
 AUDIO_UDP, ALL_UDP = RtspWay("udp", "audio"), RtspWay("udp", "all")
 
 
-def listen(url: str, seconds: float, ways: RtspWays | None = None, timeout_s: float = 2.0) -> Heard:
-    """The first so many seconds of sound of one connection."""
+def listen(
+    url: str, seconds: float, ways: RtspWays | None = None, timeout_s: float = 20.0
+) -> Heard:
+    """The first so many seconds of sound of one connection.
+
+    timeout_s: not stretched by the machine's load; short only where a camera says nothing.
+    """
     stream = NetworkStream(url, ways=ways or RtspWays(), timeout_s=timeout_s)
     heard = Heard()
     for chunk in stream:
@@ -47,7 +52,7 @@ def test_a_camera_that_needs_its_picture_is_asked_for_it_and_that_is_remembered(
     caplog.set_level(logging.INFO)
     ways = RtspWays()
     with serving(Camera(ticks(5), needs_picture=True)) as camera:
-        heard = listen(camera.url(), 1.0, ways, timeout_s=1.0)
+        heard = listen(camera.url(), 1.0, ways, timeout_s=within(1.5))
         assert heard.describe == f"{camera.url()} (the whole stream over TCP)"
         assert "audio alone over TCP: no answer within the time limit; trying anoth" in caplog.text
         camera.asked.clear()
@@ -158,11 +163,11 @@ def test_where_nobody_answers_no_other_way_is_tried() -> None:
 def test_the_track_to_talk_to_a_camera_is_not_what_is_heard() -> None:
     with serving(Camera(ticks(5), backchannel=True)) as camera:
         assert len(listen(camera.url(), 2.5).ticks_s) >= 2
-        stream = NetworkStream(camera.url(), track=1, timeout_s=2.0)
+        stream = NetworkStream(camera.url(), track=1, timeout_s=20.0)
         assert next(stream).anchor_ns is not None
         stream.close()
         with pytest.raises(UnavailableError, match="no audio track 2; it has 2, counted from 0"):
-            next(NetworkStream(camera.url(), track=2, timeout_s=2.0))
+            next(NetworkStream(camera.url(), track=2, timeout_s=20.0))
 
 
 def test_a_camera_with_a_certificate_of_its_own_is_heard(tmp_path: Path) -> None:
@@ -210,7 +215,7 @@ def test_a_sound_card_that_is_fast_or_slow_is_followed(speed: float) -> None:
 
 def test_what_a_camera_loses_in_a_stall_is_lost_once() -> None:
     with serving(Camera(ticks(20), stall=(2.0, 3.0))) as camera:
-        heard = listen(camera.url(), 6.0, timeout_s=8.0)
+        heard = listen(camera.url(), 6.0)
     assert heard.segments == 2
     assert heard.lost_s == pytest.approx(3.0, abs=within(0.3))
     _check_ticks(camera, heard, range(1, 6))
@@ -350,7 +355,7 @@ def test_a_picture_that_was_missed_once_is_back_with_the_next_connection() -> No
     said = "its sound alone was asked for, as the whole stream"
 
     def connected(url: str) -> tuple[str, str | None]:
-        stream = NetworkStream(url, ways=ways, pictures=pictures, timeout_s=2.0)
+        stream = NetworkStream(url, ways=ways, pictures=pictures, timeout_s=within(2.0))
         next(stream)
         found = stream.describe.partition(" (")[2], pictures.status.reason
         stream.close()

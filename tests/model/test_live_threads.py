@@ -86,7 +86,7 @@ def test_what_our_other_threads_do_is_not_what_scores() -> None:
     began_s = time.thread_time(), time.process_time()
     spinning = threading.Thread(target=spins)
     spinning.start()
-    wait_until(lambda: time.process_time() - began_s[1] > 0.5, "half a second of work")
+    wait_until(lambda: time.process_time() - began_s[1] > 0.5, "half a second of work", 60)
     between = meter.read()
     over.set()
     spinning.join()

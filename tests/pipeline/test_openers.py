@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def feed(name: str, take_s: threading.Event | None = None, error: str = "") -> F
 
     def opener(_first_sample: int, _at_s: float | None) -> Source:
         if take_s is not None:
-            take_s.wait(30)
+            take_s.wait(within(120))
         if error:
             raise UnavailableError(error)
         source = ScriptedSource()
@@ -48,17 +49,20 @@ def stop(*feeds: Feed) -> None:
         each.join(2)
 
 
-def test_all_are_opened_at_the_same_time() -> None:
+def test_all_are_opened_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openers_module, "OPEN_S", within(30))
     barrier = threading.Barrier(3)
 
     def opener(_first_sample: int, _at_s: float | None) -> Source:
-        barrier.wait(10)  # none gets past it alone
+        barrier.wait(within(20))  # none gets past it alone
         return ScriptedSource()
 
     feeds = {
         name: Feed(name, opener, arrived=lambda: None, failed=lambda _: None) for name in "abc"
     }
-    assert list(open_together(feeds)) == ["a", "b", "c"]
+    opened = open_together(feeds)
+    assert list(opened) == ["a", "b", "c"]
+    assert set(opened.values()) == {ScriptedSource.describe}
     stop(*feeds.values())
 
 
@@ -67,7 +71,15 @@ def test_one_that_takes_long_is_left_to_itself(
 ) -> None:
     monkeypatch.setattr(openers_module, "OPEN_S", 0.1)
     never = threading.Event()
-    feeds = {"pipe": feed("pipe", never), "hall": feed("hall")}
+    feeds = {"hall": feed("hall"), "pipe": feed("pipe", never)}
+    begin = feeds["pipe"].open_soon
+
+    def once_the_hall_is_open() -> Future[str]:
+        """However long that takes on a busy machine: only the pipe's time is to be up."""
+        assert eventually(lambda: feeds["hall"].lost_reason is None)
+        return begin()
+
+    monkeypatch.setattr(feeds["pipe"], "open_soon", once_the_hall_is_open)
     said = open_together(feeds)
     assert said == {"pipe": "what is still being opened", "hall": "source of hall"}
     [warning] = [each for each in caplog.records if each.levelno == logging.WARNING]
@@ -77,13 +89,16 @@ def test_one_that_takes_long_is_left_to_itself(
     stop(*feeds.values())
 
 
-def test_one_that_cannot_be_opened_is_told_without_waiting_for_one_that_takes_long() -> None:
+def test_one_that_cannot_be_opened_is_told_without_waiting_for_one_that_takes_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(openers_module, "OPEN_S", within(60))
     never = threading.Event()
     feeds = {"pipe": feed("pipe", never), "attic": feed("attic", error="no such device")}
     begun_s = time.monotonic()
     with pytest.raises(UnavailableError, match="attic: no such device"):
         open_together(feeds)
-    assert time.monotonic() - begun_s < within(2)
+    assert time.monotonic() - begun_s < within(20)
     never.set()
     stop(*feeds.values())
 
@@ -157,12 +172,13 @@ def test_check_goes_on_after_what_does_not_open(
     may_open = threading.Event()
 
     def open_first(_first: int, _at_s: float | None) -> Source:
-        may_open.wait(60)
+        may_open.wait(within(90))
         return ScriptedSource().give(None)
 
     def opening(*_: object, **__: object) -> dict[str, Callable[[int, float | None], Source]]:
         return {"kitchen": open_first}
 
+    monkeypatch.setattr("pe_stream.outputs.mqtt.trial.ANSWER_S", within(30))
     monkeypatch.setattr("pe_stream.cli.commands.check_source.OPEN_S", 0.3)
     monkeypatch.setattr("pe_stream.cli.commands.check_source.openers", opening)
     config = tmp_path / "config.yaml"

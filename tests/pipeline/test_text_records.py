@@ -43,6 +43,7 @@ def start(cache: Path, how: str = "lasting") -> tuple[list[str], str]:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(300)  # five processes import torch, one after the other
 def test_a_daemon_needs_no_transformers_and_scores_the_same(tmp_path: Path) -> None:
     """Neither at its first start, as another process embeds its prompts, nor later."""
     cache = tmp_path / "cache"

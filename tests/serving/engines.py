@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from ports import HOST, free_port
 from timing import within
 
@@ -20,6 +21,7 @@ from pe_stream.model.engine import Engine
 from pe_stream.model.live_engine import Answered, Asked
 from pe_stream.model.no_model import no_words
 from pe_stream.model.prompts import LabelEmbeddings, LabelPrompts, embed_labels
+from pe_stream.serving import scoring
 from pe_stream.serving.client import RemoteEngine, remote_engine
 from pe_stream.serving.lane import RemoteStream
 from pe_stream.serving.server import EngineServer, Serving, who_may_ask
@@ -47,7 +49,7 @@ def labels_of(checkpoint: Checkpoint) -> LabelEmbeddings:
 def serving(
     checkpoint: Checkpoint, *, port: int = 0, tokens: Path | None = None, **given: Any
 ) -> Iterator[EngineServer]:
-    """An engine on a port of this machine."""
+    """An engine on a port of this machine; however busy that is, nobody is sent away as late."""
     failures: list[BaseException] = []
     settings = Serving(HOST, port or free_port(), tokens, None, None, 64)
     for name, value in given.items():
@@ -55,11 +57,13 @@ def serving(
     engine = Engine(checkpoint, no_words(checkpoint))
     server = EngineServer(settings, who_may_ask(settings), checkpoint, engine, failures.append)
     server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-        assert failures == []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scoring, "LATE_S", 3600.0)
+        try:
+            yield server
+        finally:
+            server.stop()
+            assert failures == []
 
 
 @contextmanager

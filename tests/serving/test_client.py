@@ -18,6 +18,7 @@ import pytest
 from mosquitto import Certificates, make_certificates
 from ports import HOST, free_port
 from serving.engines import ask, asking, found_by, labels_of, noise, serving
+from stand_ins import eventually
 from timing import within
 
 from pe_stream.config import ModelSettings
@@ -121,7 +122,8 @@ def test_each_thing_that_is_wrong_is_told_in_a_line(
             said = reason(checkpoint, labels, engine=server.url, **given)
             assert said == ": it does not take the token: see model.engine_token_file"
         # Much of what is sent when it is refused is still on its way.
-        long = EngineConnection.factory(ModelSettings(engine=(server.url,)))("long")
+        patient = ModelSettings(engine=(server.url,), engine_timeout_s=min(30.0, within(10)))
+        long = EngineConnection.factory(patient)("long")
         with pytest.raises(EngineAway, match="it does not take the token"):
             long.post("/v1/hear", bytes(8_000_000))
         token.write_text("d" * 24, "utf-8")
@@ -189,21 +191,28 @@ def test_a_frozen_engine_is_left_after_its_time_for_another(
         sessions.append(handler.headers["X-Session-Id"])
         over.wait(within(20))
 
+    def has_come(count: int) -> bool:
+        """A busy machine may give up a request before it reads it."""
+        return eventually(lambda: len(sessions) == count)
+
     with answering(freeze) as address:
         with asking(checkpoint, labels, engine=address, engine_timeout_s=0.2) as engine:
             stream = engine.stream("a")
-            for _ in range(3):
+            for count in (1, 2, 3):
                 answered = ask(engine, [stream], [window(0, 5)])
                 assert answered.reason == f"{address}: no answer within 0.2 s"
+                assert has_come(count)
         assert sessions == ["node-1", "node-1~1", "node-1~2"]
         with (
             serving(checkpoint) as server,
             asking(
-                checkpoint, labels, engine=[address, server.url], engine_timeout_s=1.0
+                checkpoint, labels, engine=[address, server.url], engine_timeout_s=0.2
             ) as engine,
         ):
             stream = engine.stream("a")
             assert ask(engine, [stream], [window(0, 5)]).found is None
+            waiting: Any = stream.lane
+            waiting._connection._timeout_s = within(20)  # the other has time enough
             assert len(found_by(ask(engine, [stream], [window(0, 7)]))[0][0]) == 7
         over.set()
 
@@ -275,7 +284,7 @@ def test_answers_that_would_be_long_come_one_by_one(
 
 def test_a_slow_line_is_no_frozen_engine(checkpoint: Checkpoint, labels: LabelEmbeddings) -> None:
     """What is sent takes several times the time-out, and goes on all the while."""
-    timeout_s = within(0.5)
+    timeout_s = within(1.0)
     taken: list[int] = []
 
     def sip(handler: BaseHTTPRequestHandler) -> None:
@@ -303,7 +312,7 @@ def test_a_slow_line_is_no_frozen_engine(checkpoint: Checkpoint, labels: LabelEm
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell what is unsent")
 def test_what_the_system_still_holds_is_no_time_of_the_engines() -> None:
     """On a line that is as slow as sound is, a whole window goes for longer than the time-out."""
-    timeout_s = within(0.3)
+    timeout_s = within(1.0)
 
     def sip(listening: socket.socket) -> None:
         taken, _ = listening.accept()
@@ -344,7 +353,7 @@ def test_lanes_are_of_a_few_and_wait_for_nobody_elses(
 
     def freeze(_: BaseHTTPRequestHandler) -> None:
         held.set()
-        over.wait(within(20))
+        over.wait(within(60))
 
     with (
         answering(freeze) as address,
@@ -360,7 +369,7 @@ def test_lanes_are_of_a_few_and_wait_for_nobody_elses(
         assert engine.answers() == []
         begun_s = time.monotonic()
         engine.close()
-        assert time.monotonic() - begun_s < within(2), "what waits is left behind"
+        assert time.monotonic() - begun_s < within(10), "what waits is left behind"
         over.set()
 
 

@@ -6,14 +6,17 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from ports import HOST, free_port
 from serving.engines import serving
+from timing import within
 
 from pe_stream.cli.commands import engine_queries
 from pe_stream.cli.main import main
+from pe_stream.config import ModelSettings
 from pe_stream.model.checkpoint import Checkpoint, load
 from pe_stream.serving.connection import EngineConnection
 from pe_stream.serving.route import EngineAway
@@ -28,6 +31,18 @@ LINE = re.compile(
 @pytest.fixture(scope="module")
 def checkpoint(level: Path) -> Checkpoint:
     return load(str(level), device="cpu", dtype="float32", threads=1)
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine on a busy machine has time to answer."""
+    settings_for = engine_queries.settings_for
+
+    def with_time(*given: Any) -> ModelSettings:
+        more = {"engine_timeout_s": min(30.0, within(10))}
+        return settings_for(*given).model_copy(update=more)
+
+    monkeypatch.setattr(engine_queries, "settings_for", with_time)
 
 
 def test_the_configuration_is_what_serve_takes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from ports import HOST, free_port
 from processes import Daemon, MosquittoSub, Process, level_config
 from serving.test_client import answering, saying
 from sounds import noise, write_float_wav
+from timing import within
 
 from pe_stream.cli.main import main
 
@@ -26,7 +27,9 @@ def engine(level: Path, port: int, *more: str) -> Process:
 
 def config(level: Path, broker: int, sound: Path, engine: str, more: str = "") -> str:
     made = level_config(level, broker, f"{{url: {sound}, loop: true}}", more)
-    return made.replace("threads: 1", f"threads: 1, engine: '{engine}'")
+    patience_s = min(30.0, within(10))
+    far = f"engine: '{engine}', engine_timeout_s: {patience_s:g}"
+    return made.replace("threads: 1", f"threads: 1, {far}")
 
 
 def test_the_house_goes_on_without_its_engine_and_hears_again_with_it(
@@ -62,8 +65,13 @@ def test_the_house_goes_on_without_its_engine_and_hears_again_with_it(
 
 
 def test_check_says_what_the_engine_is_or_why_it_cannot_be_asked(
-    tmp_path: Path, level: Path, broker: Mosquitto, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    level: Path,
+    broker: Mosquitto,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("pe_stream.outputs.mqtt.trial.ANSWER_S", within(30))
     sound = write_float_wav(tmp_path / "sound.wav", noise((3, 0.1)))
     port = free_port()
     path = tmp_path / "config.yaml"

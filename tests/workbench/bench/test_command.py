@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from checkpoints import make_checkpoint
 from PIL import Image
 from processes import Done, pe_stream
 from stand_ins import eventually
+from timing import within
 
 from pe_stream.cli.main import main
 from pe_stream.core.windows import Framing
@@ -52,7 +54,7 @@ def outcome(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Don
         *("--json", out / "bench.json", "--plot", out / "bench.png"),
     )
     assert done.returncode == 0, done.stderr
-    assert set(threading.enumerate()) == before
+    assert eventually(lambda: set(threading.enumerate()) <= before)
     return done, json.loads((out / "bench.json").read_text("utf-8")), out / "bench.png"
 
 
@@ -212,10 +214,14 @@ def test_growth_leaves_the_labels_as_they_were(checkpoint: Checkpoint) -> None:
     assert told["window_s"]["20"] > told["window_s"]["2.5"]
 
 
-def lasting(process: psutil.Process) -> list[psutil.Process]:
-    """Its children, but for those that libraries start for a moment."""
-    now_s = time.time()
-    return [child for child in process.children() if now_s - child.create_time() > 1]
+def timing_processes(process: psutil.Process) -> list[psutil.Process]:
+    """Its children that time the plain call, under way: libraries start others for a moment."""
+    found, now_s = [], time.time()
+    for child in process.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is one, too
+            if plain.__name__ in child.cmdline() and now_s - child.create_time() > 1:
+                found.append(child)
+    return found
 
 
 @pytest.mark.timeout(300)
@@ -225,10 +231,10 @@ def test_a_signal_ends_it_with_its_other_process(folder: Path) -> None:
         [sys.executable, "-m", "pe_stream", *arguments], stdout=subprocess.PIPE
     ) as bench:
         try:
-            assert eventually(lambda: lasting(psutil.Process(bench.pid)), 200)
-            (plainly,) = lasting(psutil.Process(bench.pid))
+            assert eventually(lambda: timing_processes(psutil.Process(bench.pid)), 200)
+            (plainly,) = timing_processes(psutil.Process(bench.pid))
             bench.terminate()
-            assert bench.wait(60) == 143
+            assert bench.wait(within(60)) == 143
             assert not plainly.is_running()
         finally:
             bench.kill()

@@ -36,10 +36,14 @@ def used_s(process: psutil.Process, least_s: float) -> bool:
 
 
 def gone(numbers: list[int]) -> bool:
-    return not any(
-        psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
-        for number in numbers
-    )
+    return not any(map(computes, numbers))
+
+
+def computes(number: int) -> bool:
+    try:
+        return bool(psutil.Process(number).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_rivals_compute_while_the_block_lasts() -> None:

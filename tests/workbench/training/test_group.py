@@ -13,6 +13,7 @@ import group_work
 import pytest
 import torch
 from stand_ins import eventually
+from timing import within
 
 from pe_stream.workbench.training import group
 from pe_stream.workbench.training.group import EVERY, Group, run
@@ -26,6 +27,7 @@ SIZE = 2
 def forked_group(monkeypatch: pytest.MonkeyPatch) -> None:
     """The other processes need not import torch; those of a killed one, and of `train`, do."""
     monkeypatch.setattr(group, "spawn", forked.spawn)
+    monkeypatch.setattr(group, "_PARTING_S", within(60))  # on a busy machine an end takes long
 
 
 def test_two_processes_get_the_mean_of_both(tmp_path: Path) -> None:
