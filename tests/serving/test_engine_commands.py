@@ -18,7 +18,7 @@ from pe_stream.cli.commands import engine_queries
 from pe_stream.cli.main import main
 from pe_stream.config import ModelSettings
 from pe_stream.model.checkpoint import Checkpoint, load
-from pe_stream.serving.connection import EngineConnection
+from pe_stream.serving.connection import EngineConnection, settings_for
 from pe_stream.serving.route import EngineAway
 from pe_stream.serving.serve_config import ENVIRONMENT, IMPORT_PATH
 
@@ -36,8 +36,6 @@ def checkpoint(level: Path) -> Checkpoint:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine on a busy machine has time to answer."""
-    settings_for = engine_queries.settings_for
-
     def with_time(*given: Any) -> ModelSettings:
         more = {"engine_timeout_s": min(30.0, within(10))}
         return settings_for(*given).model_copy(update=more)
