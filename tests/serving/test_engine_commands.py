@@ -36,6 +36,7 @@ def checkpoint(level: Path) -> Checkpoint:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine on a busy machine has time to answer."""
+
     def with_time(*given: Any) -> ModelSettings:
         more = {"engine_timeout_s": min(30.0, within(10))}
         return settings_for(*given).model_copy(update=more)
