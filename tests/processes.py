@@ -151,14 +151,31 @@ class MosquittoSub:
         program = shutil.which("mosquitto_sub")
         if program is None:
             pytest.skip("needs mosquitto_sub: apt-get install mosquitto-clients")
-        self._command = [program, "-h", HOST, "-p", str(port), "-t", "#", "-q", "1"]
+        # What -d tells comes at once, as messages do.
+        self._command = [
+            "stdbuf",
+            "-oL",
+            program,
+            "-h",
+            HOST,
+            "-p",
+            str(port),
+            "-t",
+            "#",
+            "-q",
+            "1",
+        ]
         self._command += ["-d", "-F", "%U\t%r\t%t\t%p", *arguments]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self._reading = _Reading(self._process.stdout)
-        wait_until(lambda: any("received SUBACK" in line for line in self._lines), "subscribed")
+        try:
+            wait_until(lambda: any("received SUBACK" in line for line in self._lines), "subscribed")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
