@@ -253,7 +253,7 @@ class Bench:
                 f"{later - earlier:+.2f} s not accounted for in the kitchen, "
                 f"between {before_s:.0f} and {after_s:.0f} s of a life"
                 for (before_s, earlier), (after_s, later) in pairwise(ahead_s)
-                if abs(later - earlier) > 0.1 + within(_JITTER_S)
+                if abs(later - earlier) > 0.1 + _JITTER_S
             ]
         return wrong
 

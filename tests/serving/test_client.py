@@ -369,7 +369,7 @@ def test_lanes_are_of_a_few_and_wait_for_nobody_elses(
         assert engine.answers() == []
         begun_s = time.monotonic()
         engine.close()
-        assert time.monotonic() - begun_s < within(10), "what waits is left behind"
+        assert time.monotonic() - begun_s < within(2), "what waits is left behind"
         over.set()
 
 
